@@ -1,0 +1,102 @@
+"""Maps (MRC, CCP4) with their voxel size and place in space."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass
+
+import mrcfile
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from .mrc_header import MrcHeader, read_header
+
+_ISOTROPIC = 2e-3  # relative difference between the three voxel sizes that rounding explains
+
+
+@dataclass
+class Map:
+    """Density on a grid.
+
+    Attributes
+    ----------
+    data : (z, y, x) float32
+    pixel_size_angst : float
+        Voxel size in Å, the same along all axes.
+    origin_angst : (x, y, z)
+        Place of voxel [0, 0, 0] in Å.
+    """
+
+    data: NDArray[np.float32]
+    pixel_size_angst: float
+    origin_angst: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def centre_angst(self) -> NDArray[np.float64]:
+        """Place (x, y, z) in Å of the centre voxel, index n // 2 along each axis."""
+        middle = np.array([side // 2 for side in self.data.shape[::-1]])
+        return np.asarray(self.origin_angst) + middle * self.pixel_size_angst
+
+
+def read_map(path: str) -> Map:
+    """Read a map; axes stored in another order are brought to (z, y, x).
+
+    Its place is the header's ORIGIN when that is not zero, else nstart x voxel size.
+
+    Raises
+    ------
+    InputError
+        when the file is absent, damaged, holds NaN, or has no voxel size or different ones along its axes.
+    """
+    header = read_header(path)
+    data = _read_values(header)
+    order = [int(header.raw[name]) for name in ("mapc", "mapr", "maps")]
+    if sorted(order) != [1, 2, 3]:
+        order = [1, 2, 3]
+    # stored axes (section, row, column) hold the cell's axes maps, mapr, mapc; z, y, x are wanted
+    stored = order[::-1]
+    data = np.ascontiguousarray(data.transpose([stored.index(axis) for axis in (3, 2, 1)]))
+    if not np.isfinite(data.sum(dtype=np.float64)):
+        raise InputError(f"The map '{path}' holds NaN or infinite values.")
+    voxel = header.voxel_angst
+    if min(voxel) <= 0:
+        raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
+    if max(voxel) > min(voxel) * (1 + _ISOTROPIC):
+        raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({voxel[0]:g}, {voxel[1]:g}, {voxel[2]:g} Å): resample it.")
+    return Map(data, float(np.mean(voxel)), _place(header, order, voxel))
+
+
+def _read_values(header: MrcHeader) -> NDArray[np.float32]:
+    count = int(np.prod(header.shape))
+    if header.path.endswith(".gz"):
+        with gzip.open(header.path, "rb") as handle:
+            content = handle.read()
+        if len(content) < header.data_offset + count * header.dtype.itemsize:
+            raise InputError(f"The map '{header.path}' is truncated.")
+        values = np.frombuffer(content, header.dtype, count, header.data_offset)
+    else:
+        values = np.fromfile(header.path, header.dtype, count, offset=header.data_offset)
+    return values.reshape(header.shape).astype(np.float32)
+
+
+def _place(header: MrcHeader, order: list[int], voxel: tuple[float, float, float]) -> tuple[float, float, float]:
+    origin = [float(header.raw["origin"][axis]) for axis in "xyz"]
+    if any(origin) and np.isfinite(origin).all():
+        return origin[0], origin[1], origin[2]
+    # nxstart belongs to the columns, nystart to the rows, nzstart to the sections
+    start = {axis: int(header.raw[name]) for axis, name in zip(order, ("nxstart", "nystart", "nzstart"))}
+    return start[1] * voxel[0], start[2] * voxel[1], start[3] * voxel[2]
+
+
+def write_map(path: str, data: ArrayLike, pixel_size_angst: float, origin_angst: ArrayLike = (0.0, 0.0, 0.0)) -> None:
+    """Write a map (z, y, x) as MRC mode 2 with voxel size and ORIGIN set; a reader sees the old file or the whole new one."""
+    part = f"{path}.{os.getpid()}.part"
+    with mrcfile.new(part, overwrite=True) as handle:
+        handle.set_data(np.asarray(data, np.float32))
+        handle.set_volume()
+        handle.voxel_size = pixel_size_angst
+        x, y, z = (float(value) for value in np.asarray(origin_angst))
+        handle.header.origin.x, handle.header.origin.y, handle.header.origin.z = x, y, z
+    os.replace(part, path)

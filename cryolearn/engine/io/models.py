@@ -1,0 +1,75 @@
+"""Trained models on disk: weights as safetensors, everything else in ``model.json``. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ... import __version__
+from ..errors import InputError
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "model.json"
+
+
+def save_model(folder: str, state_dict: Mapping[str, torch.Tensor], description: Mapping[str, Any]) -> None:
+    """Write a model's weights and description.
+
+    Parameters
+    ----------
+    folder : str
+        Folder of the model; it is made when absent.
+    state_dict : mapping of str to tensor
+        The weights.
+    description : mapping
+        Architecture, its parameters, digest of the training data, pixel size, box; the versions of this software
+        and of PyTorch are added.
+    """
+    os.makedirs(folder, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    complete = {**description, "versions": {"cryolearn": __version__, "torch": torch.__version__}}
+    text = json.dumps(complete, indent=2, sort_keys=True, default=_plain)
+    part = os.path.join(folder, f"{WEIGHTS}.{os.getpid()}.part")
+    save_file(weights, part)
+    os.replace(part, os.path.join(folder, WEIGHTS))
+    part = os.path.join(folder, f"{DESCRIPTION}.{os.getpid()}.part")
+    with open(part, "w", encoding="utf-8") as handle:
+        handle.write(text + "\n")
+    os.replace(part, os.path.join(folder, DESCRIPTION))
+
+
+def load_model(folder: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a model's weights (on the CPU) and description.
+
+    Raises
+    ------
+    InputError
+        when one of the two files is absent or damaged.
+    """
+    path = os.path.join(folder, DESCRIPTION)
+    try:
+        with open(path, encoding="utf-8") as handle:
+            description = json.load(handle)
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{folder}' is not a trained model: '{DESCRIPTION}' in it cannot be read ({error}).") from error
+    if not isinstance(description, dict):
+        raise InputError(f"'{folder}' is not a trained model: '{DESCRIPTION}' in it holds no description.")
+    path = os.path.join(folder, WEIGHTS)
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights '{path}' of the trained model cannot be read: {error}.") from error
+    return weights, description
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,128 @@
+"""The header of an MRC file, read without the data and held against the file's size."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from ..errors import InputError
+
+HEADER_BYTES = 1024
+_IMOD_STAMP = 1146047817
+_IMOD_SIGNED_BYTES = 1
+_DTYPES = {1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_COMPLEX_MODES = (3, 4)
+
+
+@dataclass(frozen=True)
+class MrcHeader:
+    """Where an MRC file's data lie and what they are.
+
+    Attributes
+    ----------
+    path : str
+        File the header was read from.
+    shape : tuple of int
+        (sections, rows, columns) as stored.
+    dtype : numpy.dtype
+        Type of a value on disk, byte order included.
+    data_offset : int
+        Byte at which the first section starts.
+    raw : numpy.void
+        All header fields (``mrcfile.dtypes.HEADER_DTYPE``).
+    """
+
+    path: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    data_offset: int
+    raw: np.void
+
+    @property
+    def section_bytes(self) -> int:
+        """Bytes of one section."""
+        return self.shape[1] * self.shape[2] * self.dtype.itemsize
+
+    @property
+    def voxel_angst(self) -> tuple[float, float, float]:
+        """Voxel size along the cell's x, y, z in Å; 0 where the header does not say."""
+        cell = [float(self.raw["cella"][axis]) for axis in "xyz"]
+        grid = [int(self.raw[name]) for name in ("mx", "my", "mz")]
+        x, y, z = (length / count if count > 0 and np.isfinite(length) else 0.0 for length, count in zip(cell, grid))
+        return x, y, z
+
+
+def read_header(path: str) -> MrcHeader:
+    """Read the header of an MRC file and hold it against the size of the file.
+
+    Parameters
+    ----------
+    path : str
+        MRC or CCP4 file; a name that ends in ``.gz`` is read through gzip and not held against its size.
+
+    Raises
+    ------
+    InputError
+        when the file is absent, is no MRC file, has a mode other than 0, 1, 2, 6 or 12, is truncated, or
+        holds more than its header says.
+    """
+    packed = path.endswith(".gz")
+    try:
+        with gzip.open(path, "rb") if packed else open(path, "rb") as handle:
+            block = handle.read(HEADER_BYTES)
+        size = None if packed else os.path.getsize(path)
+    except OSError as error:
+        raise InputError(f"The MRC file '{path}' cannot be read: {error.strerror or error}.") from error
+    if len(block) < HEADER_BYTES:
+        raise InputError(f"The MRC file '{path}' is truncated: it has {len(block)} bytes, less than a header.")
+    raw = _decode(block, path)
+    mode = int(raw["mode"])
+    header = MrcHeader(
+        path=path,
+        shape=(int(raw["nz"]), int(raw["ny"]), int(raw["nx"])),
+        dtype=_data_type(raw, mode, path),
+        data_offset=HEADER_BYTES + max(int(raw["nsymbt"]), 0),
+        raw=raw,
+    )
+    if size is not None:
+        _check_size(header, size)
+    return header
+
+
+def _decode(block: bytes, path: str) -> np.void:
+    """Header fields in the byte order in which they make sense."""
+    for order in "<>":
+        raw = np.frombuffer(block, HEADER_DTYPE.newbyteorder(order))[0]
+        sides = [int(raw[name]) for name in ("nx", "ny", "nz")]
+        if all(0 < side < 1 << 24 for side in sides) and 0 <= int(raw["mode"]) <= 255:
+            return raw
+    raise InputError(f"'{path}' is not an MRC file: its header gives no positive size.")
+
+
+def _data_type(raw: np.void, mode: int, path: str) -> np.dtype:
+    if mode in _COMPLEX_MODES:
+        raise InputError(f"The MRC file '{path}' holds a complex transform (mode {mode}): give the real-space file.")
+    if mode == 0:
+        # MRC2014 says signed; IMOD marks its own files, older ones of which are unsigned
+        stamp, flags = (int(np.frombuffer(bytes(raw["extra2"])[at : at + 4], "<i4")[0]) for at in (40, 44))
+        unsigned = stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED_BYTES
+        return np.dtype("u1" if unsigned else "i1")
+    if mode not in _DTYPES:
+        raise InputError(f"The MRC file '{path}' has mode {mode}, but only modes 0, 1, 2, 6 and 12 can be read.")
+    return np.dtype(raw["mode"].dtype.byteorder.replace("=", "<") + _DTYPES[mode])
+
+
+def _check_size(header: MrcHeader, size: int) -> None:
+    sections, rows, columns = header.shape
+    promised = header.data_offset + sections * header.section_bytes
+    if size == promised:
+        return
+    held = max(size - header.data_offset, 0) / header.section_bytes
+    what = f"its header promises {sections} sections of {columns} x {rows}, the file holds {held:.6g}"
+    if size < promised:
+        raise InputError(f"The MRC file '{header.path}' is truncated: {what}; copy or make it again.")
+    raise InputError(f"The header of the MRC file '{header.path}' does not fit its size: {what}; make it again.")

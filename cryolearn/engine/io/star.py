@@ -1,0 +1,361 @@
+"""Particle sets as RELION 3.1+ STAR files: an optics table and one row a particle."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from .mrc_header import read_header
+from .star_text import Block, read_star, write_star
+
+_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+_ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
+_ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY")
+_DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
+_SCOPE = {"rlnVoltage": "voltage_kv", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
+_OWN = {"rlnImageName", "rlnImageId", "rlnOpticsGroup", "rlnRandomSubset", *_ANGLES, *_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS}
+
+
+@dataclass
+class CtfTable:
+    """Contrast transfer of each particle; all arrays (n,).
+
+    Attributes
+    ----------
+    defocus_u, defocus_v : Å, positive is underfocus
+    defocus_angle : degrees, of U from the x axis
+    phase_shift : degrees
+    voltage_kv : kV
+    cs_mm : mm
+    amplitude_contrast : fraction
+    """
+
+    defocus_u: NDArray[np.float64]
+    defocus_v: NDArray[np.float64]
+    defocus_angle: NDArray[np.float64]
+    phase_shift: NDArray[np.float64]
+    voltage_kv: NDArray[np.float64]
+    cs_mm: NDArray[np.float64]
+    amplitude_contrast: NDArray[np.float64]
+
+    def subset(self, rows: ArrayLike) -> CtfTable:
+        """The same for the particles in ``rows``."""
+        return CtfTable(**{name: values[np.asarray(rows)] for name, values in vars(self).items()})
+
+
+@dataclass
+class ParticleTable:
+    """A set of particles; all arrays have one row a particle.
+
+    Attributes
+    ----------
+    ids : (n,) int64
+        Particle ids (``rlnImageId``, else 1 to n); every table is joined by them.
+    image_file : list of str
+        The image stacks, each once, as paths that can be opened.
+    file_index : (n,) int
+        Which of ``image_file`` holds a particle.
+    image_index : (n,) int
+        Section of that stack, counted from 0.
+    pixel_size_angst, box : float, int
+        Pixel size in Å and image side in pixels, one for the whole set.
+    angles_deg : (n, 3) or None
+        rot, tilt, psi in degrees.
+    origin_angst : (n, 2) or None
+        ``rlnOriginXAngst``, ``rlnOriginYAngst``.
+    ctf : CtfTable or None
+    optics_group : (n,) int
+        Optics group of a particle; the groups' own columns are in ``optics`` (one row a group).
+    random_subset : (n,) int or None
+        Half set, 1 or 2.
+    extra : dict
+        All other columns, which are written back unchanged.
+    """
+
+    ids: NDArray[np.int64]
+    image_file: list[str]
+    file_index: NDArray[np.int64]
+    image_index: NDArray[np.int64]
+    pixel_size_angst: float
+    box: int
+    angles_deg: NDArray[np.float64] | None = None
+    origin_angst: NDArray[np.float64] | None = None
+    ctf: CtfTable | None = None
+    optics_group: NDArray[np.int64] | None = None
+    random_subset: NDArray[np.int64] | None = None
+    optics: Block = field(default_factory=dict)
+    extra: Block = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.optics_group is None:
+            self.optics_group = np.ones(len(self.ids), np.int64)
+        if not self.optics:
+            self.optics = self._make_optics()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def subset(self, rows: ArrayLike) -> ParticleTable:
+        """The particles in ``rows`` (indices or a mask), in that order, with their ids."""
+        at = np.asarray(rows)
+        at = at if at.dtype == bool else at.astype(np.int64)
+
+        def pick(values: Any) -> Any:
+            return None if values is None else values[at]
+
+        return replace(
+            self, ids=self.ids[at], file_index=self.file_index[at], image_index=self.image_index[at],
+            angles_deg=pick(self.angles_deg), origin_angst=pick(self.origin_angst),
+            ctf=None if self.ctf is None else self.ctf.subset(at), optics_group=pick(self.optics_group),
+            random_subset=pick(self.random_subset), extra={label: values[at] for label, values in self.extra.items()},
+        )
+
+    def with_poses(self, angles_deg: ArrayLike, origin_angst: ArrayLike) -> ParticleTable:
+        """The same particles with other poses: ``angles_deg`` (n, 3), ``origin_angst`` (n, 2)."""
+        angles, origin = np.asarray(angles_deg, np.float64), np.asarray(origin_angst, np.float64)
+        if angles.shape != (len(self), 3) or origin.shape != (len(self), 2):
+            raise ValueError(f"{len(self)} particles need angles (n, 3) and origins (n, 2), not {angles.shape} and {origin.shape}")
+        return replace(self, angles_deg=angles, origin_angst=origin)
+
+    def image_name(self, row: int) -> str:
+        """Name of a particle's image, ``000001@stack.mrcs``."""
+        return f"{self.image_index[row] + 1:06d}@{self.image_file[self.file_index[row]]}"
+
+    def _make_optics(self) -> Block:
+        """One optics group a value of ``optics_group``, from the CTF of its first particle."""
+        groups, first = np.unique(np.asarray(self.optics_group), return_index=True)
+        count = len(groups)
+        optics: Block = {
+            "rlnOpticsGroupName": np.array([f"opticsGroup{group}" for group in groups], dtype=object),
+            "rlnOpticsGroup": groups,
+            "rlnImagePixelSize": np.full(count, self.pixel_size_angst),
+            "rlnImageSize": np.full(count, self.box),
+            "rlnImageDimensionality": np.full(count, 2),
+        }
+        for label, name in _SCOPE.items():
+            if self.ctf is not None:
+                optics[label] = getattr(self.ctf, name)[first]
+        return optics
+
+
+def read_particles(path: str, check_images: bool = True) -> ParticleTable:
+    """Read a RELION 3.1+ particle STAR file.
+
+    Image stacks are looked up beside the STAR file, then in the current (project) folder.
+
+    Parameters
+    ----------
+    path : str
+        STAR file.
+    check_images : bool
+        Open the header of every stack, so that a missing or truncated stack and an index beyond its end are refused here.
+
+    Raises
+    ------
+    InputError
+        naming the missing column, stack, image, optics group or id, or the two box or pixel sizes that differ.
+    """
+    blocks = read_star(path, ("optics", "particles"))
+    for name in ("optics", "particles"):
+        if name not in blocks:
+            raise InputError(
+                f"The STAR file '{path}' has no block data_{name}: give a particle STAR of RELION 3.1 or later "
+                "(relion_convert_star converts older ones)."
+            )
+    optics, columns = blocks["optics"], blocks["particles"]
+    _require(path, "optics", optics, "rlnOpticsGroup", "rlnImagePixelSize")
+    _require(path, "particles", columns, "rlnImageName")
+    count = len(columns["rlnImageName"])
+    if not count:
+        raise InputError(f"The STAR file '{path}' has no particles.")
+    ids = _whole(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, count + 1)
+    _refuse_repeats(path, ids)
+    names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
+    files = [_find_stack(path, name) for name in names]
+    if check_images:
+        _check_sections(path, files, file_index, image_index, ids)
+    group, group_row = _optics_rows(path, optics, columns, ids)
+    pixel_size = _only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
+    if not pixel_size > 0:
+        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
+    if "rlnImageSize" in optics:
+        box = int(_only_value(path, optics["rlnImageSize"], "box sizes", "px"))
+    else:
+        box = read_header(files[0]).shape[2]
+    return ParticleTable(
+        ids=ids, image_file=files, file_index=file_index, image_index=image_index, pixel_size_angst=pixel_size, box=box,
+        angles_deg=_stack(path, columns, _ANGLES, ids), origin_angst=_origins(path, columns, ids, pixel_size),
+        ctf=_ctf(path, optics, columns, group_row, ids), optics_group=group,
+        random_subset=_whole(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,
+        optics=optics, extra={label: values for label, values in columns.items() if label not in _OWN},
+    )
+
+
+def write_particles(path: str, table: ParticleTable) -> None:
+    """Write a particle set as a RELION 3.1+ STAR file.
+
+    Stacks beside or below the STAR file are named relative to it, others relative to the current folder
+    when they lie in it, else by their whole path.
+    """
+    names = np.array([_written_name(path, name) for name in table.image_file], dtype=object)
+    files, index = names[table.file_index], table.image_index + 1
+    columns: Block = {"rlnImageName": np.array([f"{i:06d}@{name}" for i, name in zip(index, files)], dtype=object)}
+    columns["rlnImageId"] = table.ids
+    if table.angles_deg is not None:
+        columns.update(zip(_ANGLES, table.angles_deg.T))
+    if table.origin_angst is not None:
+        columns.update(zip(_ORIGIN, table.origin_angst.T))
+    if table.ctf is not None:
+        ctf = table.ctf
+        columns.update(zip(_DEFOCUS, (ctf.defocus_u, ctf.defocus_v, ctf.defocus_angle, ctf.phase_shift)))
+    assert table.optics_group is not None
+    columns["rlnOpticsGroup"] = table.optics_group
+    if table.random_subset is not None:
+        columns["rlnRandomSubset"] = table.random_subset
+    columns.update(table.extra)
+    write_star(path, {"optics": table.optics, "particles": columns})
+
+
+def _require(path: str, block: str, columns: Block, *labels: str) -> None:
+    for label in labels:
+        if label not in columns:
+            raise InputError(f"The block data_{block} of the STAR file '{path}' has no column {label}.")
+
+
+def _split_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """Unique stack names, and each particle's stack and section (from 0)."""
+    known: dict[str, int] = {}
+    file_index, image_index = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
+    for row, name in enumerate(names):
+        number, at, file = name.partition("@")
+        if not at or not number.isdigit() or number.strip("0") == "" or not file:
+            raise InputError(
+                f"The STAR file '{path}' names the image '{name}' for particle {ids[row]}, which is not of the form "
+                "000001@stack.mrcs with an index from 1."
+            )
+        image_index[row] = int(number) - 1
+        file_index[row] = known.setdefault(file, len(known))
+    return list(known), file_index, image_index
+
+
+def _find_stack(path: str, name: str) -> str:
+    beside = os.path.join(os.path.dirname(os.path.abspath(path)), name)
+    for candidate in (beside, os.path.abspath(name)):
+        if os.path.isfile(candidate):
+            return os.path.normpath(candidate)
+    raise InputError(
+        f"The STAR file '{path}' names the image stack '{name}', which is neither beside the STAR file nor in the folder "
+        f"'{os.getcwd()}': copy or link it there."
+    )
+
+
+def _check_sections(path: str, files: list[str], file_index: NDArray[np.int64], image_index: NDArray[np.int64],
+                    ids: NDArray[np.int64]) -> None:
+    sections = np.array([read_header(name).shape[0] for name in files])
+    beyond = np.flatnonzero(image_index >= sections[file_index])
+    if len(beyond):
+        row = beyond[0]
+        file = file_index[row]
+        raise InputError(
+            f"The STAR file '{path}' names image {image_index[row] + 1} of '{files[file]}' for particle {ids[row]}, "
+            f"but that stack has {sections[file]} images."
+        )
+
+
+def _optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Optics group of each particle, and its row in the optics table."""
+    groups = _whole(path, optics["rlnOpticsGroup"], "rlnOpticsGroup")
+    if "rlnOpticsGroup" not in columns and len(groups) > 1:
+        raise InputError(f"The STAR file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
+    group = _whole(path, columns["rlnOpticsGroup"], "rlnOpticsGroup") if "rlnOpticsGroup" in columns else np.full(len(ids), groups[0])
+    order = np.argsort(groups)
+    place = np.minimum(np.searchsorted(groups[order], group), len(groups) - 1)
+    rows = order[place]
+    wrong = np.flatnonzero(groups[rows] != group)
+    if len(wrong):
+        raise InputError(f"The STAR file '{path}' puts particle {ids[wrong[0]]} in optics group {group[wrong[0]]}, which it does not describe.")
+    return group, rows
+
+
+def _only_value(path: str, values: NDArray[Any], what: str, unit: str) -> float:
+    numbers = np.asarray(values, np.float64)
+    different = np.flatnonzero(~(np.abs(numbers - numbers[0]) <= 1e-5 * abs(numbers[0])))
+    if len(different):
+        raise InputError(
+            f"The STAR file '{path}' mixes {what}: {numbers[0]:g} {unit} and {numbers[different[0]]:g} {unit} "
+            f"(row {different[0] + 1} of data_optics); bring all particles to one."
+        )
+    return float(numbers[0])
+
+
+def _numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"The column {label} of the STAR file '{path}' holds text where numbers belong.")
+    numbers = np.asarray(values, np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise InputError(f"The STAR file '{path}' gives no number as {label} of particle {ids[bad[0]]}.")
+    return numbers
+
+
+def _whole(path: str, values: NDArray[Any], label: str) -> NDArray[np.int64]:
+    if values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
+        raise InputError(f"The column {label} of the STAR file '{path}' does not hold whole numbers only.")
+    return np.asarray(values, np.int64)
+
+
+def _refuse_repeats(path: str, ids: NDArray[np.int64]) -> None:
+    ranked = np.sort(ids)
+    twice = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if len(twice):
+        raise InputError(f"The STAR file '{path}' has rlnImageId {ranked[twice[0]]} more than once: give every particle its own id.")
+
+
+def _stack(path: str, columns: Block, labels: tuple[str, ...], ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    if not any(label in columns for label in labels):
+        return None
+    _require(path, "particles", columns, *labels)
+    return np.stack([_numbers(path, columns[label], label, ids) for label in labels], axis=1)
+
+
+def _origins(path: str, columns: Block, ids: NDArray[np.int64], pixel_size_angst: float) -> NDArray[np.float64] | None:
+    origin = _stack(path, columns, _ORIGIN, ids)
+    if origin is not None:
+        return origin
+    pixels = _stack(path, columns, _ORIGIN_PIXELS, ids)
+    return None if pixels is None else pixels * pixel_size_angst
+
+
+def _ctf(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64], ids: NDArray[np.int64]) -> CtfTable | None:
+    if "rlnDefocusU" not in columns:
+        return None
+    defocus_u = _numbers(path, columns["rlnDefocusU"], "rlnDefocusU", ids)
+
+    def of_particle(label: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _numbers(path, columns[label], label, ids) if label in columns else default
+
+    scope = {}
+    for label, name in _SCOPE.items():
+        if label in columns:
+            scope[name] = _numbers(path, columns[label], label, ids)
+        else:
+            _require(path, "optics", optics, label)
+            scope[name] = _numbers(path, optics[label], label, np.asarray(optics["rlnOpticsGroup"]))[group_row]
+    zero = np.zeros(len(ids))
+    return CtfTable(
+        defocus_u=defocus_u, defocus_v=of_particle("rlnDefocusV", defocus_u), defocus_angle=of_particle("rlnDefocusAngle", zero),
+        phase_shift=of_particle("rlnPhaseShift", zero), **scope,
+    )
+
+
+def _written_name(path: str, stack: str) -> str:
+    target = os.path.abspath(stack)
+    for folder in (os.path.dirname(os.path.abspath(path)), os.getcwd()):
+        if target.startswith(os.path.join(folder, "")):
+            return os.path.relpath(target, folder)
+    return target

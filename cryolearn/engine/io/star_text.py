@@ -1,0 +1,176 @@
+"""The text of STAR files: blocks of named columns, read and written a million rows in seconds."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+Block = dict[str, NDArray[Any]]
+_MISSING = ["nan", "NaN", "-nan", "NAN", "<NA>", "None"]
+_ROWS_AT_A_TIME = 100_000
+_SINGLE_QUOTED = re.compile(rb"(?<!\S)'([^'\"\n]*)'(?!\S)")
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A block's text: ``start`` is the byte behind its ``data_`` line."""
+
+    name: str
+    start: int
+    stop: int
+
+
+def read_star(path: str, blocks: Iterable[str] | None = None) -> dict[str, Block]:
+    """Read a STAR file's blocks (``data_NAME``), each as a dict of columns.
+
+    Labels that end in ``Name`` are text; another column is whole numbers, floats or text, as its values are.
+
+    Parameters
+    ----------
+    path : str
+        STAR file.
+    blocks : iterable of str, optional
+        Read only the blocks of these names.
+
+    Raises
+    ------
+    InputError
+        when the file is absent, has no block, or a row that does not fit its columns.
+    """
+    try:
+        with open(path, "rb") as handle:
+            content = handle.read()
+    except OSError as error:
+        raise InputError(f"The STAR file '{path}' cannot be read: {error.strerror or error}.") from error
+    spans = _find_blocks(content)
+    if not spans:
+        raise InputError(f"'{path}' is not a STAR file: it has no line that starts with 'data_'.")
+    wanted = None if blocks is None else set(blocks)
+    return {span.name: _parse_block(path, content, span) for span in spans if wanted is None or span.name in wanted}
+
+
+def _find_blocks(content: bytes) -> list[_Span]:
+    starts = [0] if content.startswith(b"data_") else []
+    at = content.find(b"\ndata_")
+    while at >= 0:
+        starts.append(at + 1)
+        at = content.find(b"\ndata_", at + 1)
+    spans = []
+    for start, stop in zip(starts, starts[1:] + [len(content)]):
+        end = content.find(b"\n", start, stop)
+        end = stop if end < 0 else end
+        spans.append(_Span(content[start + 5 : end].strip().decode(errors="replace"), end, stop))
+    return spans
+
+
+def _parse_block(path: str, content: bytes, span: _Span) -> Block:
+    labels: list[str] = []
+    pairs: dict[str, str] = {}
+    loop = False
+    at = span.start
+    while at < span.stop:
+        end = content.find(b"\n", at, span.stop)
+        end = span.stop if end < 0 else end
+        line = content[at:end].strip()
+        if line == b"loop_":
+            loop = True
+        elif line.startswith(b"_"):
+            words = shlex.split(line.decode(errors="replace"), comments=not loop)
+            labels.append(words[0][1:])
+            if not loop:
+                pairs[words[0][1:]] = words[1] if len(words) > 1 else ""
+        elif line and not line.startswith(b"#"):
+            break
+        at = end + 1
+    if not loop:
+        return {label: _column(label, pd.Series([value])) for label, value in pairs.items()}
+    return _parse_loop(path, span.name, labels, _without_tail(content[at : span.stop]))
+
+
+def _without_tail(body: bytes) -> bytes:
+    """A loop's rows without the blank lines and comments that stand before the next block."""
+    body = body.rstrip()
+    while True:
+        at = body.rfind(b"\n")
+        if not body[at + 1 :].lstrip().startswith(b"#"):
+            return body
+        body = body[: max(at, 0)].rstrip()
+
+
+def _parse_loop(path: str, name: str, labels: list[str], body: bytes) -> Block:
+    if not body:
+        return {label: np.zeros(0, dtype=str if label.endswith("Name") else float) for label in labels}
+    if b"'" in body:
+        body = _SINGLE_QUOTED.sub(rb'"\1"', body)
+    text_columns = {column: str for column, label in enumerate(labels) if label.endswith("Name")}
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(body), sep=r"\s+", header=None, names=list(range(len(labels))), index_col=False, dtype=text_columns,
+            keep_default_na=False, na_values=_MISSING, engine="c", low_memory=False, encoding_errors="replace",
+        )
+    except (pd.errors.ParserError, ValueError) as error:
+        raise InputError(f"The block data_{name} of the STAR file '{path}' cannot be read: {_ragged(body, labels) or error}.") from error
+    last = frame[len(labels) - 1]
+    if (last.isna().any() or len(body.split(b"\n", 1)[0].split()) > len(labels)) and (fault := _ragged(body, labels)):
+        raise InputError(f"The block data_{name} of the STAR file '{path}' cannot be read: {fault}.")
+    return {label: _column(label, frame[column]) for column, label in enumerate(labels)}
+
+
+def _ragged(body: bytes, labels: list[str]) -> str:
+    """The first row that has not one value for each label, in words ('' when there is none)."""
+    for row, line in enumerate(body.split(b"\n"), 1):
+        found = len(shlex.split(line.decode(errors="replace"))) if b'"' in line else len(line.split())
+        if found not in (0, len(labels)):
+            return f"row {row} has {found} values for {len(labels)} columns"
+    return ""
+
+
+def _column(label: str, values: pd.Series) -> NDArray[Any]:
+    if not label.endswith("Name"):
+        try:
+            return np.asarray(pd.to_numeric(values).to_numpy())
+        except (ValueError, TypeError):
+            pass
+    return values.fillna("").to_numpy(dtype=object)
+
+
+def write_star(path: str, blocks: dict[str, Block]) -> None:
+    """Write blocks of columns as a STAR file; a reader sees the old file or the whole new one.
+
+    Floats are written with as many digits as give the same number back.
+    """
+    part = f"{path}.{os.getpid()}.part"
+    with open(part, "w", encoding="utf-8") as handle:
+        for name, columns in blocks.items():
+            _write_block(handle, name, columns)
+    os.replace(part, path)
+
+
+def _write_block(handle: TextIO, name: str, columns: Block) -> None:
+    handle.write(f"\n# version 30001\n\ndata_{name}\n\nloop_\n")
+    handle.writelines(f"_{label} #{number}\n" for number, label in enumerate(columns, 1))
+    rows = len(next(iter(columns.values()))) if columns else 0
+    for start in range(0, rows, _ROWS_AT_A_TIME):
+        part = {label: _quoted(values[start : start + _ROWS_AT_A_TIME]) for label, values in columns.items()}
+        pd.DataFrame(part).to_csv(handle, sep="\t", header=False, index=False, na_rep="nan", quoting=3, escapechar=None,
+                                  lineterminator="\n")
+    handle.write("\n")
+
+
+def _quoted(values: NDArray[Any]) -> NDArray[Any]:
+    """Text with blanks in quotes (RELION itself reads no such names) and empty text as None; numbers as they are."""
+    if values.dtype.kind not in "OUS":
+        return values
+    texts = [str(value) for value in values]
+    return np.array([f'"{t}"' if any(c.isspace() for c in t) else t or "None" for t in texts], dtype=object)

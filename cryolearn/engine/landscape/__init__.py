@@ -1,0 +1,1 @@
+"""Conformational landscapes: axes, clusters, selections and trajectories (shared by elastic and gaussian)."""

@@ -1,0 +1,32 @@
+"""A ChimeraX script that shows a trajectory."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["write_script"]
+
+
+def write_script(path: str, volumes: bool, is_molecule: bool) -> str:
+    """Write a ``.cxc`` that opens the frames beside it and gives a slider for them; returns ``path``.
+
+    File names are bare: ChimeraX runs a script in the script's own folder.
+    """
+    lines = [
+        "# Conformations along the path; open this file in an empty ChimeraX session (it takes model numbers 1 and 2).",
+        "set bgColor white",
+        "open trajectory.pdb coordsets true name conformations",
+        *(["hide #1 atoms", "cartoon #1", "rainbow #1"] if is_molecule else ["style #1 sphere", "size #1 atomRadius 2", "rainbow #1"]),
+        "coordset slider #1",
+    ]
+    if volumes:
+        lines += [
+            "open frame_*.mrc vseries true",
+            "volume #2 style surface color #9ecae1 transparency 0.6",
+            "vseries slider #2",
+        ]
+    lines += ["lighting soft", "view", "coordset #1 1, pauseFrames 4 loop 20 bounce true"]
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w", encoding="utf-8") as handle:
+        handle.write("\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,1 @@
+"""The PyTorch engine: complete without Scipion, used through ``python -m cryolearn.engine COMMAND``."""

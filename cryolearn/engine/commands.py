@@ -1,0 +1,30 @@
+"""The engine's commands by name: where each one's parameters and its function live (nothing is imported here)."""
+
+from __future__ import annotations
+
+from typing import Dict, NamedTuple
+
+
+class Command(NamedTuple):
+    """A command: dotted places of its parameter dataclass and of its ``run(config)`` function."""
+
+    config: str
+    run: str
+
+
+_E = "cryolearn.engine."
+
+COMMANDS: Dict[str, Command] = {
+    "simulate-particles": Command(_E + "simulate.config:SimulateParticlesConfig", _E + "simulate.particles:run"),
+    "normal-modes": Command(_E + "elastic.config:NormalModesConfig", _E + "elastic.normal_modes:run"),
+    "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_gaussians:run"),
+    "elastic-align": Command(_E + "elastic.config:ElasticAlignConfig", _E + "elastic.align:run"),
+    "elastic-train": Command(_E + "elastic.config:ElasticTrainConfig", _E + "elastic.train:run"),
+    "elastic-predict": Command(_E + "elastic.config:ElasticPredictConfig", _E + "elastic.predict:run"),
+    "elastic-errors": Command(_E + "elastic.config:ElasticErrorsConfig", _E + "elastic.errors_report:run"),
+    "cluster-landscape": Command(_E + "landscape.config:ClusterLandscapeConfig", _E + "landscape.cluster:run"),
+    "select-landscape": Command(_E + "landscape.config:SelectLandscapeConfig", _E + "landscape.select:run"),
+    "trajectory": Command(_E + "landscape.config:TrajectoryConfig", _E + "landscape.trajectory:run"),
+    "reconstruct": Command(_E + "imaging.config:ReconstructConfig", _E + "imaging.reconstruct_command:run"),
+    "fsc": Command(_E + "imaging.config:FscConfig", _E + "imaging.fsc_command:run"),
+}

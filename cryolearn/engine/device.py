@@ -1,0 +1,43 @@
+"""Which hardware a command computes on."""
+
+from __future__ import annotations
+
+import torch
+
+from .config import RunConfig
+from .cpu import cpu_threads
+from .errors import DeviceError
+
+__all__ = ["cpu_threads", "gpu_indices", "select_device"]
+
+
+def gpu_indices(config: RunConfig) -> list[int]:
+    """Indices of the GPUs that were asked for, in CUDA's numbering within CUDA_VISIBLE_DEVICES.
+
+    Raises
+    ------
+    DeviceError
+        when a GPU was asked for that PyTorch cannot see.
+    """
+    if not config.use_gpu:
+        return []
+    text = config.gpu_list.replace(",", " ").split()
+    if not all(item.isdigit() for item in text):
+        raise DeviceError(f"The GPU list '{config.gpu_list}' is not a list of indices such as '0 1'.")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    indices = [int(item) for item in text] or [0]
+    missing = [index for index in indices if index >= found]
+    if missing:
+        built = "" if torch.version.cuda or getattr(torch.version, "hip", None) else ", which is built for the CPU only,"
+        raise DeviceError(
+            f"GPU {missing[0]} was asked for, but PyTorch {torch.__version__}{built} sees {found} usable GPU(s) here: "
+            "choose another GPU, or 'Use GPU: no' to run on the CPU."
+        )
+    return indices
+
+
+def select_device(config: RunConfig, rank: int = 0) -> torch.device:
+    """Device of this process (``rank`` within the node), with PyTorch's thread count set."""
+    torch.set_num_threads(cpu_threads(config.threads))
+    indices = gpu_indices(config)
+    return torch.device("cuda", indices[rank % len(indices)]) if indices else torch.device("cpu")

@@ -1,0 +1,75 @@
+"""Groups of particles: the engine's clusters.npz <-> SetOfClassesFlex."""
+
+import numpy as np
+
+from pwem.objects import VolumeFlex
+
+from .flex import PROGRAM
+from .tables import readTable, rowsById, writeTable
+
+
+def fillClasses(classes, clustersFile, representatives):
+    """Distribute the images of a new SetOfClassesFlex by the class column of ``clustersFile``, joined by id.
+
+    Particles of class 0 are in no class. A particle without a row is an error.
+
+    Parameters
+    ----------
+    classes : SetOfClassesFlex
+        Its images (``setImages``) are the particles that were clustered.
+    clustersFile : str
+        Result table with ``id`` and ``class``.
+    representatives : dict
+        ``{class: function that fills the class's VolumeFlex}``.
+    """
+    columns, _ = readTable(clustersFile)
+    rows = rowsById(columns['id'])
+    numbers = columns['class']
+
+    def setClass(particle, _):
+        objId = particle.getObjId()
+        if objId not in rows:
+            raise ValueError("Particle %d of the input has no row in '%s'." % (objId, clustersFile))
+        particle.setClassId(int(numbers[rows[objId]]))
+
+    def setRepresentative(item):
+        item.setAlignmentProj()
+        representative = VolumeFlex(progName=PROGRAM)
+        representative.setSamplingRate(classes.getImages().getSamplingRate())
+        if item.getObjId() in representatives:
+            representatives[item.getObjId()](representative)
+        item.setRepresentative(representative)
+
+    classes.classifyItems(updateItemCallback=setClass, updateClassCallback=setRepresentative)
+
+
+def iterMembers(classes):
+    """``(class id, particle)`` of all enabled particles of all enabled classes; a particle in two classes is an error."""
+    seen = {}
+    for item in classes.iterItems():
+        if not item.isEnabled():
+            continue
+        number = item.getObjId()
+        for particle in item:
+            objId = particle.getObjId()
+            if objId in seen:
+                raise ValueError('Particle %d is in classes %d and %d.' % (objId, seen[objId], number))
+            seen[objId] = number
+            yield number, particle
+
+
+def writeClasses(members, tableFile):
+    """Write ``{id: class}`` as the engine's table of classes."""
+    ids = sorted(members)
+    writeTable(tableFile, {'id': np.array(ids, dtype=np.int64),
+                           'class': np.array([members[objId] for objId in ids], dtype=np.int32)})
+
+
+def meanLatents(classes):
+    """``{class id: mean latent vector}`` of the classes whose particles have one."""
+    means = {}
+    for item in classes.iterItems():
+        vectors = [[float(value) for value in particle._zFlex] for particle in item if len(particle._zFlex)]
+        if vectors:
+            means[item.getObjId()] = np.mean(vectors, axis=0).tolist()
+    return means

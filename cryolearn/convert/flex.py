@@ -1,0 +1,166 @@
+"""Landscapes: result tables of the engine <-> particles with flexibility, joined by id."""
+
+import numpy as np
+
+from pyworkflow.object import Float, Integer, String
+from pwem.objects import ParticleFlex, Transform
+
+from .poses import posesFromTransforms, transformsFromPoses
+from .tables import readTable, rowsById, writeTable
+
+PROGRAM = 'CryoLearn'
+# Columns of the table that become columns of the set: attribute, table's name, type.
+QUALITY = (('_elasticCorrelation', 'correlation', Float), ('_elasticMargin', 'margin', Float),
+           ('_elasticPoseSigma', 'pose_sigma_deg', Float), ('_elasticFlags', 'flags', Integer))
+MODES_ATTRIBUTE = '_elasticModes'  # on the set: which modes the amplitudes belong to, '7 8 9'
+
+
+def appendAligned(particles, output, tableFile):
+    """Fill a new SetOfParticlesFlex with the input's particles, their amplitudes and poses.
+
+    Parameters
+    ----------
+    particles : SetOfParticles
+        The particles that the engine was given.
+    output : SetOfParticlesFlex
+        New, empty set. Gets the input's properties, a projection alignment and the mode numbers.
+    tableFile : str
+        Result table with ``id``, ``amplitudes``, ``rotation``, ``shift_angst``; other known columns come along.
+
+    Raises
+    ------
+    ValueError
+        naming the first particle without a row.
+    """
+    columns, meta = readTable(tableFile)
+    rows = rowsById(columns['id'])
+    copyProperties(particles, output)
+    output.setAlignmentProj()
+    setModeNumbers(output, meta.get('mode_numbers', []))
+    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate())
+    quality = [(name, columns[column], kind) for name, column, kind in QUALITY if column in columns]
+    for particle in particles.iterItems():
+        row = _rowOf(rows, particle.getObjId(), tableFile)
+        item = flexItem(particle)
+        item.setZFlex(columns['amplitudes'][row].tolist())
+        item.setTransform(Transform(matrix=transforms[row]))
+        for name, values, kind in quality:
+            setattr(item, name, kind(values[row].item()))
+        output.append(item)
+
+
+def appendReduced(particles, output, reducedById):
+    """Fill a new SetOfParticlesFlex with the input's particles and their reduced coordinates (``{id: vector}``)."""
+    copyProperties(particles, output)
+    for particle in particles.iterItems():
+        item = flexItem(particle)
+        reduced = reducedById.get(particle.getObjId())
+        if reduced is not None:
+            item.setZRed(list(reduced))
+        output.append(item)
+
+
+def appendSubset(particles, output, ids):
+    """Fill a new SetOfParticlesFlex with those of the input's particles whose id is in ``ids``; all must be there."""
+    wanted = set(int(value) for value in ids)
+    copyProperties(particles, output)
+    for particle in particles.iterItems():
+        if particle.getObjId() in wanted:
+            wanted.discard(particle.getObjId())
+            output.append(flexItem(particle))
+    if wanted:
+        raise ValueError('Particle %d was selected, but it is not in the input set.' % min(wanted))
+
+
+def writeLatents(particles, tableFile, box=None):
+    """Write the landscape of a SetOfParticlesFlex as a result table.
+
+    Columns: ``id``, ``amplitudes`` (from zFlex); ``reduced`` (zRed), ``rotation`` and ``shift_angst``, and the quality
+    columns when the set has them.
+
+    Raises
+    ------
+    ValueError
+        naming a particle without a latent vector or with one of another length.
+    """
+    return writeLatentItems(particles.iterItems(), particles, tableFile, box)
+
+
+def writeLatentItems(items, properties, tableFile, box=None):
+    """As :func:`writeLatents`, for ``items`` that have the properties of a set ``properties``."""
+    ids, vectors, reduced, transforms, quality = [], [], [], [], {}
+    hasPoses = properties.hasAlignmentProj()
+    for item in items:
+        ids.append(item.getObjId())
+        vectors.append(_vector(item, len(vectors[0]) if vectors else None))
+        reduced.append(_csv(item._zRed))
+        if hasPoses:
+            transforms.append(item.getTransform().getMatrix())
+        for name, column, _ in QUALITY:
+            value = item.getAttributeValue(name)
+            if value is not None:
+                quality.setdefault(column, []).append(value)
+    columns = {'id': np.array(ids, dtype=np.int64), 'amplitudes': np.array(vectors)}
+    if reduced and reduced[0] and all(len(vector) == len(reduced[0]) for vector in reduced):
+        columns['reduced'] = np.array(reduced)
+    if hasPoses:
+        rotations, shifts = posesFromTransforms(np.array(transforms), properties.getSamplingRate())
+        columns['rotation'], columns['shift_angst'] = rotations, shifts[:, :2]
+    columns.update((name, np.array(values)) for name, values in quality.items() if len(values) == len(ids))
+    meta = {'mode_numbers': modeNumbers(properties), 'pixel_size_angst': properties.getSamplingRate()}
+    if box:
+        meta['box'] = int(box)
+    writeTable(tableFile, columns, meta)
+    return len(ids)
+
+
+def flexItem(particle):
+    """A ParticleFlex with everything that ``particle`` has, its id included."""
+    item = ParticleFlex(progName=PROGRAM)
+    item.copyInfo(particle)
+    item.setObjId(particle.getObjId())
+    item.getFlexInfo().setProgName(PROGRAM)
+    return item
+
+
+def copyProperties(particles, output):
+    """Give a SetOfParticlesFlex the properties of any set of particles."""
+    output.copyInfo(particles)
+    output.setHasCTF(particles.hasCTF())
+    output.getFlexInfo().setProgName(PROGRAM)
+    if particles.getAttributeValue(MODES_ATTRIBUTE):
+        setModeNumbers(output, modeNumbers(particles))
+
+
+def setModeNumbers(particles, numbers):
+    """Note on a set which modes its amplitudes belong to."""
+    setattr(particles, MODES_ATTRIBUTE, String(' '.join(str(int(number)) for number in numbers)))
+
+
+def modeNumbers(particles):
+    """Modes that a set's amplitudes belong to; empty when the set does not say."""
+    return [int(number) for number in (particles.getAttributeValue(MODES_ATTRIBUTE) or '').split()]
+
+
+def latentLength(particles):
+    """Length of the latent vectors of a set (0 when its first item has none)."""
+    return len(_csv(particles.getFirstItem()._zFlex))
+
+
+def _csv(values):
+    return [float(value) for value in values]
+
+
+def _vector(item, length):
+    vector = _csv(item._zFlex)
+    if not vector:
+        raise ValueError('Particle %d has no latent vector: align or predict it first.' % item.getObjId())
+    if length is not None and len(vector) != length:
+        raise ValueError('Particle %d has %d latent values where the others have %d.' % (item.getObjId(), len(vector), length))
+    return vector
+
+
+def _rowOf(rows, objId, tableFile):
+    if objId not in rows:
+        raise ValueError("Particle %d of the input has no row in '%s'." % (objId, tableFile))
+    return rows[objId]

@@ -1,0 +1,77 @@
+"""Normal modes: Scipion's SetOfNormalModes <-> the engine's modes.npz."""
+
+import csv
+import os
+
+import numpy as np
+
+from pyworkflow.object import Float
+from pwem.objects import AtomStruct, NormalMode
+
+RIGID_MODES = 6
+MODES_FILE, MODES_FOLDER, STRUCTURE_FILE, TABLE_FILE = 'modes.npz', 'modes', 'structure.pdb', 'modes.csv'
+
+
+def fillModes(modes, folder):
+    """Fill a new SetOfNormalModes from the engine's folder. A mode's object id is its number, counted from 1.
+
+    Rigid modes and those below the collectivity threshold are there, but disabled.
+    """
+    with open(os.path.join(folder, TABLE_FILE), newline='') as handle:
+        for row in csv.DictReader(handle):
+            number = int(row['mode'])
+            mode = NormalMode(modeFile=os.path.join(folder, MODES_FOLDER, 'vec.%d' % number),
+                              collectivity=float(row['collectivity']), score=float(row['score']))
+            mode._frequency = Float(float(row['frequency']))
+            mode.setObjId(number)
+            mode.setEnabled(row['selected'] == '1')
+            modes.append(mode)
+
+
+def makeStructure(folder):
+    """The atoms that the modes of the engine's folder belong to."""
+    return AtomStruct(filename=os.path.join(folder, STRUCTURE_FILE))
+
+
+def engineModes(modes):
+    """Path of the engine's modes.npz behind a set of modes (or a subset of it); None for modes of other programs."""
+    modeFile = modes.getFirstItem().getModeFile()
+    candidate = os.path.join(os.path.dirname(os.path.dirname(modeFile)), MODES_FILE)
+    isOurs = os.path.exists(candidate) and os.path.exists(os.path.join(os.path.dirname(candidate), STRUCTURE_FILE))
+    return candidate if isOurs else None
+
+
+def modeFiles(modes):
+    """``({number: text file of the vector}, structure file)`` of any set of modes."""
+    files = {mode.getObjId(): mode.getModeFile() for mode in modes.iterItems()}
+    structure = modes.getPdb()
+    return files, structure.getFileName() if structure is not None else None
+
+
+def numbersOf(modes):
+    """Numbers of a set's modes, the disabled ones included."""
+    return sorted(modes.getIdSet()) if hasattr(modes, 'getIdSet') else sorted(mode.getObjId() for mode in modes.iterItems())
+
+
+def checkModeNumbers(modes, numbers):
+    """Sentences about mode numbers that a set does not have or that are rigid; empty when all can be used."""
+    if not numbers:
+        return ['No mode is chosen: give numbers such as 7-9.']
+    rigid = [number for number in numbers if number <= RIGID_MODES]
+    if rigid:
+        return ['Mode %d cannot be used: modes 1 to %d move the structure as a rigid body.' % (rigid[0], RIGID_MODES)]
+    present = numbersOf(modes)
+    missing = [number for number in numbers if number not in present]
+    if missing:
+        return ['Mode %d is not in the set of normal modes, which has %s.' % (missing[0], _listed(present))]
+    return []
+
+
+def diameter(modesFile):
+    """Largest diameter (Å) about the centre of projections of the structure behind a modes.npz."""
+    with np.load(modesFile, allow_pickle=False) as data:
+        return 2 * float(np.linalg.norm(data['coordinates'] - data['origin_angst'], axis=1).max())
+
+
+def _listed(numbers):
+    return 'modes %d to %d' % (numbers[0], numbers[-1]) if len(numbers) > 1 else 'mode %s' % ''.join(map(str, numbers))

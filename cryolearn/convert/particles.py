@@ -1,0 +1,271 @@
+"""Particles: Scipion's sets <-> RELION 3.1+ STAR files.
+
+The identity of a particle is its object id, which travels as ``rlnImageId``; nothing is ever joined by row.
+"""
+
+import io
+import os
+from collections import OrderedDict
+
+import numpy as np
+from emtable import Table
+
+from pyworkflow.object import Integer, ObjectWrap, Scalar
+from pwem.constants import ALIGN_PROJ
+from pwem.objects import Acquisition, Coordinate, CTFModel, Transform
+
+from .poses import relionFromTransforms, transformsFromRelion
+
+CHUNK = 10000  # rows whose poses are converted at once
+MRC_EXTENSIONS = ('.mrc', '.mrcs')
+POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
+CTF_LABELS = ('rlnDefocusU', 'rlnDefocusV', 'rlnDefocusAngle')
+# What a row's own columns say already, so that it is not kept a second time as an extra attribute.
+_OWN_LABELS = frozenset(POSE_LABELS + CTF_LABELS + (
+    'rlnImageId', 'rlnImageName', 'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution',
+    'rlnCtfFigureOfMerit', 'rlnOpticsGroup', 'rlnMicrographName', 'rlnCoordinateX', 'rlnCoordinateY'))
+# Columns whose first value may look like an integer although the column is not.
+_TYPES = {label: float for label in POSE_LABELS + CTF_LABELS + (
+    'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution', 'rlnCtfFigureOfMerit', 'rlnCoordinateX',
+    'rlnCoordinateY', 'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnCtfBfactor',
+    'rlnCtfScalefactor')}
+_TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rlnImageDimensionality': int,
+               'rlnRandomSubset': int, 'rlnClassNumber': int, 'rlnMicrographName': str, 'rlnImageName': str,
+               'rlnOpticsGroupName': str, 'rlnGroupName': str})
+
+
+def writeParticles(particles, starFile, stackFolder=None, poses=True):
+    """Write a set (or any iterable with a set's properties) as STAR.
+
+    Parameters
+    ----------
+    particles : SetOfParticles
+        Poses are written when the set has a projection alignment, CTF when it has one.
+    starFile : str
+        File to write. Image paths in it are those of the set: relative to the project.
+    stackFolder : str, optional
+        Where stacks in formats other than MRC are converted to; the folder of the STAR by default.
+    poses : bool
+        False leaves the poses out.
+
+    Returns
+    -------
+    int
+        Number of particles written.
+    """
+    return writeParticleItems(particles.iterItems(), particles, starFile, stackFolder, poses)
+
+
+def writeParticleItems(items, properties, starFile, stackFolder=None, poses=True):
+    """As :func:`writeParticles`, for ``items`` (iterable of particles) that have the properties of a set ``properties``."""
+    pixelSize = properties.getSamplingRate()
+    hasPoses = poses and properties.getAlignment() == ALIGN_PROJ
+    toRow = _RowMaker(properties.hasCTF(), _StackNames(stackFolder or os.path.dirname(starFile)))
+    count, rows, transforms = 0, [], []
+    with open(starFile, 'w') as handle:
+        handle.write('# Written by scipion-em-cryolearn\n')
+        _writeOptics(handle, properties)
+        handle.write('# version 30001\n')
+        writer = Table.Writer(handle)
+        for particle in items:
+            rows.append(toRow(particle))
+            if hasPoses:
+                transforms.append(particle.getTransform().getMatrix())
+            if len(rows) == CHUNK:
+                count = _writeRows(writer, rows, transforms, pixelSize, count)
+        if rows:
+            count = _writeRows(writer, rows, transforms, pixelSize, count)
+    if not count:
+        raise ValueError("The particle set is empty: there is nothing to write to '%s'." % starFile)
+    return count
+
+
+def _writeRows(writer, rows, transforms, pixelSize, count):
+    """Add the poses to the rows, write them, empty the lists; returns the new count."""
+    if transforms:
+        angles, origins = relionFromTransforms(np.array(transforms), pixelSize)
+        for row, angle, origin in zip(rows, angles.tolist(), origins.tolist()):
+            row.update(zip(POSE_LABELS, angle + origin[:2]))
+    if count == 0:
+        writer.writeTableName('particles')
+        writer.writeHeader([Table.Column(label, type=type(value)) for label, value in rows[0].items()])
+    for row in rows:
+        writer.writeRowValues(row.values())
+    count += len(rows)
+    del rows[:], transforms[:]
+    return count
+
+
+class _StackNames:
+    """Image names for the STAR; stacks that are not MRC are converted, each file once.
+
+    STAR has no quotes: a stack with a space in its path gets a link without one.
+    """
+
+    def __init__(self, folder):
+        self._folder, self._names = folder, {}
+
+    def __call__(self, location):
+        index, name = location
+        if name not in self._names:
+            self._names[name] = self._mrcName(name)
+        return '%06d@%s' % (max(index, 1), self._names[name])
+
+    def _mrcName(self, name):
+        plain = name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
+        if os.path.splitext(plain)[1].lower() in MRC_EXTENSIONS:
+            return plain if len(plain.split()) == 1 else self._link(plain)
+        from pwem.emlib.image import ImageHandler
+        converted = os.path.join(self._folder, 'converted_%03d.mrcs' % (len(self._names) + 1))
+        ImageHandler().convertStack(plain, converted)
+        return converted
+
+    def _link(self, name):
+        link = os.path.join(self._folder, 'stack_%03d%s' % (len(self._names) + 1, os.path.splitext(name)[1]))
+        if os.path.lexists(link):
+            os.remove(link)
+        os.symlink(os.path.abspath(name), link)
+        return link
+
+
+class _RowMaker:
+    """Row of a particle, without its pose. The columns are those of the first particle."""
+
+    def __init__(self, hasCtf, stackName):
+        self._hasCtf, self._stackName = hasCtf, stackName
+        self._extra = None
+
+    def __call__(self, particle):
+        if self._extra is None:
+            self._inspect(particle)
+        row = OrderedDict(rlnImageId=particle.getObjId(), rlnImageName=self._stackName(particle.getLocation()))
+        row['rlnOpticsGroup'] = int(particle.getAttributeValue('_rlnOpticsGroup', 1))
+        if self._hasCtf:
+            ctf = particle.getCTF()
+            row.update(zip(CTF_LABELS, (float(value) for value in ctf.getDefocus())))
+            if self._hasPhaseShift:
+                row['rlnPhaseShift'] = float(ctf.getPhaseShift() or 0)
+        if self._hasCoordinate:
+            coordinate = particle.getCoordinate()
+            x, y = coordinate.getPosition()
+            row['rlnCoordinateX'], row['rlnCoordinateY'] = float(x), float(y)
+            row['rlnMicrographName'] = (coordinate.getMicName() or str(coordinate.getMicId())).replace(' ', '')
+        for label in self._extra:
+            row[label] = particle.getAttributeValue('_' + label)
+        return row
+
+    def _inspect(self, particle):
+        if self._hasCtf and particle.getCTF() is None:
+            raise ValueError('Particle %s has no CTF although its set says so: estimate or import the CTF first.' % particle.getObjId())
+        self._hasPhaseShift = self._hasCtf and particle.getCTF().getPhaseShift() is not None
+        self._hasCoordinate = particle.hasCoordinate() and particle.getCoordinate().getPosition()[0] is not None
+        self._extra = [name[1:] for name, attribute in particle.getAttributes()
+                       if name.startswith('_rln') and name[1:] not in _OWN_LABELS and isinstance(attribute, Scalar)
+                       and attribute.get() is not None]
+
+
+def _writeOptics(handle, properties):
+    """Optics groups: those that an import kept in the acquisition, with this set's pixel and image size; else one group."""
+    handle.write('\n# version 30001\n')
+    groups = _storedOptics(properties)
+    if groups is None:
+        acquisition = properties.getAcquisition()
+        groups = [OrderedDict([('rlnOpticsGroup', 1), ('rlnOpticsGroupName', 'opticsGroup1'),
+                               ('rlnVoltage', acquisition.getVoltage() or 300.),
+                               ('rlnSphericalAberration', acquisition.getSphericalAberration() or 0.),
+                               ('rlnAmplitudeContrast', acquisition.getAmplitudeContrast() or 0.)])]
+    columns = None
+    for group in groups:
+        group['rlnImagePixelSize'] = float(properties.getSamplingRate())
+        group['rlnImageSize'] = int(properties.getXDim())
+        group['rlnImageDimensionality'] = 2
+        if columns is None:
+            columns = [Table.Column(label, type=type(value)) for label, value in group.items()]
+            table = Table(columns=columns)
+        table.addRow(**group)
+    table.writeStar(handle, tableName='optics')
+
+
+def _storedOptics(properties):
+    text = properties.getAcquisition().getAttributeValue('opticsGroupInfo')
+    if not text:
+        return None
+    table = Table()
+    table.readStar(io.StringIO(text), tableName='optics', types=_TYPES)
+    return [row._asdict() for row in table] or None
+
+
+class StarParticles:
+    """Particles of a STAR file, with their set's properties.
+
+    ``box``, ``pixelSize``, ``hasCtf`` and ``hasPoses`` are known after opening; iterating gives ``(id, row)``.
+    """
+
+    def __init__(self, starFile):
+        self._starFile = starFile
+        self._stacks = {}
+        self._optics = Table(fileName=starFile, tableName='optics', types=_TYPES)
+        first = self._optics[0]
+        self.pixelSize = first.rlnImagePixelSize
+        self.box = first.rlnImageSize
+        reader = Table.Reader(starFile, tableName='particles', types=_TYPES)
+        self.hasCtf = reader.hasAllColumns(CTF_LABELS)
+        self.hasPoses = reader.hasAllColumns(POSE_LABELS)
+        self._extra = [label for label in reader.getColumnNames() if label not in _OWN_LABELS]
+
+    def __iter__(self):
+        reader = Table.Reader(self._starFile, tableName='particles', types=_TYPES)
+        for number, row in enumerate(reader, start=1):
+            yield row.get('rlnImageId', number), row
+
+    def acquisition(self):
+        """Acquisition of the first optics group; the groups themselves are kept as text, as scipion-em-relion does."""
+        first = self._optics[0]
+        acquisition = Acquisition(voltage=first.rlnVoltage, sphericalAberration=first.rlnSphericalAberration,
+                                  amplitudeContrast=first.rlnAmplitudeContrast, magnification=10000)
+        text = io.StringIO()
+        self._optics.writeStar(text, tableName='optics')
+        acquisition.opticsGroupInfo.set(text.getvalue())
+        return acquisition
+
+    def setProperties(self, particles, phaseFlipped=False):
+        """Give a new set what its STAR says of all particles."""
+        particles.setSamplingRate(self.pixelSize)
+        particles.setAcquisition(self.acquisition())
+        particles.setHasCTF(self.hasCtf)
+        particles.setIsPhaseFlipped(phaseFlipped)
+        if self.hasPoses:
+            particles.setAlignmentProj()
+
+    def fill(self, particle, row):
+        """Give a particle what its row says; stacks are looked for beside the STAR, then in the current folder."""
+        index, name = row.rlnImageName.split('@', 1)
+        if name not in self._stacks:
+            beside = os.path.join(os.path.dirname(self._starFile), name)
+            self._stacks[name] = beside if os.path.exists(beside) else name
+        particle.setLocation(int(index), self._stacks[name])
+        if self.hasCtf:
+            particle.setCTF(_ctfOf(row))
+        if self.hasPoses:
+            angles = [[row.rlnAngleRot, row.rlnAngleTilt, row.rlnAnglePsi]]
+            origin = [[row.rlnOriginXAngst, row.rlnOriginYAngst]]
+            particle.setTransform(Transform(matrix=transformsFromRelion(angles, origin, self.pixelSize)[0]))
+        if row.get('rlnCoordinateX') is not None:
+            coordinate = Coordinate()
+            coordinate.setPosition(row.rlnCoordinateX, row.rlnCoordinateY)
+            coordinate.setMicName(os.path.basename(row.get('rlnMicrographName', '') or ''))
+            particle.setCoordinate(coordinate)
+        for label in self._extra:
+            setattr(particle, '_' + label, ObjectWrap(getattr(row, label)))
+        setattr(particle, '_rlnOpticsGroup', Integer(row.get('rlnOpticsGroup', 1)))
+
+
+def _ctfOf(row):
+    ctf = CTFModel()
+    ctf.setDefocusU(row.rlnDefocusU)
+    ctf.setDefocusV(row.rlnDefocusV)
+    ctf.setDefocusAngle(row.rlnDefocusAngle)
+    if row.get('rlnPhaseShift') is not None:
+        ctf.setPhaseShift(row.rlnPhaseShift)
+    ctf.standardize()
+    return ctf

@@ -1,0 +1,38 @@
+"""Conformations: the engine's frames -> Scipion's sets of structures and maps with latent vectors."""
+
+import os
+
+from pwem.objects import AtomStructFlex, VolumeFlex
+
+from .flex import PROGRAM
+from .tables import readTable
+from .volumes import makeVolume
+
+TRAJECTORY_TABLE = 'trajectory.npz'
+
+
+def readFrames(folder):
+    """``[(number, latent vector)]`` of the frames of a trajectory."""
+    columns, _ = readTable(os.path.join(folder, TRAJECTORY_TABLE))
+    return [(int(number), vector.tolist()) for number, vector in zip(columns['id'], columns['vectors'])]
+
+
+def fillStructures(structures, folder):
+    """Fill a new SetOfAtomStructFlex with the frames' models."""
+    structures.getFlexInfo().setProgName(PROGRAM)
+    for number, vector in readFrames(folder):
+        item = AtomStructFlex(progName=PROGRAM, filename=os.path.join(folder, 'frame_%03d.pdb' % number))
+        item.setObjId(number)
+        item.setZFlex(vector)
+        structures.append(item)
+
+
+def fillVolumes(volumes, folder):
+    """Fill a new SetOfVolumesFlex with the frames' maps."""
+    volumes.getFlexInfo().setProgName(PROGRAM)
+    for number, vector in readFrames(folder):
+        item = makeVolume(os.path.join(folder, 'frame_%03d.mrc' % number), volumeClass=VolumeFlex, progName=PROGRAM)
+        item.setObjId(number)
+        item.setZFlex(vector)
+        volumes.setSamplingRate(item.getSamplingRate())
+        volumes.append(item)

@@ -1,0 +1,77 @@
+"""The padded half Fourier volume that slices are taken from and put into.
+
+Layout ``(P + 1, P + 1, P // 2 + 1)`` (z, y, x) for an even padded side P: frequencies -P/2 ... P/2 on z and y and 0 ... P/2 on x,
+in symmetric order, so that trilinear neighbours never wrap and the Friedel mate of a point of the plane x = 0 is the flipped one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .gaussians import pixel_coordinates
+
+__all__ = ["enforce_friedel", "from_real", "padded_side", "slice_points", "squared_radius", "to_real", "trilinear_envelope"]
+
+
+def padded_side(box: int, padding: float) -> int:
+    """Even side of the padded volume: the nearest to ``padding * box``, never smaller than the box."""
+    side = 2 * round(padding * box / 2)
+    return side if side >= box else side + 2
+
+
+def trilinear_envelope(box: int, side: int, device: torch.device | str | None = None) -> Tensor:
+    """`(box, box, box)` factor by which trilinear interpolation in Fourier space fades a map: sinc^2 along each axis."""
+    axis = torch.sinc(pixel_coordinates(box, 1.0, device) / side) ** 2
+    return axis[:, None, None] * axis[None, :, None] * axis[None, None, :]
+
+
+def from_real(volume: Tensor, side: int) -> Tensor:
+    """Transform of a `(box, box, box)` map, zero-padded to ``side``, phases relative to its centre, in symmetric order."""
+    box = volume.shape[-1]
+    low = side // 2 - box // 2
+    high = side - box - low
+    padded = torch.nn.functional.pad(volume, (low, high) * 3)
+    transform = torch.fft.rfftn(torch.fft.ifftshift(padded))
+    transform = torch.fft.fftshift(transform, dim=(0, 1))
+    transform = torch.cat((transform, transform[:1]), dim=0)
+    return torch.cat((transform, transform[:, :1]), dim=1)
+
+
+def to_real(transform: Tensor, box: int) -> Tensor:
+    """Inverse of :func:`from_real`, cropped to the central `(box, box, box)`; the Nyquist planes of the far side are left out."""
+    side = transform.shape[0] - 1
+    wrapped = torch.fft.ifftshift(transform[:-1, :-1], dim=(0, 1))
+    volume = torch.fft.fftshift(torch.fft.irfftn(wrapped, s=(side,) * 3))
+    rows = slice(side // 2 - box // 2, side // 2 - box // 2 + box)
+    return volume[rows, rows, rows].contiguous()
+
+
+def squared_radius(side: int, device: torch.device | str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Squares of the frequencies along z, y, x, broadcastable over the layout; their sum is the squared radius."""
+    full = torch.arange(side + 1, device=device, dtype=torch.float32) - side // 2
+    half = torch.arange(side // 2 + 1, device=device, dtype=torch.float32)
+    return (full**2)[:, None, None], (full**2)[None, :, None], (half**2)[None, None, :]
+
+
+def enforce_friedel(transform: Tensor) -> Tensor:
+    """Add to each point of the plane x = 0 the conjugate of its Friedel mate (in place); the rest has its mate unstored."""
+    plane = transform[..., 0]
+    transform[..., 0] = plane + plane.flip((0, 1)).conj()
+    return transform
+
+
+def slice_points(box: int, device: torch.device | str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Half-transform points of an image of side ``box`` that carry independent information below Nyquist.
+
+    Returns
+    -------
+    index, kx, ky
+        `(m,)` flat index into `(box, box // 2 + 1)` (int64) and the frequencies in Fourier pixels (float32), for radius < box / 2,
+        without the redundant half of the column kx = 0.
+    """
+    ky = torch.fft.fftfreq(box, 1 / box, device=device).round()[:, None].expand(box, box // 2 + 1)
+    kx = torch.arange(box // 2 + 1, device=device, dtype=torch.float32)[None].expand(box, box // 2 + 1)
+    keep = ((kx**2 + ky**2) * 4 < box * box) & ~((kx == 0) & (ky < 0))
+    index = torch.nonzero(keep.flatten()).flatten()
+    return index, kx.flatten()[index], ky.flatten()[index]

@@ -1,0 +1,38 @@
+"""Trilinear samples of a half Fourier volume at points anywhere within its sphere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["sample_half_volume"]
+
+
+def sample_half_volume(channels: Tensor, points: Tensor) -> Tensor:
+    """Values at frequencies, the Friedel mate being taken where x < 0.
+
+    Parameters
+    ----------
+    channels
+        `(c, P + 1, P + 1, P // 2 + 1)` in the layout of :mod:`fourier_volume`: real part, imaginary part and, when c is 3, a
+        real symmetric quantity.
+    points
+        `(..., 3)` x, y, z in Fourier pixels of the padded volume.
+
+    Returns
+    -------
+    Tensor
+        `(c, ...)`; differentiable with respect to both.
+    """
+    side = channels.shape[1] - 1
+    negative = points[..., :1] < 0
+    mate = torch.where(negative, -points, points)
+    half = side / 2
+    # grid_sample's coordinates: -1 ... 1 from the first to the last sample of an axis
+    grid = torch.stack((mate[..., 0] * (2 / half) - 1, mate[..., 1] / half, mate[..., 2] / half), dim=-1)
+    sampled = torch.nn.functional.grid_sample(
+        channels[None], grid.reshape(1, 1, 1, -1, 3), mode="bilinear", padding_mode="zeros", align_corners=True
+    ).reshape(channels.shape[0], *points.shape[:-1])
+    sign = torch.ones_like(sampled)
+    sign[1] = torch.where(negative[..., 0], -1.0, 1.0)
+    return sampled * sign

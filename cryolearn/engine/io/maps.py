@@ -64,7 +64,8 @@ def read_map(path: str) -> Map:
     if min(voxel) <= 0:
         raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
     if max(voxel) > min(voxel) * (1 + _ISOTROPIC):
-        raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({voxel[0]:g}, {voxel[1]:g}, {voxel[2]:g} Å): resample it.")
+        sizes = ", ".join(f"{size:g}" for size in voxel)
+        raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({sizes} Å): resample it.")
     return Map(data, float(np.mean(voxel)), _place(header, order, voxel))
 
 

@@ -135,7 +135,8 @@ def read_mode_texts(paths: Sequence[str], mode_numbers: Sequence[int], coordinat
         except (OSError, ValueError) as error:
             raise InputError(f"The mode file '{path}' cannot be read as three numbers an atom: {error}.") from error
         if vector.shape != reference.shape:
-            raise InputError(f"The mode file '{path}' has {vector.shape[0]} rows of {vector.shape[1]} numbers, the structure has {len(reference)} atoms.")
+            rows = f"{vector.shape[0]} rows of {vector.shape[1]} numbers"
+            raise InputError(f"The mode file '{path}' has {rows}, the structure has {len(reference)} atoms.")
         vectors.append(vector)
     return make_modes(reference, np.array(vectors).reshape(-1, *reference.shape), np.asarray(mode_numbers))
 

@@ -74,7 +74,9 @@ class Modes:
         rows = []
         for number in mode_numbers:
             if number <= RIGID_MODES:
-                raise InputError(f"Mode {number} cannot be used: modes 1 to {RIGID_MODES} move the structure as a rigid body; choose 7 or higher.")
+                raise InputError(
+                    f"Mode {number} cannot be used: modes 1 to {RIGID_MODES} move the structure as a rigid body; choose 7 or higher."
+                )
             if number not in present:
                 raise InputError(f"Mode {number} was not computed: modes up to {max(present, default=0)} are there; compute more modes.")
             if present[number] in rows:
@@ -101,9 +103,11 @@ def make_modes(coordinates: ArrayLike, eigenvectors: ArrayLike, mode_numbers: Ar
     reference = np.asarray(coordinates, np.float64)
     vectors = np.array(eigenvectors, np.float64)
     count, atoms = len(vectors), len(reference)
-    norms = np.linalg.norm(vectors.reshape(count, -1), axis=1)
-    if vectors.shape != (count, atoms, 3) or not np.all(norms > 0):
-        raise InputError(f"The modes do not fit the structure: vectors of shape {vectors.shape} for {atoms} atoms, shortest {norms.min(initial=0):g}.")
+    if vectors.shape != (count, atoms, 3):
+        raise InputError(f"The modes do not fit the structure: vectors of shape {vectors.shape} for {atoms} atoms.")
+    norms = np.sqrt(np.square(vectors).sum(axis=(1, 2)))
+    if not np.all(norms > 0):
+        raise InputError(f"The mode in place {int(np.argmin(norms)) + 1} does not move any atom.")
 
     def filled(values: ArrayLike | None, length: int, default: float) -> NDArray[np.float64]:
         return np.full(length, default) if values is None else np.asarray(values, np.float64)
@@ -148,10 +152,11 @@ def read_modes(path: str) -> Modes:
     for name in ("coordinates", "weights", "sigma_angst", "eigenvectors"):
         if not np.isfinite(arrays[name]).all():
             raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN or infinite values.")
-    norms = np.linalg.norm(modes.eigenvectors.reshape(count, -1), axis=1)
+    norms = np.sqrt(np.square(modes.eigenvectors).sum(axis=(1, 2)))
     off = np.flatnonzero(np.abs(norms - 1) > _NORM_TOLERANCE)
     if len(off):
-        raise InputError(f"Mode {modes.mode_numbers[off[0]]} of '{path}' has norm {norms[off[0]]:g}, but eigenvectors have unit norm over all atoms.")
+        number = modes.mode_numbers[off[0]]
+        raise InputError(f"Mode {number} of '{path}' has norm {norms[off[0]]:g}, but eigenvectors have unit norm over all atoms.")
     return modes
 
 

@@ -86,7 +86,9 @@ class ImageStack:
         bad = np.flatnonzero(~np.isfinite(images.sum(axis=(1, 2), dtype=np.float64)))
         if len(bad):
             row = int(at[bad[0]])
-            raise InputError(f"The image {table.image_name(row)} of particle {table.ids[row]} holds NaN or infinite values: remove that particle.")
+            raise InputError(
+                f"The image {table.image_name(row)} of particle {table.ids[row]} holds NaN or infinite values: remove that particle."
+            )
         return images
 
 
@@ -112,7 +114,7 @@ class StackWriter:
         self._part = path + ".part"
         size = HEADER_BYTES + 4 * count * box * box
         goes_on = resume and os.path.exists(self._part) and os.path.getsize(self._part) == size
-        self._handle = open(self._part, "r+b" if goes_on else "w+b")  # noqa: SIM115 - lives as long as the writer
+        self._handle = open(self._part, "r+b" if goes_on else "w+b")
         if not goes_on:
             self._handle.write(stack_header(count, box, pixel_size_angst))
             self._handle.truncate(size)

@@ -18,6 +18,7 @@ _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
 _ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY")
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
 _SCOPE = {"rlnVoltage": "voltage_kv", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
+_DECIMALS = 6  # of poses and defocus, as RELION writes them
 _OWN = {"rlnImageName", "rlnImageId", "rlnOpticsGroup", "rlnRandomSubset", *_ANGLES, *_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS}
 
 
@@ -207,12 +208,13 @@ def write_particles(path: str, table: ParticleTable) -> None:
     columns: Block = {"rlnImageName": np.array([f"{i:06d}@{name}" for i, name in zip(index, files)], dtype=object)}
     columns["rlnImageId"] = table.ids
     if table.angles_deg is not None:
-        columns.update(zip(_ANGLES, table.angles_deg.T))
+        columns.update(zip(_ANGLES, np.round(table.angles_deg.T, _DECIMALS)))
     if table.origin_angst is not None:
-        columns.update(zip(_ORIGIN, table.origin_angst.T))
+        columns.update(zip(_ORIGIN, np.round(table.origin_angst.T, _DECIMALS)))
     if table.ctf is not None:
         ctf = table.ctf
-        columns.update(zip(_DEFOCUS, (ctf.defocus_u, ctf.defocus_v, ctf.defocus_angle, ctf.phase_shift)))
+        values = np.round(np.stack((ctf.defocus_u, ctf.defocus_v, ctf.defocus_angle, ctf.phase_shift)), _DECIMALS)
+        columns.update(zip(_DEFOCUS, values))
     assert table.optics_group is not None
     columns["rlnOpticsGroup"] = table.optics_group
     if table.random_subset is not None:
@@ -278,7 +280,8 @@ def _optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64
     rows = order[place]
     wrong = np.flatnonzero(groups[rows] != group)
     if len(wrong):
-        raise InputError(f"The STAR file '{path}' puts particle {ids[wrong[0]]} in optics group {group[wrong[0]]}, which it does not describe.")
+        row = wrong[0]
+        raise InputError(f"The STAR file '{path}' puts particle {ids[row]} in optics group {group[row]}, which it does not describe.")
     return group, rows
 
 

@@ -54,8 +54,8 @@ class TrajectoryConfig(RunConfig):
     column: str = param("amplitudes", "Column that holds the vectors.", label="Column")
     modes: str = param("", "Normal modes (modes.npz).", path=True)
     mode_numbers: List[int] = param([7, 8, 9], "Modes that the vectors are amplitudes of.", label="Modes")
-    path: str = param("pca", "'pca': along one principal axis; 'points': through given points; 'clusters': through the clusters' centres.",
-                      label="Path", choices=("pca", "points", "clusters"))
+    path: str = param("pca", "'pca': along one principal axis; 'points': through given points; 'clusters': through the clusters' centres; "
+                      "'frames': given points, one conformation each.", label="Path", choices=("pca", "points", "clusters", "frames"))
     axis: int = param(1, "Principal axis, counted from 1.", label="Axis", low=1, high=1000)
     points: List[float] = param([], "Points of the path, vector after vector, in the units of the vectors.", label="Points")
     clusters: str = param("", "clusters.npz of the cluster command, for the path through clusters.", path=True)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from .reduce import reduce_vectors
 
-__all__ = ["arc_length", "equal_frames", "population", "principal_path", "project_on_path"]
+__all__ = ["arc_length", "equal_frames", "nearest_frames", "population", "principal_path", "project_on_path"]
 
 Array = NDArray[np.float64]
 _CHUNK = 100_000
@@ -82,3 +82,13 @@ def population(position: Array, total: float, frames: int) -> NDArray[np.int64]:
     """Particles nearest along the path to each of ``frames`` equally spaced frames."""
     nearest = np.rint(position / total * (frames - 1)).astype(int)
     return np.bincount(nearest.clip(0, frames - 1), minlength=frames)
+
+
+def nearest_frames(vectors: Array, frames: Array) -> tuple[NDArray[np.int64], Array]:
+    """Particles nearest to each of ``frames`` ``(m, k)`` themselves, and each particle's distance to its nearest frame."""
+    nearest, distance = np.zeros(len(vectors), dtype=np.int64), np.full(len(vectors), np.inf)
+    for number, frame in enumerate(frames):
+        apart = np.linalg.norm(vectors - frame, axis=1)
+        nearest[apart < distance] = number
+        np.minimum(distance, apart, out=distance)
+    return np.bincount(nearest, minlength=len(frames)), distance

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..progress import Progress
 from .chimerax import write_script
 from .config import TrajectoryConfig
 from .geometry import Geometry, GeometryReport, find_geometry, report_geometry, restore_geometry
-from .path import arc_length, equal_frames, population, principal_path, project_on_path
+from .path import arc_length, equal_frames, nearest_frames, population, principal_path, project_on_path
 from .reduce import reduce_vectors
 from .vectors import axis_label, latent_vectors
 
@@ -46,7 +47,8 @@ def run(config: TrajectoryConfig) -> None:
             f"The structure beside '{config.modes}' has {len(structure.coordinates)} atoms, but the modes have {len(modes.coordinates)}."
         )
     corners = path_corners(config, columns, vectors)
-    frames = equal_frames(corners, config.frames)
+    config = replace(config, frames=len(corners)) if config.path == "frames" else config
+    frames = corners if config.path == "frames" else equal_frames(corners, config.frames)
     geometry = find_geometry(modes.coordinates, structure.element, structure.residue_number, structure.chain)
     os.makedirs(config.output, exist_ok=True)
     coordinates, reports = _conformations(config, frames, modes, geometry)
@@ -56,9 +58,12 @@ def run(config: TrajectoryConfig) -> None:
     write_script(os.path.join(config.output, "trajectory.cxc"), config.volumes, bool(len(geometry.bonds)))
     _write_geometry(config, frames, reports)
 
-    position, distance = project_on_path(vectors, corners)
     length = float(arc_length(corners)[-1])
-    counts = population(position, length, config.frames)
+    if config.path == "frames":
+        counts, distance = nearest_frames(vectors, frames)
+    else:
+        position, distance = project_on_path(vectors, corners)
+        counts = population(position, length, config.frames)
     notes = {**meta, "column": config.column, "mode_numbers": list(config.mode_numbers), "geometry": config.geometry,
              "digest": digest_config(config)}
     write_table(os.path.join(config.output, "trajectory.npz"), {
@@ -93,10 +98,11 @@ def path_corners(config: TrajectoryConfig, columns: dict[str, NDArray[Any]], vec
     size = vectors.shape[1]
     if config.path == "pca":
         return principal_path(vectors, config.axis, config.extent_percent)
-    if config.path == "points":
-        if len(config.points) < 2 * size or len(config.points) % size:
+    if config.path in ("points", "frames"):
+        fewest = 1 if config.path == "frames" else 2
+        if len(config.points) < fewest * size or len(config.points) % size:
             raise InputError(
-                f"The path has {len(config.points)} numbers, but each of its points (two at least) takes {size}: one for each coordinate."
+                f"The path has {len(config.points)} numbers, but each of its points ({fewest} at least) takes {size}: one for each coordinate."
             )
         return np.asarray(config.points, float).reshape(-1, size)
     if not config.clusters:

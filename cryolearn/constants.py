@@ -14,5 +14,7 @@ ENGINE_VERSION = __version__
 ENGINE_REQUIREMENTS = "engine-requirements.txt"
 ENGINE_READY = "engine-ready"  # written last, once the new environment has been seen to start the engine
 ENGINE_MIN_PYTHON = (3, 11)
+ENGINE_MAX_PYTHON = (3, 13)  # the newest that has wheels of everything in ENGINE_REQUIREMENTS
+CONDA_PYTHON = "3.11"
 ENGINE_NEEDS = ("torch", "lightning", "jsonargparse", "gemmi", "prody")  # looked for, never imported, by Scipion's side
 ENGINE_MODULE = "cryolearn.engine"

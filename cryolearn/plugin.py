@@ -138,8 +138,7 @@ class Plugin(pwem.Plugin):
     @classmethod
     def defineBinaries(cls, env):
         """The recipe of ``scipion installb cryolearn``; nothing is done or looked for while it is defined."""
-        installer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "engine_install.py")
-        command = "%s %s ." % (shlex.quote(sys.executable), shlex.quote(installer))
+        command = "%s -m cryolearn.engine_install ." % shlex.quote(sys.executable)
         conda = (pw.Config.CONDA_ACTIVATION_CMD or "").strip().rstrip("&; ")
         if conda:
             command = "%s && %s --conda" % (conda, command)

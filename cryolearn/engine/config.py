@@ -67,7 +67,7 @@ class RunConfig:
     threads: int = param(0, "CPU threads of each process; 0 takes all that the process may use.", low=0, affects_result=False)
 
 
-def fields_of(config_class: Type[Any]) -> Dict[str, "dataclasses.Field[Any]"]:
+def fields_of(config_class: Type[Any]) -> Dict[str, dataclasses.Field[Any]]:
     """Fields of a command's dataclass by name; ``field.metadata`` holds help, unit, range and choices."""
     return {f.name: f for f in dataclasses.fields(config_class)}
 
@@ -230,8 +230,10 @@ def load_config(config_class: Type[C], path: str) -> C:
     try:
         with open(path, encoding="utf-8") as handle:
             values = json.load(handle)
+    except FileNotFoundError as error:
+        raise InputError("The parameter file '%s' does not exist." % path) from error
     except (OSError, ValueError) as error:
-        raise InputError("The parameter file '%s' cannot be read as JSON: %s." % (path, error))
+        raise InputError("The parameter file '%s' cannot be read as JSON: %s." % (path, error)) from error
     if not isinstance(values, dict):
         raise InputError("The parameter file '%s' must hold one JSON object of parameters and values." % path)
     unknown = sorted(set(values) - set(fields_of(config_class)))

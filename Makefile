@@ -1,0 +1,47 @@
+# make demo, make test: each sets up everything it needs in .venv (see environment.sh) and keeps it for the next run.
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# Scipion of the tests lives in .cache, apart from the user's own.
+SCIPION = $(CURDIR)/.cache/scipion
+test check inspect: export SCIPION_HOME = $(SCIPION)
+test check inspect: export SCIPION_USER_DATA = $(SCIPION)/data
+test check inspect: export SCIPION_LOCAL_CONFIG = $(SCIPION)/config/scipion.conf
+test check inspect: export SCIPION_HOSTS = $(SCIPION)/config/hosts.conf
+test check inspect: export SCIPION_DOMAIN = pwem
+test: export MPLBACKEND = Agg
+
+.PHONY: demo test check inspect environment lock clean
+
+demo: environment
+	@.venv/bin/python demo/run_demo.py
+
+test: check
+	@rm -rf $(SCIPION)/data/projects
+	@.venv/bin/python -m pytest $(PYTEST_OPTIONS)
+
+# Style, types, import arrows, and Scipion's own inspection of the plugin.
+check: inspect
+	ruff check .
+	mypy
+	lint-imports
+
+inspect: environment
+	@mkdir -p $(SCIPION)/config
+	@[ -e $(SCIPION)/config/hosts.conf ] || python -m scipion config --unattended --notify >/dev/null 2>&1 || true
+	@sh -c 'out=$$(python -m scipion inspect cryolearn 2>&1 && python -m scipion inspect cryolearn info 2>&1); code=$$?; \
+	  echo "$$out"; [ $$code -eq 0 ] && ! echo "$$out" | grep -qE "error ->|Traceback|WARNING|not found" || \
+	  { echo "ERROR: scipion inspect cryolearn is not clean."; exit 1; }'
+
+environment:
+	@sh ./environment.sh
+
+# New exact versions from what is installed in .venv (PyTorch without the label of its CPU build).
+lock:
+	@{ echo '# Exact versions of the one environment of "make demo" and "make test": Scipion and the engine on Python 3.11.'; \
+	   echo '# Made by "make lock".'; \
+	   .venv/bin/python -m pip freeze --all --exclude-editable | grep -vi '^pip==\|^scipion-em-cryolearn' | sed 's/+cpu$$//'; \
+	 } > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf .venv .cache build dist *.egg-info demo-output

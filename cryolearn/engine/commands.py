@@ -17,6 +17,7 @@ _E = "cryolearn.engine."
 COMMANDS: Dict[str, Command] = {
     "simulate-particles": Command(_E + "simulate.config:SimulateParticlesConfig", _E + "simulate.particles:run"),
     "normal-modes": Command(_E + "elastic.config:NormalModesConfig", _E + "elastic.normal_modes:run"),
+    "import-modes": Command(_E + "elastic.config:ImportModesConfig", _E + "elastic.import_modes:run"),
     "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_gaussians:run"),
     "elastic-align": Command(_E + "elastic.config:ElasticAlignConfig", _E + "elastic.align:run"),
     "elastic-train": Command(_E + "elastic.config:ElasticTrainConfig", _E + "elastic.train:run"),

@@ -1,0 +1,20 @@
+"""The protocols, one a file."""
+
+from .protocol_base import CryoLearnProtBase
+from .protocol_cluster_landscape import CryoLearnProtClusterLandscape
+from .protocol_elastic_align import CryoLearnProtElasticAlign
+from .protocol_elastic_base import CryoLearnProtElasticBase
+from .protocol_elastic_predict import CryoLearnProtElasticPredict
+from .protocol_elastic_train import CryoLearnProtElasticTrain
+from .protocol_normal_modes import CryoLearnProtNormalModes
+from .protocol_reconstruct import CryoLearnProtReconstruct
+from .protocol_select_landscape import CryoLearnProtSelectLandscape
+from .protocol_simulate_particles import CryoLearnProtSimulateParticles
+from .protocol_trajectory import CryoLearnProtTrajectory
+from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
+
+__all__ = [
+    'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase',
+    'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct',
+    'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory', 'CryoLearnProtVolumeToGaussians',
+]

@@ -1,0 +1,84 @@
+"""Form parameters made from the dataclasses that define the engine's commands.
+
+Default, help, unit, range and choices stand in ``cryolearn/engine/*/config.py`` only; the form's parameter of the field
+``cutoff_angst`` is called ``cutoffAngst``.
+"""
+
+import typing
+
+import pyworkflow.protocol.params as params
+from pyworkflow.utils import getListFromRangeString
+
+from cryolearn.engine.config import default_of, fields_of, help_of
+
+_KINDS = {bool: params.BooleanParam, int: params.IntParam, float: params.FloatParam,
+          typing.List[int]: params.NumericRangeParam, typing.List[float]: params.NumericListParam}
+
+
+def paramName(field):
+    """Name of the form parameter of a configuration field: snake_case to camelCase."""
+    first, *rest = field.split('_')
+    return first + ''.join(word.capitalize() for word in rest)
+
+
+def addConfigParam(form, configClass, field, **overrides):
+    """Add the parameter of one field to a form, a section's group or a line; ``overrides`` go to ``addParam``."""
+    meta = fields_of(configClass)[field].metadata
+    kind = _typeOf(configClass, field)
+    default = default_of(configClass, field)
+    label = meta['label'] or field.replace('_', ' ').capitalize()
+    options = dict(label='%s (%s)' % (label, meta['unit']) if meta['unit'] else label, help=help_of(configClass, field), default=default)
+    if meta['expert']:
+        options['expertLevel'] = params.LEVEL_ADVANCED
+    paramClass = _KINDS.get(kind, params.StringParam)
+    if meta['choices']:
+        paramClass = params.EnumParam
+        options.update(choices=list(meta['choices']), default=meta['choices'].index(default), display=params.EnumParam.DISPLAY_COMBO)
+    elif kind in (int, float):
+        options['validators'] = _validators(label, meta)
+    elif isinstance(default, list):
+        options['default'] = ' '.join(str(value) for value in default)
+    options.update(overrides)
+    form.addParam(paramName(field), paramClass, **options)
+
+
+def configValue(protocol, configClass, field):
+    """Value of one field as the user set it, in the type that the configuration has."""
+    choices = fields_of(configClass)[field].metadata['choices']
+    kind = _typeOf(configClass, field)
+    value = getattr(protocol, paramName(field)).get()
+    if choices:
+        return choices[value]
+    if kind == typing.List[int]:
+        return wholeNumbers(value)
+    if kind == typing.List[float]:
+        return [float(item) for item in (value or '').replace(',', ' ').split()]
+    return default_of(configClass, field) if value is None else kind(value)
+
+
+def wholeNumbers(text):
+    """'7-9 12' as [7, 8, 9, 12]: sorted, each once; an empty text is an empty list."""
+    words = (text or '').replace(',', ' ').split()
+    return sorted(set(getListFromRangeString(' '.join(words)))) if words else []
+
+
+def _typeOf(configClass, field):
+    return typing.get_type_hints(configClass)[field]
+
+
+class _Within(params.Validator):
+    """Range check of a number that says the allowed range; an emptied field is an error too."""
+
+    def __init__(self, label, low, high):
+        self._low = low if low is not None else float('-inf')
+        self._high = high if high is not None else float('inf')
+        wanted = ('between %g and %g' % (low, high) if low is not None and high is not None
+                  else 'at least %g' % low if low is not None else 'at most %g' % high)
+        self.error = '%s must be %s.' % (label, wanted)
+
+    def __call__(self, value):
+        return [] if value is not None and self._low <= value <= self._high else [self.error]
+
+
+def _validators(label, meta):
+    return [] if meta['low'] is None and meta['high'] is None else [_Within(label, meta['low'], meta['high'])]

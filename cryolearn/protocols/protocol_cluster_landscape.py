@@ -1,0 +1,157 @@
+"""Reduction of a landscape to a few axes, and groups of its particles."""
+
+import numpy as np
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfAtomStructFlex, SetOfClassesFlex, SetOfParticlesFlex
+from pyworkflow.object import Pointer
+
+from ..convert.classes import fillClasses
+from ..convert.flex import PROGRAM, appendReduced, latentLength, modeNumbers, writeLatents
+from ..convert.modes import checkModeNumbers
+from ..convert.structures import fillStructures
+from ..convert.tables import readTable
+from ..engine.landscape.config import ClusterLandscapeConfig, TrajectoryConfig
+from .protocol_elastic_base import CryoLearnProtElasticBase
+
+REDUCTIONS_WITHOUT_PLACE = ('tsne', 'umap')
+
+
+class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
+    """Reduces the conformational landscape of a set of particles to a few axes and groups the particles.
+
+    The output classes can be reconstructed ("reconstruct"); the output particles carry the reduced coordinates. With normal
+    modes given, the mean conformation of each class is written as a structure too. Works on any set with latent vectors.
+    """
+
+    _label = 'cluster landscape'
+    _possibleOutputs = {'outputParticles': SetOfParticlesFlex, 'outputClasses': SetOfClassesFlex, 'outputStructures': SetOfAtomStructFlex}
+
+    def _defineParams(self, form):
+        Config = ClusterLandscapeConfig
+        form.addSection(label='Input')
+        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticlesFlex', label='Particles', important=True,
+                      help='Particles with latent vectors: amplitudes of elastic alignment or of the network, or those of another program.')
+        form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', allowsNull=True, label='Normal modes',
+                      help='Optional. With the modes that the amplitudes belong to, the mean conformation of each class is written as a structure.')
+        self.addEngineParam(form, TrajectoryConfig, 'mode_numbers', condition='inputModes', default='',
+                            help='Modes that the amplitudes belong to, in their order. Empty: as noted in the set of particles.')
+        form.addSection(label='Landscape')
+        self.addEngineParam(form, Config, 'reduction')
+        self.addEngineParam(form, Config, 'dimensions')
+        clusters = form.addGroup('Clusters')
+        self.addEngineParams(clusters, Config, 'method', 'clusters')
+        self.addEngineParams(clusters, Config, 'drop_flagged', 'seed')
+        form.addParallelSection(threads=2, mpi=0)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        inputs = self.engineDigest(particles=self.inputParticles.get())
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs)
+        self._insertFunctionStep(self.clusterStep, digest, needsGPU=False)
+        if self.inputModes.get() is not None:
+            digest = self.engineDigest(clusters=digest, modes=self._modesDigest(), numbers=self._modeNumbers())
+            self._insertFunctionStep(self.representativesStep, digest, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _config(self):
+        return self.buildConfig(ClusterLandscapeConfig, table=self.getTableFile(), column='amplitudes', output=self._getExtraPath())
+
+    def getTableFile(self):
+        return self._getExtraPath('input_landscape.npz')
+
+    def _modeNumbers(self):
+        return self.getEngineValue(TrajectoryConfig, 'mode_numbers') or modeNumbers(self.inputParticles.get())
+
+    def convertInputStep(self, digest):
+        writeLatents(self.inputParticles.get(), self.getTableFile(), self.inputParticles.get().getXDim())
+        return [self.getTableFile()]
+
+    def clusterStep(self, digest):
+        self.runEngine('cluster-landscape', self._config())
+        return [self._getExtraPath(name) for name in ('clusters.npz', 'representatives.npz')]
+
+    def representativesStep(self, digest):
+        """The classes' mean conformations: as many frames as points, so that the frames are the points."""
+        self.convertModes()
+        means, _ = readTable(self._getExtraPath('representatives.npz'))
+        self.runEngine('trajectory', self.buildConfig(
+            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', modes=self.getModesFile(), mode_numbers=self._modeNumbers(),
+            path='frames', points=means['vectors'].ravel().tolist(), volumes=False, output=self._getRepresentatives()), name='representatives')
+        return [self._getExtraPath('representatives', 'trajectory.npz')]
+
+    def _getRepresentatives(self):
+        return self._getExtraPath('representatives')
+
+    def createOutputStep(self, digest):
+        columns, _ = readTable(self._getExtraPath('clusters.npz'))
+        reduced = {int(objId): vector.tolist() for objId, vector in zip(columns['id'], columns['reduced']) if np.isfinite(vector).all()}
+        particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
+        appendReduced(self.inputParticles.get(), particles, reduced)
+        self._defineOutputs(outputParticles=particles)
+        self._defineSourceRelation(self.inputParticles, particles)
+
+        classes = SetOfClassesFlex.create(self._getPath())
+        classes.setImages(Pointer(value=self, extended='outputParticles'))
+        fillClasses(classes, self._getExtraPath('clusters.npz'), self._representatives())
+        self._defineOutputs(outputClasses=classes)
+        self._defineSourceRelation(self.inputParticles, classes)
+        if self.inputModes.get() is not None:
+            structures = SetOfAtomStructFlex.create(self._getPath())
+            fillStructures(structures, self._getRepresentatives())
+            self._defineOutputs(outputStructures=structures)
+            self._defineSourceRelation(self.inputParticles, structures)
+            self._defineSourceRelation(self.inputModes, structures)
+        self._describe()
+        return [particles.getFileName(), classes.getFileName()]
+
+    def _representatives(self):
+        """What gives each class's representative its mean latent vector."""
+        means, _ = readTable(self._getExtraPath('representatives.npz'))
+
+        def setter(vector):
+            return lambda representative: representative.setZFlex(vector.tolist())
+        return {int(number): setter(vector) for number, vector in zip(means['class'], means['vectors'])}
+
+    def _describe(self):
+        found = self._readEngineSummary(self._getExtraPath())
+        method = self.getEngineValue(ClusterLandscapeConfig, 'method')
+        lines = ['%d particles in %d classes (%s), %d left out.' % (found['particles'] - found['left_out'], found['clusters'], method, found['left_out'])]
+        if found.get('silhouette') is not None:
+            lines.append('Silhouette %.3f (1: well apart, 0: a continuum).' % found['silhouette'])
+        if found.get('explained_variance') is not None:
+            lines.append('The axes explain %.0f %% of the variance.' % (100 * found['explained_variance']))
+        self._setSummary(*lines)
+        self._setMethods('The conformational landscape of %d particles was divided into %d classes (%s).'
+                         % (found['particles'], found['clusters'], method))
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        particles = self.inputParticles.get()
+        errors = self._validateEngine() + self._validateParticles(particles)
+        if particles is None or errors:
+            return errors
+        length = latentLength(particles)
+        if length == 0:
+            return ['The particles have no latent vectors: align or predict them first.']
+        reduction = self.getEngineValue(ClusterLandscapeConfig, 'reduction')
+        if reduction in ('pca', 'none') and self.dimensions.get() > length:
+            errors.append('%d axes are asked for, but the latent vectors have %d coordinates.' % (self.dimensions.get(), length))
+        if self.clusters.get() and self.clusters.get() > particles.getSize():
+            errors.append('%d clusters are asked for, but there are %d particles.' % (self.clusters.get(), particles.getSize()))
+        if self.inputModes.get() is not None:
+            numbers = self._modeNumbers()
+            errors += self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
+            if not errors and len(numbers) != length:
+                errors.append('%d modes are given, but the particles have %d amplitudes each.' % (len(numbers), length))
+        return errors or self._validateConfig(ClusterLandscapeConfig)
+
+    def _warnings(self):
+        particles = self.inputParticles.get()
+        slow = self.getEngineValue(ClusterLandscapeConfig, 'reduction') in REDUCTIONS_WITHOUT_PLACE
+        if particles is not None and slow and particles.getSize() > 200000:
+            return ['This reduction takes long for %d particles: PCA takes seconds.' % particles.getSize()]
+        return []
+
+    def _citations(self):
+        return ['Hamitouche2021']

@@ -1,0 +1,102 @@
+"""Pose, shift and mode amplitudes of each particle image."""
+
+from pwem.objects import SetOfParticlesFlex
+
+from ..convert.tables import readTable
+from ..engine.elastic.config import ElasticAlignConfig
+from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam, addParticlesParam
+
+RESULT = 'alignment.npz'
+BLIND, LOCAL = range(2)
+
+
+class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
+    """Finds, for each particle image, the orientation, the shift and the amplitudes of normal modes with which the structure
+    explains it best. By default no pose is needed: orientations and conformations are searched together and then refined.
+
+    Every particle of the input is in the output. Error bars, correlation, the margin to the runner-up and flags (1 ambiguous,
+    2 amplitude at the search's bound, 4 low correlation, 8 not converged) come with it; nothing is dropped silently.
+    A killed run continues after the last chunk that it recorded.
+    """
+
+    _label = 'elastic alignment'
+    _possibleOutputs = {'outputParticles': SetOfParticlesFlex}
+
+    def _defineParams(self, form):
+        self._defineGpuParams(form)
+        Config = ElasticAlignConfig
+        form.addSection(label='Input')
+        addParticlesParam(form)
+        addModesParam(form)
+        self.addEngineParam(form, Config, 'mode_numbers')
+        self._addImagesParams(form, Config, 'ignore_ctf', 'invert_contrast')
+        form.addSection(label='Search')
+        self.addEngineParam(form, Config, 'start')
+        self.addEngineParam(form, Config, 'local_range_deg', condition='start == %d' % LOCAL)
+        self.addEngineParams(form, Config, 'amplitude_range', 'shift_range_angst')
+        self.addEngineParams(form, Config, 'views', 'conformers', 'search_pixel_angst', 'candidates')
+        form.addSection(label='Refinement')
+        self.addEngineParams(form, Config, 'resolution_angst', 'atom_sigma_angst', 'prior_sigma', 'batch', 'chunk', 'seed')
+        form.addParallelSection(threads=2, mpi=1)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        inputs = self.engineDigest(particles=self.inputParticles.get(), modes=self._modesDigest())
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs)
+        self._insertFunctionStep(self.alignStep, digest, needsGPU=bool(self.usesGpu()))
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _config(self):
+        return self.buildConfig(ElasticAlignConfig, particles=self.getParticlesFile(), modes=self.getModesFile(),
+                                output=self._getExtraPath(), **self._ctfValues())
+
+    def convertInputStep(self, digest):
+        return [self.convertParticles(), self.convertModes()]
+
+    def alignStep(self, digest):
+        self.runEngine('elastic-align', self._config())
+        return [self._getExtraPath(RESULT)]
+
+    def createOutputStep(self, digest):
+        particles = self._createAligned(self._getExtraPath(RESULT))
+        self._defineOutputs(outputParticles=particles)
+        self._defineSourceRelation(self.inputParticles, particles)
+        self._defineSourceRelation(self.inputModes, particles)
+        self._describe(particles)
+        return [particles.getFileName()]
+
+    def _describe(self, particles):
+        columns, _ = readTable(self._getExtraPath(RESULT))
+        modes = ' '.join(str(number) for number in self.getEngineValue(ElasticAlignConfig, 'mode_numbers'))
+        lines = ['%d particles aligned elastically with modes %s.' % (particles.getSize(), modes)]
+        if 'flags' in columns:
+            flags = columns['flags']
+            lines.append('Flagged: %d ambiguous, %d with an amplitude at the bound of the search, %d of low correlation, %d not converged.'
+                         % tuple(int(((flags & bit) != 0).sum()) for bit in (1, 2, 4, 8)))
+        self._setSummary(*lines)
+        self._setMethods('Pose, shift and the amplitudes of normal modes %s were found for %d particles by %s and batched '
+                         'Levenberg-Marquardt refinement.' % (modes, particles.getSize(),
+                                                              'a joint search over orientations and conformations'
+                                                              if self.start.get() == BLIND else 'a local search about the given poses'))
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        particles = self.inputParticles.get()
+        errors = self._validateEngine()
+        errors += self._validateParticles(particles, alignment=self.start.get() == LOCAL, ctf=not self.ignoreCtf.get())
+        if particles is not None and not errors:
+            errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
+            errors += self._validateModeNumbers(ElasticAlignConfig)
+        return errors or self._validateConfig(ElasticAlignConfig)
+
+    def _warnings(self):
+        warnings = []
+        particles = self.inputParticles.get()
+        if particles is not None and not self.usesGpu() and particles.getSize() > 20000:
+            warnings.append('%d particles on the CPU take about %.0f hours for each two cores: use a GPU or more MPI processes.'
+                            % (particles.getSize(), particles.getSize() * 2 / 3600.))
+        return warnings
+
+    def _citations(self):
+        return ['Hamitouche2021']

@@ -1,0 +1,106 @@
+"""What the protocols with particles and normal modes share."""
+
+import pyworkflow.protocol.params as params
+
+from ..convert.flex import appendAligned
+from ..convert.modes import STRUCTURE_FILE, checkModeNumbers, diameter, engineModes, modeFiles
+from ..convert.particles import writeParticles
+from ..engine.elastic.config import ImportModesConfig
+from ..engine.errors import InputError
+from .protocol_base import CryoLearnProtBase
+
+
+class CryoLearnProtElasticBase(CryoLearnProtBase):
+    """Base of the protocols that deform a structure by its normal modes."""
+
+    _label = None
+
+    # ---------------------------------------------------- form -----------------------------------------------------
+    def _addImagesParams(self, form, Config, *names):
+        """What must be said about the images beyond what their set knows."""
+        images = form.addGroup('Images')
+        for name in names:
+            self.addEngineParam(images, Config, name)
+
+    # ---------------------------------------------------- modes ----------------------------------------------------
+    def _modesDigest(self):
+        """Digest of the input modes' content."""
+        modes = self.inputModes.get()
+        ours = engineModes(modes)
+        if ours:
+            return self.engineDigest(modes=ours)
+        files, structure = modeFiles(modes)
+        return self.engineDigest(modes=[files[number] for number in sorted(files)], structure=structure)
+
+    def getModesFile(self):
+        """The engine's file of the input modes: that of the run that computed them, or the one imported into this run."""
+        return engineModes(self.inputModes.get()) or self._getExtraPath('input_modes', 'modes.npz')
+
+    def getModesStructure(self):
+        """The structure file beside the modes."""
+        return self.getModesFile().rsplit('modes.npz', 1)[0] + STRUCTURE_FILE
+
+    def convertModes(self):
+        """Make the engine's file of modes that another program computed; returns the file to use."""
+        if not engineModes(self.inputModes.get()):
+            files, structure = modeFiles(self.inputModes.get())
+            if structure is None:
+                raise InputError('The normal modes do not know their structure: compute them again.')
+            numbers = sorted(files)
+            self.runEngine('import-modes', ImportModesConfig(
+                structure=structure, mode_files=[files[number] for number in numbers], mode_numbers=numbers,
+                output=self._getExtraPath('input_modes')), processes=1)
+        return self.getModesFile()
+
+    def _validateModes(self, box=None, pixelSize=None):
+        """Sentences about modes that cannot be used, or that belong to a structure larger than the images."""
+        modes = self.inputModes.get()
+        if modes is None:
+            return []
+        if modes.getSize() == 0:
+            return ['The set of normal modes is empty.']
+        ours = engineModes(modes)
+        if not ours and modes.getPdb() is None:
+            return ['The normal modes do not know their structure: compute them again.']
+        if ours and box and pixelSize and diameter(ours) > box * pixelSize:
+            return ['The structure of the modes is %.0f Å wide, but the images are %.0f Å (%d px of %g Å): the box or the sampling rate '
+                    'is wrong.' % (diameter(ours), box * pixelSize, box, pixelSize)]
+        return []
+
+    def _validateModeNumbers(self, Config):
+        if self.inputModes.get() is None:
+            return []
+        try:
+            numbers = self.getEngineValue(Config, 'mode_numbers')
+        except ValueError:
+            return ['The modes "%s" are not numbers such as 7-9.' % self.modeNumbers.get()]
+        return checkModeNumbers(self.inputModes.get(), numbers)
+
+    # -------------------------------------------------- particles --------------------------------------------------
+    def getParticlesFile(self):
+        return self._getExtraPath('input_particles.star')
+
+    def convertParticles(self):
+        """Write the input particles for the engine; returns the file."""
+        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
+        return self.getParticlesFile()
+
+    def _createAligned(self, tableFile):
+        """Output set of the input particles with amplitudes and poses of a result table."""
+        from pwem.objects import SetOfParticlesFlex
+        particles = SetOfParticlesFlex.create(self._getPath(), progName='CryoLearn')
+        appendAligned(self.inputParticles.get(), particles, tableFile)
+        return particles
+
+    def _ctfValues(self):
+        """What the set knows about the CTF of its images."""
+        particles = self.inputParticles.get()
+        return {'phase_flipped': bool(particles.isPhaseFlipped())}
+
+
+def addParticlesParam(form, pointerClass='SetOfParticles', helpText='Particle images with CTF.'):
+    form.addParam('inputParticles', params.PointerParam, pointerClass=pointerClass, label='Particles', important=True, help=helpText)
+
+
+def addModesParam(form, helpText='Normal modes of the structure that the images show.'):
+    form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', label='Normal modes', important=True, help=helpText)

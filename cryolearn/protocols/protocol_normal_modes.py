@@ -1,0 +1,84 @@
+"""Normal modes of an atomic or pseudo-atomic model."""
+
+import pyworkflow.protocol.params as params
+from pwem.objects import AtomStruct, SetOfNormalModes
+
+from ..convert.modes import MODES_FILE, RIGID_MODES, TABLE_FILE, fillModes, makeStructure
+from ..engine.elastic.config import NormalModesConfig
+from .protocol_base import CryoLearnProtBase
+
+
+class CryoLearnProtNormalModes(CryoLearnProtBase):
+    """Computes the normal modes of an atomic structure or of pseudo-atoms: the directions in which an elastic network
+    moves most easily. Each mode has a collectivity (the part of the atoms that it moves) and a score that is low for slow
+    and collective modes. The first six modes move the structure as a rigid body and are never used.
+
+    Amplitudes everywhere in this plugin multiply eigenvectors of unit norm over all atoms: an amplitude q moves the atoms
+    by an RMSD of q / sqrt(number of atoms).
+    """
+
+    _label = 'normal modes'
+    _possibleOutputs = {'outputModes': SetOfNormalModes, 'outputStructure': AtomStruct}
+
+    def _defineParams(self, form):
+        form.addSection(label='Input')
+        form.addParam('inputStructure', params.PointerParam, pointerClass='AtomStruct', label='Structure', important=True,
+                      help='Atomic model (PDB or mmCIF) or pseudo-atoms of a map.')
+        self.addEngineParam(form, NormalModesConfig, 'selection')
+        form.addSection(label='Modes')
+        self.addEngineParams(form, NormalModesConfig, 'number', 'method')
+        self.addEngineParam(form, NormalModesConfig, 'cutoff_mode')
+        self.addEngineParam(form, NormalModesConfig, 'cutoff_angst', condition='cutoffMode == 0')
+        self.addEngineParam(form, NormalModesConfig, 'cutoff_percent', condition='cutoffMode == 1')
+        self.addEngineParam(form, NormalModesConfig, 'residues_per_block', condition='method == 0')
+        self.addEngineParam(form, NormalModesConfig, 'collectivity_threshold')
+        form.addParallelSection(threads=2, mpi=0)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        digest = self.engineDigest(self._config())
+        self._insertFunctionStep(self.computeModesStep, digest, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _config(self):
+        return self.buildConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName(), output=self._getExtraPath())
+
+    def computeModesStep(self, digest):
+        self.runEngine('normal-modes', self._config())
+        return [self._getExtraPath(name) for name in (MODES_FILE, TABLE_FILE)]
+
+    def createOutputStep(self, digest):
+        structure = makeStructure(self._getExtraPath())
+        structure.setPseudoAtoms(self.inputStructure.get().getPseudoAtoms())
+        self._defineOutputs(outputStructure=structure)
+        self._defineSourceRelation(self.inputStructure, structure)
+
+        modes = SetOfNormalModes.create(self._getPath())
+        fillModes(modes, self._getExtraPath())
+        modes.setPdb(self.outputStructure)
+        self._defineOutputs(outputModes=modes)
+        self._defineSourceRelation(self.inputStructure, modes)
+        self._describe()
+        return [modes.getFileName()]
+
+    def _describe(self):
+        found = self._readEngineSummary(self._getExtraPath())
+        self._setSummary('%d modes of %d atoms (the first %d are rigid), springs up to %g Å.'
+                         % (found['modes'], found['atoms'], RIGID_MODES, found['cutoff_angst']),
+                         '%d modes reach the collectivity %g.' % (found['selected'], self.collectivityThreshold.get()))
+        how = ('rotation-translation blocks of %d residues' % self.residuesPerBlock.get() if self.method.get() == 0
+               else 'a C-alpha anisotropic network extended to all atoms')
+        self._setMethods('Normal modes of the %d atoms selected by "%s" were computed with ProDy (%s, cutoff %g Å).'
+                         % (found['atoms'], self.selection.get(), how, found['cutoff_angst']))
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        errors = self._validateEngine()
+        if self.inputStructure.get() is not None:
+            errors += self._validateConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName())
+        if not (self.selection.get() or '').strip():
+            errors.append('The atom selection is empty: write "all" to keep every atom.')
+        return errors
+
+    def _citations(self):
+        return ['Hamitouche2021']

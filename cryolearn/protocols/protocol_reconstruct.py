@@ -1,0 +1,155 @@
+"""Maps from aligned particles, with half maps and FSC."""
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumesFlex, Volume, VolumeFlex
+
+from ..convert.classes import iterMembers, meanLatents, writeClasses
+from ..convert.flex import PROGRAM
+from ..convert.fsc import makeFsc, readCurve, resolution, resolutionText
+from ..convert.particles import writeParticleItems, writeParticles
+from ..convert.volumes import makeVolume, writeVolume
+from ..engine.imaging.config import ReconstructConfig
+from .protocol_base import CryoLearnProtBase
+
+HALF_MAPS_THRESHOLD = 0.143
+
+
+class CryoLearnProtReconstruct(CryoLearnProtBase):
+    """Reconstructs a map from aligned particles by CTF-weighted Fourier insertion, with half maps and the Fourier shell
+    correlation between them. Of a set of classes each class is reconstructed.
+
+    The halves are those of rlnRandomSubset when the particles have it, else they are drawn.
+    """
+
+    _label = 'reconstruct'
+    _possibleOutputs = {'outputVolume': Volume, 'outputVolumes': SetOfVolumesFlex, 'outputFSCs': SetOfFSCs}
+
+    def _defineParams(self, form):
+        self._defineGpuParams(form)
+        Config = ReconstructConfig
+        form.addSection(label='Input')
+        form.addParam('inputSet', params.PointerParam, pointerClass='SetOfParticles,SetOfClassesFlex,SetOfClasses3D', important=True,
+                      label='Particles or classes', help='Aligned particles (one map), or classes of them (one map each).')
+        self.addEngineParams(form, Config, 'use_ctf', 'invert_contrast', 'symmetry')
+        self.addEngineParams(form, Config, 'padding', 'wiener', 'batch')
+        form.addSection(label='FSC')
+        form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
+                      help='Mask for the Fourier shell correlation. Without it a soft sphere is used.')
+        self.addEngineParam(form, Config, 'mask_radius_angst', condition='not inputMask')
+        form.addParallelSection(threads=2, mpi=1)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        inputs = self.engineDigest(inputSet=self.inputSet.get(), mask=self.inputMask.get())
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs)
+        self._insertFunctionStep(self.reconstructStep, digest, needsGPU=bool(self.usesGpu()))
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _hasClasses(self):
+        return isinstance(self.inputSet.get(), SetOfClasses)
+
+    def _particles(self):
+        return self.inputSet.get().getImages() if self._hasClasses() else self.inputSet.get()
+
+    def getParticlesFile(self):
+        return self._getExtraPath('input_particles.star')
+
+    def getClassesFile(self):
+        return self._getExtraPath('input_classes.npz') if self._hasClasses() else ''
+
+    def getMaskFile(self):
+        return self._getExtraPath('input_mask.mrc') if self.inputMask.get() is not None else ''
+
+    def _config(self):
+        return self.buildConfig(
+            ReconstructConfig, particles=self.getParticlesFile(), classes=self.getClassesFile(), mask=self.getMaskFile(),
+            phase_flipped=bool(self._particles().isPhaseFlipped()), output=self._getExtraPath())
+
+    def convertInputStep(self, digest):
+        if self._hasClasses():
+            members = {}
+
+            def items():
+                for number, particle in iterMembers(self.inputSet.get()):
+                    members[particle.getObjId()] = number
+                    yield particle
+            writeParticleItems(items(), self._particles(), self.getParticlesFile(), self._getExtraPath())
+            writeClasses(members, self.getClassesFile())
+        else:
+            writeParticles(self.inputSet.get(), self.getParticlesFile(), self._getExtraPath())
+        if self.getMaskFile():
+            writeVolume(self.inputMask.get(), self.getMaskFile())
+        return [name for name in (self.getParticlesFile(), self.getClassesFile(), self.getMaskFile()) if name]
+
+    def reconstructStep(self, digest):
+        self.runEngine('reconstruct', self._config())
+        return [self._getExtraPath('reconstructions.json')]
+
+    # --------------------------------------------------- output ----------------------------------------------------
+    def _names(self):
+        """``[(class, stem of its files)]``, class 1 for all particles together."""
+        if not self._hasClasses():
+            return [(1, 'map')]
+        return [(item.getObjId(), 'class_%03d' % item.getObjId()) for item in self.inputSet.get().iterItems() if item.isEnabled()]
+
+    def _makeVolume(self, stem, volumeClass=Volume, **kwargs):
+        halves = [self._getExtraPath('%s_half%d.mrc' % (stem, half)) for half in (1, 2)]
+        return makeVolume(self._getExtraPath(stem + '.mrc'), halves, volumeClass, **kwargs)
+
+    def createOutputStep(self, digest):
+        fscs = SetOfFSCs.create(self._getPath())
+        for number, stem in self._names():
+            fsc = makeFsc(self._getExtraPath(stem + '_fsc.csv'), stem)
+            fsc.setObjId(number)
+            fscs.append(fsc)
+        if self._hasClasses():
+            outputs = {'outputVolumes': self._makeVolumes(), 'outputFSCs': fscs}
+        else:
+            outputs = {'outputVolume': self._makeVolume('map'), 'outputFSCs': fscs}
+        self._defineOutputs(**outputs)
+        for output in outputs.values():
+            self._defineSourceRelation(self.inputSet, output)
+        self._describe()
+        return [self._getExtraPath(stem + ending) for _, stem in self._names() for ending in ('.mrc', '_half1.mrc', '_half2.mrc')]
+
+    def _makeVolumes(self):
+        means = meanLatents(self.inputSet.get())
+        volumes = SetOfVolumesFlex.create(self._getPath())
+        volumes.getFlexInfo().setProgName(PROGRAM)
+        volumes.setSamplingRate(self._particles().getSamplingRate())
+        for number, stem in self._names():
+            volume = self._makeVolume(stem, VolumeFlex, progName=PROGRAM)
+            volume.setObjId(number)
+            volume.setClassId(number)
+            volume.setZFlex(means.get(number, []))
+            volumes.append(volume)
+        return volumes
+
+    def _describe(self):
+        lines = []
+        for _, stem in self._names():
+            found = resolution(*readCurve(self._getExtraPath(stem + '_fsc.csv')), threshold=HALF_MAPS_THRESHOLD)
+            lines.append('%s: %s (FSC %g of half maps)' % (stem, resolutionText(found), HALF_MAPS_THRESHOLD))
+        self._setSummary(*lines)
+        self._setMethods('%d map(s) were reconstructed by CTF-weighted Fourier insertion; resolution is where the Fourier shell '
+                         'correlation of the half maps first crosses %g.' % (len(lines), HALF_MAPS_THRESHOLD))
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        errors = self._validateEngine()
+        if self.inputSet.get() is None:
+            return errors
+        particles = self._particles()
+        if self._hasClasses() and self.inputSet.get().getSize() == 0:
+            return errors + ['The set of classes is empty.']
+        errors += self._validateParticles(particles, alignment=True, ctf=self.useCtf.get())
+        mask = self.inputMask.get()
+        if mask is not None and not errors and mask.getDim()[0] != particles.getXDim():
+            errors.append('The mask has a box of %d px, but the particles have %d px.' % (mask.getDim()[0], particles.getXDim()))
+        return errors or self._validateConfig(ReconstructConfig)
+
+    def _warnings(self):
+        if self.inputSet.get() is not None and not self._particles().hasCTF() and not self.useCtf.get():
+            return ['The particles have no CTF: the map will not be corrected.']
+        return []

@@ -25,6 +25,7 @@ CLASH_ANGST = 2.0
 _COVALENT_RADIUS = {"H": 0.31, "C": 0.76, "N": 0.71, "O": 0.66, "F": 0.57, "P": 1.07, "S": 1.05, "SE": 1.20}  # Cordero 2008
 _LONGEST_RADIUS = 1.3
 _BOND_TOLERANCE_ANGST = 0.3
+_OVER_RELAXATION = 1.7  # of the mean of the pairs' corrections; stable below 2
 _KEEP_APART_ANGST = 2.6  # non-bonded atoms closer than this are pushed apart (or kept at the reference's distance)
 
 
@@ -139,7 +140,7 @@ def report_geometry(coordinates: Array, geometry: Geometry) -> GeometryReport:
     )
 
 
-def restore_geometry(target: Array, geometry: Geometry, sweeps: int = 6, iterations: int = 40) -> Array:
+def restore_geometry(target: Array, geometry: Geometry, sweeps: int = 10, iterations: int = 100) -> Array:
     """Conformation near ``(N, 3)`` target coordinates whose blocks are rigid copies of the reference's, bonds restored.
 
     Raises
@@ -178,12 +179,12 @@ def _rigid_blocks(target: Array, geometry: Geometry) -> Array:
 def _project(coordinates: Array, pairs: Pairs, wanted: Array, two_sided: NDArray[np.bool_], iterations: int) -> None:
     """Move atoms in place towards the wanted distances; one-sided pairs are only pushed apart.
 
-    All pairs act at once; each atom moves by the mean of what its pairs ask for, over-relaxed by 1.6.
+    All pairs act at once; each atom moves by the over-relaxed mean of what its pairs ask for.
     """
     count = len(coordinates)
     first, second = pairs.T
     asked = np.maximum(np.bincount(first, minlength=count) + np.bincount(second, minlength=count), 1)
-    relax = 1.6 * (2.0 / asked)[:, None].clip(max=1.0)
+    relax = _OVER_RELAXATION / asked
     for _ in range(iterations):
         vector = coordinates[first] - coordinates[second]
         length = np.maximum(np.linalg.norm(vector, axis=1), 1e-9)
@@ -192,4 +193,4 @@ def _project(coordinates: Array, pairs: Pairs, wanted: Array, two_sided: NDArray
         push = (0.5 * error / length)[:, None] * vector
         for axis in range(3):
             total = np.bincount(second, push[:, axis], count) - np.bincount(first, push[:, axis], count)
-            coordinates[:, axis] += relax[:, 0] * total
+            coordinates[:, axis] += relax * total

@@ -166,9 +166,13 @@ class Reconstructor:
                 volume[..., 0] /= 2
 
     def half_maps(self, fsc_curve: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Maps `(box, box, box)` of the two half sets, regularised when their FSC is given."""
+        """Maps `(box, box, box)` of the two half sets, not filtered.
+
+        With an earlier estimate of their FSC the voxels of each shell are averaged with the weights that are best at its
+        signal-to-noise ratio; no shell is faded.
+        """
         ssnr = None if fsc_curve is None else ssnr_from_fsc(fsc_curve, half_maps=False)
-        first, second = (self._solve([half], ssnr, None) for half in range(2))
+        first, second = (self._solve([half], ssnr, None, faded=False) for half in range(2))
         return first, second
 
     def finish(self, fsc_curve: Tensor | None = None, constant: float | None = None) -> Tensor:
@@ -200,7 +204,7 @@ class Reconstructor:
         total = torch.bincount(shells, weights=weight.reshape(-1), minlength=count + 1)
         return (total / voxels)[:count].float()
 
-    def _solve(self, halves: list[int], ssnr: Tensor | None, constant: float | None) -> Tensor:
+    def _solve(self, halves: list[int], ssnr: Tensor | None, constant: float | None, faded: bool = True) -> Tensor:
         with torch.no_grad():
             numerator = enforce_friedel(sum((self.numerator[h] for h in halves[1:]), self.numerator[halves[0]].clone()))
             weight = enforce_friedel(sum((self.denominator[h] for h in halves[1:]), self.denominator[halves[0]].clone()))
@@ -220,6 +224,9 @@ class Reconstructor:
             floor = (shell_mean * _WEIGHT_FLOOR).clamp(min=torch.finfo(torch.float32).tiny)
             weight += added[lookup].view_as(weight)
             torch.maximum(weight, floor[lookup].view_as(weight), out=weight)
+            if not faded:
+                restored = (shell_mean + added) / shell_mean.clamp(min=torch.finfo(torch.float32).tiny)
+                numerator *= restored[lookup].view_as(weight)
             numerator /= weight
             numerator[outside] = 0
             volume = to_real(numerator, self.box)

@@ -1,0 +1,65 @@
+"""The command ``fsc``: Fourier shell correlation of two maps."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import torch
+
+from ..device import select_device
+from ..errors import InputError
+from ..figures import fsc_curves, save_figure
+from ..io.maps import Map, read_map
+from .config import FscConfig
+from .fsc import fsc, resolution_at
+from .reconstruct_command import write_fsc_csv
+
+__all__ = ["run"]
+
+_SAME_PIXEL = 2e-3  # relative difference of pixel sizes that rounding in headers explains
+
+
+def run(config: FscConfig) -> None:
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        when a map is missing or not a cube, or boxes or pixel sizes differ.
+    """
+    device = select_device(config)
+    if not config.map1 or not config.map2:
+        raise InputError("Two maps are needed: give map1 and map2.")
+    first, second = read_map(config.map1), read_map(config.map2)
+    if len(set(first.data.shape)) != 1:
+        raise InputError(f"The map '{config.map1}' has the shape {first.data.shape}: crop or pad it to a cube.")
+    _check_same(first, second, config.map1, config.map2)
+    if abs(first.pixel_size_angst / second.pixel_size_angst - 1) > _SAME_PIXEL:
+        raise InputError(
+            f"The pixel sizes differ: {first.pixel_size_angst:g} Å in '{config.map1}' and {second.pixel_size_angst:g} Å in "
+            f"'{config.map2}': resample one of the maps."
+        )
+    box, pixel = first.data.shape[0], first.pixel_size_angst
+    volumes = [torch.from_numpy(item.data).to(device) for item in (first, second)]
+    curves = {"fsc_unmasked": fsc(volumes[0], volumes[1]).cpu()}
+    if config.mask:
+        mask = read_map(config.mask)
+        _check_same(first, mask, config.map1, config.mask)
+        curves = {"fsc": fsc(volumes[0], volumes[1], torch.from_numpy(mask.data).to(device)).cpu(), **curves}
+    else:
+        curves = {"fsc": curves["fsc_unmasked"], **curves}
+    resolution = resolution_at(curves["fsc"], config.threshold, box, pixel)
+    write_fsc_csv(os.path.join(config.output, "fsc.csv"), curves, box, pixel)
+    summary = {"resolution_angst": resolution, "threshold": config.threshold, "box": box, "pixel_size_angst": pixel, "masked": bool(config.mask)}
+    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
+        json.dump(summary, handle, indent=2)
+    drawn = {"masked": curves["fsc"], "not masked": curves["fsc_unmasked"]} if config.mask else {"not masked": curves["fsc"]}
+    figure = fsc_curves({name: curve.numpy() for name, curve in drawn.items()}, box, pixel, (config.threshold,))
+    save_figure(figure, os.path.join(config.output, "figures", "fsc.png"))
+    print(f"Resolution at FSC {config.threshold:g}: " + ("none" if resolution is None else f"{resolution:.2f} Å"), flush=True)
+
+
+def _check_same(first: Map, second: Map, first_path: str, second_path: str) -> None:
+    if first.data.shape != second.data.shape:
+        raise InputError(f"The shapes differ: {first.data.shape} in '{first_path}' and {second.data.shape} in '{second_path}'.")

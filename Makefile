@@ -28,10 +28,10 @@ check: inspect
 
 inspect: environment
 	@mkdir -p $(SCIPION)/config
-	@[ -e $(SCIPION)/config/hosts.conf ] || python -m scipion config --unattended --notify >/dev/null 2>&1 || true
-	@sh -c 'out=$$(python -m scipion inspect cryolearn 2>&1 && python -m scipion inspect cryolearn info 2>&1); code=$$?; \
-	  echo "$$out"; [ $$code -eq 0 ] && ! echo "$$out" | grep -qE "error ->|Traceback|WARNING|not found" || \
-	  { echo "ERROR: scipion inspect cryolearn is not clean."; exit 1; }'
+	@[ -e $(SCIPION)/config/hosts.conf ] || python -m scipion config --unattended >/dev/null
+	@out=$$(python -m scipion inspect cryolearn 2>&1); code=$$?; echo "$$out"; \
+	if [ $$code -ne 0 ] || echo "$$out" | grep -qE "error ->|Traceback|WARNING|missing"; then \
+	  echo "ERROR: scipion inspect cryolearn is not clean."; exit 1; fi
 
 environment:
 	@sh ./environment.sh

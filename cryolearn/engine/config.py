@@ -17,7 +17,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, get_type_hints
+from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 
@@ -154,10 +154,10 @@ _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", 
 
 def _typed(name: str, value: Any, kind: Any) -> Any:
     """``value`` when it is of ``kind``; InputError otherwise."""
-    if kind in (List[int], List[float], List[str]):
+    if get_origin(kind) is list:
         if not isinstance(value, (list, tuple)):
             raise InputError("Parameter %s is %s, but it must be a list." % (name, json.dumps(value, default=str)))
-        return [_typed(name, item, kind.__args__[0]) for item in value]
+        return [_typed(name, item, get_args(kind)[0]) for item in value]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is int and isinstance(value, float) and value.is_integer():

@@ -29,6 +29,7 @@ def command_parser(command: str, config_class: type[Any]) -> CommandParser:
         prog=f"python -m cryolearn.engine {command}",
         description=inspect.cleandoc(config_class.__doc__ or ""),
         default_env=False,
+        allow_abbrev=False,
         formatter_class=_Formatter,
     )
     parser.add_argument("--config", type=str, metavar="FILE", help="JSON file of parameters; options given beside it win.")

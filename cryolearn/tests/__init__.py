@@ -1,0 +1,1 @@
+"""Tests: ``engine`` (pytest, no Scipion) and ``scipion`` (real protocols in real projects)."""

@@ -1,0 +1,1 @@
+"""Tests of the engine; none of them can import Scipion (see conftest.py)."""

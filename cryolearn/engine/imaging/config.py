@@ -1,0 +1,59 @@
+"""Parameters of the commands that work on maps and images (standard library only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config import RunConfig, param
+
+
+@dataclass
+class VolumeToGaussiansConfig(RunConfig):
+    """Represent a map by Gaussians (pseudo-atoms).
+
+    Writes ``gaussians.pdb`` (occupancy = relative weight, B factor = 8 pi^2 sigma^2), ``gaussians.npz``, ``rendered.mrc``,
+    ``fsc.csv`` and ``figures/``.
+    """
+
+    volume: str = param("", "Map (MRC).", path=True)
+    mask: str = param("", "Mask (MRC); without it the map is thresholded.", path=True)
+    threshold: float = param(0.0, "Density threshold; 0 finds it from the map's histogram.", label="Threshold", low=0)
+    resolution_angst: float = param(0.0, "Resolution to represent; 0 takes three times the pixel size.", label="Resolution", unit="Å", low=0)
+    number: int = param(0, "Number of Gaussians; 0 takes as many as the resolution asks for.", label="Number of Gaussians", low=0, high=1_000_000)
+    iterations: int = param(200, "Steps of the fit.", label="Steps", low=1, high=100000, expert=True)
+    seed: int = param(1, "Seed.", expert=True)
+
+
+@dataclass
+class ReconstructConfig(RunConfig):
+    """Reconstruct maps with half maps and FSC from aligned particles, one for each class when classes are given.
+
+    Writes for each class K (``class_001`` ...; ``map`` without classes) ``K.mrc``, ``K_half1.mrc``, ``K_half2.mrc``, ``K_fsc.csv``,
+    and ``reconstructions.json`` and ``figures/``.
+    """
+
+    particles: str = param("", "Aligned particles (RELION 3.1+ STAR).", path=True)
+    classes: str = param("", "Result table with columns id and class (clusters.npz); without it all particles make one map.", path=True)
+    use_ctf: bool = param(True, "Correct for the CTF.", label="Correct CTF?")
+    phase_flipped: bool = param(False, "The images are phase flipped already.", label="Phase flipped?")
+    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
+    padding: float = param(2.0, "Padding of the Fourier volume.", label="Padding", low=1, high=4, expert=True)
+    mask: str = param("", "Mask for the FSC (MRC); without it a soft sphere.", path=True)
+    mask_radius_angst: float = param(0.0, "Radius of the spherical mask; 0 takes 45 % of the box.", label="Mask radius", unit="Å", low=0)
+    wiener: str = param("fsc", "Regularisation: 'fsc' by the signal-to-noise ratio of each shell from the half maps, 'constant' by a constant.",
+                        label="Wiener filter", choices=("fsc", "constant"), expert=True)
+    symmetry: str = param("C1", "Point group: Cn, Dn, T, O or I.", label="Symmetry")
+    batch: int = param(256, "Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
+
+
+@dataclass
+class FscConfig(RunConfig):
+    """Fourier shell correlation of two maps.
+
+    Writes ``fsc.csv`` and ``figures/fsc.png`` and prints the resolution.
+    """
+
+    map1: str = param("", "First map (MRC).", path=True)
+    map2: str = param("", "Second map (MRC).", path=True)
+    mask: str = param("", "Mask (MRC).", path=True)
+    threshold: float = param(0.143, "Where the curve's first crossing is read: 0.143 for half maps, 0.5 for a map against the truth.", low=0.01, high=0.99)

@@ -113,7 +113,7 @@ def _data_type(raw: np.void, mode: int, path: str) -> np.dtype:
         return np.dtype("u1" if unsigned else "i1")
     if mode not in _DTYPES:
         raise InputError(f"The MRC file '{path}' has mode {mode}, but only modes 0, 1, 2, 6 and 12 can be read.")
-    return np.dtype(raw["mode"].dtype.byteorder.replace("=", "<") + _DTYPES[mode])
+    return np.dtype(raw.dtype["mode"].byteorder.replace("=", "<") + _DTYPES[mode])
 
 
 def _check_size(header: MrcHeader, size: int) -> None:

@@ -44,9 +44,10 @@ class CtfTable:
     cs_mm: NDArray[np.float64]
     amplitude_contrast: NDArray[np.float64]
 
-    def subset(self, rows: ArrayLike) -> CtfTable:
+    def subset(self, rows: ArrayLike | slice) -> CtfTable:
         """The same for the particles in ``rows``."""
-        return CtfTable(**{name: values[np.asarray(rows)] for name, values in vars(self).items()})
+        at = rows if isinstance(rows, slice) else np.asarray(rows)
+        return CtfTable(**{name: values[at] for name, values in vars(self).items()})
 
 
 @dataclass
@@ -101,10 +102,12 @@ class ParticleTable:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def subset(self, rows: ArrayLike) -> ParticleTable:
-        """The particles in ``rows`` (indices or a mask), in that order, with their ids."""
-        at = np.asarray(rows)
-        at = at if at.dtype == bool else at.astype(np.int64)
+    def subset(self, rows: ArrayLike | slice) -> ParticleTable:
+        """The particles in ``rows`` (indices, a mask or a slice), in that order, with their ids."""
+        at: Any = rows
+        if not isinstance(rows, slice):
+            at = np.asarray(rows)
+            at = at if at.dtype == bool else at.astype(np.int64)
 
         def pick(values: Any) -> Any:
             return None if values is None else values[at]

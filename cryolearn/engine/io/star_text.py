@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 
 Block = dict[str, NDArray[Any]]
-_MISSING = ["nan", "NaN", "-nan", "NAN", "<NA>", "None"]
+_MISSING = ["", "nan", "NaN", "-nan", "NAN", "<NA>", "None"]
 _ROWS_AT_A_TIME = 100_000
+_LABEL = re.compile(rb"_\S+(\s+#.*)?$")  # in a loop, where a row may start with "_" as well
 _SINGLE_QUOTED = re.compile(rb"(?<!\S)'([^'\"\n]*)'(?!\S)")
 
 
@@ -85,7 +86,7 @@ def _parse_block(path: str, content: bytes, span: _Span) -> Block:
         line = content[at:end].strip()
         if line == b"loop_":
             loop = True
-        elif line.startswith(b"_"):
+        elif _LABEL.match(line) if loop else line.startswith(b"_"):
             words = shlex.split(line.decode(errors="replace"), comments=not loop)
             labels.append(words[0][1:])
             if not loop:
@@ -117,7 +118,7 @@ def _parse_loop(path: str, name: str, labels: list[str], body: bytes) -> Block:
     try:
         frame = pd.read_csv(
             io.BytesIO(body), sep=r"\s+", header=None, names=list(range(len(labels))), index_col=False, dtype=text_columns,
-            keep_default_na=False, na_values=_MISSING, engine="c", low_memory=False, encoding_errors="replace",
+            keep_default_na=False, na_values=_MISSING, engine="c", low_memory=False, encoding_errors="replace", float_precision="round_trip",
         )
     except (pd.errors.ParserError, ValueError) as error:
         raise InputError(f"The block data_{name} of the STAR file '{path}' cannot be read: {_ragged(body, labels) or error}.") from error
@@ -139,7 +140,7 @@ def _ragged(body: bytes, labels: list[str]) -> str:
 def _column(label: str, values: pd.Series) -> NDArray[Any]:
     if not label.endswith("Name"):
         try:
-            return np.asarray(pd.to_numeric(values).to_numpy())
+            return np.array(pd.to_numeric(values).to_numpy())  # a copy that can be written to
         except (ValueError, TypeError):
             pass
     return values.fillna("").to_numpy(dtype=object)

@@ -55,9 +55,10 @@ class Structure:
     def __len__(self) -> int:
         return len(self.coordinates)
 
-    def subset(self, rows: ArrayLike) -> Structure:
-        """The atoms in ``rows`` (indices or a mask)."""
-        return Structure(**{name: values[np.asarray(rows)] for name, values in vars(self).items()})
+    def subset(self, rows: ArrayLike | slice) -> Structure:
+        """The atoms in ``rows`` (indices, a mask or a slice)."""
+        at = rows if isinstance(rows, slice) else np.asarray(rows)
+        return Structure(**{name: values[at] for name, values in vars(self).items()})
 
     def with_coordinates(self, coordinates: ArrayLike) -> Structure:
         """The same atoms at other coordinates (N, 3) in Å."""

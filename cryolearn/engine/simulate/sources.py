@@ -19,10 +19,11 @@ from ..io.maps import Map, read_map
 from ..io.modes import Modes, make_modes, read_modes
 from ..io.structures import atom_sigmas, atom_weights, read_structure
 from .config import SimulateParticlesConfig
-from .resample import fit_map
+from .resample import centred_window, fit_map
 
 _WATER = ("HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "SOL")
 _OVERSAMPLING = 2
+_CUT_SIGMAS = 5.0
 _SAME_ATOM_ANGST = 0.05
 _BUDGET_BYTES = {"cpu": 256 << 20, "cuda": 4 << 30}
 
@@ -60,9 +61,19 @@ class AtomSource(Source):
 
     The Gaussians are drawn at half the pixel size, broadened to at least one such sample (so that nothing aliases into the
     band of the image: exp(-2 pi^2 (1 - 2 k step)) < 1e-4 at the image's Nyquist), cut to the image's band and sharpened back.
+
+    Parameters
+    ----------
+    model : Modes
+        Atoms with the modes that deform them.
+    box, pixel_size_angst : int, float
+        Images to make.
+    amplitude, shift_angst : float
+        Largest amplitude of a mode and largest shift along an axis; atoms are drawn in a window that holds all they reach.
     """
 
-    def __init__(self, model: Modes, box: int, pixel_size_angst: float, device: torch.device) -> None:
+    def __init__(self, model: Modes, box: int, pixel_size_angst: float, device: torch.device, amplitude: float = 0.0,
+                 shift_angst: float = 0.0) -> None:
         def tensor(values: np.ndarray) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
 
@@ -78,11 +89,13 @@ class AtomSource(Source):
         if box % 2 == 0:  # Nyquist has no sign, so it cannot be shifted
             self._sharpen[box // 2] = 0
             self._sharpen[:, -1] = 0
-        fine = _OVERSAMPLING * box
+        reach = self._centred.norm(dim=1) + amplitude * self._vectors.norm(dim=2).sum(dim=0)
+        window = 2 * math.ceil((float((reach + _CUT_SIGMAS * self._sigma).max()) + shift_angst) / self._step + 1)
+        fine = self._window = min(window, _OVERSAMPLING * box)
         budget = _BUDGET_BYTES[device.type]
         self._atoms_at_a_time = max(1, min(len(self._weights), budget // (24 * fine)))
         # three copies of both factors while they are made, and the fine image with its transform
-        self.batch = int(np.clip(budget // (24 * self._atoms_at_a_time * fine + 24 * fine**2), 1, 32))
+        self.batch = int(np.clip(budget // (24 * self._atoms_at_a_time * fine + 24 * (_OVERSAMPLING * box) ** 2), 1, 16))
 
     @property
     def radius_angst(self) -> float:
@@ -94,12 +107,12 @@ class AtomSource(Source):
         if self.modes:
             places = places + torch.einsum("bk,kni->bni", amplitudes, self._vectors)
         seen = (places @ rotation.transpose(1, 2))[..., :2] + shift_angst[:, None]
-        fine = _OVERSAMPLING * self.box
-        image = seen.new_zeros(len(seen), fine, fine)
+        fine, window = _OVERSAMPLING * self.box, self._window
+        image = seen.new_zeros(len(seen), window, window)
         for start in range(0, len(self._weights), self._atoms_at_a_time):
             part = slice(start, start + self._atoms_at_a_time)
-            image += render_gaussians_2d(seen[:, part], self._weights[part], self._sigma[part], fine, self._step)
-        transform = rfft2_centred(image)
+            image += render_gaussians_2d(seen[:, part], self._weights[part], self._sigma[part], window, self._step)
+        transform = rfft2_centred(centred_window(image, (fine, fine)))
         low, high = (self.box + 1) // 2, self.box // 2
         return torch.cat((transform[:, :low, : high + 1], transform[:, fine - high :, : high + 1]), dim=1) * self._sharpen
 
@@ -124,7 +137,7 @@ class VolumeSource(Source):
             while len(self._projectors) >= self._keep:
                 self._projectors.popitem(last=False)
             data = fit_map(read_map(self.paths[state - 1]), self.box, self.pixel_size_angst)
-            self._projectors[state] = VolumeProjector(torch.as_tensor(data, device=self.device))
+            self._projectors[state] = VolumeProjector(data.to(self.device))
         self._projectors.move_to_end(state)
         return self._projectors[state]
 
@@ -146,7 +159,7 @@ def open_source(config: SimulateParticlesConfig, device: torch.device) -> Source
         raise InputError("Give either an atomic model (structure, modes) or volumes to project, not both and not none.")
     if not atomic:
         return VolumeSource(list(config.volumes), config.box, config.pixel_size_angst, device)
-    source = AtomSource(_model(config), config.box, config.pixel_size_angst, device)
+    source = AtomSource(_model(config), config.box, config.pixel_size_angst, device, config.amplitude, config.shift_angst)
     half = config.box * config.pixel_size_angst / 2
     if source.radius_angst > half:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,8 +57,6 @@ def test_import_arrows() -> None:
 
 def test_the_contracts_can_break(tmp_path: Path) -> None:
     """A forbidden arrow is seen: the same contracts over a copy in which the engine imports Scipion and a method another."""
-    import shutil
-
     shutil.copytree(PACKAGE, tmp_path / "cryolearn", ignore=shutil.ignore_patterns("__pycache__", "tests"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "cryolearn/engine/imaging/wrong.py").write_text("import pwem\nfrom cryolearn.engine.elastic import config\n")
@@ -65,7 +64,12 @@ def test_the_contracts_can_break(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode != 0
-    for arrow in ("engine.imaging.wrong -> pwem", "imaging.wrong -> cryolearn.engine.elastic.config", "convert.wrong -> torch", "convert.wrong -> cryolearn.engine.device"):
+    for arrow in (
+        "engine.imaging.wrong -> pwem",
+        "imaging.wrong -> cryolearn.engine.elastic.config",
+        "convert.wrong -> torch",
+        "convert.wrong -> cryolearn.engine.device",
+    ):
         assert arrow in done.stdout, done.stdout
 
 

@@ -1,0 +1,1 @@
+"""Tests that launch real protocols in real Scipion projects."""

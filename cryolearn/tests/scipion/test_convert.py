@@ -1,0 +1,342 @@
+"""Sets, files and tables: what goes out comes back, by id, and scipion-em-relion agrees."""
+
+import os
+
+import mrcfile
+import numpy as np
+import pytest
+
+from .base import ProjectTest  # noqa: F401  (sets Scipion's domain)
+
+from pwem.constants import ALIGN_PROJ
+from pwem.objects import (
+    Acquisition, Coordinate, CTFModel, Particle, SetOfClassesFlex, SetOfParticles, SetOfParticlesFlex, Transform, Volume,
+)
+from pyworkflow.object import Integer, Pointer
+from pyworkflow.protocol import Protocol
+
+from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, writeClasses
+from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
+from cryolearn.convert.fsc import makeFsc, resolution
+from cryolearn.convert.particles import StarParticles, writeParticles
+from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
+from cryolearn.convert.tables import readTable, rowsById, writeTable
+from cryolearn.convert.volumes import makeVolume, readData, readHeader, writeVolume
+
+relion31 = pytest.importorskip('relion.convert.convert31')
+
+PIXEL, BOX = 1.7, 16
+IDS = [4, 9, 17, 120, 121, 4000000]  # neither from 1 nor in steps of 1
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def makeStack(name='stack.mrcs', count=len(IDS)):
+    with mrcfile.new(name, overwrite=True) as mrc:
+        mrc.set_data(np.random.default_rng(1).normal(size=(count, BOX, BOX)).astype(np.float32))
+        mrc.set_image_stack()
+        mrc.voxel_size = PIXEL
+    return name
+
+
+def makeParticles(name='particles.sqlite', stack=None, ids=IDS, ctf=True, poses=True, extras=True):
+    """A set as an import makes it: ids that are not consecutive, images in another order than the ids."""
+    stack = stack or makeStack()
+    rng = np.random.default_rng(2)
+    particles = SetOfParticles(filename=name)
+    particles.setSamplingRate(PIXEL)
+    particles.setAcquisition(Acquisition(voltage=200, sphericalAberration=2.0, amplitudeContrast=0.07, magnification=50000))
+    particles.setHasCTF(ctf)
+    if poses:
+        particles.setAlignmentProj()
+    for row, objId in enumerate(ids):
+        particle = Particle()
+        particle.setObjId(objId)
+        particle.setLocation(len(ids) - row, stack)
+        if ctf:
+            model = CTFModel()
+            model.setStandardDefocus(12000 + 100 * row, 11500 + 90 * row, 7.5 * row)
+            model.setPhaseShift(30.0)
+            particle.setCTF(model)
+        if poses:
+            matrix = transformsFromRelion(rng.uniform(-180, 180, (1, 3)), rng.uniform(-9, 9, (1, 2)), PIXEL)[0]
+            particle.setTransform(Transform(matrix=matrix))
+        if extras:
+            coordinate = Coordinate()
+            coordinate.setPosition(10 * row, 20 * row)
+            coordinate.setMicName('mic_%d' % (row % 2))
+            particle.setCoordinate(coordinate)
+            particle._rlnRandomSubset = Integer(1 + row % 2)
+        particles.append(particle)
+    particles.write()
+    return particles
+
+
+def assertSameParticles(left, right, digits=1e-5):
+    """Same ids, images, CTF and poses."""
+    others = {particle.getObjId(): particle.clone() for particle in right}
+    assert [particle.getObjId() for particle in left] == sorted(others)
+    for particle in left:
+        other = others[particle.getObjId()]
+        assert particle.getIndex() == other.getIndex()
+        assert os.path.basename(particle.getFileName()) == os.path.basename(other.getFileName())
+        np.testing.assert_allclose(particle.getCTF().getDefocus(), other.getCTF().getDefocus(), atol=1e-4)
+        np.testing.assert_allclose(particle.getCTF().getPhaseShift(), other.getCTF().getPhaseShift(), atol=1e-4)
+        np.testing.assert_allclose(particle.getTransform().getMatrix(), other.getTransform().getMatrix(), atol=digits)
+
+
+def starRows(path):
+    star = StarParticles(path)
+    return star, {objId: row for objId, row in star}
+
+
+# ------------------------------------------------------ particles ------------------------------------------------------
+def test_star_equals_that_of_scipion_em_relion(folder):
+    particles = makeParticles()
+    assert writeParticles(particles, 'ours.star') == len(IDS)
+    relion31.Writer().writeSetOfParticles(particles, 'theirs.star')
+    (ours, our), (theirs, their) = starRows('ours.star'), starRows('theirs.star')
+    assert sorted(our) == sorted(their) == sorted(IDS)
+    assert (ours.box, ours.pixelSize) == (theirs.box, theirs.pixelSize) == (BOX, PIXEL)
+    for objId in IDS:
+        for label in ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst', 'rlnDefocusU', 'rlnDefocusV',
+                      'rlnDefocusAngle', 'rlnPhaseShift', 'rlnCoordinateX', 'rlnCoordinateY', 'rlnRandomSubset', 'rlnOpticsGroup'):
+            assert getattr(our[objId], label) == pytest.approx(getattr(their[objId], label), abs=2e-6), label
+        assert our[objId].rlnImageName.split('@')[1] == their[objId].rlnImageName.split('@')[1]
+        assert int(our[objId].rlnImageName.split('@')[0]) == int(their[objId].rlnImageName.split('@')[0])
+        assert our[objId].rlnMicrographName == their[objId].rlnMicrographName
+    for label in ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast'):
+        assert getattr(ours._optics[0], label) == getattr(theirs._optics[0], label)
+
+
+def test_scipion_em_relion_reads_our_star(folder):
+    particles = makeParticles()
+    writeParticles(particles, 'ours.star')
+    read = SetOfParticles(filename='read.sqlite')
+    relion31.Reader().readSetOfParticles('ours.star', read, alignType=ALIGN_PROJ)
+    read.write()
+    assertSameParticles(particles, read)
+    assert read.getAcquisition().getVoltage() == 200
+    assert read.getSamplingRate() == PIXEL
+
+
+def test_star_roundtrip(folder):
+    particles = makeParticles()
+    writeParticles(particles, 'ours.star')
+    star = StarParticles('ours.star')
+    read = SetOfParticlesFlex(filename='read.sqlite')
+    star.setProperties(read)
+    for objId, row in star:
+        particle = read.ITEM_TYPE()
+        star.fill(particle, row)
+        particle.setObjId(objId)
+        read.append(particle)
+    read.write()
+    assertSameParticles(particles, read)
+    assert read.hasCTF() and read.hasAlignmentProj() and read.getXDim() == BOX
+    assert [particle.getAttributeValue('_rlnRandomSubset') for particle in read] == [1, 2, 1, 2, 1, 2]
+    assert read.getFirstItem().getCoordinate().getMicName() == 'mic_0'
+
+
+def test_optics_groups_of_an_import_survive(folder):
+    """Two optics groups kept by an import are written again, with the set's own pixel size."""
+    particles = makeParticles()
+    groups = relion31.OpticsGroups.create(rlnVoltage=200.0, rlnSphericalAberration=2.0, rlnAmplitudeContrast=0.07)
+    second = groups.first()._replace(rlnOpticsGroup=2, rlnOpticsGroupName='second', rlnVoltage=300.0)
+    groups.add(second)
+    groups.toImages(particles)
+    copy = SetOfParticles(filename='copy.sqlite')
+    copy.copyInfo(particles)
+    for particle in particles:
+        particle._rlnOpticsGroup = Integer(1 + particle.getObjId() % 2)
+        copy.append(particle)
+    copy.write()
+    writeParticles(copy, 'ours.star')
+    star, rows = starRows('ours.star')
+    assert [row.rlnVoltage for row in star._optics] == [200.0, 300.0]
+    assert [row.rlnImagePixelSize for row in star._optics] == [PIXEL, PIXEL]
+    assert {objId: row.rlnOpticsGroup for objId, row in rows.items()} == {objId: 1 + objId % 2 for objId in IDS}
+
+
+def test_set_without_ctf_or_poses(folder):
+    particles = makeParticles(ctf=False, poses=False, extras=False)
+    writeParticles(particles, 'ours.star')
+    star = StarParticles('ours.star')
+    assert not star.hasCtf and not star.hasPoses
+
+
+def test_empty_set_is_refused(folder):
+    particles = SetOfParticles(filename='empty.sqlite')
+    particles.setSamplingRate(PIXEL)
+    particles.setAcquisition(Acquisition(voltage=300, sphericalAberration=2.7, amplitudeContrast=0.1))
+    particles._firstDim.set((BOX, BOX, 1))
+    with pytest.raises(ValueError, match='empty'):
+        writeParticles(particles, 'empty.star')
+
+
+def test_stack_with_a_space_and_stack_of_another_format(folder):
+    os.mkdir('my data')
+    spaced = makeStack('my data/a stack.mrcs')
+    writeParticles(makeParticles('a.sqlite', spaced), 'a.star', stackFolder='.')
+    name = starRows('a.star')[1][IDS[0]].rlnImageName
+    assert ' ' not in name and os.path.samefile(name.split('@')[1], spaced)
+
+    from pwem.emlib.image import ImageHandler
+    ImageHandler().convertStack(makeStack(), 'spider.stk')
+    writeParticles(makeParticles('b.sqlite', 'spider.stk'), 'b.star', stackFolder='.')
+    index, name = starRows('b.star')[1][IDS[0]].rlnImageName.split('@')
+    with mrcfile.mmap(name) as converted, mrcfile.mmap('stack.mrcs') as original:
+        np.testing.assert_allclose(converted.data[int(index) - 1], original.data[len(IDS) - 1], atol=1e-6)
+
+
+# ------------------------------------------------------ landscapes -----------------------------------------------------
+def makeTable(ids, name='alignment.npz'):
+    """A result table whose rows are in another order than the set's."""
+    rng = np.random.default_rng(5)
+    order = rng.permutation(len(ids))
+    columns = dict(
+        id=np.array(ids, dtype=np.int64)[order], amplitudes=rng.normal(size=(len(ids), 3)) * 100,
+        rotation=rotationFromAngles(rng.uniform(-180, 180, (len(ids), 3))), shift_angst=rng.normal(size=(len(ids), 2)),
+        correlation=rng.uniform(size=len(ids)), margin=rng.uniform(size=len(ids)), pose_sigma_deg=rng.uniform(size=len(ids)),
+        flags=rng.integers(0, 16, len(ids)).astype(np.int32))
+    writeTable(name, columns, {'mode_numbers': [7, 8, 11]})
+    return columns
+
+
+def test_alignment_is_joined_by_id(folder):
+    particles = makeParticles()
+    columns = makeTable(IDS + [5, 6])  # more rows than particles: a subset of what was aligned
+    output = SetOfParticlesFlex(filename='flex.sqlite')
+    appendAligned(particles, output, 'alignment.npz')
+    output.write()
+    rows = rowsById(columns['id'])
+    assert modeNumbers(output) == [7, 8, 11] and output.hasCTF() and output.hasAlignmentProj()
+    for item in output:
+        row = rows[item.getObjId()]
+        np.testing.assert_allclose(item.getZFlex(), columns['amplitudes'][row])
+        rotation, shift = posesFromTransforms(item.getTransform().getMatrix(), PIXEL)
+        np.testing.assert_allclose(rotation, columns['rotation'][row], atol=1e-10)
+        np.testing.assert_allclose(shift[:2], columns['shift_angst'][row], atol=1e-10)
+        assert item.getAttributeValue('_elasticFlags') == columns['flags'][row]
+        assert item.getAttributeValue('_elasticCorrelation') == pytest.approx(columns['correlation'][row])
+    writeLatents(output, 'back.npz', BOX)
+    back, meta = readTable('back.npz')
+    assert back['id'].tolist() == IDS and meta == {'mode_numbers': [7, 8, 11], 'pixel_size_angst': PIXEL, 'box': BOX}
+    for name in ('amplitudes', 'rotation', 'shift_angst', 'flags', 'correlation'):
+        np.testing.assert_allclose(back[name], columns[name][[rows[objId] for objId in IDS]], atol=1e-10)
+
+
+def test_engine_reads_our_tables(folder):
+    engine = pytest.importorskip('cryolearn.engine.io.tables')
+    makeTable(IDS)
+    columns, meta = engine.read_table('alignment.npz')
+    assert sorted(columns['id']) == sorted(IDS) and meta['mode_numbers'] == [7, 8, 11]
+
+
+def test_missing_row_names_the_particle(folder):
+    makeTable(IDS[:-1])
+    with pytest.raises(ValueError, match=str(IDS[-1])):
+        appendAligned(makeParticles(), SetOfParticlesFlex(filename='flex.sqlite'), 'alignment.npz')
+
+
+def makeFlex(name='flex.sqlite'):
+    makeTable(IDS)
+    output = SetOfParticlesFlex(filename=name)
+    appendAligned(makeParticles(), output, 'alignment.npz')
+    output.write()
+    return output
+
+
+def test_subset_and_reduced_coordinates(folder):
+    flex = makeFlex()
+    subset = SetOfParticlesFlex(filename='subset.sqlite')
+    appendSubset(flex, subset, [17, 4000000])
+    subset.write()
+    assert [item.getObjId() for item in subset] == [17, 4000000]
+    with pytest.raises(ValueError, match='Particle 18 '):
+        appendSubset(flex, SetOfParticlesFlex(filename='none.sqlite'), [17, 18])
+    reduced = SetOfParticlesFlex(filename='reduced.sqlite')
+    appendReduced(flex, reduced, {objId: (float(objId), -1.0) for objId in IDS})
+    reduced.write()
+    for before, after in zip(flex, reduced):
+        np.testing.assert_allclose(after.getZRed(), [after.getObjId(), -1.0])
+        np.testing.assert_allclose(after.getZFlex(), before.getZFlex())
+    writeLatents(reduced, 'reduced.npz')
+    np.testing.assert_allclose(readTable('reduced.npz')[0]['reduced'][:, 0], IDS)
+
+
+def test_particle_without_latent_vector_is_named(folder):
+    particles = SetOfParticlesFlex(filename='flex.sqlite')
+    particles.setSamplingRate(PIXEL)
+    item = particles.ITEM_TYPE()
+    item.setObjId(33)
+    item.setLocation(1, makeStack())
+    particles.append(item)
+    setModeNumbers(particles, [7])
+    with pytest.raises(ValueError, match='Particle 33 '):
+        writeLatents(particles, 'latents.npz')
+
+
+# ------------------------------------------------------- classes -------------------------------------------------------
+def test_classes_by_id(folder):
+    flex = makeFlex()
+    protocol = Protocol()
+    protocol.outputParticles = flex
+    writeTable('clusters.npz', {'id': np.array(IDS[::-1]), 'class': np.array([2, 2, 0, 1, 1, 1])})
+    classes = SetOfClassesFlex(filename='classes.sqlite')
+    classes.setImages(Pointer(value=protocol, extended='outputParticles'))
+    fillClasses(classes, 'clusters.npz', {2: lambda representative: representative.setZFlex([1.0, 2.0, 3.0])})
+    classes.write()
+    members = {particle.getObjId(): number for number, particle in iterMembers(classes)}
+    assert members == {4000000: 2, 121: 2, 17: 1, 9: 1, 4: 1}
+    expected = {objId: item.getZFlex() for objId, item in ((item.getObjId(), item.clone()) for item in flex)}
+    means = meanLatents(classes)
+    np.testing.assert_allclose(means[2], (expected[4000000] + expected[121]) / 2)
+    np.testing.assert_allclose(classes[2].getRepresentative().getZFlex(), [1, 2, 3])
+    writeClasses(members, 'back.npz')
+    back, _ = readTable('back.npz')
+    assert dict(zip(back['id'].tolist(), back['class'].tolist())) == members
+
+
+# --------------------------------------------------------- maps --------------------------------------------------------
+def test_volume_header_is_what_scipion_knows(folder):
+    data = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
+    with mrcfile.new('map.mrc') as mrc:
+        mrc.set_data(data)
+        mrc.voxel_size = 1.0
+    volume = Volume()
+    volume.setLocation('map.mrc')
+    volume.setSamplingRate(2.5)  # corrected in Scipion, not in the file
+    origin = Transform()
+    origin.setShifts(-3, 4.5, 10)
+    volume.setOrigin(origin)
+    writeVolume(volume, 'out.mrc')
+    pixelSize, corner = readHeader('out.mrc')
+    assert pixelSize == pytest.approx(2.5) and corner == pytest.approx((-3, 4.5, 10))
+    back = makeVolume('out.mrc')
+    assert back.getSamplingRate() == pytest.approx(2.5) and tuple(back.getOrigin().getShifts()) == pytest.approx((-3, 4.5, 10))
+    np.testing.assert_array_equal(readData(back), data)
+    with pytest.raises(ValueError, match='absent.mrc'):
+        makeVolume('out.mrc', ['out.mrc', 'absent.mrc'])
+
+
+@pytest.mark.parametrize('curve, expected', [
+    ([1.0, 0.9, 0.5, 0.1], 1 / (0.3 + 0.1 * (0.5 - 0.143) / 0.4)),  # first crossing, linear
+    ([1.0, 0.9, 0.8, 0.7], 1 / 0.4),  # no crossing: the last shell, never beyond
+    ([0.1, 0.9, 0.8, 0.7], None),  # first shell below
+    ([1.0, 0.1, 0.9, 0.0], 1 / (0.1 + 0.1 * 0.857 / 0.9)),  # the first of two crossings
+])
+def test_resolution_is_guarded(curve, expected):
+    found = resolution([0.1, 0.2, 0.3, 0.4], curve)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_fsc_object(folder):
+    with open('fsc.csv', 'w') as handle:
+        handle.write('shell,frequency_inv_angst,resolution_angst,fsc,fsc_unmasked\n1,0.1,10,1.0,1.0\n2,0.2,5,0.2,0.1\n')
+    x, y = makeFsc('fsc.csv').getData()
+    assert [float(value) for value in x] == [0.1, 0.2] and [float(value) for value in y] == [1.0, 0.2]

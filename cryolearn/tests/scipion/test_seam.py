@@ -13,19 +13,19 @@ import pyworkflow as pw
 
 pw.Config.setDomain('pwem')
 
-from pwem.objects import Particle, SetOfParticles  # noqa: E402
-from pyworkflow.protocol import params  # noqa: E402
-from pyworkflow.tests import BaseTest, setupTestProject  # noqa: E402
-from scipion.install.funcs import Environment  # noqa: E402
+from pwem.objects import Particle, SetOfParticles
+from pyworkflow.protocol import params
+from pyworkflow.tests import BaseTest, setupTestProject
+from scipion.install.funcs import Environment
 
-import cryolearn.plugin as seam  # noqa: E402
-from cryolearn import Plugin, __version__  # noqa: E402
-from cryolearn.constants import CRYOLEARN_ENV_ACTIVATION, CRYOLEARN_HOME, ENGINE_READY  # noqa: E402
-from cryolearn.engine.config import check_config, fields_of  # noqa: E402
-from cryolearn.engine.elastic.config import ElasticAlignConfig, NormalModesConfig  # noqa: E402
-from cryolearn.engine.imaging.config import ReconstructConfig  # noqa: E402
-from cryolearn.engine_install import findPython  # noqa: E402
-from cryolearn.protocols.protocol_base import CryoLearnProtBase, EngineError  # noqa: E402
+import cryolearn.plugin as seam
+from cryolearn import Plugin, __version__, engine_install
+from cryolearn.constants import CRYOLEARN_ENV_ACTIVATION, CRYOLEARN_HOME, ENGINE_READY
+from cryolearn.engine.config import check_config, fields_of
+from cryolearn.engine.elastic.config import ElasticAlignConfig, NormalModesConfig
+from cryolearn.engine.imaging.config import ReconstructConfig
+from cryolearn.engine_install import findPython
+from cryolearn.protocols.protocol_base import CryoLearnProtBase, EngineError
 
 BAD_MODES = 'resname XYZ'
 
@@ -261,8 +261,9 @@ class TestDescriptions(unittest.TestCase):
     """What the GUI shows of every protocol."""
 
     def testEveryProtocolHasHelpALabelOutputsAndKnownCitations(self):
-        import cryolearn.bibtex
         from pyworkflow.utils import parseBibTex
+
+        import cryolearn.bibtex
 
         known = parseBibTex(cryolearn.bibtex.__doc__)
         protocols = {name: cls for name, cls in pw.Config.getDomain().getProtocols().items()
@@ -280,8 +281,43 @@ class TestDescriptions(unittest.TestCase):
                     self.assertTrue((param.getHelp() or '').strip(), '%s: %s has no help' % (name, paramName))
 
     def testReferencesOfThePackageAreInItsBibliography(self):
-        import cryolearn
-        import cryolearn.bibtex
         from pyworkflow.utils import parseBibTex
 
+        import cryolearn
+        import cryolearn.bibtex
+
         self.assertEqual(set(), set(cryolearn._references) - set(parseBibTex(cryolearn.bibtex.__doc__)))
+
+
+class TestInstaller(unittest.TestCase):
+    """What ``scipion installb cryolearn`` calls, with every program that it starts written down instead of run."""
+
+    def install(self, *options):
+        calls = []
+        with tempfile.TemporaryDirectory() as home, mock.patch.object(
+                engine_install, '_call', lambda command, cwd=None: calls.append(command)):
+            code = engine_install.main([home, *options])
+            marked = os.path.exists(os.path.join(home, ENGINE_READY))
+        return code, marked, calls, home
+
+    def testVenvThenLockThenPluginThenCheckThenMark(self):
+        code, marked, calls, home = self.install()
+        python = os.path.join(home, 'env', 'bin', 'python')
+        self.assertEqual((0, True), (code, marked))
+        self.assertEqual(['-m', 'venv'], calls[0][1:3])
+        self.assertEqual([python, '-m', 'pip', 'install', '-r'], calls[1][:5])
+        self.assertTrue(calls[1][5].endswith('engine-requirements.txt') and os.path.isfile(calls[1][5]))
+        self.assertIn('--no-deps', calls[2])
+        self.assertEqual([python, '-m', 'cryolearn.engine', '--versions'], calls[3])
+
+    def testCondaWhenAsked(self):
+        _, marked, calls, home = self.install('--conda')
+        self.assertTrue(marked)
+        self.assertEqual(['conda', 'create'], calls[0][:2])
+        self.assertIn(os.path.join(home, 'env'), calls[0])
+
+    def testWithoutASuitablePythonNothingIsMarked(self):
+        with mock.patch.object(engine_install, 'findPython', lambda: None), mock.patch('sys.stderr') as stderr:
+            code, marked, calls, _ = self.install()
+        self.assertEqual((1, False, []), (code, marked, calls))
+        self.assertIn('apt-get install', str(stderr.write.call_args_list))

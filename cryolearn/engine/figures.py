@@ -122,7 +122,7 @@ def fsc_curves(
         from .imaging.fsc import resolution_at
 
         resolutions = {
-            label: resolution_at(np.asarray(curve), thresholds[0], box, pixel_size_angst) for label, curve in curves.items()
+            label: resolution_at(np.asarray(curve, dtype=float).tolist(), thresholds[0], box, pixel_size_angst) for label, curve in curves.items()
         }
     figure = new_figure()
     axes = figure.subplots()
@@ -204,9 +204,11 @@ def _draw_density(axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], bin
 
     if len(x) < 50:
         return
-    counts, x_edges, y_edges = np.histogram2d(x, y, bins=bins, range=(_padded_range(x), _padded_range(y)))
-    width = bins * 0.5 * len(x) ** (-1 / 6) / 5  # Scott's rule for two dimensions, the data spanning about 5 deviations
-    smooth = gaussian_filter(counts, max(width, 0.8))
+    limits = _padded_range(x), _padded_range(y)
+    counts, x_edges, y_edges = np.histogram2d(x, y, bins=bins, range=limits)
+    # Scott's rule, narrower since landscapes have several peaks
+    width = [0.6 * len(x) ** (-1 / 6) * bins * values.std() / (high - low) for values, (low, high) in zip((x, y), limits)]
+    smooth = gaussian_filter(counts, np.maximum(width, 0.8))
     axes.pcolormesh(x_edges, y_edges, smooth.T, cmap="Greys", vmax=1.6 * smooth.max(), rasterized=True, zorder=0)
 
 

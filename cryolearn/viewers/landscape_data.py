@@ -1,0 +1,190 @@
+"""The columns of a landscape as axes to choose from, read from the tables that the runs wrote."""
+
+import os
+
+import numpy as np
+
+from ..convert.flex import writeLatents
+from ..convert.modes import engineModes
+from ..convert.tables import readTable
+
+HIDDEN = ('id', 'rotation')
+CATEGORIES = ('class', 'state', 'flags')
+NEIGHBOURS = 50  # particles whose mean gives the coordinates that are not on the two axes
+
+
+class Landscape:
+    """A table of particles with latent vectors.
+
+    Attributes
+    ----------
+    columns : dict of arrays, one row a particle
+    meta : dict
+    path : str
+        File of the table, '' when it was joined from several.
+    axes : dict
+        ``{label: 'column:component'}`` of everything that can be an axis or a colour.
+    """
+
+    def __init__(self, columns, meta, path=''):
+        self.columns, self.meta, self.path = columns, meta, path
+        self.axes = {}
+        for name in sorted(columns, key=_rank):
+            values = columns[name]
+            if name in HIDDEN or values.dtype.kind not in 'fiub' or values.ndim > 2:
+                continue
+            for component in range(values.shape[1]) if values.ndim == 2 else (None,):
+                part = values if component is None else values[:, component]
+                if name != 'class' and len(part) and ((part == part[0]) | (part != part)).all():
+                    continue  # nothing to see
+                spec = name if component is None else '%s:%d' % (name, component)
+                self.axes[axisLabel(spec, meta)] = spec
+
+    def __len__(self):
+        return len(self.columns['id'])
+
+    def values(self, label):
+        """One axis ``(n,)``, by its label."""
+        name, _, component = self.axes[label].partition(':')
+        values = self.columns[name]
+        return values.astype(float) if not component else values[:, int(component)].astype(float)
+
+    def isCategory(self, label):
+        return self.axes[label] in CATEGORIES
+
+    def vectorLabels(self):
+        """Labels of the latent vectors' own coordinates."""
+        return [label for label, spec in self.axes.items() if spec.partition(':')[0] == 'amplitudes']
+
+    def liftPoints(self, xLabel, yLabel, points):
+        """Latent vectors of places ``(m, 2)`` clicked on two axes.
+
+        A coordinate that is an axis is taken as clicked; the others are means over the particles nearest to the place.
+        """
+        vectors = np.atleast_2d(self.columns['amplitudes'].astype(float))
+        x, y = self.values(xLabel), self.values(yLabel)
+        scale = (np.ptp(x[np.isfinite(x)]) or 1.0), (np.ptp(y[np.isfinite(y)]) or 1.0)
+        lifted = []
+        for px, py in points:
+            distance = ((x - px) / scale[0]) ** 2 + ((y - py) / scale[1]) ** 2
+            count = min(NEIGHBOURS, len(x))
+            nearest = np.argpartition(np.where(np.isfinite(distance), distance, np.inf), count - 1)[:count]
+            vector = vectors[nearest].mean(axis=0)
+            for label, value in ((xLabel, px), (yLabel, py)):
+                name, _, component = self.axes[label].partition(':')
+                if name == 'amplitudes':
+                    vector[int(component or 0)] = value
+            lifted.append(vector)
+        return np.array(lifted)
+
+
+def axisLabel(spec, meta):
+    """What an axis is called: mode numbers and variances come from the table's notes."""
+    name, _, component = spec.partition(':')
+    index = int(component or 0)
+    if name in ('amplitudes', 'network_amplitudes', 'amplitude_sigma'):
+        numbers = meta.get('mode_numbers') or []
+        which = 'mode %d' % numbers[index] if index < len(numbers) else 'coordinate %d' % (index + 1)
+        return {'amplitudes': 'amplitude of %s', 'network_amplitudes': 'network: amplitude of %s',
+                'amplitude_sigma': 'error bar of %s'}[name] % which
+    if name == 'reduced':
+        reduction = meta.get('reduction') or {}
+        explained = reduction.get('explained_variance') or []
+        part = ' (%.0f %% of variance)' % (100 * explained[index]) if index < len(explained) else ''
+        kind = {'pca': 'principal axis', 'tsne': 't-SNE', 'umap': 'UMAP'}.get(reduction.get('method'), 'reduced axis')
+        return '%s %d%s' % (kind, index + 1, part)
+    if name.endswith('shift_angst'):
+        return '%s %s (Å)' % (name[:-6].replace('_', ' '), 'xy'[index])
+    units = {'pose_sigma_deg': 'pose error bar (degrees)', 'margin': 'margin to the runner-up'}
+    return units.get(name, name.replace('_', ' ') + (' %d' % (index + 1) if component else ''))
+
+
+def _rank(name):
+    order = ('reduced', 'amplitudes', 'class', 'state', 'correlation', 'margin', 'pose_sigma_deg', 'flags', 'amplitude_sigma')
+    return (order.index(name) if name in order else len(order), name)
+
+
+def readLandscape(path, *more):
+    """A table, joined by particle id with further tables where these exist."""
+    columns, meta = readTable(path)
+    columns, meta = dict(columns), dict(meta)
+    for other in more:
+        if not other or not os.path.exists(other):
+            continue
+        added, notes = readTable(other)
+        order = np.argsort(added['id'], kind='stable')
+        place = np.minimum(np.searchsorted(added['id'][order], columns['id']), len(order) - 1)
+        rows = order[place]
+        if (added['id'][rows] == columns['id']).all():
+            columns.update((name, values[rows]) for name, values in added.items() if name != 'id')
+            meta.update((name, value) for name, value in notes.items() if value is not None)
+    return Landscape(columns, meta, path)
+
+
+TABLES = ('alignment.npz', 'input_landscape.npz', 'truth.npz')  # of a run that has a landscape, first that exists
+
+
+def landscapeOfRun(protocol):
+    """Landscape of one of our runs, or None when it has none (yet)."""
+    for name in TABLES:
+        path = protocol._getExtraPath(name)
+        if os.path.exists(path):
+            return readLandscape(path, protocol._getExtraPath('clusters.npz'))
+    return None
+
+
+def landscapeOfSet(particles, protocol, folder):
+    """Landscape of a set of particles: the table of the run that made it where that is whole, else read from the set.
+
+    A set that is a part of its run's table (a subset) takes its own rows of it.
+    """
+    landscape = landscapeOfRun(protocol) if protocol is not None and hasattr(protocol, '_getExtraPath') else None
+    if landscape is not None:
+        if len(landscape) == particles.getSize():
+            return landscape
+        wanted = np.array(sorted(particles.getIdSet()))
+        kept = np.isin(landscape.columns['id'], wanted)
+        if kept.sum() == len(wanted):
+            return Landscape({name: values[kept] for name, values in landscape.columns.items()}, landscape.meta)
+    path = os.path.join(folder, 'landscape_%s.npz' % particles.strId())
+    writeLatents(particles, path)
+    return readLandscape(path)
+
+
+def findModes(protocol, depth=6):
+    """The SetOfNormalModes behind a run: its own input, or that of the runs that made its input. None when there is none."""
+    if protocol is None or depth == 0:
+        return None
+    modes = getattr(protocol, 'inputModes', None)
+    if modes is not None and modes.get() is not None:
+        return modes.get()
+    for name in ('inputParticles', 'inputSet', 'inputModel'):
+        pointer = getattr(protocol, name, None)
+        parent = pointer.getObjValue() if pointer is not None and hasattr(pointer, 'getObjValue') else None
+        if parent is not None and not hasattr(parent, '_getExtraPath'):
+            parent = _protocolOf(protocol.getProject(), parent)
+        found = findModes(parent, depth - 1)
+        if found is not None:
+            return found
+    return None
+
+
+def _protocolOf(project, item):
+    """The run that made an object."""
+    parentId = item.getObjParentId() if item is not None else None
+    return project.getProtocol(int(parentId)) if project is not None and parentId else None
+
+
+def modesFile(modes):
+    """The engine's modes.npz of a set of modes, or None when another program made them."""
+    return engineModes(modes) if modes is not None and modes.getSize() else None
+
+
+def traceOfModes(path):
+    """What is needed to draw conformations: ``(trace (n, 3), linked, {mode: (n, 3)}, number of atoms)`` of a modes.npz."""
+    from .backbone import readModels
+    with np.load(path, allow_pickle=False) as data:
+        coordinates, vectors, numbers = data['coordinates'], data['eigenvectors'], data['mode_numbers']
+    _, backbone = readModels(os.path.join(os.path.dirname(path), 'structure.pdb'))
+    rows = backbone.rows
+    return coordinates[rows], backbone.linked, {int(k): v[rows] for k, v in zip(numbers, vectors)}, len(coordinates)

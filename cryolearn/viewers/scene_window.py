@@ -1,0 +1,159 @@
+"""A window that shows conformations or maps in three dimensions: drag to turn, slide through frames, play."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+
+from . import scene
+from .window import FigureWindow, addButton, addCheck, addNote, addSlider
+
+KEPT_MAPS = 20  # maps kept in memory
+
+
+class SceneWindow(FigureWindow):
+    """Frames of a trajectory: backbone traces, isosurfaces, or both.
+
+    Parameters
+    ----------
+    conformations : (f, n, 3), optional
+        Trace of each frame in Å.
+    linked : (n - 1,) bool
+        Which neighbours in the trace are joined.
+    maps : list of callables, optional
+        Each returns ``(volume (z, y, x), pixel size Å, origin (x, y, z) Å or None)``; they are read when first shown.
+    names : list of str
+        Title of each frame.
+    script : str, optional
+        ChimeraX script to offer.
+    """
+
+    def __init__(self, title, parent=None, conformations=None, linked=None, maps=None, names=None, script=None, arrows=None):
+        FigureWindow.__init__(self, title, parent, size=(6.6, 6.4))
+        self.conformations, self.linked, self.maps, self.script, self.arrows = conformations, linked, maps or [], script, arrows
+        self.count = len(conformations) if conformations is not None else len(self.maps)
+        self.names = names or ['frame %d of %d' % (number, self.count) for number in range(1, self.count + 1)]
+        self.rotation = np.eye(3)
+        self._press, self._meshes, self._volumes, self._timer, self._step = None, {}, {}, None, 1
+
+    # ------------------------------------------------- controls ------------------------------------------------
+    def makeControls(self, frame):
+        self.position = None
+        if self.count > 1:
+            self.position = addSlider(frame, 'Frame', 1, self.count, 1, self.refresh)
+            self.playButton = addButton(frame, 'Play', self.togglePlay)
+        self.showMap = self.level = None
+        if self.maps:
+            volume = self._volume(0)[0]
+            self.showMap = addCheck(frame, 'Surface of the map', self.refresh)
+            low, high = float(volume.min()), float(volume.max())
+            self.level = addSlider(frame, 'Density level', low, high, scene.defaultLevel(volume), self._newLevel, (high - low) / 200 or 1)
+        self.showTrace = addCheck(frame, 'Backbone', self.refresh) if self.conformations is not None else None
+        if self.showMap is not None and self.showTrace is not None:
+            self.showMap.set(False)
+        if self.script:
+            addButton(frame, 'Open in ChimeraX', self.openChimera)
+        addNote(frame, 'Drag the picture to turn it. Blue is the start of the chain, red its end.'
+                if self.showTrace is not None else 'Drag the picture to turn it.')
+        self.canvas.mpl_connect('button_press_event', self._onPress)
+        self.canvas.mpl_connect('motion_notify_event', self._onMove)
+        self.canvas.mpl_connect('button_release_event', self._onRelease)
+        self._view = self._findView()
+
+    def frame(self):
+        return int(self.position.get()) - 1 if self.position is not None else 0
+
+    def _findView(self):
+        if self.conformations is not None:
+            return scene.viewOf(np.concatenate([self.conformations[0], self.conformations[-1]]))
+        mesh = self._mesh(0)
+        return scene.viewOf(mesh[0].reshape(-1, 3), 1.25) if mesh is not None else (np.zeros(3), 100.)
+
+    def _newLevel(self):
+        self._meshes = {}
+        self.refresh()
+
+    def _volume(self, index):
+        if index not in self._volumes:
+            if len(self._volumes) >= KEPT_MAPS:
+                self._volumes.clear()
+            self._volumes[index] = self.maps[index]()
+        return self._volumes[index]
+
+    def _mesh(self, index):
+        if index not in self._meshes:
+            volume, pixelSize, origin = self._volume(index)
+            self._meshes[index] = scene.surfaceMesh(volume, pixelSize, self.level.get(), origin)
+        return self._meshes[index]
+
+    # ------------------------------------------------- drawing -------------------------------------------------
+    def draw(self, figure):
+        axes = figure.subplots()
+        index = self.frame()
+        if self.showMap is not None and self.showMap.get():
+            mesh = self._mesh(index)
+            if mesh is not None:
+                scene.drawSurface(axes, mesh, self.rotation)
+        if self.showTrace is not None and self.showTrace.get():
+            scene.drawTrace(axes, self.conformations[index], self.linked, self.rotation)
+        if self.arrows is not None:
+            scene.drawArrows(axes, self.arrows[0], self.arrows[1], self.rotation)
+        scene.finishAxes(axes, self._view[0], self._view[1], self.rotation)
+        axes.set_title(self.names[index])
+
+    def _onPress(self, event):
+        if event.inaxes is not None and not str(self.toolbar.mode):
+            self._press = event.x, event.y
+
+    def _onMove(self, event):
+        if self._press is None:
+            return
+        dx, dy = event.x - self._press[0], event.y - self._press[1]
+        self._press = event.x, event.y
+        self.rotation = scene.turn(self.rotation, 0.4 * dx, 0.4 * dy)
+        self.refresh()
+
+    def _onRelease(self, event):
+        self._press = None
+
+    # ------------------------------------------------- playing -------------------------------------------------
+    def togglePlay(self):
+        """Run through the frames to and fro until pressed again."""
+        if self._timer is not None:
+            self.onClose()
+            self.playButton.config(text='Play')
+            return
+        self.playButton.config(text='Stop')
+        self._timer = self.window.root.after(10, self._advance)
+
+    def onClose(self):
+        if self._timer is not None:
+            self.window.root.after_cancel(self._timer)
+            self._timer = None
+
+    def _advance(self):
+        number = int(self.position.get())
+        if not 1 <= number + self._step <= self.count:
+            self._step = -self._step
+        self.position.set(number + self._step)
+        self.refresh()
+        self._timer = self.window.root.after(120, self._advance)
+
+    def openChimera(self):
+        """Open the script in ChimeraX where that is installed; else say where the script is."""
+        program = chimeraProgram()
+        if program is None:
+            self.showInfo('ChimeraX was not found (CHIMERA_HOME or PATH). Its script is\n%s' % os.path.abspath(self.script))
+            return
+        subprocess.Popen([program, os.path.abspath(self.script)])
+
+
+def chimeraProgram():
+    """ChimeraX as Scipion is configured for it, or on the PATH; None when there is none."""
+    try:
+        from pwem.viewers.viewer_chimera import Chimera
+        program = Chimera.getProgram()
+    except Exception:  # not configured: each version of pwem says so in its own way
+        program = None
+    return program if program and os.path.exists(program) else shutil.which('chimerax') or shutil.which('ChimeraX')

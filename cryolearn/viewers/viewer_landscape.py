@@ -1,0 +1,167 @@
+"""Viewer of conformational landscapes."""
+
+import numpy as np
+from pwem.objects import SetOfParticlesFlex
+from pyworkflow.object import Pointer
+from pyworkflow.protocol import params
+from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
+
+from ..convert.flex import PROGRAM, latentLength
+from ..protocols import (
+    CryoLearnProtClusterLandscape,
+    CryoLearnProtElasticAlign,
+    CryoLearnProtElasticPredict,
+    CryoLearnProtSelectLandscape,
+    CryoLearnProtSimulateParticles,
+    CryoLearnProtTrajectory,
+)
+from .landscape_data import findModes, landscapeOfRun, landscapeOfSet, modesFile, traceOfModes
+from .landscape_window import LandscapeWindow
+from .scene_window import SceneWindow
+from .viewer_base import CryoLearnViewer
+
+SHOWN_FRAMES = 20  # conformations shown at once along a drawn path
+
+
+def openLandscape(landscape, particles, protocol, project, parent, title):
+    """The window of a landscape, with the actions that its run allows.
+
+    Parameters
+    ----------
+    particles : Pointer
+        The set of particles that a subset or a trajectory is made from.
+    protocol : Protocol
+        The run that the landscape comes from: its inputs lead to the normal modes.
+    """
+    modes = findModes(protocol)
+    path = modesFile(modes)
+    numbers = [int(number) for number in landscape.meta.get('mode_numbers') or []]
+    vectors = landscape.columns.get('amplitudes')
+    deformable = path is not None and vectors is not None and vectors.ndim == 2 and len(numbers) == vectors.shape[1]
+
+    def select(xAxis, yAxis, corners):
+        run = launchSelection(project, particles, landscape, xAxis, yAxis, corners)
+        return 'Run "%s" was launched; its output is the subset.' % run.getRunName()
+
+    def show(points):
+        showConformations(points, path, numbers, parent)
+
+    def runTrajectory(points):
+        run = launchTrajectory(project, particles, modes, numbers, points)
+        return 'Run "%s" was launched.' % run.getRunName()
+
+    usable = particles is not None and particles.get() is not None
+    return LandscapeWindow(landscape, title, parent, onSelect=select if usable else None, onShow=show if deformable else None,
+                           onPath=runTrajectory if usable and deformable else None)
+
+
+def launchSelection(project, particles, landscape, xAxis, yAxis, corners):
+    """Launch the batch protocol that makes a subset of the particles inside a polygon."""
+    run = project.newProtocol(CryoLearnProtSelectLandscape)
+    run.setObjLabel('selected on the landscape')
+    run.inputParticles.copy(particles)
+    if landscape.path and not _axesInSet(xAxis, yAxis, particles.get()):
+        run.table.set(landscape.path)
+    run.xAxis.set(xAxis)
+    run.yAxis.set(yAxis)
+    run.polygon.set(' '.join('%.6g' % value for value in np.asarray(corners).ravel()))
+    project.launchProtocol(run)
+    return run
+
+
+def _axesInSet(xAxis, yAxis, particles):
+    """Whether both axes can be read from the particles themselves."""
+    first = particles.getFirstItem()
+    known = {'amplitudes'} if latentLength(particles) else set()
+    known |= {'reduced'} if len(first._zRed) else set()
+    return {axis.partition(':')[0] for axis in (xAxis, yAxis)} <= known
+
+
+def launchTrajectory(project, particles, modes, numbers, points, frames=10):
+    """Launch a trajectory through the given latent vectors."""
+    run = project.newProtocol(CryoLearnProtTrajectory)
+    run.setObjLabel('trajectory along a drawn path')
+    run.inputSet.copy(particles)
+    run.inputModes.set(modes)
+    run.modeNumbers.set(' '.join(str(number) for number in numbers))
+    run.path.set(1)
+    run.points.set(' '.join('%.6g' % value for value in np.asarray(points).ravel()))
+    run.frames.set(frames)
+    project.launchProtocol(run)
+    return run
+
+
+def conformationsAlong(points, modesPath, numbers, frames=SHOWN_FRAMES):
+    """Backbone traces ``(f, n, 3)`` at equal steps along latent vectors ``(m, k)``, linearly along the modes, and their links."""
+    trace, linked, vectors, _ = traceOfModes(modesPath)
+    points = np.atleast_2d(points)
+    if len(points) > 1:
+        position = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+        wanted = np.linspace(0, position[-1], frames)
+        points = np.stack([np.interp(wanted, position, column) for column in points.T], axis=1)
+    moves = np.stack([vectors[number] for number in numbers])
+    return trace + np.einsum('fk,knd->fnd', points, moves), linked, points
+
+
+def showConformations(points, modesPath, numbers, parent):
+    """Show the conformations along a drawn path at once, without a run."""
+    conformations, linked, vectors = conformationsAlong(points, modesPath, numbers)
+    names = [', '.join('mode %d: %.0f' % pair for pair in zip(numbers, vector)) for vector in vectors]
+    SceneWindow('Conformations along the path', parent, conformations, linked, names=names).show()
+
+
+class CryoLearnLandscapeViewer(CryoLearnViewer):
+    """Landscape of a run: density and points on any two axes, subsets by lasso, conformations along a drawn path."""
+
+    _label = 'landscape viewer'
+    _targets = [CryoLearnProtElasticAlign, CryoLearnProtElasticPredict, CryoLearnProtClusterLandscape, CryoLearnProtSelectLandscape,
+                CryoLearnProtSimulateParticles]
+
+    def _defineResults(self, form):
+        form.addParam('showLandscape', params.LabelParam, label='Conformational landscape', important=True,
+                      help='Density and points on two axes of your choice, coloured by any column. With the lasso a subset is made (a run '
+                           'of its own, which can be repeated); a path of clicked points becomes conformations.')
+        if hasattr(self.protocol, 'outputClasses') or hasattr(self.protocol, 'outputParticles'):
+            form.addParam('showTable', params.LabelParam, label='Output as a table')
+
+    def _getActions(self):
+        return {'showLandscape': self._showLandscape, 'showTable': self._showTable}
+
+    def _showLandscape(self, param=None):
+        landscape = landscapeOfRun(self.protocol)
+        if landscape is None:
+            return self._notReady('The landscape')
+        return [openLandscape(landscape, particlesOf(self.protocol), self.protocol, self.getProject(), self.formWindow,
+                              self.title('Landscape'))]
+
+    def _showTable(self, param=None):
+        from pwem.viewers import DataViewer
+        output = getattr(self.protocol, 'outputClasses', None) or self.protocol.outputParticles
+        viewer = DataViewer(project=self.getProject(), protocol=self.protocol, parent=self.formWindow)
+        return viewer._visualize(output)
+
+
+class CryoLearnParticlesFlexViewer(Viewer):
+    """Opens the landscape of a set of particles that this plugin made."""
+
+    _targets = [SetOfParticlesFlex]
+    _environments = [DESKTOP_TKINTER]
+    _name = 'conformational landscape (cryolearn)'
+
+    @classmethod
+    def can_handle_this_instance(cls, instance):
+        return hasattr(instance, 'getFlexInfo') and instance.getFlexInfo().getProgName() == PROGRAM
+
+    def _visualize(self, obj, **kwargs):
+        project = self.getProject()
+        protocol = self.protocol or project.getProtocol(int(obj.getObjParentId()))
+        landscape = landscapeOfSet(obj, protocol, project.getTmpPath())
+        return [openLandscape(landscape, Pointer(value=obj), protocol, project, self.formWindow, 'Landscape - %s' % obj.getNameId())]
+
+
+def particlesOf(protocol):
+    """Pointer to the particles of a run's landscape: its output, or else its input."""
+    for name in ('outputParticles', 'inputParticles'):
+        if getattr(protocol, name, None) is not None:
+            return Pointer(value=protocol, extended=name) if name.startswith('output') else getattr(protocol, name)
+    return None

@@ -1,0 +1,92 @@
+"""Viewer of maps: slices, surfaces, Fourier shell correlations."""
+
+import csv
+import glob
+import os
+
+import numpy as np
+from pwem.objects import SetOfFSCs
+from pwem.viewers import FscViewer
+from pyworkflow.protocol import params
+
+from ..convert.fsc import readCurve, resolution
+from ..protocols import CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians
+from . import plots
+from .backbone import readModels
+from .maps import SlicesWindow, readMap
+from .scene_window import SceneWindow
+from .viewer_base import CryoLearnViewer
+from .window import FigureWindow
+
+HALF_MAPS, TRUTH = 0.143, 0.5
+
+
+class CryoLearnMapsViewer(CryoLearnViewer):
+    """Maps of a reconstruction or of a Gaussian model, and how far they can be trusted."""
+
+    _label = 'maps viewer'
+    _targets = [CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians]
+
+    def _defineResults(self, form):
+        form.addParam('showFsc', params.LabelParam, label='FSC curves, all in one plot', important=True,
+                      help='Resolution is read where a curve first falls below the threshold, never beyond its end.')
+        if isinstance(getattr(self.protocol, 'outputFSCs', None), SetOfFSCs):
+            form.addParam('showFscSet', params.LabelParam, label="FSC curves in Scipion's own viewer")
+        form.addParam('showSlices', params.LabelParam, label='Slices')
+        form.addParam('showSurface', params.LabelParam, label='Surface',
+                      help='Isosurface that can be turned and whose level can be changed; needs no ChimeraX.')
+
+    def _getActions(self):
+        return {'showFsc': self._showFsc, 'showFscSet': self._showFscSet, 'showSlices': self._showSlices, 'showSurface': self._showSurface}
+
+    # --------------------------------------------------- FSC --------------------------------------------------
+    def _showFsc(self, param=None):
+        truth = isinstance(self.protocol, CryoLearnProtVolumeToGaussians)
+        threshold = TRUTH if truth else HALF_MAPS
+        curves = fscCurves(self.extra(), threshold)
+        if not curves:
+            return self._notReady('The FSC')
+        title = 'FSC of Gaussians and map' if truth else 'FSC of half maps'
+        return [FigureWindow(self.title('FSC'), self.formWindow,
+                             lambda figure: plots.drawFsc(figure, curves, (threshold,) if truth else (HALF_MAPS, TRUTH), title))]
+
+    def _showFscSet(self, param=None):
+        viewer = FscViewer(project=self.getProject(), protocol=self.protocol, figure=None)
+        viewer.visualize(self.protocol.outputFSCs)
+
+    # --------------------------------------------------- maps -------------------------------------------------
+    def getMaps(self):
+        """``{label: path}`` of the run's maps, half maps last."""
+        found = sorted(glob.glob(self.extra('*.mrc')), key=lambda path: ('_half' in path, path))
+        return {os.path.splitext(os.path.basename(path))[0].replace('_', ' '): path for path in found if not path.endswith('_mask.mrc')}
+
+    def _showSlices(self, param=None):
+        maps = self.getMaps()
+        return [SlicesWindow(self.title('Slices'), maps, self.formWindow)] if maps else self._notReady('The map')
+
+    def _showSurface(self, param=None):
+        maps = {label: path for label, path in self.getMaps().items() if '_half' not in path and 'input' not in label}
+        if not maps:
+            return self._notReady('The map')
+        readers = [lambda path=path: readMap(path) for path in maps.values()]
+        traces = linked = None
+        model = self.extra('gaussians.pdb')
+        if os.path.exists(model):
+            models, backbone = readModels(model)
+            traces, linked = np.stack([models[0][backbone.rows]] * len(maps)), backbone.linked
+        return [SceneWindow(self.title('Surface'), self.formWindow, traces, linked, readers, list(maps))]
+
+
+def fscCurves(folder, threshold):
+    """``[(label, frequency, values, resolution)]`` of every curve of a run's ``*fsc.csv`` files."""
+    curves = []
+    for path in sorted(glob.glob(os.path.join(folder, '*fsc.csv'))):
+        stem = os.path.basename(path)[:-len('fsc.csv')].rstrip('_').replace('_', ' ')
+        with open(path, newline='') as handle:
+            names = [name for name in next(csv.reader(handle)) if name not in ('shell', 'resolution_angst') and not name.startswith('frequency')]
+        for name in names:
+            frequency, values = readCurve(path, name)
+            kind = name.replace('fsc', '').strip('_').replace('_', ' ')
+            label = ', '.join(part for part in (stem, kind) if part) or 'FSC'
+            curves.append((label, frequency, values, resolution(frequency, values, threshold)))
+    return curves

@@ -1,0 +1,75 @@
+"""Viewer of normal modes."""
+
+import numpy as np
+from pwem.objects import SetOfNormalModes
+from pyworkflow.protocol import params
+from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
+
+from ..convert.modes import engineModes
+from ..protocols import CryoLearnProtNormalModes
+from . import plots
+from .modes_window import ModesWindow, modeRows
+from .viewer_base import CryoLearnViewer
+from .window import FigureWindow
+
+
+class CryoLearnModesViewer(CryoLearnViewer):
+    """Normal modes with their collectivity, and how each one moves the structure."""
+
+    _label = 'normal modes viewer'
+    _targets = [CryoLearnProtNormalModes]
+
+    def _defineResults(self, form):
+        form.addParam('showModes', params.LabelParam, label='Modes: table and motion', important=True,
+                      help='Collectivity is the part of the atoms that a mode moves; the score is low for slow and collective modes. '
+                           'Select a mode to see its motion as arrows or animated.')
+        form.addParam('showCollectivity', params.LabelParam, label='Collectivity of the modes')
+
+    def _getActions(self):
+        return {'showModes': self._showModes, 'showCollectivity': self._showCollectivity}
+
+    def _modes(self):
+        return getattr(self.protocol, 'outputModes', None)
+
+    def _showModes(self, param=None):
+        modes = self._modes()
+        if modes is None:
+            return self._notReady('The set of modes')
+        return [ModesWindow(modeRows(modes), engineModes(modes), self.title('Normal modes'), self.formWindow)]
+
+    def _showCollectivity(self, param=None):
+        modes = self._modes()
+        if modes is None:
+            return self._notReady('The set of modes')
+        rows = modeRows(modes)
+        return [FigureWindow(self.title('Collectivity'), self.formWindow, lambda figure: drawCollectivity(figure, rows))]
+
+
+def drawCollectivity(figure, rows):
+    rows = [row for row in rows if row['mode'] > 6]
+    axes = figure.subplots()
+    for chosen, colour, label in ((True, plots.COLOURS[0], 'above the threshold'), (False, '0.75', 'below the threshold')):
+        part = [row for row in rows if bool(row['selected']) == chosen]
+        if part:
+            axes.bar([row['mode'] for row in part], [row['collectivity'] for row in part], color=colour, label=label)
+    axes.set(xlabel='mode', ylabel='collectivity (part of the atoms that move)', ylim=(0, 1), title='Collectivity of the normal modes')
+    axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc='upper right')
+    axes.set_xlim(min([row['mode'] for row in rows]) - 0.6, max([row['mode'] for row in rows]) + 0.6) if rows else None
+    axes.grid(alpha=0.3, axis='y')
+    return np.array([row['collectivity'] for row in rows])
+
+
+class CryoLearnSetOfModesViewer(Viewer):
+    """Opens a set of normal modes that this plugin made."""
+
+    _targets = [SetOfNormalModes]
+    _environments = [DESKTOP_TKINTER]
+    _name = 'normal modes (cryolearn)'
+
+    @classmethod
+    def can_handle_this_instance(cls, instance):
+        return instance.getSize() > 0 and engineModes(instance) is not None
+
+    def _visualize(self, obj, **kwargs):
+        return [ModesWindow(modeRows(obj), engineModes(obj), 'Normal modes - %s' % obj.getNameId(), self.formWindow)]

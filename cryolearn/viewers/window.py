@@ -1,0 +1,118 @@
+"""Windows with a matplotlib canvas and, at its left, controls."""
+
+import tkinter as tk
+from tkinter import ttk
+
+from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg, NavigationToolbar2Tk
+from matplotlib.figure import Figure
+from pyworkflow.gui import Window, dialog
+from pyworkflow.viewer import View
+
+
+class FigureWindow(View):
+    """A window that shows one figure.
+
+    ``draw(figure)`` fills the figure; subclasses override :meth:`draw` and add controls in :meth:`makeControls`.
+    """
+
+    def __init__(self, title, parent=None, draw=None, size=(7.2, 5.4)):
+        View.__init__(self)
+        self.title, self.parent, self._draw, self._size = title, parent, draw, size
+        self.window = None
+
+    def build(self):
+        """Make the window without entering Tk's loop; returns self."""
+        self.window = Window(self.title, masterWindow=self.parent, minsize=(560, 420))
+        root = self.window.root
+        root.bind('<Destroy>', lambda event: self.onClose() if event.widget is root else None)
+        root.columnconfigure(0, weight=0)
+        root.columnconfigure(1, weight=1)
+        self.controls = ttk.Frame(root, padding=8)
+        self.controls.grid(row=0, column=0, sticky='ns')
+        right = ttk.Frame(root)
+        right.grid(row=0, column=1, sticky='news')
+        right.rowconfigure(0, weight=1)
+        right.columnconfigure(0, weight=1)
+        self.figure = Figure(figsize=self._size, layout='constrained')
+        self.canvas = FigureCanvasTkAgg(self.figure, master=right)
+        self.canvas.get_tk_widget().grid(row=0, column=0, sticky='news')
+        bar = ttk.Frame(right)
+        bar.grid(row=1, column=0, sticky='ew')
+        self.toolbar = NavigationToolbar2Tk(self.canvas, bar)
+        self.makeControls(self.controls)
+        if not self.controls.winfo_children():
+            self.controls.grid_remove()
+        self.refresh()
+        return self
+
+    def show(self):
+        if self.window is None:
+            self.build()
+        self.window.show()
+
+    def close(self):
+        if self.window is not None:
+            self.window.root.destroy()
+
+    def refresh(self):
+        self.figure.clear()
+        self.draw(self.figure)
+        self.canvas.draw_idle()
+
+    # ------------------------------------------- for subclasses ------------------------------------------------
+    def draw(self, figure):
+        if self._draw is not None:
+            self._draw(figure)
+
+    def makeControls(self, frame):
+        """Widgets of the left column; none by default."""
+
+    def onClose(self):
+        """Called when the window goes away."""
+
+    # ---------------------------------------------- small help -------------------------------------------------
+    def showError(self, message):
+        dialog.showError(self.title, message, self.window.root)
+
+    def showInfo(self, message):
+        dialog.showInfo(self.title, message, self.window.root)
+
+
+def addChoice(frame, label, values, command, value=None):
+    """A labelled drop-down list in the next rows of ``frame``; returns its variable."""
+    ttk.Label(frame, text=label).pack(anchor='w', pady=(6, 0))
+    variable = tk.StringVar(frame, value if value is not None else (values[0] if values else ''))
+    box = ttk.Combobox(frame, textvariable=variable, values=list(values), state='readonly', width=28)
+    box.pack(fill='x')
+    box.bind('<<ComboboxSelected>>', lambda event: command())
+    return variable
+
+
+def addCheck(frame, label, command, value=True):
+    variable = tk.BooleanVar(frame, value)
+    ttk.Checkbutton(frame, text=label, variable=variable, command=command).pack(anchor='w')
+    return variable
+
+
+def addButton(frame, label, command, **options):
+    button = ttk.Button(frame, text=label, command=command)
+    button.pack(fill='x', pady=2, **options)
+    return button
+
+
+def addSlider(frame, label, low, high, value, command, resolution=1):
+    """A labelled slider that shows its value; returns its variable."""
+    ttk.Label(frame, text=label).pack(anchor='w', pady=(6, 0))
+    variable = tk.DoubleVar(frame, value)
+    tk.Scale(frame, from_=low, to=high, resolution=resolution, orient='horizontal', variable=variable, showvalue=True,
+             command=lambda text: command(), length=220).pack(fill='x')
+    return variable
+
+
+def addNote(frame, text='', width=230):
+    """A text that wraps; returns its variable."""
+    variable = tk.StringVar(frame, text)
+    label = ttk.Label(frame, textvariable=variable, wraplength=width, justify='left')
+    label.variable = variable  # Tk forgets the text of a variable that nobody holds
+    label.pack(anchor='w', pady=(6, 0))
+    return variable

@@ -1,0 +1,284 @@
+"""Represent a map by Gaussians (pseudo-atoms): weighted k-means, then a fit of places, weights and widths."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ..config import check_config, digest_config
+from ..device import select_device
+from ..errors import InputError
+from ..figures import fsc_curves, map_slices, save_figure
+from ..io.maps import Map, read_map, write_map
+from ..io.structures import Structure, write_structure
+from ..io.tables import write_table
+from ..progress import Progress
+from .config import VolumeToGaussiansConfig
+from .fourier import fourier_resize, low_pass
+from .fsc import correlation_curve, fsc, resolution_at
+from .gaussian_splat import splat_gaussians
+from .masks import mask_from_map
+from .reconstruct_command import write_fsc_csv
+
+__all__ = ["GaussianModel", "fit_gaussians", "run"]
+
+# A Gaussian of width 0.225 d has fallen to 1/e at the frequency 1/d (the definition of ChimeraX's molmap) ...
+_WIDTH_OF_RESOLUTION = 0.225
+# ... and Gaussians 0.6 d apart still sum to a density without gaps; a grid of d/2 would represent any band limited to d
+_SPACING_OF_RESOLUTION = 0.6
+_PIXELS_OF_RESOLUTION = 3.0
+_WIDTH_RANGE = (0.6, 1.5)  # of the first width; wider ones would reach too many voxels, narrower ones alias
+_LLOYD_STEPS = 12
+_CUT_SIGMAS = 4.0
+_PDB_LARGEST_B = 999.99
+
+
+@dataclass
+class GaussianModel:
+    """Gaussians that represent a density.
+
+    Attributes
+    ----------
+    positions_angst : (N, 3)
+        x, y, z from voxel [0, 0, 0] of the map.
+    weights : (N,)
+        Integrals, in the map's density x Å^3.
+    sigma_angst : (N,)
+        Standard deviations.
+    """
+
+    positions_angst: Tensor
+    weights: Tensor
+    sigma_angst: Tensor
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def render(self, shape: tuple[int, ...], pixel_size_angst: float) -> Tensor:
+        """Density (z, y, x) on a grid that starts at the same place."""
+        z, y, x = shape
+        radius = math.ceil(_CUT_SIGMAS * float(self.sigma_angst.detach().max()) / pixel_size_angst)
+        volume = splat_gaussians(
+            self.positions_angst / pixel_size_angst, self.weights, self.sigma_angst / pixel_size_angst, (z, y, x), radius
+        )
+        return volume / pixel_size_angst**3
+
+
+def run(config: VolumeToGaussiansConfig) -> None:
+    """Represent a map by Gaussians as ``config`` says and write the results to ``config.output``.
+
+    Writes ``gaussians.pdb`` (occupancy: weight relative to the mean; B factor 8 pi^2 sigma^2, up to the format's 999.99),
+    ``gaussians.cif`` (the same without the format's limits), ``gaussians.npz`` (result table), ``rendered.mrc``, ``fsc.csv``,
+    ``summary.json`` and ``figures/``.
+
+    Raises
+    ------
+    InputError
+        when the map or mask cannot be used, or nothing is above the threshold.
+    """
+    check_config(config)
+    device = select_device(config)
+    source = read_map(config.volume)
+    shape, pixel = source.data.shape, source.pixel_size_angst
+    resolution = config.resolution_angst or 3 * pixel
+    if resolution < 2 * pixel:
+        raise InputError(f"The resolution {resolution:g} Å is finer than twice the pixel size of '{config.volume}' ({pixel:g} Å).")
+    volume = _cube(source.data).to(device)
+    mask = _mask(config, source, volume, resolution)
+    model = fit_gaussians(volume * mask, pixel, resolution, config.number, config.iterations, config.seed)
+    rendered = model.render(volume.shape, pixel)
+    curves = {"fsc": fsc(rendered, volume * mask).cpu(), "fsc_unmasked": fsc(rendered, volume).cpu()}
+    found = resolution_at(curves["fsc"], 0.5, len(volume), pixel)
+    smooth = low_pass(volume * mask, resolution, pixel, dims=3)
+    correlation = float(torch.corrcoef(torch.stack((rendered.flatten(), smooth.flatten())))[0, 1])
+    model = _ordered(model)
+    _write_model(config.output, model, source)
+    inside = rendered[: shape[0], : shape[1], : shape[2]].cpu().numpy()
+    write_map(os.path.join(config.output, "rendered.mrc"), inside, pixel, source.origin_angst)
+    write_fsc_csv(os.path.join(config.output, "fsc.csv"), curves, len(volume), pixel)
+    _draw(config.output, source, inside, curves, len(volume))
+    summary = {
+        "gaussians": len(model), "resolution_angst": resolution, "sigma_mean_angst": float(model.sigma_angst.mean()),
+        "fsc_05_angst": found, "fsc_at_resolution": _at(curves["fsc"], len(volume) * pixel / resolution), "correlation": correlation,
+        "pixel_size_angst": pixel, "box": len(volume), "digest": digest_config(config),
+    }
+    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
+        json.dump(summary, handle, indent=2)
+    text = "none" if found is None else f"{found:.2f} Å"
+    print(f"{len(model)} Gaussians for {resolution:.2f} Å: correlation {correlation:.4f}, FSC 0.5 at {text}", flush=True)
+
+
+def fit_gaussians(target: Tensor, pixel_size_angst: float, resolution_angst: float, number: int = 0, iterations: int = 200,
+                  seed: int = 1) -> GaussianModel:
+    """Gaussians whose sum is a density, as far as a resolution.
+
+    They start as the centres of a k-means clustering of the voxels, weighted by density, and are fitted by Adam to the
+    low-passed density: sum of the relative squared error and of one minus the mean FSC up to the resolution.
+
+    Parameters
+    ----------
+    target
+        `(n, n, n)` density, 0 where nothing is to be represented.
+    number
+        How many; 0 takes one for each cube of 0.6 resolutions.
+
+    Raises
+    ------
+    InputError
+        when the density is nowhere positive.
+    """
+    box = len(target)
+    length = box * pixel_size_angst
+    smooth = low_pass(target, resolution_angst, pixel_size_angst, dims=3)
+    side = min(box, 2 * math.ceil(length * _PIXELS_OF_RESOLUTION / resolution_angst / 2))
+    smooth = fourier_resize(smooth, side, dims=3)
+    pixel = length / side
+    # resampling keeps the centre voxel, n // 2; voxel [0, 0, 0] moves by this
+    offset = (box // 2) * pixel_size_angst - (side // 2) * pixel
+    model = _initial(smooth, pixel, resolution_angst, number, seed)
+    with torch.enable_grad():
+        model = _refined(model, smooth, pixel, resolution_angst, iterations)
+    return replace(model, positions_angst=model.positions_angst + offset)
+
+
+def _initial(target: Tensor, pixel: float, resolution: float, number: int, seed: int) -> GaussianModel:
+    """k-means (Lloyd's steps, nearest centres by a k-d tree, which takes tens of thousands of centres) of the voxels."""
+    density = target.cpu().numpy().astype(np.float64)
+    inside = density > 0.02 * density.max()
+    if density.max() <= 0 or not inside.any():
+        raise InputError("The map has no positive density inside the mask or above the threshold: lower the threshold or invert the map.")
+    points = np.argwhere(inside)[:, ::-1] * pixel
+    mass = density[inside]
+    # the volume that would hold the mass at the density a typical unit of mass sees
+    volume = mass.sum() ** 2 / np.square(mass).sum() * pixel**3
+    wanted = number or math.ceil(volume / (_SPACING_OF_RESOLUTION * resolution) ** 3)
+    count = max(1, min(wanted, len(points)))
+    rng = np.random.default_rng(seed)
+    centres = points[rng.choice(len(points), count, replace=False, p=mass / mass.sum())] + rng.uniform(-0.25, 0.25, (count, 3)) * pixel
+    weights: NDArray[np.float64] = np.zeros(count)
+    for _ in range(_LLOYD_STEPS):
+        _, nearest = cKDTree(centres).query(points)
+        weights = np.bincount(nearest, mass, count).astype(np.float64)
+        sums = np.stack([np.bincount(nearest, mass * points[:, axis], count) for axis in range(3)], axis=1)
+        kept = weights > 0
+        centres[kept] = sums[kept] / weights[kept, None]
+    spacing = (volume / count) ** (1 / 3)
+    sigma = _WIDTH_OF_RESOLUTION * max(resolution, spacing / _SPACING_OF_RESOLUTION)
+    kept = weights > 0
+
+    def tensor(values: NDArray[np.float64]) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=target.device)
+
+    return GaussianModel(tensor(centres[kept]), tensor(weights[kept] * pixel**3), tensor(np.full(int(kept.sum()), sigma)))
+
+
+def _refined(model: GaussianModel, target: Tensor, pixel: float, resolution: float, iterations: int) -> GaussianModel:
+    box = len(target)
+    sigma0 = float(model.sigma_angst[0])
+    unit = float(model.weights.mean())
+    radius = math.ceil(3 * _WIDTH_RANGE[1] * sigma0 / pixel)
+    shells = min(box // 2, max(1, round(box * pixel / resolution)))
+    wanted = torch.fft.rfftn(target)
+    power = target.square().sum()
+    positions = (model.positions_angst / sigma0).requires_grad_()
+    weights = (model.weights / unit).clamp(min=1e-3).log().requires_grad_()
+    widths = torch.zeros_like(weights).requires_grad_()
+    optimiser = torch.optim.Adam([{"params": [positions], "lr": 0.05}, {"params": [weights], "lr": 0.05}, {"params": [widths], "lr": 0.02}])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
+    progress = Progress("Fit Gaussians", iterations, "steps")
+    for _ in range(iterations):
+        optimiser.zero_grad()
+        volume = splat_gaussians(positions * (sigma0 / pixel), weights.exp() * unit, widths.exp() * (sigma0 / pixel), (box,) * 3, radius)
+        volume = volume / pixel**3
+        curve = correlation_curve(torch.fft.rfftn(volume), wanted, box, 3)[1 : shells + 1]
+        loss = (volume - target).square().sum() / power + 1 - curve.mean()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            widths.clamp_(*(math.log(limit) for limit in _WIDTH_RANGE))
+        progress.step(note=f"loss {loss.item():.4f}")
+    return GaussianModel((positions * sigma0).detach(), (weights.exp() * unit).detach(), (widths.exp() * sigma0).detach())
+
+
+def _at(curve: Tensor, shell: float) -> float:
+    return float(np.interp(shell, np.arange(len(curve)), curve.numpy()))
+
+
+def _cube(data: NDArray[np.float32]) -> Tensor:
+    """The map padded with zeros at the far ends to equal sides, so that voxel [0, 0, 0] stays."""
+    side = max(data.shape)
+    pads = [pad for length in data.shape[::-1] for pad in (0, side - length)]
+    return torch.nn.functional.pad(torch.from_numpy(data), pads)
+
+
+def _mask(config: VolumeToGaussiansConfig, source: Map, volume: Tensor, resolution: float) -> Tensor:
+    if config.mask:
+        mask = read_map(config.mask)
+        if mask.data.shape != source.data.shape:
+            raise InputError(f"The mask '{config.mask}' has the shape {mask.data.shape}, the map '{config.volume}' {source.data.shape}.")
+        soft = _cube(mask.data).to(volume)
+        if config.threshold:
+            soft = soft * (volume > config.threshold)
+        return soft
+    pixel = source.pixel_size_angst
+    seen = volume if config.threshold else low_pass(volume, max(resolution, 3 * pixel), pixel, dims=3)
+    try:
+        return mask_from_map(seen, config.threshold or None, dilate_px=resolution / pixel / 2, soft_px=resolution / pixel / 2)
+    except ValueError as error:
+        raise InputError(f"The map '{config.volume}' has no voxel above the threshold {config.threshold:g}: lower it.") from error
+
+
+def _ordered(model: GaussianModel) -> GaussianModel:
+    """Neighbours in space as neighbours in the list, so that runs of residues make compact blocks."""
+    points = model.positions_angst.cpu().numpy()
+
+    def halves(rows: NDArray[np.int64]) -> list[int]:
+        if len(rows) <= 2:
+            return rows.tolist()
+        part = points[rows]
+        axis = int(np.argmax(np.ptp(part, axis=0)))
+        order = rows[np.argsort(part[:, axis], kind="stable")]
+        return halves(order[: len(order) // 2]) + halves(order[len(order) // 2 :])
+
+    order = torch.as_tensor(halves(np.arange(len(points))), device=model.weights.device)
+    return GaussianModel(model.positions_angst[order], model.weights[order], model.sigma_angst[order])
+
+
+def _write_model(folder: str, model: GaussianModel, source: Map) -> None:
+    count = len(model)
+    places = model.positions_angst.cpu().numpy().astype(np.float64) + np.asarray(source.origin_angst)
+    weights = model.weights.cpu().numpy().astype(np.float64)
+    sigma = model.sigma_angst.cpu().numpy().astype(np.float64)
+    os.makedirs(folder, exist_ok=True)
+    structure = Structure(
+        coordinates=places, element=np.full(count, "X"), atomic_number=np.zeros(count, np.int64), b_factor=8 * np.pi**2 * sigma**2,
+        occupancy=weights / weights.mean(), atom_name=np.full(count, "CA"), residue_number=np.arange(1, count + 1),
+        residue_name=np.full(count, "GAU"), chain=np.full(count, "A"), insertion_code=np.full(count, ""), hetero=np.zeros(count, bool),
+    )
+    write_structure(os.path.join(folder, "gaussians.cif"), structure)
+    limited = replace(structure, b_factor=np.minimum(structure.b_factor, _PDB_LARGEST_B))
+    write_structure(os.path.join(folder, "gaussians.pdb"), limited)
+    if (structure.b_factor > _PDB_LARGEST_B).any():
+        print("warning: Gaussians wider than 3.56 Å do not fit the B factor of the PDB format; use gaussians.cif", flush=True)
+    write_table(
+        os.path.join(folder, "gaussians.npz"),
+        {"id": np.arange(1, count + 1), "position_angst": places, "weight": weights, "sigma_angst": sigma},
+        {"pixel_size_angst": source.pixel_size_angst, "shape": list(source.data.shape), "origin_angst": list(source.origin_angst)},
+    )
+
+
+def _draw(folder: str, source: Map, rendered: NDArray[np.float32], curves: dict[str, Tensor], box: int) -> None:
+    named = {"map inside the mask": curves["fsc"].numpy(), "whole map": curves["fsc_unmasked"].numpy()}
+    figure = fsc_curves(named, box, source.pixel_size_angst, (0.5,), title="Gaussians against the map")
+    save_figure(figure, os.path.join(folder, "figures", "fsc.png"))
+    figure = map_slices({"map": source.data, "Gaussians": rendered}, source.pixel_size_angst)
+    save_figure(figure, os.path.join(folder, "figures", "slices.png"))

@@ -159,3 +159,17 @@ def test_scipion_on_python_38_says_what_to_type_when_there_is_no_engine(scipion3
     (answer,) = (line for line in done.stdout.splitlines() if line.startswith("ANSWER "))
     for text in ("scipion3 installb cryolearn", "CRYOLEARN_ENV_ACTIVATION =", "older than 3.11"):
         assert text in answer
+
+
+def test_every_module_of_scipions_side_imports_on_python_38(scipion38: Path, environment: dict[str, str]) -> None:
+    code = (
+        "import importlib, pkgutil, sys; import pyworkflow as pw; pw.Config.setDomain('pwem'); pw.Config.getDomain().getPlugins()\n"
+        "import cryolearn\n"
+        "names = [m.name for m in pkgutil.walk_packages(cryolearn.__path__, 'cryolearn.', onerror=lambda name: None)]\n"
+        "ours = [n for n in names if not n.startswith(('cryolearn.tests', 'cryolearn.engine.')) or n.endswith('.config')]\n"
+        "[importlib.import_module(name) for name in ours]\n"
+        "print('ANSWER %d' % len(ours))"
+    )
+    done = _run(scipion38, code, environment)
+    assert "ANSWER " in done.stdout, done.stderr[-3000:]
+    assert int(done.stdout.split("ANSWER ")[1].split()[0]) > 30

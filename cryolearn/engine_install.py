@@ -12,14 +12,7 @@ import sys
 import tempfile
 
 from . import __version__
-from .constants import (
-    CONDA_PYTHON,
-    ENGINE_MAX_PYTHON,
-    ENGINE_MIN_PYTHON,
-    ENGINE_MODULE,
-    ENGINE_READY,
-    ENGINE_REQUIREMENTS,
-)
+from .constants import CONDA_PYTHON, ENGINE_MAX_PYTHON, ENGINE_MIN_PYTHON, ENGINE_MODULE, ENGINE_READY, ENGINE_REQUIREMENTS
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 _PROBE = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"

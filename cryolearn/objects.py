@@ -55,7 +55,7 @@ class ElasticModel(EMObject):
 
     def getFiles(self):
         folder = self.getFolder()
-        return set(os.path.join(folder, name) for name in os.listdir(folder)) if os.path.isdir(folder) else set()
+        return {os.path.join(folder, name) for name in os.listdir(folder)} if os.path.isdir(folder) else set()
 
     def __str__(self):
         return 'ElasticModel (%s, modes %s, %s px, %.2f Å/px)' % (

@@ -15,17 +15,7 @@ from pyworkflow import VarTypes
 from pyworkflow.constants import FLEXIBILITY, SPA, TOMO
 
 from . import __version__
-from .constants import (
-    CRYOLEARN,
-    CRYOLEARN_ENV_ACTIVATION,
-    CRYOLEARN_HOME,
-    ENGINE_MIN_PYTHON,
-    ENGINE_MODULE,
-    ENGINE_NEEDS,
-    ENGINE_READY,
-    ENGINE_VERSION,
-    URL,
-)
+from .constants import CRYOLEARN, CRYOLEARN_ENV_ACTIVATION, CRYOLEARN_HOME, ENGINE_MIN_PYTHON, ENGINE_MODULE, ENGINE_NEEDS, ENGINE_READY, ENGINE_VERSION, URL
 
 # What Scipion's launcher sets for Scipion's own interpreter, and what would mislead another one.
 _SCIPION_ONLY = ("PYTHONPATH", "PYTHONUSERBASE", "PYTHONHOME", "PYTHONSTARTUP", "LD_LIBRARY_PATH", "PYTHONNOUSERSITE")

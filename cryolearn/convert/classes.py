@@ -1,7 +1,6 @@
 """Groups of particles: the engine's clusters.npz <-> SetOfClassesFlex."""
 
 import numpy as np
-
 from pwem.objects import VolumeFlex
 
 from .flex import PROGRAM

@@ -1,9 +1,8 @@
 """Landscapes: result tables of the engine <-> particles with flexibility, joined by id."""
 
 import numpy as np
-
-from pyworkflow.object import Float, Integer, String
 from pwem.objects import ParticleFlex, Transform
+from pyworkflow.object import Float, Integer, String
 
 from .poses import posesFromTransforms, transformsFromPoses
 from .tables import readTable, rowsById, writeTable
@@ -62,7 +61,7 @@ def appendReduced(particles, output, reducedById):
 
 def appendSubset(particles, output, ids):
     """Fill a new SetOfParticlesFlex with those of the input's particles whose id is in ``ids``; all must be there."""
-    wanted = set(int(value) for value in ids)
+    wanted = {int(value) for value in ids}
     copyProperties(particles, output)
     for particle in particles.iterItems():
         if particle.getObjId() in wanted:

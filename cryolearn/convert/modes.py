@@ -4,9 +4,8 @@ import csv
 import os
 
 import numpy as np
-
-from pyworkflow.object import Float
 from pwem.objects import AtomStruct, NormalMode
+from pyworkflow.object import Float
 
 RIGID_MODES = 6
 MODES_FILE, MODES_FOLDER, STRUCTURE_FILE, TABLE_FILE = 'modes.npz', 'modes', 'structure.pdb', 'modes.csv'

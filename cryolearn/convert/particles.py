@@ -9,10 +9,9 @@ from collections import OrderedDict
 
 import numpy as np
 from emtable import Table
-
-from pyworkflow.object import Integer, ObjectWrap, Scalar
 from pwem.constants import ALIGN_PROJ
 from pwem.objects import Acquisition, Coordinate, CTFModel, Transform
+from pyworkflow.object import Integer, ObjectWrap, Scalar
 
 from .poses import relionFromTransforms, transformsFromRelion
 
@@ -25,10 +24,7 @@ _OWN_LABELS = frozenset(POSE_LABELS + CTF_LABELS + (
     'rlnImageId', 'rlnImageName', 'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution',
     'rlnCtfFigureOfMerit', 'rlnOpticsGroup', 'rlnMicrographName', 'rlnCoordinateX', 'rlnCoordinateY'))
 # Columns whose first value may look like an integer although the column is not.
-_TYPES = {label: float for label in POSE_LABELS + CTF_LABELS + (
-    'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution', 'rlnCtfFigureOfMerit', 'rlnCoordinateX',
-    'rlnCoordinateY', 'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnCtfBfactor',
-    'rlnCtfScalefactor')}
+_TYPES = dict.fromkeys(POSE_LABELS + CTF_LABELS + ('rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution', 'rlnCtfFigureOfMerit', 'rlnCoordinateX', 'rlnCoordinateY', 'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnCtfBfactor', 'rlnCtfScalefactor'), float)
 _TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rlnImageDimensionality': int,
                'rlnRandomSubset': int, 'rlnClassNumber': int, 'rlnMicrographName': str, 'rlnImageName': str,
                'rlnOpticsGroupName': str, 'rlnGroupName': str})

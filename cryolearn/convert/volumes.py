@@ -4,7 +4,6 @@ import os
 
 import mrcfile
 import numpy as np
-
 from pwem.objects import Transform, Volume
 
 

@@ -11,7 +11,7 @@ import pytest
 from cryolearn.engine.errors import InputError
 from cryolearn.engine.io.maps import read_map
 from cryolearn.engine.io.modes import make_modes, write_modes
-from cryolearn.engine.io.structures import read_structure, write_structure
+from cryolearn.engine.io.structures import read_structure
 from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.landscape.config import TrajectoryConfig
 from cryolearn.engine.landscape.geometry import find_geometry, report_geometry, restore_geometry
@@ -125,7 +125,7 @@ def test_command_writes_frames_at_the_amplitudes_asked_for(enzyme, tmp_path):
 
 
 def test_map_of_a_frame_lies_over_its_structure(enzyme, tmp_path):
-    folder, structure, modes, _ = enzyme
+    folder, _structure, modes, _ = enzyme
     table = str(tmp_path / "alignment.npz")
     write_table(table, {"id": np.arange(3), "amplitudes": np.array([[-50.0, 0], [0, 0], [50, 0]])}, {"mode_numbers": [7, 8]})
     run(TrajectoryConfig(output=str(tmp_path / "out"), table=table, modes=str(folder / "modes.npz"), mode_numbers=[7, 8], path="pca",

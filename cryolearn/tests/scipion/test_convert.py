@@ -91,7 +91,7 @@ def assertSameParticles(left, right, digits=1e-5):
 
 def starRows(path):
     star = StarParticles(path)
-    return star, {objId: row for objId, row in star}
+    return star, dict(star)
 
 
 # ------------------------------------------------------ particles ------------------------------------------------------

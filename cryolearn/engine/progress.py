@@ -7,10 +7,21 @@ import time
 from datetime import timedelta
 
 
+_BAR = 24
+
+
 class Progress:
     """Reports work done, rate and time left.
 
-    On a terminal the line is redrawn in place; elsewhere a new line is printed every ``interval_s`` seconds.
+    On a terminal one line with a bar is redrawn in place; elsewhere a new line is printed every ``interval_s`` seconds.
+
+    Parameters
+    ----------
+    what : what is going on, "Alignment"
+    total : units of work in all
+    unit : name of the units
+    done : units that an earlier run has done already; they do not count for the rate
+    interval_s : seconds between lines
     """
 
     def __init__(self, what: str, total: int, unit: str = "images", done: int = 0, interval_s: float = 10.0) -> None:
@@ -29,11 +40,18 @@ class Progress:
         if not finished and now - self._last < (0.2 if self._terminal else self.interval_s):
             return
         self._last = now
+        text = self.line(now, note)
+        if self._terminal:
+            full = _BAR * min(self.done, self.total) // max(self.total, 1)
+            text = f"\r\x1b[K[{'#' * full}{'-' * (_BAR - full)}] {text}"
+        print(text, end="\n" if finished or not self._terminal else "", flush=True)
+
+    def line(self, now: float, note: str = "") -> str:
+        """The text of one report: done/total, rate, time left, note."""
         rate = (self.done - self._first) / max(now - self._start, 1e-9)
         left = timedelta(seconds=round((self.total - self.done) / rate)) if rate > 0 else "?"
-        text = (
-            f"{self.what}: {self.done}/{self.total} {self.unit} ({100 * self.done / max(self.total, 1):.1f} %), "
-            f"{rate:.3g} {self.unit}/s, {left} left{', ' + note if note else ''}"
+        share = 100 * self.done / max(self.total, 1)
+        return (
+            f"{self.what}: {self.done}/{self.total} {self.unit} ({share:.1f} %), {rate:.3g} {self.unit}/s, {left} left"
+            f"{', ' + note if note else ''}"
         )
-        end = "\n" if finished or not self._terminal else ""
-        print(("\r\x1b[K" if self._terminal else "") + text, end=end, flush=True)

@@ -141,6 +141,15 @@ def modeNumbers(particles):
     return [int(number) for number in (particles.getAttributeValue(MODES_ATTRIBUTE) or '').split()]
 
 
+def latentColumns(particles):
+    """Names of the columns that :func:`writeLatents` would write for a set, as its first item tells."""
+    first = particles.getFirstItem()
+    names = {'id'} | {column for attribute, column, _ in QUALITY if first.getAttributeValue(attribute) is not None}
+    names |= {'amplitudes'} if len(_csv(first._zFlex)) else set()
+    names |= {'reduced'} if len(_csv(first._zRed)) else set()
+    return names | ({'rotation', 'shift_angst'} if particles.hasAlignmentProj() else set())
+
+
 def latentLength(particles):
     """Length of the latent vectors of a set (0 when its first item has none)."""
     return len(_csv(particles.getFirstItem()._zFlex))

@@ -202,7 +202,7 @@ def _draw_density(axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], bin
     """Smoothed density in grey levels behind the points."""
     from scipy.ndimage import gaussian_filter
 
-    if len(x) < 50:
+    if len(x) < 100:  # too few for a density
         return
     limits = _padded_range(x), _padded_range(y)
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=bins, range=limits)

@@ -20,14 +20,14 @@ class Landscape:
     ----------
     columns : dict of arrays, one row a particle
     meta : dict
-    path : str
-        File of the table, '' when it was joined from several.
+    tables : list of str
+        Files that the columns come from.
     axes : dict
         ``{label: 'column:component'}`` of everything that can be an axis or a colour.
     """
 
-    def __init__(self, columns, meta, path=''):
-        self.columns, self.meta, self.path = columns, meta, path
+    def __init__(self, columns, meta, tables=()):
+        self.columns, self.meta, self.tables = columns, meta, list(tables)
         self.axes = {}
         for name in sorted(columns, key=_rank):
             values = columns[name]
@@ -51,6 +51,19 @@ class Landscape:
 
     def isCategory(self, label):
         return self.axes[label] in CATEGORIES
+
+    def tableWith(self, names):
+        """One file that holds all these columns.
+
+        Raises
+        ------
+        ValueError
+            when they stand in different files.
+        """
+        for path in self.tables:
+            if set(names) <= set(readTable(path)[0]):
+                return path
+        raise ValueError('%s are not in one table: choose two axes of the same kind.' % ' and '.join(sorted(names)))
 
     def vectorLabels(self):
         """Labels of the latent vectors' own coordinates."""
@@ -107,7 +120,7 @@ def _rank(name):
 def readLandscape(path, *more):
     """A table, joined by particle id with further tables where these exist."""
     columns, meta = readTable(path)
-    columns, meta = dict(columns), dict(meta)
+    columns, meta, tables = dict(columns), dict(meta), [path]
     for other in more:
         if not other or not os.path.exists(other):
             continue
@@ -118,7 +131,8 @@ def readLandscape(path, *more):
         if (added['id'][rows] == columns['id']).all():
             columns.update((name, values[rows]) for name, values in added.items() if name != 'id')
             meta.update((name, value) for name, value in notes.items() if value is not None)
-    return Landscape(columns, meta, path)
+            tables.append(other)
+    return Landscape(columns, meta, tables)
 
 
 TABLES = ('alignment.npz', 'input_landscape.npz', 'truth.npz')  # of a run that has a landscape, first that exists
@@ -145,7 +159,7 @@ def landscapeOfSet(particles, protocol, folder):
         wanted = np.array(sorted(particles.getIdSet()))
         kept = np.isin(landscape.columns['id'], wanted)
         if kept.sum() == len(wanted):
-            return Landscape({name: values[kept] for name, values in landscape.columns.items()}, landscape.meta)
+            return Landscape({name: values[kept] for name, values in landscape.columns.items()}, landscape.meta, landscape.tables)
     path = os.path.join(folder, 'landscape_%s.npz' % particles.strId())
     writeLatents(particles, path)
     return readLandscape(path)

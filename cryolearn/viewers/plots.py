@@ -24,7 +24,7 @@ def sampleRows(count, limit=MAX_POINTS, seed=0):
 
 def drawDensity(axes, x, y, bins=100):
     """Smoothed density in grey levels, as quick for a million points as for a thousand."""
-    if len(x) < 50:
+    if len(x) < 100:  # too few for a density
         return
     limits = []
     for values in (x, y):

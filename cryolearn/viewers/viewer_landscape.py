@@ -1,12 +1,12 @@
 """Viewer of conformational landscapes."""
 
 import numpy as np
-from pwem.objects import SetOfParticlesFlex
+from pwem.objects import SetOfClasses, SetOfClassesFlex, SetOfParticlesFlex
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
-from ..convert.flex import PROGRAM, latentLength
+from ..convert.flex import PROGRAM, latentColumns
 from ..protocols import (
     CryoLearnProtClusterLandscape,
     CryoLearnProtElasticAlign,
@@ -40,7 +40,10 @@ def openLandscape(landscape, particles, protocol, project, parent, title):
     deformable = path is not None and vectors is not None and vectors.ndim == 2 and len(numbers) == vectors.shape[1]
 
     def select(xAxis, yAxis, corners):
-        run = launchSelection(project, particles, landscape, xAxis, yAxis, corners)
+        try:
+            run = launchSelection(project, particles, landscape, xAxis, yAxis, corners)
+        except ValueError as error:
+            return str(error)
         return 'Run "%s" was launched; its output is the subset.' % run.getRunName()
 
     def show(points):
@@ -56,25 +59,24 @@ def openLandscape(landscape, particles, protocol, project, parent, title):
 
 
 def launchSelection(project, particles, landscape, xAxis, yAxis, corners):
-    """Launch the batch protocol that makes a subset of the particles inside a polygon."""
+    """Launch the batch protocol that makes a subset of the particles inside a polygon; returns the run.
+
+    Raises
+    ------
+    ValueError
+        when the two axes stand in different tables, so that a run could not read them again.
+    """
     run = project.newProtocol(CryoLearnProtSelectLandscape)
     run.setObjLabel('selected on the landscape')
     run.inputParticles.copy(particles)
-    if landscape.path and not _axesInSet(xAxis, yAxis, particles.get()):
-        run.table.set(landscape.path)
+    names = {axis.partition(':')[0] for axis in (xAxis, yAxis)}
+    if not names <= latentColumns(particles.get()):
+        run.table.set(landscape.tableWith(names))
     run.xAxis.set(xAxis)
     run.yAxis.set(yAxis)
     run.polygon.set(' '.join('%.6g' % value for value in np.asarray(corners).ravel()))
     project.launchProtocol(run)
     return run
-
-
-def _axesInSet(xAxis, yAxis, particles):
-    """Whether both axes can be read from the particles themselves."""
-    first = particles.getFirstItem()
-    known = {'amplitudes'} if latentLength(particles) else set()
-    known |= {'reduced'} if len(first._zRed) else set()
-    return {axis.partition(':')[0] for axis in (xAxis, yAxis)} <= known
 
 
 def launchTrajectory(project, particles, modes, numbers, points, frames=10):
@@ -142,21 +144,27 @@ class CryoLearnLandscapeViewer(CryoLearnViewer):
 
 
 class CryoLearnParticlesFlexViewer(Viewer):
-    """Opens the landscape of a set of particles that this plugin made."""
+    """Opens the landscape of a set of particles, or of classes of them, that this plugin made."""
 
-    _targets = [SetOfParticlesFlex]
+    _targets = [SetOfParticlesFlex, SetOfClassesFlex]
     _environments = [DESKTOP_TKINTER]
     _name = 'conformational landscape (cryolearn)'
 
     @classmethod
     def can_handle_this_instance(cls, instance):
-        return hasattr(instance, 'getFlexInfo') and instance.getFlexInfo().getProgName() == PROGRAM
+        particles = _particlesIn(instance)
+        return hasattr(particles, 'getFlexInfo') and particles.getFlexInfo().getProgName() == PROGRAM
 
     def _visualize(self, obj, **kwargs):
         project = self.getProject()
         protocol = self.protocol or project.getProtocol(int(obj.getObjParentId()))
-        landscape = landscapeOfSet(obj, protocol, project.getTmpPath())
-        return [openLandscape(landscape, Pointer(value=obj), protocol, project, self.formWindow, 'Landscape - %s' % obj.getNameId())]
+        particles = _particlesIn(obj)
+        landscape = landscapeOfSet(particles, protocol, project.getTmpPath())
+        return [openLandscape(landscape, Pointer(value=particles), protocol, project, self.formWindow, 'Landscape - %s' % obj.getNameId())]
+
+
+def _particlesIn(item):
+    return item.getImages() if isinstance(item, SetOfClasses) else item
 
 
 def particlesOf(protocol):

@@ -41,7 +41,7 @@ class CryoLearnTrajectoryViewer(CryoLearnViewer):
         traces = np.stack([model[backbone.rows] for model in models])
         files = [self.extra('frame_%03d.mrc' % number) for number in range(1, len(models) + 1)]
         maps = [lambda name=name: readMap(name) for name in files if os.path.exists(name)]
-        names = ['frame %d of %d: %s' % (number, len(models), ', '.join('%.0f' % value for value in vector))
+        names = ['frame %d of %d, amplitudes %s' % (number, len(models), ', '.join('%.0f' % value for value in vector))
                  for number, vector in readFrames(self.extra())]
         return [SceneWindow(self.title('Conformations'), self.formWindow, traces, backbone.linked, maps if len(maps) == len(models) else None,
                             names, self.extra('trajectory.cxc'))]

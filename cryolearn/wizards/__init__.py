@@ -1,0 +1,7 @@
+"""Wizards: small dialogs that fill a field of a form from the input's own data."""
+
+from .wizard_clusters import CryoLearnClustersWizard
+from .wizard_images import CryoLearnMaskRadiusWizard, CryoLearnResolutionWizard
+from .wizard_modes import CryoLearnModesWizard
+
+__all__ = ['CryoLearnClustersWizard', 'CryoLearnMaskRadiusWizard', 'CryoLearnModesWizard', 'CryoLearnResolutionWizard']

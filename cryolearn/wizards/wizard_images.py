@@ -1,0 +1,43 @@
+"""Wizards that preview a mask radius or a resolution on the input's own image."""
+
+from pyworkflow.gui import dialog
+from pyworkflow.wizard import Wizard
+
+from ..protocols import CryoLearnProtElasticAlign, CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians
+from .dialogs import RadiusDialog, ResolutionDialog
+from .images import previewOf
+
+
+class _ImageWizard(Wizard):
+    """``_inputs``: protocol class -> name of the parameter that holds the images; ``_parameter``: what is filled in."""
+
+    _inputs, _parameter, _dialog = {}, '', None
+
+    def show(self, form, *params):
+        protocol = form.protocol
+        pointer = getattr(protocol, next(name for kind, name in self._inputs.items() if isinstance(protocol, kind)))
+        preview = previewOf(pointer.get())
+        if preview is None:
+            dialog.showWarning('No image', 'Choose the input first: the preview shows its images.', form.root)
+            return
+        found = self._dialog(form.root, preview, float(getattr(protocol, self._parameter).get() or 0))
+        if found.resultYes():
+            form.setVar(self._parameter, found.value)
+
+
+class CryoLearnMaskRadiusWizard(_ImageWizard):
+    """Radius of the spherical mask, as a circle over particles."""
+
+    _inputs = {CryoLearnProtReconstruct: 'inputSet'}
+    _parameter = 'maskRadiusAngst'
+    _dialog = RadiusDialog
+    _targets = [(kind, ['maskRadiusAngst']) for kind in _inputs]
+
+
+class CryoLearnResolutionWizard(_ImageWizard):
+    """Resolution limit, by the low-pass filtered image."""
+
+    _inputs = {CryoLearnProtElasticAlign: 'inputParticles', CryoLearnProtVolumeToGaussians: 'inputVolume'}
+    _parameter = 'resolutionAngst'
+    _dialog = ResolutionDialog
+    _targets = [(kind, ['resolutionAngst']) for kind in _inputs]

@@ -1,0 +1,92 @@
+"""Wizard that chooses normal modes from a table with their collectivity."""
+
+from pyworkflow.gui import dialog
+from pyworkflow.wizard import Wizard
+
+from ..convert.modes import engineModes
+from ..protocols import (
+    CryoLearnProtClusterLandscape,
+    CryoLearnProtElasticAlign,
+    CryoLearnProtElasticTrain,
+    CryoLearnProtSimulateParticles,
+    CryoLearnProtTrajectory,
+)
+from ..protocols.config_params import wholeNumbers
+from ..viewers.modes_window import ModeMotion, ModesTable, modeRows
+from ..viewers.window import addNote
+from .dialogs import FigureDialog
+
+AMPLITUDE_RMSD_ANGST = 3.
+
+
+class ModesDialog(FigureDialog):
+    """Table of modes at the left (several can be selected), motion of the last selected one at the right."""
+
+    def __init__(self, parent, rows, path, chosen=()):
+        self.rows, self.chosen, self.last = rows, list(chosen), None
+        self.motion = ModeMotion(path) if path else None
+        FigureDialog.__init__(self, parent, 'Normal modes', size=(5.2, 5.2))
+
+    def makeControls(self, frame):
+        self.table = ModesTable(frame, self.rows, self._onSelect, height=16)
+        self.table.pack(fill='both', expand=True)
+        addNote(frame, 'Select several with Ctrl or Shift. Grey modes are below the collectivity threshold; click a heading to sort. '
+                'Slow and collective modes have a low score.', 290)
+        self.table.select(self.chosen)
+
+    def _onSelect(self):
+        found = self.table.selected()
+        added = [mode for mode in found if mode not in self.chosen]
+        self.last = added[-1] if added else found[-1] if found else None
+        self.chosen = found
+        self.refresh()
+
+    def draw(self, figure):
+        axes = figure.subplots()
+        mode = self.last or (self.chosen[0] if self.chosen else None)
+        if self.motion is None or mode not in self.motion.vectors:
+            axes.set_axis_off()
+            return
+        self.motion.draw(axes, mode, AMPLITUDE_RMSD_ANGST * self.motion.atoms ** 0.5, 0.)
+
+    def validate(self):
+        if not self.table.selected():
+            dialog.showInfo('Normal modes', 'Select one mode at least.', self)
+            return False
+        return True
+
+    def currentValue(self):
+        return self.table.selected()
+
+
+class CryoLearnModesWizard(Wizard):
+    """Fills the field of mode numbers from the modes that are selected in a table."""
+
+    _targets = [(protocol, ['modeNumbers']) for protocol in (
+        CryoLearnProtElasticAlign, CryoLearnProtElasticTrain, CryoLearnProtSimulateParticles, CryoLearnProtTrajectory,
+        CryoLearnProtClusterLandscape)]
+
+    def show(self, form, *params):
+        modes = form.protocol.inputModes.get()
+        if modes is None or not modes.getSize():
+            dialog.showWarning('Normal modes', 'Choose the set of normal modes first.', form.root)
+            return
+        try:
+            chosen = wholeNumbers(form.protocol.modeNumbers.get())
+        except ValueError:
+            chosen = []
+        found = ModesDialog(form.root, modeRows(modes), engineModes(modes), chosen)
+        if found.resultYes():
+            form.setVar('modeNumbers', rangeText(found.value))
+
+
+def rangeText(numbers):
+    """[7, 8, 9, 12] as '7-9 12'."""
+    runs = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ' '.join('%d' % first if first == last else '%d %d' % (first, last) if last == first + 1 else '%d-%d' % (first, last)
+                    for first, last in runs)

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -46,12 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, rest = words[0], words[1:]
         status_file = _value_of(rest, "--status")
         config, processes = _read_config(command, rest)
-        signal.signal(signal.SIGTERM, _interrupt)
-        code = launch_processes(processes, words) if processes > 1 else EXIT_OK
-        if processes <= 1:
-            _run(command, config)
-        elif code != EXIT_OK:
-            return code  # a worker has written why
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _interrupt)
+        if processes > 1:
+            return launch_processes(processes, words, status_file)  # the workers say how it ended
+        _run(command, config)
     except InputError as problem:
         error, code = str(problem), problem.exit_code
     except KeyboardInterrupt:

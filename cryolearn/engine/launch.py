@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 
 _OPTION = "--processes"
+_PATIENCE_S = 30.0
 
 
 def is_first_process() -> bool:
@@ -15,9 +19,37 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
 
 
-def launch_processes(processes: int, words: Sequence[str]) -> int:
-    """Start the same command in ``processes`` processes and wait; returns 0 or the launcher's exit code."""
-    return subprocess.call(launch_command(processes, words))
+def launch_processes(processes: int, words: Sequence[str], status_file: str | None = None) -> int:
+    """Start the same command in ``processes`` processes and wait for them.
+
+    Returns
+    -------
+    int
+        0, or the exit code of the process that failed as it wrote it in the status file.
+
+    Raises
+    ------
+    RuntimeError
+        when a process ended without saying why (it was killed, or the launcher could not start it).
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        written = status_file or os.path.join(folder, "status.json")
+        launcher = subprocess.Popen(launch_command(processes, words if status_file else [*words, "--status", written]))
+        try:
+            code = launcher.wait()
+        except KeyboardInterrupt:
+            launcher.terminate()  # both launchers pass it on to their workers
+            try:
+                launcher.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                launcher.kill()
+            raise
+        if not code:
+            return 0
+        with contextlib.suppress(OSError, ValueError), open(written, encoding="utf-8") as handle:
+            if said := int(json.load(handle)["exit_code"]):
+                return said
+    raise RuntimeError(f"one of {processes} processes ended without a word (exit code {code} of the launcher); it may have been killed")
 
 
 def launch_command(processes: int, words: Sequence[str]) -> list[str]:

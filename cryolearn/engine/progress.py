@@ -6,7 +6,6 @@ import sys
 import time
 from datetime import timedelta
 
-
 _BAR = 24
 
 

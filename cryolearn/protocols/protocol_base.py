@@ -177,7 +177,7 @@ class CryoLearnProtBase(EMProtocol):
                 status = json.load(handle)
         except (OSError, ValueError):
             status = None
-        if status is not None and status.get('exit_code') == 0:
+        if status is not None and status.get('exit_code') == 0 and failure is None:
             return
         if status is not None and status.get('error'):
             raise EngineError(status['error'])

@@ -204,3 +204,18 @@ def test_versions_are_told_without_loading_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {"cryolearn", "python", "torch"} <= set(json.loads(done.stdout))
+
+
+MODEL = "ATOM      1  CA  ALA A   1       0.000   0.000   0.000  1.00  0.00           C\nEND\n"
+
+
+@pytest.mark.slow
+def test_what_a_worker_refuses_is_the_exit_code_of_all(tmp_path: Path) -> None:
+    """Two real processes: the launcher's own exit code is 1, the engine's is the worker's 2, and the sentence is there."""
+    (tmp_path / "one.pdb").write_text(MODEL)
+    words = ["normal-modes", "--structure", "one.pdb", "--selection", "resname XYZ", "--processes", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cryolearn.engine", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 2, done.stderr
+    assert "ERROR: " in done.stderr and "XYZ" in done.stderr

@@ -6,6 +6,11 @@ import os
 
 
 def cpu_threads(asked: int = 0) -> int:
-    """Threads to use: what was asked for (0: all), never more than this process may run on."""
+    """Threads to use: what was asked for, never more than this process may run on.
+
+    0 asks for all of them, shared with the other processes that torchrun started on this machine.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(asked, allowed) if asked > 0 else allowed
+    if asked > 0:
+        return min(asked, allowed)
+    return max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

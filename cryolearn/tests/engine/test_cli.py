@@ -16,6 +16,7 @@ import pytest
 from cryolearn.engine import __main__ as cli
 from cryolearn.engine.commands import COMMANDS, Command
 from cryolearn.engine.config import RunConfig, fields_of, help_of, param
+from cryolearn.engine.cpu import cpu_threads
 from cryolearn.engine.errors import DeviceError, InputError
 from cryolearn.engine.launch import launch_command
 
@@ -219,3 +220,11 @@ def test_what_a_worker_refuses_is_the_exit_code_of_all(tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     assert "ERROR: " in done.stderr and "XYZ" in done.stderr
+
+
+def test_threads_are_those_asked_for_within_those_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert [cpu_threads(asked) for asked in (0, 3, 99)] == [8, 3, 8]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert [cpu_threads(asked) for asked in (0, 3)] == [2, 3]

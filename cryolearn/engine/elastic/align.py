@@ -20,7 +20,7 @@ from ..imaging.poses import euler_to_matrix
 from ..io.modes import read_modes
 from ..io.star import read_particles
 from ..io.tables import read_table, write_table
-from .aligner import ElasticAligner, ImageModel, radial_gain
+from .aligner import Aligned, ElasticAligner, ImageModel, radial_gain
 from .config import ElasticAlignConfig
 from .particles import ParticleImages, write_alignment
 from .reference import ElasticReference
@@ -48,8 +48,9 @@ def run(config: ElasticAlignConfig) -> None:
     out = Path(config.output)
     digest = digest_config(config, tuple(table.image_file))
     calibration = out / "chunks" / f"calibration_{digest}.npz"
-    once_for_all(calibration, lambda path: _calibrate(config, reference, images, path))
-    aligner = _aligner(config, reference, _read_calibration(calibration, table.box, table.pixel_size_angst, device))
+    aligner = _aligner(config, reference, images)
+    once_for_all(calibration, lambda path: _calibrate(config, aligner, images, path))
+    aligner.image_model = _read_calibration(calibration, table.box, table.pixel_size_angst, device)
     if rank == 0:
         print(_memory_line(config, aligner, world), flush=True)
 
@@ -66,18 +67,20 @@ def run(config: ElasticAlignConfig) -> None:
     remove_chunks(out)
 
 
-def _aligner(config: ElasticAlignConfig, reference: ElasticReference, image_model: ImageModel) -> ElasticAligner:
+def _aligner(config: ElasticAlignConfig, reference: ElasticReference, images: ParticleImages) -> ElasticAligner:
+    box, pixel = images.table.box, images.table.pixel_size_angst
+    flat = torch.ones(box // 2 + 1, device=images.device)
     aligner = ElasticAligner(
-        reference, image_model, resolution_angst=config.resolution_angst, amplitude_range=config.amplitude_range,
-        search_pixel_angst=max(config.search_pixel_angst, image_model.pixel_size_angst), candidates=config.candidates,
-        prior_sigma=config.prior_sigma, phase_flipped=config.phase_flipped,
+        reference, ImageModel(box, pixel, flat, flat), resolution_angst=config.resolution_angst,
+        amplitude_range=config.amplitude_range, search_pixel_angst=max(config.search_pixel_angst, pixel),
+        candidates=config.candidates, prior_sigma=config.prior_sigma, phase_flipped=config.phase_flipped,
     )
     if config.start == "blind":
         aligner.build_bank(config.views, config.conformers, config.shift_range_angst)
     return aligner
 
 
-def _align_rows(config: ElasticAlignConfig, aligner: ElasticAligner, images: ParticleImages, rows: np.ndarray):  # type: ignore[no-untyped-def]
+def _align_rows(config: ElasticAlignConfig, aligner: ElasticAligner, images: ParticleImages, rows: np.ndarray) -> Aligned:
     data, ctf = images.read(rows)
     if config.start == "blind":
         return aligner.align(data, ctf)
@@ -89,22 +92,21 @@ def _align_rows(config: ElasticAlignConfig, aligner: ElasticAligner, images: Par
     return aligner.align_locally(data, ctf, rotation, shift, config.local_range_deg, config.conformers)
 
 
-def _calibrate(config: ElasticAlignConfig, reference: ElasticReference, images: ParticleImages, path: Path) -> None:
+def _calibrate(config: ElasticAlignConfig, aligner: ElasticAligner, images: ParticleImages, path: Path) -> None:
     """Noise spectrum and radial gain of the set, from a sample that is aligned for the purpose."""
     table = images.table
     noise = images.noise_power()
-    gain = torch.ones(table.box // 2 + 1, device=images.device)
+    gain = torch.ones_like(noise)
     rows = images.sample_rows(_CALIBRATION_IMAGES)
     for _ in range(_CALIBRATION_ROUNDS):
-        aligner = _aligner(config, reference, ImageModel(table.box, table.pixel_size_angst, noise, gain))
+        aligner.image_model = ImageModel(table.box, table.pixel_size_angst, noise, gain)
         solved: list[Refined] = []
         observed: list[Observed] = []
         for some in np.array_split(rows, max(1, -(-len(rows) // config.batch))):
             solved.append(_align_rows(config, aligner, images, some).best)
             observed.append(aligner.observe(*images.read(some))[1])
         together = Observed(torch.cat([part.data for part in observed]), torch.cat([part.transfer for part in observed]))
-        change = radial_gain(aligner.fine, together, Refined.concatenate(solved), table.box)
-        gain = gain * change
+        gain = gain * radial_gain(aligner.fine, together, Refined.concatenate(solved), table.box)
     write_table(str(path), {"id": np.arange(len(noise)), "noise_power": noise.cpu().numpy(), "gain": gain.cpu().numpy()})
 
 

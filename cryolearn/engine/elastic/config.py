@@ -22,7 +22,7 @@ class NormalModesConfig(RunConfig):
     cutoff_mode: str = param("absolute", "'absolute' cutoff in Å, or 'relative': the distance below which the given percentage of pairs of nearest neighbours lie.",
                              label="Cutoff", choices=("absolute", "relative"))
     cutoff_angst: float = param(8.0, "Atoms closer than this are joined by a spring (15 Å is usual for C-alpha models).",
-                                label="Cutoff distance", unit="Å", low=2, high=100)
+                                label="Cutoff distance", unit="Å", low=4, high=100)
     cutoff_percent: float = param(95.0, "Percentage used by the relative cutoff.", label="Cutoff percentage", unit="%", low=1, high=100, expert=True)
     residues_per_block: int = param(10, "Residues of a rigid block.", label="Residues in a block", low=1, high=500, expert=True)
     number: int = param(20, "Number of modes to compute, the six rigid ones included.", label="Number of modes", low=7, high=1000)
@@ -45,8 +45,8 @@ class ElasticAlignConfig(RunConfig):
     local_range_deg: float = param(15.0, "Half width of the search around the input's poses.", label="Local search range", unit="degrees", low=0.5, high=90)
     amplitude_range: float = param(250.0, "Largest amplitude that the global search tries, either sign.", label="Amplitude range", low=1)
     shift_range_angst: float = param(12.0, "Largest shift that the global search tries.", label="Shift range", unit="Å", low=0)
-    views: int = param(600, "Viewing directions of the global search.", label="Viewing directions", low=50, high=20000, expert=True)
-    conformers: int = param(4, "Amplitudes tried per mode in the global search (all combinations).", label="Amplitudes per mode", low=1, high=9, expert=True)
+    views: int = param(400, "Viewing directions of the global search.", label="Viewing directions", low=50, high=20000, expert=True)
+    conformers: int = param(3, "Amplitudes tried per mode in the global search (all combinations).", label="Amplitudes per mode", low=1, high=9, expert=True)
     search_pixel_angst: float = param(4.0, "Pixel size of the global search.", label="Search pixel size", unit="Å", low=1, high=20, expert=True)
     candidates: int = param(8, "Candidates kept for refinement.", label="Candidates", low=1, high=64, expert=True)
     resolution_angst: float = param(0.0, "Finest resolution used; 0 takes twice the pixel size.", label="Resolution limit", unit="Å", low=0)
@@ -75,23 +75,29 @@ class ElasticTrainConfig(RunConfig):
     alignment: str = param("", "Result table (alignment.npz) with amplitudes of these particles.", path=True)
     labels: str = param("both", "What the network learns from: 'simulation' images drawn anew from the modes, 'particles' the aligned particles "
                         "(the paper's way), or 'both'.", label="Learn from", choices=("simulation", "particles", "both"))
-    architecture: str = param("multi", "'multi': several pose hypotheses, shift, amplitudes with uncertainty; 'resnet34': the network of "
+    architecture: str = param("multi", "'multi': pose hypotheses with a probability each, shift, amplitudes with uncertainty; 'resnet34': the network of "
                               "Hamitouche & Jonic 2021, amplitudes only.", label="Network", choices=("multi", "resnet34"))
-    hypotheses: int = param(4, "Pose hypotheses of the 'multi' network.", label="Pose hypotheses", low=1, high=32, expert=True)
-    width: int = param(32, "Channels of the first stage of the 'multi' network.", label="Width", low=8, high=128, expert=True)
-    network_pixel_angst: float = param(4.0, "Pixel size to which images are cropped in Fourier space for the network; 0 keeps the input's.",
-                                       label="Network pixel size", unit="Å", low=0, high=20, expert=True)
+    hypotheses: int = param(4, "Pose hypotheses of the 'multi' network that prediction refines.", label="Pose hypotheses", low=1, high=32, expert=True)
+    width: int = param(128, "Channels of the 'multi' network (a multiple of 8).", label="Width", low=16, high=1024, expert=True)
+    network_pixel_angst: float = param(0.0, "Pixel size to which images are cropped in Fourier space for the network; 0 takes a fourteenth of the "
+                                       "particle's radius for 'multi' and the input's own for 'resnet34'.",
+                                       label="Network pixel size", unit="Å", low=0, high=50, expert=True)
     amplitude_range: float = param(250.0, "Amplitudes of simulated images are uniform between minus and plus this.", label="Amplitude range", low=0)
     shift_range_angst: float = param(12.0, "Shifts of simulated images are uniform between minus and plus this.", label="Shift range", unit="Å", low=0)
     epochs: int = param(20, "Epochs.", label="Epochs", low=1, high=100000)
     images_per_epoch: int = param(20000, "Simulated images of an epoch.", label="Images per epoch", low=16)
-    batch: int = param(64, "Images of one optimiser step, over all processes.", label="Batch", low=1, high=65536)
-    learning_rate: float = param(1e-3, "Largest learning rate.", label="Learning rate", low=1e-8, high=1)
+    batch: int = param(128, "Images of one optimiser step, over all processes.", label="Batch", low=1, high=65536)
+    learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.002 for 'multi', 0.0001 for 'resnet34'.",
+                                 label="Learning rate", low=0, high=1)
     weight_decay: float = param(1e-5, "Weight decay.", label="Weight decay", low=0, high=1, expert=True)
     validation_fraction: float = param(0.1, "Part of the labelled particles that is kept for validation.", label="Validation fraction", low=0.01, high=0.5, expert=True)
     phase_flipped: bool = param(False, "The images are phase flipped already.", label="Phase flipped?")
     ignore_ctf: bool = param(False, "The images carry no CTF.", label="Ignore CTF?", expert=True)
     invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
+    precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",
+                           choices=("auto", "bf16", "32"), expert=True)
+    checkpoint_steps: int = param(200, "Steps between checkpoints; killed work goes on after the last one.", label="Steps between checkpoints",
+                                  low=1, affects_result=False, expert=True)
     seed: int = param(1, "Seed.", expert=True)
 
 

@@ -76,18 +76,18 @@ class ForwardModel:
     def __init__(self, reference: ElasticReference, band: FourierBand, amplitude_range: float) -> None:
         self.reference, self.band = reference, band
         device = reference.coordinates.device
+        dtype = reference.coordinates.dtype
         finest = band.box * band.pixel_size_angst / band.radius
-        # 0.8 of the window's Nyquist is used, so that aliases stay below 2 % (see the broadening below)
-        step = max(band.pixel_size_angst, 0.4 * finest)
-        # Gaussians are broadened to one sample, which takes their aliases away, and sharpened again in Fourier space:
-        # alias / signal at frequency k is exp(-2 pi^2 (1 - 2 k step)) for a width of one sample
+        # 0.8 of the window's Nyquist frequency is used, and Gaussians are broadened to 1.4 samples and sharpened again in
+        # Fourier space: alias / signal at frequency k is exp(-2 pi^2 1.4^2 (1 - 2 k step)), 0.04 % at the band's edge
+        step = 0.4 * finest
         sigma2 = reference.sigma_angst.square()
-        extra = max(0.0, step**2 - float(sigma2.min()))
+        extra = max(0.0, (1.4 * step) ** 2 - float(sigma2.min()))
         self._sigma2 = sigma2 + extra
-        half = reference.radius_angst(amplitude_range) + 3.5 * math.sqrt(float(self._sigma2.max()))
+        half = reference.radius_angst(amplitude_range) + 4 * math.sqrt(float(self._sigma2.max()))
         half = min(half, band.box * band.pixel_size_angst / 2)
         count = int(math.ceil(half / step))
-        self._grid = step * torch.arange(-count, count + 1, device=device, dtype=torch.float32)
+        self._grid = step * torch.arange(-count, count + 1, device=device, dtype=dtype)
         self._amplitude = reference.weights / (2 * math.pi * self._sigma2) * step**2
         index = torch.arange(-band.radius, band.radius + 1, device=device)
         spacing = 1.0 / (band.box * band.pixel_size_angst)
@@ -98,9 +98,10 @@ class ForwardModel:
         rows = torch.where(band.rows > band.box // 2, band.rows - band.box, band.rows)
         self._flat = (rows + band.radius) * (band.radius + 1) + band.columns
         k2 = band.kx.square() + band.ky.square()
-        self._sharpen = torch.exp(2 * math.pi**2 * extra * k2)
-        self._dx = torch.complex(torch.zeros_like(band.kx), -2 * math.pi * band.kx)
-        self._dy = torch.complex(torch.zeros_like(band.ky), -2 * math.pi * band.ky)
+        self._sharpen = torch.exp(2 * math.pi**2 * extra * k2.to(dtype))
+        # derivatives of a moving Gaussian's transform
+        self._dx = torch.complex(torch.zeros_like(self._sharpen), -2 * math.pi * band.kx.to(dtype))
+        self._dy = torch.complex(torch.zeros_like(self._sharpen), -2 * math.pi * band.ky.to(dtype))
 
     @property
     def bytes_per_problem(self) -> int:
@@ -151,7 +152,7 @@ class ForwardModel:
         turned = self.reference.modes.reshape(count * n, 3) @ rotation[:, :2].transpose(1, 2)  # (B, K N, 2)
         turned = turned.reshape(batch, count, n, 2)
         moments = torch.cat([
-            torch.ones(batch, n, 1, device=gx.device), moved,
+            torch.ones_like(moved[..., :1]), moved,
             turned[..., 0].transpose(1, 2), turned[..., 1].transpose(1, 2),
         ], dim=2)  # (B, N, 4 + 2 K): 1, x, y, z, then the modes' x and y displacements
         right = (moments[..., None] * gx[:, :, None]).reshape(batch, n, -1)

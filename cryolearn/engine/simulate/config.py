@@ -12,7 +12,9 @@ from ..config import RunConfig, param
 class SimulateParticlesConfig(RunConfig):
     """Simulate particle images with known poses, shifts, CTF and conformations.
 
-    Writes ``particles.star``, ``particles.mrcs``, ``truth.npz`` (result table, one row an image) and ``figures/``.
+    Writes ``particles.star`` (with the true poses and CTF), ``particles.mrcs``, ``truth.npz`` (result table, one row an image:
+    amplitudes, rotation, shift_angst, state, and the parameter of the curve), ``summary.json`` and ``figures/``.
+    With modes, their atoms are projected, else the atoms of the structure without hydrogens and water.
     """
 
     structure: str = param("", "Atomic model (PDB or mmCIF) to project; give this or volumes.", path=True)
@@ -33,7 +35,7 @@ class SimulateParticlesConfig(RunConfig):
                            "which crowds the poles.", label="Orientations", choices=("so3", "euler"))
     in_plane: bool = param(True, "Draw the in-plane rotation too; otherwise it is zero.", label="Random in-plane rotation?")
     shift_angst: float = param(10.0, "Shifts are uniform between minus and plus this, in x and in y.", label="Largest shift", unit="Å", low=0)
-    snr: float = param(0.1, "var(signal) / var(noise), both over the whole image, signal after the CTF; 0 adds no noise.",
+    snr: float = param(0.1, "var(signal) / var(noise) of each image, both over the whole image and after the CTF; 0 adds no noise.",
                        label="SNR", low=0)
     noise_model: str = param("white", "'white' noise after the CTF, or 'before_ctf' noise that goes through the CTF too "
                              "(Hamitouche & Jonic 2021).", label="Noise", choices=("white", "before_ctf"))

@@ -34,7 +34,7 @@ def run(config: SimulateParticlesConfig) -> None:
     """Simulate particles as ``config`` says and write them to ``config.output``.
 
     Images are streamed to disk: besides the model, the memory is one batch of images (at most 256 MiB on the CPU, 4 GiB on
-    a GPU) and 250 bytes an image for poses, CTF and truth. A killed run with the same parameters goes on from
+    a GPU) and 500 bytes an image for poses, CTF and truth. A killed run with the same parameters goes on from
     its last record (every 256 images).
 
     With noise, all images are divided by one number such that the noise has a variance near 1: each image's noise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 
 import numpy as np
@@ -96,6 +98,33 @@ def test_a_star_as_relion_writes_it(tmp_path):
     assert list(table.ctf.voltage_kv) == [200, 300] and list(table.ctf.cs_mm) == [2.0, 2.7]
     assert list(table.ctf.amplitude_contrast) == [0.07, 0.1] and list(table.ctf.phase_shift) == [0, 0]
     assert table.angles_deg.tolist() == [[10, 20, 30], [40, 50, 60]] and table.origin_angst.tolist() == [[1.5, -3], [0, 0.25]]
+
+
+def test_the_starfile_package_reads_the_same(tmp_path):
+    starfile = pytest.importorskip("starfile")
+    path = _written(tmp_path)
+    theirs, ours = starfile.read(path), read_star(path)
+    for block in ("optics", "particles"):
+        assert list(theirs[block].columns) == list(ours[block])
+        for label, values in ours[block].items():
+            found = theirs[block][label].to_numpy()
+            assert np.array_equal(found, values) if values.dtype == object else np.allclose(found, values, rtol=1e-12, atol=0), label
+    starfile.write(theirs, tmp_path / "theirs.star")
+    again = read_particles(str(tmp_path / "theirs.star"))
+    assert np.abs(again.angles_deg - read_particles(path).angles_deg).max() < 1e-6
+
+
+@pytest.mark.skipif(shutil.which("relion_star_printtable") is None, reason="RELION is not installed")
+def test_relion_reads_the_same(tmp_path):
+    table = read_particles(_written(tmp_path))
+    command = ["relion_star_printtable", "particles.star", "data_particles", "rlnImageName", "rlnAngleTilt", "rlnDefocusV", "rlnMicrographName"]
+    rows = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split("\n")
+    rows = [row.split() for row in rows if row.strip()]
+    assert len(rows) == len(table)
+    for row, (name, tilt, defocus, micrograph) in enumerate(rows):
+        assert name == f"{row + 1:06d}@stack.mrcs" and micrograph == f"mic{row}.mrc"
+        assert float(tilt) == pytest.approx(table.angles_deg[row, 1], abs=1e-5)
+        assert float(defocus) == pytest.approx(table.ctf.defocus_v[row], rel=1e-6)
 
 
 def test_subset_keeps_ids_and_every_column(tmp_path):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from cryolearn.engine.config import save_config
 from cryolearn.engine.errors import InputError
 from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
@@ -291,6 +295,30 @@ def test_a_killed_run_goes_on_and_ends_the_same(modes_file, tmp_path, monkeypatc
     # other parameters start afresh
     particles.run(_config(modes_file, broken, number=60, snr=0.5))
     assert (whole / "particles.mrcs").read_bytes() != (broken / "particles.mrcs").read_bytes()
+
+
+def test_a_run_that_was_killed_hard_goes_on(modes_file, tmp_path):
+    """kill -9 behind the first record; the finished stack holds what an unbroken run makes."""
+    out, count = tmp_path / "out", 4000
+    config = _config(modes_file, out, number=count, box=64)
+    save_config(config, str(tmp_path / "config.json"))
+    command = [sys.executable, "-m", "cryolearn.engine", "simulate-particles", "--config", str(tmp_path / "config.json")]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "progress.json").exists() and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+    finally:
+        run.kill()
+        run.wait()
+    done = json.loads((out / "progress.json").read_text())["done"]
+    assert 0 < done < count and not (out / "particles.mrcs").exists()
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"goes on after {done}/{count}" in finished.stdout
+    table = read_particles(str(out / "particles.star"))
+    rows = np.concatenate([np.arange(0, count, 97), np.arange(done - 2, done + 2)])
+    expected = particles.Simulator(config, particles.open_source(config, CPU), CPU).images(rows)[1]
+    assert np.array_equal(ImageStack(table).read(rows), expected)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,11 @@ _OWN_LABELS = frozenset(POSE_LABELS + CTF_LABELS + (
     'rlnImageId', 'rlnImageName', 'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution',
     'rlnCtfFigureOfMerit', 'rlnOpticsGroup', 'rlnMicrographName', 'rlnCoordinateX', 'rlnCoordinateY'))
 # Columns whose first value may look like an integer although the column is not.
-_TYPES = dict.fromkeys(POSE_LABELS + CTF_LABELS + ('rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution', 'rlnCtfFigureOfMerit', 'rlnCoordinateX', 'rlnCoordinateY', 'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnCtfBfactor', 'rlnCtfScalefactor'), float)
+_FLOATS = POSE_LABELS + CTF_LABELS + (
+    'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution', 'rlnCtfFigureOfMerit', 'rlnCoordinateX',
+    'rlnCoordinateY', 'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnCtfBfactor',
+    'rlnCtfScalefactor')
+_TYPES = dict.fromkeys(_FLOATS, float)
 _TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rlnImageDimensionality': int,
                'rlnRandomSubset': int, 'rlnClassNumber': int, 'rlnMicrographName': str, 'rlnImageName': str,
                'rlnOpticsGroupName': str, 'rlnGroupName': str})
@@ -253,7 +257,7 @@ class StarParticles:
             particle.setCoordinate(coordinate)
         for label in self._extra:
             setattr(particle, '_' + label, ObjectWrap(getattr(row, label)))
-        setattr(particle, '_rlnOpticsGroup', Integer(row.get('rlnOpticsGroup', 1)))
+        particle._rlnOpticsGroup = Integer(row.get('rlnOpticsGroup', 1))
 
 
 def _ctfOf(row):

@@ -74,7 +74,7 @@ class TemplateBank:
         rings = int(band.ring.max()) + 1
         templates, powers = [], []
         for conformer in self.conformers:
-            for some in self.views.split(64):
+            for some in self.views.split(16):
                 samples = forward.project(some, conformer.expand(len(some), -1))
                 templates.append(torch.cat([samples.real, samples.imag], 1) @ to_points)
                 power = samples.abs().square() * band.multiplicity

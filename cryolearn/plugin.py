@@ -81,6 +81,8 @@ class Plugin(pwem.Plugin):
             environ.pop(name, None)
         environ["PYTHONUNBUFFERED"] = "1"  # progress lines reach Scipion's log as they are printed
         environ["PYTHONSAFEPATH"] = "1"  # a file in the project folder is never imported instead of a package
+        if not (cls.getVar(CRYOLEARN_ENV_ACTIVATION) or "").strip():
+            environ["PYTHONNOUSERSITE"] = "1"  # our own environment is complete; ~/.local may hold other versions
         return environ
 
     @classmethod

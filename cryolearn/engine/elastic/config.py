@@ -79,7 +79,7 @@ class ElasticTrainConfig(RunConfig):
                               "Hamitouche & Jonic 2021, amplitudes only.", label="Network", choices=("multi", "resnet34"))
     hypotheses: int = param(4, "Pose hypotheses of the 'multi' network that prediction refines.", label="Pose hypotheses", low=1, high=32, expert=True)
     width: int = param(128, "Channels of the 'multi' network (a multiple of 8).", label="Width", low=16, high=1024, expert=True)
-    network_pixel_angst: float = param(0.0, "Pixel size to which images are cropped in Fourier space for the network; 0 takes a fourteenth of the "
+    network_pixel_angst: float = param(0.0, "Pixel size to which images are cropped in Fourier space for the network; 0 takes a twelfth of the "
                                        "particle's radius for 'multi' and the input's own for 'resnet34'.",
                                        label="Network pixel size", unit="Å", low=0, high=50, expert=True)
     amplitude_range: float = param(250.0, "Amplitudes of simulated images are uniform between minus and plus this.", label="Amplitude range", low=0)

@@ -1,0 +1,106 @@
+"""What a training run does at each step: which samples, which learning rate. All of it follows from numbers, none from state.
+
+Samples are counted through the whole run and drawn in blocks of 16. A block's random numbers come from the seed and the
+block's number alone, and each step's blocks are dealt out to the processes, so that any number of processes, and a
+run that was killed and goes on, see the same samples at the same step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+
+BLOCK = 16
+
+__all__ = ["BLOCK", "TrainingPlan", "block_generator", "shuffled"]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Length, schedule and reproducibility of a training run.
+
+    Attributes
+    ----------
+    digest : of all that the result depends on; checkpoints of another digest are never used
+    schedule : 'cosine' (short linear rise, then half a cosine down to zero) or 'plateau' (a tenth of the rate whenever
+        the validation loss has not improved for ``patience`` epochs)
+    checkpoint_steps : steps between checkpoints, beside the one at the end of each epoch
+    gradient_clip : largest norm of the gradient; 0 does not clip
+    precision : Lightning's name, '32-true' or 'bf16-mixed'
+    """
+
+    digest: str
+    seed: int
+    epochs: int
+    images_per_epoch: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    schedule: str = "cosine"
+    patience: int = 10
+    warm_up_steps: int = 50
+    validation_images: int = 512
+    checkpoint_steps: int = 200
+    gradient_clip: float = 1.0
+    precision: str = "32-true"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, self.images_per_epoch // self.batch)
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def blocks_per_step(self) -> int:
+        return -(-self.batch // BLOCK)
+
+    def check_processes(self, world: int) -> None:
+        """Refuse a batch that cannot be dealt out evenly.
+
+        Raises
+        ------
+        InputError
+            naming the batch, the number of processes and what would do.
+        """
+        if world > 1 and self.batch % (BLOCK * world):
+            raise InputError(
+                f"A batch of {self.batch} images cannot be shared evenly by {world} processes: choose a multiple of {BLOCK * world}."
+            )
+
+    def blocks(self, step: int, rank: int = 0, world: int = 1) -> list[tuple[int, int]]:
+        """Blocks of one step for one process, as (number of the block, images in it)."""
+        first = step * self.blocks_per_step
+        sizes = [min(BLOCK, self.batch - BLOCK * index) for index in range(self.blocks_per_step)]
+        return [(first + index, size) for index, size in enumerate(sizes)][rank::world]
+
+    def validation_blocks(self, rank: int = 0, world: int = 1) -> list[tuple[int, int]]:
+        """Blocks of the validation set: the same in every epoch, and never those of a training step."""
+        count = -(-self.validation_images // BLOCK)
+        return [(-1 - index, BLOCK) for index in range(count)][rank::world]
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step as a fraction of the largest."""
+        rise = min(self.warm_up_steps, max(1, self.steps // 10))
+        if self.schedule == "plateau" or step < rise:
+            return min(1.0, (step + 1) / rise)
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
+
+
+def block_generator(seed: int, block: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """Random numbers of one block of samples: they depend on the seed and the block's number only."""
+    digest = hashlib.sha256(f"{seed}/{block}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def shuffled(seed: int, round_number: int, count: int) -> np.ndarray:
+    """Order ``(count,)`` in which a labelled set of ``count`` samples is gone through in its ``round_number``-th round."""
+    digest = hashlib.sha256(f"order/{seed}/{round_number}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count)

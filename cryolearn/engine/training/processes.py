@@ -1,0 +1,64 @@
+"""How Lightning finds its processes and its device: alone, under torchrun, or under srun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
+from ..chunks import process_rank
+from ..config import RunConfig
+from ..device import gpu_indices
+
+__all__ = ["choose_precision", "quieten", "trainer_arguments"]
+
+
+def trainer_arguments(config: RunConfig) -> dict[str, Any]:
+    """Arguments of ``lightning.Trainer`` that say which processes and devices take part."""
+    _, world, _ = process_rank()
+    gpus = gpu_indices(config)
+    here = world if world == 1 else _processes_on_this_node(world)
+    environment: ClusterEnvironment
+    if world == 1:
+        # SLURM sets its variables in a batch script too, which is one process all the same
+        environment = LightningEnvironment()
+    elif "RANK" in os.environ:
+        environment = TorchElasticEnvironment()
+    else:
+        environment = SLURMEnvironment(auto_requeue=False)
+    arguments: dict[str, Any] = {"num_nodes": world // here, "plugins": [environment]}
+    if gpus:
+        arguments |= {"accelerator": "gpu", "devices": gpus[:here] if here <= len(gpus) else here}
+    else:
+        arguments |= {"accelerator": "cpu", "devices": here}
+    arguments["strategy"] = "ddp" if world > 1 else "auto"
+    return arguments
+
+
+def _processes_on_this_node(world: int) -> int:
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        return int(os.environ["LOCAL_WORLD_SIZE"])
+    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
+    return world // nodes
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Lightning's precision for 'auto', 'bf16' or '32'; 'auto' takes bfloat16 where the hardware multiplies it fast."""
+    if name != "auto":
+        return "bf16-mixed" if name == "bf16" else "32-true"
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    capable = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return "bf16-mixed" if capable else "32-true"
+
+
+def quieten() -> None:
+    """Keep Lightning's greetings and hints out of a run's log; its errors stay."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=r".*(num_workers|isinstance\(treespec|lr_scheduler\.step).*")

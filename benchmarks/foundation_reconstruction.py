@@ -89,7 +89,10 @@ def main() -> None:
     seconds, memory = timed([*ours, "--wiener", "constant", *(["--use_gpu", "true"] if options.gpu else [])], folder)
     device = "GPU" if options.gpu else "CPU"
     condition = f"{options.count} images of {BOX} px, CTF, shifts, with reading, two half maps, map and FSC, {device}"
-    record("foundation", "reconstruction: wall time", condition, f"under {TARGET_S:g} s", f"{seconds:.1f} s, {memory:.0f} MiB", seconds < TARGET_S, options.scale)
+    record(
+        "foundation", "reconstruction: wall time", condition, f"under {TARGET_S:g} s", f"{seconds:.1f} s, {memory:.0f} MiB",
+        seconds < TARGET_S, options.scale,
+    )
     if shutil.which("relion_reconstruct") is None:
         print("relion_reconstruct is not installed: no comparison (Debian: apt-get install relion)")
         return

@@ -38,11 +38,11 @@ def _data(count: int, seed: int = 0, ctf: bool = True) -> tuple[GaussianModel, t
 @pytest.mark.parametrize("ctf", [False, True])
 def test_recovers_the_density(ctf: bool, padding: float, device: str) -> None:
     """Without noise the map is the density (x Å): FSC 0.5 is passed to where the Gaussians have no power left, scale 1."""
-    model, images, rotations, shift, parameters = _data(600, ctf=ctf)
+    model, images, rotations, shift, parameters = _data(300, ctf=ctf)
     work = Reconstructor(BOX, PIXEL, padding, device)
-    for rows in torch.arange(600).split(128):
+    for rows in torch.arange(300).split(128):
         work.insert(images[rows], rotations[rows], shift[rows], parameters[rows] if parameters else None, half=1 + rows % 2)
-    assert work.count == [300, 300]
+    assert work.count == [150, 150]
     truth = model.volume(BOX, PIXEL) * PIXEL
     found = work.finish(constant=0.01).cpu()
     mask = sphere_mask(BOX, 14, 4)

@@ -221,8 +221,8 @@ class StarParticles:
     def acquisition(self):
         """Acquisition of the first optics group; the groups themselves are kept as text, as scipion-em-relion does."""
         first = self._optics[0]
-        acquisition = Acquisition(voltage=first.rlnVoltage, sphericalAberration=first.rlnSphericalAberration,
-                                  amplitudeContrast=first.rlnAmplitudeContrast, magnification=10000)
+        acquisition = Acquisition(voltage=first.get('rlnVoltage'), sphericalAberration=first.get('rlnSphericalAberration'),
+                                  amplitudeContrast=first.get('rlnAmplitudeContrast'), magnification=10000)
         text = io.StringIO()
         self._optics.writeStar(text, tableName='optics')
         acquisition.opticsGroupInfo.set(text.getvalue())

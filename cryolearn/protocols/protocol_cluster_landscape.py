@@ -144,7 +144,7 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
             errors += self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
             if not errors and len(numbers) != length:
                 errors.append('%d modes are given, but the particles have %d amplitudes each.' % (len(numbers), length))
-        return errors or self._validateConfig(ClusterLandscapeConfig)
+        return errors
 
     def _warnings(self):
         particles = self.inputParticles.get()

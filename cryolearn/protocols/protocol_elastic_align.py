@@ -88,7 +88,7 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         if particles is not None and not errors:
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
             errors += self._validateModeNumbers(ElasticAlignConfig)
-        return errors or self._validateConfig(ElasticAlignConfig)
+        return errors
 
     def _warnings(self):
         warnings = []

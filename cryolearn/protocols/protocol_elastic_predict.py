@@ -82,7 +82,7 @@ class CryoLearnProtElasticPredict(CryoLearnProtElasticBase):
         if not errors and model.getSamplingRate() and abs(particles.getSamplingRate() / model.getSamplingRate() - 1) > 1e-3:
             errors.append('The particles have %g Å/px, but the network was trained for %g Å/px.'
                           % (particles.getSamplingRate(), model.getSamplingRate()))
-        return errors or self._validateConfig(ElasticPredictConfig)
+        return errors
 
     def _citations(self):
         return ['Hamitouche2021']

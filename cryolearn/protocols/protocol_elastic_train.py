@@ -97,7 +97,7 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
             errors += self._validateModeNumbers(ElasticTrainConfig)
             if labelled and not errors:
                 errors += self._validateLabels(particles)
-        return errors or self._validateConfig(ElasticTrainConfig)
+        return errors
 
     def _validateLabels(self, particles):
         if not hasattr(particles, 'getFlexInfo') or latentLength(particles) == 0:

@@ -1,5 +1,7 @@
 """Normal modes of an atomic or pseudo-atomic model."""
 
+import os
+
 import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfNormalModes
 
@@ -74,8 +76,9 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
         errors = self._validateEngine()
-        if self.inputStructure.get() is not None:
-            errors += self._validateConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName())
+        structure = self.inputStructure.get()
+        if structure is not None and not os.path.exists(structure.getFileName()):
+            errors.append("The structure's file '%s' does not exist." % structure.getFileName())
         if not (self.selection.get() or '').strip():
             errors.append('The atom selection is empty: write "all" to keep every atom.')
         return errors

@@ -1,5 +1,7 @@
 """Maps from aligned particles, with half maps and FSC."""
 
+import json
+
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumesFlex, Volume, VolumeFlex
 
@@ -36,7 +38,7 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
                       help='Mask for the Fourier shell correlation. Without it a soft sphere is used.')
         self.addEngineParam(form, Config, 'mask_radius_angst', condition='not inputMask')
-        form.addParallelSection(threads=2, mpi=1)
+        form.addParallelSection(threads=2, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):
@@ -88,10 +90,13 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
 
     # --------------------------------------------------- output ----------------------------------------------------
     def _names(self):
-        """``[(class, stem of its files)]``, class 1 for all particles together."""
-        if not self._hasClasses():
-            return [(1, 'map')]
-        return [(item.getObjId(), 'class_%03d' % item.getObjId()) for item in self.inputSet.get().iterItems() if item.isEnabled()]
+        """``[(class, stem of its files)]`` of the maps that were made, class 1 for all particles together."""
+        return [(int(entry['name'].rsplit('_', 1)[1]) if self._hasClasses() else 1, entry['name'])
+                for entry in self._report()['reconstructions']]
+
+    def _report(self):
+        with open(self._getExtraPath('reconstructions.json')) as handle:
+            return json.load(handle)
 
     def _makeVolume(self, stem, volumeClass=Volume, **kwargs):
         halves = [self._getExtraPath('%s_half%d.mrc' % (stem, half)) for half in (1, 2)]
@@ -131,9 +136,11 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         for _, stem in self._names():
             found = resolution(*readCurve(self._getExtraPath(stem + '_fsc.csv')), threshold=HALF_MAPS_THRESHOLD)
             lines.append('%s: %s (FSC %g of half maps)' % (stem, resolutionText(found), HALF_MAPS_THRESHOLD))
+        for stem, count in self._report()['left_out'].items():
+            lines.append('%s: left out, %d particle(s) make no two half maps.' % (stem, count))
         self._setSummary(*lines)
         self._setMethods('%d map(s) were reconstructed by CTF-weighted Fourier insertion; resolution is where the Fourier shell '
-                         'correlation of the half maps first crosses %g.' % (len(lines), HALF_MAPS_THRESHOLD))
+                         'correlation of the half maps first crosses %g.' % (len(self._names()), HALF_MAPS_THRESHOLD))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
@@ -147,7 +154,7 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         mask = self.inputMask.get()
         if mask is not None and not errors and mask.getDim()[0] != particles.getXDim():
             errors.append('The mask has a box of %d px, but the particles have %d px.' % (mask.getDim()[0], particles.getXDim()))
-        return errors or self._validateConfig(ReconstructConfig)
+        return errors
 
     def _warnings(self):
         if self.inputSet.get() is not None and not self._particles().hasCTF() and not self.useCtf.get():

@@ -165,7 +165,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
             errors.append('Give normal modes or a structure to simulate from.')
         if self.applyCtf.get() and self.defocusMinAngst.get() > self.defocusMaxAngst.get():
             errors.append('The smallest defocus (%g Å) is above the largest (%g Å).' % (self.defocusMinAngst.get(), self.defocusMaxAngst.get()))
-        return errors + self._validateConfig(SimulateParticlesConfig)
+        return errors
 
     def _warnings(self):
         if self.pixelSizeAngst.get() and self.pixelSizeAngst.get() < 0.7:

@@ -143,7 +143,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             count = len(self.getEngineValue(TrajectoryConfig, 'points'))
             if count == 0 or count % length:
                 errors.append('The path has %d numbers, but each of its points takes %d.' % (count, length))
-        return errors or self._validateConfig(TrajectoryConfig, box=self.box.get() or 128, pixel_size_angst=self.pixelSizeAngst.get() or 1.)
+        return errors
 
     def _citations(self):
         return ['Hamitouche2021']

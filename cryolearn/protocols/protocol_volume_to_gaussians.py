@@ -95,7 +95,7 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
             errors.append('The mask and the map differ in size: %s and %s.' % (mask.getDim(), dim))
         if self.resolutionAngst.get() and volume.getSamplingRate() and self.resolutionAngst.get() < 2 * volume.getSamplingRate():
             errors.append('A resolution of %g Å is finer than two pixels (%g Å).' % (self.resolutionAngst.get(), 2 * volume.getSamplingRate()))
-        return errors or self._validateConfig(VolumeToGaussiansConfig)
+        return errors
 
     def _warnings(self):
         if self.number.get() > 50000:

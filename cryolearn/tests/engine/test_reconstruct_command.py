@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(data: Path, output: Path, **values: object) -> dict[str, object]:
     output.mkdir(exist_ok=True)
-    config = ReconstructConfig(particles=str(data / "particles.star"), output=str(output), **values)
+    config = ReconstructConfig(particles=str(data / "particles.star"), output=str(output), threads=1, **values)
     reconstruct_command.run(config)
     with open(output / "reconstructions.json") as handle:
         return json.load(handle)
@@ -104,7 +104,7 @@ def test_classes_join_by_id(data: Path, tmp_path: Path) -> None:
     table = read_particles(str(data / "particles.star"))
     write_particles(str(data / "class1.star"), table.subset(np.sort(ids[labels == 1]) - 1))
     (tmp_path / "own").mkdir()
-    reconstruct_command.run(ReconstructConfig(particles=str(data / "class1.star"), output=str(tmp_path / "own")))
+    reconstruct_command.run(ReconstructConfig(particles=str(data / "class1.star"), output=str(tmp_path / "own"), threads=1))
     first, second = _map(tmp_path / "out/class_001.mrc"), _map(tmp_path / "own/map.mrc")
     assert float((first - second).abs().max()) < 1e-4 * float(first.max())
 
@@ -128,11 +128,11 @@ def test_bad_input(data: Path, tmp_path: Path) -> None:
     table.ctf = None
     write_particles(str(data / "no_ctf.star"), table)
     with pytest.raises(InputError, match="no CTF"):
-        reconstruct_command.run(ReconstructConfig(particles=str(data / "no_ctf.star"), output=str(tmp_path)))
+        reconstruct_command.run(ReconstructConfig(particles=str(data / "no_ctf.star"), output=str(tmp_path), threads=1))
     table.angles_deg = None
     write_particles(str(data / "no_pose.star"), table)
     with pytest.raises(InputError, match="no poses"):
-        reconstruct_command.run(ReconstructConfig(particles=str(data / "no_pose.star"), output=str(tmp_path)))
+        reconstruct_command.run(ReconstructConfig(particles=str(data / "no_pose.star"), output=str(tmp_path), threads=1))
 
 
 def test_fsc_command(data: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_fsc_command(data: Path, tmp_path: Path) -> None:
     write_map(str(tmp_path / "noisy.mrc"), truth + generator.normal(0, 3 * truth.std(), truth.shape).astype(np.float32), PIXEL)
     mask = sphere_mask(BOX, 10, 3)
     write_map(str(tmp_path / "mask.mrc"), mask.numpy(), PIXEL)
-    values = dict(map1=str(data / "true.mrc"), map2=str(tmp_path / "noisy.mrc"), output=str(tmp_path), threshold=0.5)
+    values = dict(map1=str(data / "true.mrc"), map2=str(tmp_path / "noisy.mrc"), output=str(tmp_path), threshold=0.5, threads=1)
     fsc_command.run(FscConfig(mask=str(tmp_path / "mask.mrc"), **values))
     with open(tmp_path / "fsc.csv") as handle:
         rows = list(csv.DictReader(handle))
@@ -157,4 +157,4 @@ def test_fsc_command(data: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             fsc_command.run(FscConfig(**{**values, "map2": str(tmp_path / other)}))
     with pytest.raises(InputError, match="Two maps"):
-        fsc_command.run(FscConfig(output=str(tmp_path)))
+        fsc_command.run(FscConfig(output=str(tmp_path), threads=1))

@@ -82,7 +82,7 @@ def test_projection_against_relion_project(particles: Path, tmp_path: Path, ctf:
 def test_reconstruction_against_relion_reconstruct(particles: Path, tmp_path: Path) -> None:
     """RELION reads our STAR; its map and ours have the same FSC with the true map, and agree with each other."""
     _relion("relion_reconstruct", particles, "--i", "particles.star", "--o", str(tmp_path / "relion.mrc"), "--ctf", "--angpix", str(PIXEL))
-    run(ReconstructConfig(particles=str(particles / "particles.star"), output=str(tmp_path), wiener="constant"))
+    run(ReconstructConfig(particles=str(particles / "particles.star"), output=str(tmp_path), threads=1, wiener="constant"))
     truth, theirs, ours = _map(particles / "true.mrc"), _map(tmp_path / "relion.mrc"), _map(tmp_path / "map.mrc")
     mask = sphere_mask(BOX, 0.4 * BOX, 4)
     last = int(BOX / 2 / 1.2) + 1
@@ -94,7 +94,7 @@ def test_reconstruction_against_relion_reconstruct(particles: Path, tmp_path: Pa
 
 def test_fsc_against_relion_postprocess(particles: Path, tmp_path: Path) -> None:
     """Unmasked FSC column of relion_postprocess against ours, both from the same half maps."""
-    run(ReconstructConfig(particles=str(particles / "particles.star"), output=str(tmp_path), padding=1.0))
+    run(ReconstructConfig(particles=str(particles / "particles.star"), output=str(tmp_path), threads=1, padding=1.0))
     for half in (1, 2):
         shutil.copy(tmp_path / f"map_half{half}.mrc", tmp_path / f"run_half{half}_class001_unfil.mrc")
     write_map(str(tmp_path / "mask.mrc"), sphere_mask(BOX, 0.4 * BOX, 4).numpy(), PIXEL)

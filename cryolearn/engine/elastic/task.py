@@ -10,9 +10,9 @@ from ..training.trainer import Blocks, Task
 from .batch_simulator import BatchSimulator, Samples
 from .labelled import LabelledParticles, is_labelled, labelled_before
 from .losses import amplitude_loss, multi_loss
-from .network import AmplitudeResNet34, MultiNetwork
+from .network import AmplitudeResNet34, Hypotheses, MultiNetwork
 
-__all__ = ["ElasticTask", "mean_amplitudes"]
+__all__ = ["ElasticTask", "mean_amplitudes", "weighted_amplitudes"]
 
 _AT_ONCE = 128
 _CELLS = 2**40  # apart from the numbers of blocks
@@ -92,7 +92,12 @@ def mean_amplitudes(network: MultiNetwork | AmplitudeResNet34, images: torch.Ten
     """The network's own answer ``(b, K)``: the mean over its most probable cells."""
     if isinstance(network, AmplitudeResNet34):
         return network(images).float() * network.amplitude_unit
-    found = network(images)
-    weight = found.probability / found.probability.sum(1, keepdim=True)
-    result: torch.Tensor = (found.amplitudes * weight[..., None]).sum(1)
-    return result
+    return weighted_amplitudes(network(images))[0]
+
+
+def weighted_amplitudes(found: Hypotheses) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation ``(b, K)`` of the amplitudes over the hypotheses, each a Laplace distribution."""
+    weight = (found.probability / found.probability.sum(1, keepdim=True))[..., None]
+    mean = (found.amplitudes * weight).sum(1)
+    variance = ((2 * found.amplitude_scale.square() + (found.amplitudes - mean[:, None]).square()) * weight).sum(1)
+    return mean, variance.sqrt()

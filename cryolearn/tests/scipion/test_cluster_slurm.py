@@ -1,0 +1,139 @@
+"""Runs submitted to SLURM through Scipion's queue, with the example hosts.conf as it is shipped.
+
+A SLURM of one node is started for the purpose. A run that is killed in the queue and continued, and one whose work is
+shared by srun's processes, give what an unbroken run of one process gives.
+"""
+
+import os
+import shutil
+import time
+import unittest
+
+import numpy as np
+from unittest import mock
+
+import pyworkflow as pw
+
+os.environ.setdefault('SCIPION_DOMAIN', 'pwem')
+if pw.Config.SCIPION_DOMAIN != 'pwem':
+    pw.Config.setDomain('pwem')
+
+from pyworkflow.protocol import MODE_RESUME, HostConfig
+
+import cryolearn
+from cryolearn.convert.tables import readTable
+from cryolearn.protocols import CryoLearnProtElasticAlign, CryoLearnProtElasticTrain
+from cryolearn.tests.slurm_cluster import SlurmCluster, whyNot
+
+from .base import MODES, ProjectTest
+
+HOSTS = os.path.join(os.path.dirname(cryolearn.__file__), 'templates', 'hosts.slurm.conf')
+IMAGES = 24
+TIMEOUT_S = 300
+
+
+@unittest.skipIf(whyNot(), whyNot())
+class TestSlurm(ProjectTest):
+
+    @classmethod
+    def setUpClass(cls):
+        queues = HostConfig.load(HOSTS)['localhost'].getQueueSystem().getQueues()
+        cls.cluster = SlurmCluster(list(queues))
+        cls.cluster.__enter__()
+        cls.addClassCleanup(cls.cluster.__exit__)
+        # in the environment for the jobs, in Config for this process
+        for patch in (mock.patch.dict(os.environ, SCIPION_HOSTS=HOSTS), mock.patch.object(pw.Config, 'SCIPION_HOSTS', HOSTS)):
+            patch.start()
+            cls.addClassCleanup(patch.stop)
+        super().setUpClass()
+        cls.modes = cls.makeModes()
+        cls.particles = cls.simulate(cls.modes, IMAGES).outputParticles
+
+    # --------------------------------------------------- runs ---------------------------------------------------
+    def alignment(self, **values):
+        return self.newProtocol(CryoLearnProtElasticAlign, inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES,
+                                views=200, conformers=3, chunk=4, numberOfThreads=1, **values)
+
+    def training(self, **values):
+        return self.newProtocol(CryoLearnProtElasticTrain, inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES,
+                                labels=0, width=16, epochs=4, imagesPerEpoch=128, batch=32, numberOfThreads=1, **values)
+
+    def submit(self, protocol, resume=False, **options):
+        """Send a run to the queue; returns its job's number."""
+        protocol._useQueue.set(True)
+        protocol.setQueueParams(['cpu', dict(dict(JOB_TIME='10:00', JOB_MEMORY='1G', NODES='1', QUEUE_FOR_JOBS='N'), **options)])
+        if resume:
+            protocol.runMode.set(MODE_RESUME)
+        self.assertEqual([], protocol.validate())
+        self.proj.launchProtocol(protocol)
+        return protocol.getJobIds()[0] if len(protocol.getJobIds()) else None
+
+    def waitFor(self, protocol, until=None):
+        """Wait until a run has ended (or ``until`` holds), as Scipion's window does."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while protocol.isActive() and not (until and until()):
+            self.assertLess(time.monotonic(), deadline, 'still %s after %d s' % (protocol.getStatus(), TIMEOUT_S))
+            time.sleep(0.1)
+            if until is None:
+                self.proj._updateProtocol(protocol)
+        return protocol
+
+    def assertFinished(self, protocol):
+        self.assertTrue(protocol.isFinished(), '%s\n%s\n%s' % (
+            protocol.getErrorMessage(), '\n'.join(protocol.getLogsLastLines(30)), self.cluster.logs()))
+
+    def killAndContinue(self, protocol, record):
+        """kill -9 to all of a run's job once the file ``record()`` is there, then Scipion's Continue."""
+        job = self.submit(protocol)
+        self.waitFor(protocol, until=record)
+        self.assertIn(str(job), self.cluster.jobs())
+        self.cluster.kill(job)
+        self.waitFor(protocol)
+        self.assertTrue(protocol.isFailed())
+        self.assertIn(str(job), protocol.getErrorMessage())
+        self.submit(protocol, resume=True)
+        self.waitFor(protocol)
+        self.assertFinished(protocol)
+
+    def logOf(self, protocol):
+        with open(protocol.getStdoutLog()) as handle:
+            return handle.read()
+
+    # --------------------------------------------------- tests --------------------------------------------------
+    def testAlignment(self):
+        here = self.alignment()
+        self.launchProtocol(here)
+        whole = readTable(here._getExtraPath('alignment.npz'))[0]
+
+        shared = self.alignment(numberOfMpi=2)
+        self.submit(shared)
+        self.waitFor(shared)
+        self.assertFinished(shared)
+        with open(shared._getLogsPath('%s.queue.out' % shared.strId())) as handle:
+            self.assertIn('Job %s on node1' % shared.getJobIds()[0], handle.read())
+        self.assertSame(whole, shared)
+
+        killed = self.alignment()
+        folder = killed._getExtraPath
+        self.killAndContinue(killed, lambda: _found(folder('chunks'), 'chunk_'))
+        self.assertIn('elastic alignment: goes on after', self.logOf(killed))
+        self.assertSame(whole, killed)
+        self.assertEqual([item.getObjId() for item in here.outputParticles], [item.getObjId() for item in killed.outputParticles])
+
+    def testEachStepAJob(self):
+        """Scipion stays outside and submits the computation only."""
+        run = self.alignment()
+        self.assertIsNone(self.submit(run, QUEUE_FOR_JOBS='Y'))
+        self.waitFor(run)
+        self.assertFinished(run)
+
+    def assertSame(self, columns, protocol):
+        found = readTable(protocol._getExtraPath('alignment.npz'))[0]
+        self.assertEqual(set(columns), set(found))
+        for name in columns:
+            np.testing.assert_array_equal(columns[name], found[name], name)
+        self.assertSetSize(protocol.outputParticles, IMAGES)
+
+
+def _found(folder, prefix):
+    return any(name.startswith(prefix) for _, _, names in os.walk(folder) for name in names)

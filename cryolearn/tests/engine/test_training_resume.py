@@ -1,0 +1,160 @@
+"""Training that was killed, or shared by processes, ends as an unbroken run of one process."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = """
+import os, sys, time
+import torch
+from torch import nn
+from cryolearn.engine.config import RunConfig
+from cryolearn.engine.training.plan import TrainingPlan, block_generator
+from cryolearn.engine.training.trainer import Task, train
+
+torch.set_num_threads(1)
+out, seed, schedule, pause = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
+
+class Regression(Task):
+    def __init__(self):
+        torch.manual_seed(0)
+        self.network = nn.Sequential(nn.Linear(4, 16), nn.GELU(), nn.Linear(16, 1))
+    def losses(self, blocks):
+        x = torch.cat([torch.randn(count, 4, generator=block_generator(seed, number)) for number, count in blocks])
+        return (self.network(x)[:, 0] - x.square().sum(1)).square()
+    def training_loss(self, blocks):
+        time.sleep(pause)
+        return self.losses(blocks).mean()
+    def validation_sums(self, blocks):
+        found = self.losses(blocks).detach()
+        return {"loss": torch.stack([found.sum(), torch.tensor(float(len(found)))])}
+
+task = Regression()
+plan = TrainingPlan(digest=f"{seed}{schedule}", seed=seed, epochs=3, images_per_epoch=640, batch=64, learning_rate=1e-2, weight_decay=1e-4,
+                    schedule=schedule, patience=0, checkpoint_steps=4, validation_images=64)
+train(task, plan, RunConfig(output=out))
+if int(os.environ.get("RANK", "0")) == 0:
+    torch.save(task.network.state_dict(), os.path.join(out, "end.pt"))
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("training") / "train.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def environment() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[3])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+
+
+def run(script: Path, out: Path, seed: int = 1, schedule: str = "cosine", pause: float = 0.0, launcher: tuple[str, ...] = ()) -> str:
+    out.mkdir(exist_ok=True)
+    command = [sys.executable, *launcher, str(script), str(out), str(seed), schedule, str(pause)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def weights(out: Path) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in torch.load(out / "end.pt", weights_only=True).values()])
+
+
+def curve(out: Path) -> list[dict[str, str]]:
+    with open(out / "learning.csv") as handle:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(handle)]
+
+
+@pytest.fixture(scope="module")
+def unbroken(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken")
+    run(script, out)
+    return out
+
+
+def kill_at(script: Path, out: Path, checkpoint: str, schedule: str) -> None:
+    """Start a run and kill it once the named checkpoint is there."""
+    out.mkdir(exist_ok=True)
+    command = [sys.executable, str(script), str(out), "1", schedule, "0.15"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not (out / "checkpoints" / checkpoint).exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "schedule"),
+    [("step_00000016.ckpt", "cosine"), ("step_00000010.ckpt", "cosine"), ("step_00000016.ckpt", "plateau")],
+    ids=["within an epoch", "at the end of an epoch", "plateau schedule"],
+)  # a checkpoint every 4 steps and at the end of each epoch of 10
+def test_killed_training_ends_as_if_it_had_not_been(script: Path, tmp_path: Path, unbroken: Path, checkpoint: str, schedule: str) -> None:
+    whole = unbroken
+    if schedule == "plateau":
+        whole = tmp_path / "whole"
+        run(script, whole, schedule=schedule)
+    broken = tmp_path / "broken"
+    kill_at(script, broken, checkpoint, schedule)
+    assert not (broken / "end.pt").exists()
+    said = run(script, broken, schedule=schedule)
+    assert "goes on after" in said
+    assert torch.equal(weights(broken), weights(whole))
+    assert curve(broken) == curve(whole) and len(curve(whole)) == 3
+
+
+def test_finished_training_is_not_repeated(script: Path, unbroken: Path) -> None:
+    before = weights(unbroken)
+    assert "training:" not in run(script, unbroken).replace("training: goes on after 1920/1920", "")
+    assert torch.equal(before, weights(unbroken))
+
+
+def test_checkpoints_of_other_parameters_are_set_aside(script: Path, tmp_path: Path) -> None:
+    run(script, tmp_path / "a", seed=1)
+    run(script, tmp_path / "fresh", seed=2)
+    said = run(script, tmp_path / "a", seed=2)
+    assert "belongs to other parameters or inputs and is set aside; training starts anew" in said
+    assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "fresh"))
+    assert list((tmp_path / "a" / "checkpoints" / "set_aside").glob("1cosine_*.ckpt"))
+
+
+def test_a_damaged_checkpoint_is_passed_over(script: Path, tmp_path: Path, unbroken: Path) -> None:
+    kill_at(script, tmp_path, "step_00000016.ckpt", "cosine")
+    newest = max((tmp_path / "checkpoints").glob("step_*.ckpt"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert "cannot be read and is passed over" in run(script, tmp_path)
+    assert torch.equal(weights(tmp_path), weights(unbroken))
+
+
+class Evil:
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return (os.system, ("touch evil",))
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryolearn.engine.training.checkpoints import DIGEST, find_checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    torch.save({DIGEST: "d", "extra": Evil()}, tmp_path / "step_00000001.ckpt")
+    assert find_checkpoint(tmp_path, "d") is None
+    assert not (tmp_path / "evil").exists()
+
+
+def test_two_processes_end_as_one(script: Path, tmp_path: Path, unbroken: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    run(script, tmp_path, launcher=launcher)
+    # gradients are means over the same samples, summed in another order: 30 Adam steps amplify rounding (1.2e-7) only mildly
+    torch.testing.assert_close(weights(tmp_path), weights(unbroken), rtol=1e-4, atol=1e-5)
+    assert float(curve(tmp_path)[-1]["val_loss"]) == pytest.approx(float(curve(unbroken)[-1]["val_loss"]), rel=1e-4)

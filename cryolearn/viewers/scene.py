@@ -47,7 +47,7 @@ def surfaceMesh(volume, pixelSize, level, origin=None):
     volume, corner = _cut(volume, level)
     finer = FINER if max(volume.shape) <= LARGEST_BOX // FINER else 1
     if finer > 1:
-        volume = zoom(volume, finer, order=3, grid_mode=True, mode='grid-constant', cval=volume.min())
+        volume = zoom(volume, finer, order=3, grid_mode=True, mode='nearest')
     vertices, faces, normals, _ = marching_cubes(volume, level)
     # voxel centres: those of the finer grid, then of the bins, then of the map
     vertices = (vertices + 0.5) / finer - 0.5 + corner
@@ -57,7 +57,7 @@ def surfaceMesh(volume, pixelSize, level, origin=None):
     return corners, smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
 
 
-def _cut(volume, level, margin=2):
+def _cut(volume, level, margin=4):
     """The part of a map that holds what is above the level, and the index of its first voxel."""
     slices = []
     for axis in range(3):

@@ -49,7 +49,7 @@ class CryoLearnViewer(EmProtocolViewer):
 
     def _showFigure(self, param=None):
         path = self.getFigures()[self.figureToShow.get()]
-        return [FigureWindow(figureTitle(path), self.formWindow, lambda figure: plots.drawPicture(figure, path))]
+        return [FigureWindow(self.title(figureTitle(path)), self.formWindow, lambda figure: plots.drawPicture(figure, path))]
 
     def title(self, what):
         """Title of a window: what it shows, of which run."""

@@ -43,6 +43,13 @@ def density(coordinates, elements, b_factor, box, pixel_size_angst):
     return np.fft.irfftn(spectrum, s=(box,) * 3).astype(np.float32)
 
 
+def write_map(path, data, pixel_size_angst):
+    """Write a map (z, y, x) float32."""
+    with mrcfile.new(str(path), overwrite=True) as handle:
+        handle.set_data(data)
+        handle.voxel_size = pixel_size_angst
+
+
 def relion_project(volume_path, star_path, root):
     """Projections with CTF at the STAR's poses; returns the stack's images (n, y, x)."""
     program = shutil.which("relion_project")
@@ -72,7 +79,7 @@ def write_star(path, images, poses, ctf, box, pixel_size_angst):
 
 
 def make_particles(folder, structure_path, mode_vectors, number, amplitude, box=128, pixel_size_angst=2.0, snr=0.1, shift_angst=10.0,
-                   b_factor=30.0, seed=11, keep_maps=False):
+                   b_factor=30.0, seed=11, mean_map=False):
     """Write ``particles.star`` and ``particles.mrcs`` of a deformed structure with white noise; every image is another conformer.
 
     Parameters
@@ -83,7 +90,7 @@ def make_particles(folder, structure_path, mode_vectors, number, amplitude, box=
 
     Returns
     -------
-    dict of arrays: ``id`` (n,), ``amplitudes`` (n, K), ``poses`` (n, 5) rot, tilt, psi (degrees), x, y origin (Å)
+    dict of arrays (with ``mean_map`` the conformers' mean density is written as ``mean.mrc``): ``id`` (n,), ``amplitudes`` (n, K), ``poses`` (n, 5) rot, tilt, psi (degrees), x, y origin (Å)
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,18 +108,19 @@ def make_particles(folder, structure_path, mode_vectors, number, amplitude, box=
     elements = [element.capitalize() for element in atoms.getElements()]
     volume, one, root = folder / "conformer.mrc", folder / "one.star", folder / "projection"
     images = np.empty((number, box, box), np.float32)
+    total = np.zeros((box,) * 3)
     for k in range(number):
         moved = atoms.copy()
         for mode, value in zip(ensemble, amplitudes[k]):
             moved.setCoords(moved.getCoords() + value * mode.getArrayNx3())
-        with mrcfile.new(str(volume), overwrite=True) as handle:
-            handle.set_data(density(moved.getCoords() - centre, elements, b_factor, box, pixel_size_angst))
-            handle.voxel_size = pixel_size_angst
+        conformer = density(moved.getCoords() - centre, elements, b_factor, box, pixel_size_angst)
+        total += conformer
+        write_map(volume, conformer, pixel_size_angst)
         write_star(one, ["000001@none.mrcs"], poses[k : k + 1], ctf[k : k + 1], box, pixel_size_angst)
         clean = relion_project(volume, one, root)[0]
         images[k] = clean + rng.normal(0, np.sqrt(clean.var() / snr), clean.shape)
-        if keep_maps:
-            shutil.copy(str(volume), str(folder / ("conformer_%04d.mrc" % (k + 1))))
+    if mean_map:
+        write_map(folder / "mean.mrc", (total / number).astype(np.float32), pixel_size_angst)
     with mrcfile.new(str(folder / "particles.mrcs"), overwrite=True) as handle:
         handle.set_data(images)
         handle.set_image_stack()

@@ -6,7 +6,6 @@
 import argparse
 import csv
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TEMPLATE = os.path.join(ROOT, 'cryolearn', 'templates', 'elastic_shapes.json.template')
 PROJECT = 'CryoLearnDemo'
+MARK = '.demo-workflow.json'  # in the project: the workflow that it was made from, and its runs
 SOLVED = 0.95  # of the aligned images: pose within 6 degrees and conformer RMSD within 0.6 Å
 NETWORK_ALONE, REFINED = 1.5, 1.5
 NAMES = {1: 'structure', 2: 'modes', 3: 'particles', 4: 'unseen', 5: 'alignment', 6: 'training', 7: 'prediction', 8: 'classes',
@@ -28,8 +28,8 @@ def main():
     start = time.time()
     scipion = prepareScipion(options.output)
     workflow = fillTemplate(options)
-    project = openProject(workflow)
-    runs = {NAMES[number]: run for number, run in runAll(project, workflow)}
+    project, runs = openProject(workflow)
+    runs = runAll(project, runs)
     report = os.path.join(os.path.abspath(options.output), 'report')
     os.makedirs(report, exist_ok=True)
     verdicts = judge(runs, report)
@@ -96,36 +96,42 @@ def fillTemplate(options):
 
 
 def openProject(workflow):
-    """The demo's project, made from the workflow; an earlier one of the same workflow is taken up again."""
+    """The demo's project and its runs ``[(number in the template, run)]``; an earlier one of the same workflow is taken up again."""
     import pyworkflow as pw
     pw.Config.setDomain('pwem')
     from pyworkflow.project import Manager
     manager = Manager()
-    mark = hashlib.sha256(workflow.encode()).hexdigest()
     path = manager.getProjectPath(PROJECT)
-    stamp = os.path.join(path, '.demo-workflow')
-    if os.path.exists(stamp) and open(stamp).read() == mark:
-        project = manager.loadProject(PROJECT)
-        os.chdir(project.path)
-        return project
+    known = os.path.join(path, MARK)
+    if os.path.exists(known):
+        with open(known) as handle:
+            saved = json.load(handle)
+        if saved['workflow'] == workflow:
+            project = manager.loadProject(PROJECT)
+            os.chdir(project.path)
+            return project, [(number, project.getProtocol(objId)) for number, objId in saved['runs']]
     if os.path.isdir(path):
         shutil.rmtree(path)
     project = manager.createProject(PROJECT)
     os.chdir(project.path)
     with open('workflow.json', 'w') as handle:
         handle.write(workflow)
-    project.loadProtocols('workflow.json')
-    with open(stamp, 'w') as handle:
-        handle.write(mark)
-    return project
+    made = project.loadProtocols('workflow.json')
+    labels = {item['object.id']: item['object.label'] for item in json.loads(workflow)}
+    for number, run in made.items():
+        run.setObjLabel(labels[number])
+        project.saveProtocol(run)
+    runs = [(int(number), run) for number, run in made.items()]
+    with open(known, 'w') as handle:
+        json.dump({'workflow': workflow, 'runs': [(number, run.getObjId()) for number, run in runs]}, handle)
+    return project, runs
 
 
-def runAll(project, workflow):
-    """Run the workflow's protocols in order, each to its end; ``(number in the template, run)`` of each."""
-    labels = [(int(item['object.id']), item['object.label']) for item in json.loads(workflow)]
-    found = {run.getObjLabel(): run for run in project.getRuns(refresh=True)}
-    for number, label in labels:
-        run = found[label]
+def runAll(project, runs):
+    """Run the workflow's protocols in order, each to its end; ``{name: run}``."""
+    done = {}
+    for number, run in runs:
+        label = run.getObjLabel()
         if run.isFinished():
             print('== %s: finished already' % label, flush=True)
         else:
@@ -139,7 +145,8 @@ def runAll(project, workflow):
             if not run.isFinished():
                 sys.exit('ERROR: %s failed: %s See %s.' % (label, run.getErrorMessage(), os.path.abspath(run._getLogsPath('run.stdout'))))
             print('   %.0f s. %s' % (time.time() - start, ' '.join(run.summary())), flush=True)
-        yield number, project.getProtocol(run.getObjId())
+        done[NAMES[number]] = project.getProtocol(run.getObjId())
+    return done
 
 
 # ------------------------------------------------------- judgement ----------------------------------------------------
@@ -187,6 +194,7 @@ def networkAlone(prediction, report):
 def constantPredictor(known, unseen):
     """Mean absolute error over the unseen particles of always answering the known particles' median amplitudes."""
     import numpy as np
+
     from cryolearn.convert.tables import readTable
     constant = np.median(readTable(known)[0]['amplitudes'], axis=0)
     return float(np.abs(readTable(unseen)[0]['amplitudes'] - constant).mean())
@@ -195,6 +203,7 @@ def constantPredictor(known, unseen):
 def judgeMaps(runs, modes, unseen, report):
     """Maps of the classes and of all particles against the density of each class's true mean conformation."""
     import numpy as np
+
     from cryolearn.convert.fsc import resolutionText
     from cryolearn.convert.tables import readTable, rowsById
     truth, meta = readTable(unseen)

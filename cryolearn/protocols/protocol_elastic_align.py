@@ -37,7 +37,7 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         self.addEngineParams(form, Config, 'views', 'conformers', 'search_pixel_angst', 'candidates')
         form.addSection(label='Refinement')
         self.addEngineParams(form, Config, 'resolution_angst', 'atom_sigma_angst', 'prior_sigma', 'batch', 'chunk', 'seed')
-        form.addParallelSection(threads=2, mpi=1)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):

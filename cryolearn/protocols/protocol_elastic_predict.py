@@ -30,7 +30,7 @@ class CryoLearnProtElasticPredict(CryoLearnProtElasticBase):
         self.addEngineParam(refinement, Config, 'refine')
         self.addEngineParam(refinement, Config, 'refine_iterations', condition='refine')
         self.addEngineParams(form, Config, 'batch', 'chunk')
-        form.addParallelSection(threads=2, mpi=1)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):

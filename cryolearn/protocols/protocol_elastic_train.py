@@ -39,7 +39,7 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         form.addSection(label='Training')
         self.addEngineParams(form, Config, 'epochs', 'batch', 'learning_rate', 'weight_decay', 'validation_fraction', 'precision',
                              'checkpoint_steps', 'seed')
-        form.addParallelSection(threads=2, mpi=1)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):

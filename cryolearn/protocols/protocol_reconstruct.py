@@ -38,7 +38,7 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
                       help='Mask for the Fourier shell correlation. Without it a soft sphere is used.')
         self.addEngineParam(form, Config, 'mask_radius_angst', condition='not inputMask')
-        form.addParallelSection(threads=2, mpi=0)
+        form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):

@@ -30,7 +30,7 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
         gaussians = form.addGroup('Gaussians')
         self.addEngineParams(gaussians, Config, 'resolution_angst', 'number')
         self.addEngineParams(gaussians, Config, 'iterations', 'seed')
-        form.addParallelSection(threads=2, mpi=0)
+        form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):

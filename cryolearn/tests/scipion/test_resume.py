@@ -1,0 +1,122 @@
+"""Killed runs that continue, changed parameters, deleted files: what is done again and what is not."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import psutil
+from pyworkflow.protocol import MODE_RESUME
+
+from cryolearn.convert.tables import readTable
+from cryolearn.protocols import CryoLearnProtClusterLandscape, CryoLearnProtElasticAlign, CryoLearnProtElasticTrain
+
+from .base import MODES, ProjectTest
+
+IMAGES = 16
+PATIENCE_S = 240
+
+
+class TestResume(ProjectTest):
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.modes = cls.makeModes()
+        cls.simulation = cls.simulate(cls.modes, IMAGES)
+        cls.particles = cls.simulation.outputParticles
+
+    # ---------------------------------------------------- tools ----------------------------------------------------
+    def engineOf(self, protocol):
+        """The engine's process of a run."""
+        for process in psutil.process_iter(['cmdline']):
+            words = process.info['cmdline'] or []
+            if 'cryolearn.engine' in words and any(protocol.getWorkingDir() in word for word in words):
+                return process
+        return None
+
+    def killWhen(self, protocol, ready):
+        """Start a run, kill -9 its engine as soon as ``ready()``; the run must say so and not be finished."""
+        self.assertEqual(protocol.validate(), [])
+        self.proj.launchProtocol(protocol, wait=False)
+        until = time.time() + PATIENCE_S
+        while not ready():
+            self.assertLess(time.time(), until, 'nothing was recorded in time')
+            time.sleep(0.05)
+        self.engineOf(protocol).send_signal(signal.SIGKILL)
+        while not self.loaded(protocol).isFailed():
+            self.assertLess(time.time(), until)
+            time.sleep(0.5)
+        self.assertIn('killed', self.loaded(protocol).getErrorMessage())
+
+    def loaded(self, protocol):
+        self.proj._updateProtocol(protocol)
+        return protocol
+
+    def resume(self, protocol):
+        protocol.runMode.set(MODE_RESUME)
+        self.launchProtocol(protocol)
+        self.assertTrue(protocol.isFinished())
+
+    @staticmethod
+    def log(protocol):
+        with open(protocol._getLogsPath('run.stdout')) as handle:
+            return handle.read()
+
+    # --------------------------------------------------- killed ----------------------------------------------------
+    def testKilledAlignmentContinues(self):
+        values = dict(inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES, views=200, conformers=3, chunk=2)
+        whole = self.launch(CryoLearnProtElasticAlign, **values)
+        broken = self.newProtocol(CryoLearnProtElasticAlign, **values)
+
+        def chunks():
+            found = [os.path.join(folder, name) for folder, _, names in os.walk(broken._getExtraPath()) for name in names
+                     if name.endswith('.npz') and not name.startswith('input')]
+            return len(found) >= 3 and not os.path.exists(broken._getExtraPath('alignment.npz'))
+        self.killWhen(broken, chunks)
+        self.resume(broken)
+        self.assertIn('goes on after', self.log(broken))
+        expected, meta = readTable(whole._getExtraPath('alignment.npz'))
+        found, metaFound = readTable(broken._getExtraPath('alignment.npz'))
+        self.assertEqual(meta, metaFound)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=name)
+        self.assertSetSize(broken.outputParticles, IMAGES)
+
+    def testKilledTrainingContinues(self):
+        values = dict(inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES, labels=2, width=16, epochs=6, imagesPerEpoch=256,
+                      batch=16, checkpointSteps=8)
+        whole = self.launch(CryoLearnProtElasticTrain, **values)
+        broken = self.newProtocol(CryoLearnProtElasticTrain, **values)
+
+        def checkpoint():
+            folder = broken._getExtraPath('checkpoints')
+            return os.path.isdir(folder) and any(not name.startswith('.') for name in os.listdir(folder))
+        self.killWhen(broken, checkpoint)
+        self.assertFalse(os.path.exists(broken._getExtraPath('model', 'weights.safetensors')))
+        self.resume(broken)
+        weights = []
+        for run in (whole, broken):
+            with open(run.outputModel.getFileName().replace('model.json', 'weights.safetensors'), 'rb') as handle:
+                weights.append(handle.read())
+        self.assertEqual(weights[0], weights[1])
+
+    # --------------------------------------------------- changed ---------------------------------------------------
+    def testChangedParameterAndDeletedFile(self):
+        """A changed parameter runs its step and the output again, not the conversion; a deleted file its own step only."""
+        run = self.launch(CryoLearnProtClusterLandscape, inputParticles=self.particles, clusters=2)
+        converted = os.stat(run.getTableFile()).st_mtime_ns
+        clustered = os.stat(run._getExtraPath('clusters.npz')).st_mtime_ns
+        self.resume(run)
+        self.assertEqual(os.stat(run._getExtraPath('clusters.npz')).st_mtime_ns, clustered)
+        run.clusters.set(3)
+        self.proj.saveProtocol(run)
+        self.resume(run)
+        self.assertEqual(os.stat(run.getTableFile()).st_mtime_ns, converted)
+        self.assertSetSize(run.outputClasses, 3)
+        clustered = os.stat(run._getExtraPath('clusters.npz')).st_mtime_ns
+        os.remove(run.getTableFile())
+        self.resume(run)
+        self.assertTrue(os.path.exists(run.getTableFile()))
+        self.assertEqual(os.stat(run._getExtraPath('clusters.npz')).st_mtime_ns, clustered)
+        self.assertSetSize(run.outputClasses, 3)

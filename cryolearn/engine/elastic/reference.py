@@ -70,11 +70,11 @@ class ElasticReference:
         cells = torch.floor(self.coordinates / cell_angst).long()
         _, group = torch.unique(cells, dim=0, return_inverse=True)
         count = int(group.max()) + 1
-        weights = torch.zeros(count, device=group.device).index_add_(0, group, self.weights)
+        weights = torch.zeros(count, dtype=self.weights.dtype, device=group.device).index_add_(0, group, self.weights)
 
         def mean(values: torch.Tensor) -> torch.Tensor:
             weighted = values * self.weights.reshape(-1, *[1] * (values.ndim - 1))
-            total = torch.zeros(count, *values.shape[1:], device=group.device).index_add_(0, group, weighted)
+            total = torch.zeros(count, *values.shape[1:], dtype=weighted.dtype, device=group.device).index_add_(0, group, weighted)
             return total / weights.reshape(-1, *[1] * (values.ndim - 1))
 
         centres = mean(self.coordinates)

@@ -90,7 +90,8 @@ def make_particles(folder, structure_path, mode_vectors, number, amplitude, box=
 
     Returns
     -------
-    dict of arrays (with ``mean_map`` the conformers' mean density is written as ``mean.mrc``): ``id`` (n,), ``amplitudes`` (n, K), ``poses`` (n, 5) rot, tilt, psi (degrees), x, y origin (Å)
+    dict of arrays: ``id`` (n,), ``amplitudes`` (n, K), ``poses`` (n, 5) rot, tilt, psi (degrees), x, y origin (Å).
+    With ``mean_map`` the conformers' mean density is written as ``mean.mrc``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,7 @@ class FigureWindow(View):
     def close(self):
         if self.window is not None:
             self.window.root.destroy()
+            self.window = None
 
     def refresh(self):
         self.figure.clear()

@@ -89,6 +89,28 @@ def test_restored_geometry_keeps_bonds_that_a_linear_rotation_breaks(enzyme):
     assert angle == pytest.approx(50, abs=8)  # straight lines at tan(50 degrees) point to a turn by 50 degrees
 
 
+def test_large_amplitudes_of_real_modes(enzyme):
+    """Modes 7-9 of 4AKE at the end of the law of Hamitouche & Jonic 2021 (amplitudes 200, 0, 200): 32 % of the bonds are off by more than
+    0.2 Å and 49 contacts below 2 Å were counted for linear displacements; block rotations with restored bonds have none of either."""
+    import prody
+
+    from cryolearn.engine.elastic.normal_modes import compute_modes
+
+    folder, structure, _, _ = enzyme
+    _, vectors = compute_modes(prody.parsePDB(str(folder / "structure.pdb")), "rtb", 8.0, 10, 12)
+    geometry = find_geometry(structure.coordinates, structure.element, structure.residue_number, structure.chain)
+    worst = []
+    for sign in (-1, 1):  # relative sign of the two modes, which the published law leaves open
+        linear = structure.coordinates + 200 * vectors[6] + sign * 200 * vectors[8]
+        other = structure.coordinates - 200 * vectors[6] - sign * 200 * vectors[8]
+        worst += [report_geometry(linear, geometry), report_geometry(other, geometry)]
+        for target in (linear, other):
+            restored = report_geometry(restore_geometry(target, geometry), geometry)
+            assert (restored.bonds_off, restored.clashes) == (0, 0)
+    assert round(max(report.bonds_off_percent for report in worst)) == 32
+    assert max(report.clashes for report in worst) == pytest.approx(49, abs=2)  # pairs three bonds apart are not counted here
+
+
 def test_undeformed_model_is_left_alone(enzyme):
     _, structure, _, _ = enzyme
     geometry = find_geometry(structure.coordinates, structure.element, structure.residue_number, structure.chain)

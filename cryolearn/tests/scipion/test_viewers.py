@@ -93,6 +93,7 @@ class TestViewers(ProjectTest):
                     colours = np.unique(np.frombuffer(view.canvas.buffer_rgba(), dtype=np.uint32))
                     self.assertGreater(len(colours), 20)  # something is drawn
                     self.assertIn(viewer.protocol.getRunName(), view.title)
+                    view.close()
 
     # ------------------------------------------------- landscape ----------------------------------------------
     def landscapeWindow(self, run=None):

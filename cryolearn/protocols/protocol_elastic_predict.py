@@ -84,5 +84,11 @@ class CryoLearnProtElasticPredict(CryoLearnProtElasticBase):
                           % (particles.getSamplingRate(), model.getSamplingRate()))
         return errors
 
+    def _warnings(self):
+        particles, model = self.inputParticles.get(), self.inputModel.get()
+        if particles is not None and model is not None and model.getArchitecture() == 'resnet34' and not particles.hasAlignmentProj():
+            return ['This network predicts amplitudes only, and the particles have no poses: their output poses will mean nothing.']
+        return []
+
     def _citations(self):
         return ['Hamitouche2021']

@@ -137,6 +137,8 @@ def runAll(project, runs):
         else:
             start = time.time()
             print('== %s ...' % label, flush=True)
+            if run.isActive():  # the demo was killed while it ran
+                project.stopProtocol(run)
             errors = run.validate()
             if errors:
                 sys.exit('ERROR: %s refuses its input: %s' % (label, ' '.join(errors)))

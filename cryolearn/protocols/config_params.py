@@ -35,7 +35,7 @@ def addConfigParam(form, configClass, field, **overrides):
         paramClass = params.EnumParam
         options.update(choices=list(meta['choices']), default=meta['choices'].index(default), display=params.EnumParam.DISPLAY_COMBO)
     elif kind in (int, float):
-        options['validators'] = _validators(label, meta)
+        options['validators'] = _validators(meta)
     elif isinstance(default, list):
         options['default'] = ' '.join(str(value) for value in default)
     options.update(overrides)
@@ -67,18 +67,22 @@ def _typeOf(configClass, field):
 
 
 class _Within(params.Validator):
-    """Range check of a number that says the allowed range; an emptied field is an error too."""
+    """Range check of a number that says the allowed range; an emptied field is an error too. Scipion names the field."""
 
-    def __init__(self, label, low, high):
+    def __init__(self, low, high):
         self._low = low if low is not None else float('-inf')
         self._high = high if high is not None else float('inf')
-        wanted = ('between %g and %g' % (low, high) if low is not None and high is not None
-                  else 'at least %g' % low if low is not None else 'at most %g' % high)
-        self.error = '%s must be %s.' % (label, wanted)
+        wanted = ('between %s and %s' % (_plain(low), _plain(high)) if low is not None and high is not None
+                  else 'at least %s' % _plain(low) if low is not None else 'at most %s' % _plain(high))
+        self.error = 'must be %s.' % wanted
 
     def __call__(self, value):
         return [] if value is not None and self._low <= value <= self._high else [self.error]
 
 
-def _validators(label, meta):
-    return [] if meta['low'] is None and meta['high'] is None else [_Within(label, meta['low'], meta['high'])]
+def _plain(number):
+    return '{:,}'.format(int(number)) if number == int(number) else '%g' % number
+
+
+def _validators(meta):
+    return [] if meta['low'] is None and meta['high'] is None else [_Within(meta['low'], meta['high'])]

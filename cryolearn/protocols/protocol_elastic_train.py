@@ -93,6 +93,8 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         labelled = self.labels.get() != SIMULATION
         errors = self._validateEngine()
         errors += self._validateParticles(particles, alignment=labelled, ctf=not self.ignoreCtf.get())
+        if self.labels.get() != PARTICLES and self.imagesPerEpoch.get() < self.batch.get():
+            errors.append('An epoch of %d images holds no batch of %d: choose a smaller batch.' % (self.imagesPerEpoch.get(), self.batch.get()))
         if particles is not None and not errors:
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
             errors += self._validateModeNumbers(ElasticTrainConfig)

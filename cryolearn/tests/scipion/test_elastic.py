@@ -228,7 +228,7 @@ class TestElasticWorkflow(ProjectTest):
         for objId in expected:
             moved = np.linalg.norm(setColumns(again.outputParticles)[objId][0] - truth[objId][0]) / np.sqrt(ATOMS)
             self.assertLess(moved, max(0.5 * max(rmsdAll.values()), 0.3))
-        clusters = self.launch(CryoLearnProtClusterLandscape, inputParticles=subset, clusters=2)
+        clusters = self.launch(CryoLearnProtClusterLandscape, inputParticles=subset, clusters=2, method=3)  # slices of equal population
         self.assertEqual(sorted(particle.getObjId() for item in clusters.outputClasses for particle in item), expected)
         maps = self.launch(CryoLearnProtReconstruct, inputSet=clusters.outputClasses)
         self.assertSetSize(maps.outputVolumes, 2)
@@ -284,7 +284,7 @@ class TestElasticWorkflow(ProjectTest):
             ('the box', CryoLearnProtSimulateParticles, dict(inputModes=modes, box=32, pixelSizeAngst=1.0)),
             ('needs three modes', CryoLearnProtSimulateParticles, dict(inputModes=modes, modeNumbers='7 8', amplitudeLaw=1)),
             ('smallest defocus', CryoLearnProtSimulateParticles, dict(inputModes=modes, defocusMinAngst=2e4, defocusMaxAngst=1e4)),
-            ('at least 1', CryoLearnProtSimulateParticles, dict(inputModes=modes, number=0)),
+            ('must be between 1 and 100,000,000', CryoLearnProtSimulateParticles, dict(inputModes=modes, number=0)),
             ('clusters are asked for', CryoLearnProtClusterLandscape, dict(inputParticles=self.aligned, clusters=IMAGES + 1)),
             ('axes are asked for', CryoLearnProtClusterLandscape, dict(inputParticles=self.aligned, dimensions=4)),
             ('needs a set of classes', CryoLearnProtTrajectory, dict(inputSet=self.aligned, inputModes=modes, path=2)),

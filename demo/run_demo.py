@@ -137,8 +137,8 @@ def runAll(project, runs):
         else:
             start = time.time()
             print('== %s ...' % label, flush=True)
-            if run.isActive():  # the demo was killed while it ran
-                project.stopProtocol(run)
+            if run.isActive():  # an earlier demo was killed while it ran
+                stop(project, run)
             errors = run.validate()
             if errors:
                 sys.exit('ERROR: %s refuses its input: %s' % (label, ' '.join(errors)))
@@ -149,6 +149,20 @@ def runAll(project, runs):
             print('   %.0f s. %s' % (time.time() - start, ' '.join(run.summary())), flush=True)
         done[NAMES[number]] = project.getProtocol(run.getObjId())
     return done
+
+
+def stop(project, run):
+    """End what is left of a run; its process number may belong to another program by now."""
+    import psutil
+    try:
+        alive = project.path in ' '.join(psutil.Process(run.getPid()).cmdline())
+    except (psutil.Error, TypeError, ValueError):
+        alive = False
+    if alive:
+        project.stopProtocol(run)
+    else:
+        run.setAborted()
+        project._storeProtocol(run)
 
 
 # ------------------------------------------------------- judgement ----------------------------------------------------

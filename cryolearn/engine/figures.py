@@ -88,13 +88,14 @@ def learning_curves(
     figure = new_figure(6.4, 1.2 + 2.4 * max(len(used), 1))
     for index, (label, names) in enumerate(used.items()):
         axes = figure.add_subplot(len(used), 1, index + 1)
-        smallest = np.inf
+        smallest, largest = np.inf, -np.inf
         for name in names:
             values = np.asarray(columns[name], dtype=float)
             shown = np.isfinite(values)
             smallest = min(smallest, float(values[shown].min(initial=np.inf)))
+            largest = max(largest, float(values[shown].max(initial=-np.inf)))
             axes.plot(abscissa[shown], values[shown], label=name.replace("_", " "), marker="." if len(values) < 40 else "")
-        if log and 0 < smallest < np.inf:
+        if log and 0 < 10 * smallest < largest:
             axes.set_yscale("log")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3, which="both")

@@ -1,12 +1,12 @@
 """Viewers: windows on the tables, maps and pictures that the runs wrote (Tk and matplotlib)."""
 
 from .viewer_landscape import CryoLearnLandscapeViewer, CryoLearnParticlesFlexViewer
-from .viewer_learning import CryoLearnLearningViewer
+from .viewer_learning import CryoLearnLearningViewer, CryoLearnModelViewer
 from .viewer_maps import CryoLearnMapsViewer
 from .viewer_modes import CryoLearnModesViewer, CryoLearnSetOfModesViewer
 from .viewer_trajectory import CryoLearnTrajectoryViewer
 
 __all__ = [
-    'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer', 'CryoLearnMapsViewer', 'CryoLearnModesViewer', 'CryoLearnParticlesFlexViewer',
-    'CryoLearnSetOfModesViewer', 'CryoLearnTrajectoryViewer',
+    'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer', 'CryoLearnMapsViewer', 'CryoLearnModelViewer', 'CryoLearnModesViewer',
+    'CryoLearnParticlesFlexViewer', 'CryoLearnSetOfModesViewer', 'CryoLearnTrajectoryViewer',
 ]

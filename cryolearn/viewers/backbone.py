@@ -2,7 +2,7 @@
 
 import numpy as np
 
-TRACE_ATOMS = ('CA', 'P', "C4'")  # proteins, nucleic acids (P, or C4' where the first phosphate is missing)
+TRACE_ATOMS = {'CA': 'C', 'P': 'P'}  # of proteins and nucleic acids, with their element (a calcium is 'CA' too)
 LONGEST_LINK_ANGST = 8.0  # neighbours in a chain that are farther apart are not joined
 
 
@@ -27,13 +27,14 @@ class Backbone:
 
 def readModels(path):
     """Coordinates of every model of a PDB file, and its backbone: ``([(N, 3)], Backbone)``."""
-    models, atoms, names, chains = [], [], [], []
+    models, atoms, traced, chains = [], [], [], []
     with open(path) as handle:
         for line in handle:
             if line.startswith(('ATOM', 'HETATM')):
                 atoms.append((float(line[30:38]), float(line[38:46]), float(line[46:54])))
                 if not models:
-                    names.append(line[12:16].strip())
+                    element = TRACE_ATOMS.get(line[12:16].strip())
+                    traced.append(element is not None and line[76:78].strip() in (element, ''))
                     chains.append(line[21])
             elif line.startswith('ENDMDL') and atoms:
                 models.append(np.array(atoms))
@@ -42,13 +43,11 @@ def readModels(path):
         models.append(np.array(atoms))
     if not models:
         raise ValueError("'%s' holds no atoms." % path)
-    return models, _backbone(models[0], np.array(names), np.array(chains))
+    return models, _backbone(models[0], np.array(traced), np.array(chains))
 
 
-def _backbone(coordinates, names, chains):
-    rows = np.flatnonzero(np.isin(names, TRACE_ATOMS[:2]))
-    if len(rows) < 2:
-        rows = np.flatnonzero(names == TRACE_ATOMS[2])
+def _backbone(coordinates, traced, chains):
+    rows = np.flatnonzero(traced)
     if len(rows) < 2:  # pseudo-atoms: every one of them, not joined
         rows = np.arange(len(coordinates))
         return Backbone(rows, coordinates[rows], np.arange(len(rows)).astype(str))

@@ -113,7 +113,8 @@ def drawLearning(figure, columns, title='Learning curves'):
             shown = np.isfinite(columns[name])
             axes.plot(columns[x][shown], columns[name][shown], color=COLOURS[index % len(COLOURS)], label=name.replace('_', ' '),
                       marker='.' if shown.sum() < 40 else '')
-        if all(columns[name][np.isfinite(columns[name])].min() > 0 for name in names):
+        values = np.concatenate([columns[name][np.isfinite(columns[name])] for name in names])
+        if values.min() > 0 and values.max() > 10 * values.min():
             axes.set_yscale('log')
         axes.set_ylabel(label)
         axes.grid(alpha=0.3, which='both')

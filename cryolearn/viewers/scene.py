@@ -101,7 +101,7 @@ def drawTrace(axes, coordinates, linked, rotation, colours=None, width=2.5):
     ramp = colormaps['turbo'](np.linspace(0.05, 0.95, len(points)))[:, :3] if colours is None else np.tile(to_rgb(colours), (len(points), 1))
     if not linked.any():
         order = np.argsort(points[:, 2])
-        axes.scatter(points[order, 0], points[order, 1], s=12, c=_pale(ramp, points[:, 2:], 0.6)[order], linewidths=0)
+        axes.scatter(points[order, 0], points[order, 1], s=45, c=_pale(ramp, points[:, 2:], 0.6)[order], linewidths=0.5, edgecolors='0.3')
         return
     first = np.flatnonzero(linked)
     segments = np.stack([points[first], points[first + 1]], axis=1)

@@ -25,16 +25,19 @@ class SceneWindow(FigureWindow):
         Each returns ``(volume (z, y, x), pixel size Å, origin (x, y, z) Å or None)``; they are read when first shown.
     names : list of str
         Title of each frame.
+    startWithMap : bool
+        Show the surface first where there is a trace too.
     script : str, optional
         ChimeraX script to offer.
     """
 
-    def __init__(self, title, parent=None, conformations=None, linked=None, maps=None, names=None, script=None, arrows=None):
+    def __init__(self, title, parent=None, conformations=None, linked=None, maps=None, names=None, script=None, arrows=None,
+                 startWithMap=False):
         FigureWindow.__init__(self, title, parent, size=(6.6, 6.4))
         self.conformations, self.linked, self.maps, self.script, self.arrows = conformations, linked, maps or [], script, arrows
         self.count = len(conformations) if conformations is not None else len(self.maps)
         self.names = names or ['frame %d of %d' % (number, self.count) for number in range(1, self.count + 1)]
-        self.rotation = np.eye(3)
+        self.rotation, self.startWithMap = np.eye(3), startWithMap
         self._press, self._meshes, self._volumes, self._timer, self._step = None, {}, {}, None, 1
 
     # ------------------------------------------------- controls ------------------------------------------------
@@ -49,13 +52,14 @@ class SceneWindow(FigureWindow):
             self.showMap = addCheck(frame, 'Surface of the map', self.refresh)
             low, high = float(volume.min()), float(volume.max())
             self.level = addSlider(frame, 'Density level', low, high, scene.defaultLevel(volume), self._newLevel, (high - low) / 200 or 1)
-        self.showTrace = addCheck(frame, 'Backbone', self.refresh) if self.conformations is not None else None
+        what = 'Backbone' if self.linked is not None and self.linked.any() else 'Pseudo-atoms'
+        self.showTrace = addCheck(frame, what, self.refresh) if self.conformations is not None else None
         if self.showMap is not None and self.showTrace is not None:
-            self.showMap.set(False)
+            (self.showTrace if self.startWithMap else self.showMap).set(False)
         if self.script:
             addButton(frame, 'Open in ChimeraX', self.openChimera)
-        addNote(frame, 'Drag the picture to turn it. Blue is the start of the chain, red its end.'
-                if self.showTrace is not None else 'Drag the picture to turn it.')
+        chain = ' Blue is the start of the chain, red its end.' if self.showTrace is not None and what == 'Backbone' else ''
+        addNote(frame, 'Drag the picture to turn it.' + chain)
         self.canvas.mpl_connect('button_press_event', self._onPress)
         self.canvas.mpl_connect('motion_notify_event', self._onMove)
         self.canvas.mpl_connect('button_release_event', self._onRelease)

@@ -3,7 +3,9 @@
 import os
 
 from pyworkflow.protocol import params
+from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
+from ..objects import ElasticModel
 from ..protocols import CryoLearnProtElasticTrain
 from . import plots
 from .viewer_base import CryoLearnViewer
@@ -52,3 +54,17 @@ class CryoLearnLearningViewer(CryoLearnViewer):
     def _showCurves(self, param=None):
         path = self.extra('learning.csv')
         return [LearningWindow(path, self.title('Learning curves'), self.formWindow)] if os.path.exists(path) else self._notReady('learning.csv')
+
+
+class CryoLearnModelViewer(Viewer):
+    """Opens the learning curves of a trained network."""
+
+    _targets = [ElasticModel]
+    _environments = [DESKTOP_TKINTER]
+    _name = 'learning curves (cryolearn)'
+
+    def _visualize(self, obj, **kwargs):
+        path = os.path.join(os.path.dirname(obj.getFolder().rstrip('/')), 'learning.csv')
+        if not os.path.exists(path):
+            return [self.errorMessage("The network's learning curves '%s' are not there any more." % path, 'Learning curves')]
+        return [LearningWindow(path, 'Learning curves - %s' % obj.getNameId(), self.formWindow)]

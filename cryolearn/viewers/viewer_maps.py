@@ -74,7 +74,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
         if os.path.exists(model):
             models, backbone = readModels(model)
             traces, linked = np.stack([models[0][backbone.rows]] * len(maps)), backbone.linked
-        return [SceneWindow(self.title('Surface'), self.formWindow, traces, linked, readers, list(maps))]
+        return [SceneWindow(self.title('Surface'), self.formWindow, traces, linked, readers, list(maps), startWithMap=True)]
 
 
 def fscCurves(folder, threshold):
@@ -87,6 +87,6 @@ def fscCurves(folder, threshold):
         for name in names:
             frequency, values = readCurve(path, name)
             kind = name.replace('fsc', '').strip('_').replace('_', ' ')
-            label = ', '.join(part for part in (stem, kind) if part) or 'FSC'
+            label = ', '.join(part for part in (stem, kind) if part) or ('masked' if len(names) > 1 else 'FSC')
             curves.append((label, frequency, values, resolution(frequency, values, threshold)))
     return curves

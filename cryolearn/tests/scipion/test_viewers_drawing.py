@@ -78,7 +78,12 @@ class TestBackbone(unittest.TestCase):
 
     def testPseudoAtomsAreAllShownAndNotJoined(self):
         with tempfile.TemporaryDirectory() as folder:
-            _, backbone = readModels(self.write(folder, [(' X  ', 'A', 0), (' X  ', 'A', 3), (' X  ', 'A', 6)]))
+            path = self.write(folder, [(' CA ', 'A', 0), (' CA ', 'A', 3), (' CA ', 'A', 6)])
+            with open(path) as handle:
+                text = handle.read()
+            with open(path, 'w') as handle:
+                handle.write(text.replace('           C\n', '           X\n'))  # of no element
+            _, backbone = readModels(path)
         self.assertEqual([0, 1, 2], backbone.rows.tolist())
         self.assertFalse(backbone.linked.any())
 

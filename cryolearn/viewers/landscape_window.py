@@ -29,7 +29,7 @@ class LandscapeWindow(FigureWindow):
     def __init__(self, landscape, title='Conformational landscape', parent=None, onSelect=None, onPath=None, onShow=None):
         FigureWindow.__init__(self, title, parent, size=(7.6, 6.0))
         self.landscape, self.onSelect, self.onPath, self.onShow = landscape, onSelect, onPath, onShow
-        self.corners, self.points, self._lasso = None, [], None
+        self.corners, self.points, self._lasso, self._overlay = None, [], None, []
 
     # ------------------------------------------------- controls -----------------------------------------------
     def makeControls(self, frame):
@@ -58,14 +58,14 @@ class LandscapeWindow(FigureWindow):
         self.refresh()
 
     def _newTool(self):
-        self.refresh()
+        self._setLasso()
         self.note.set({LASSO: 'Draw around particles with the left button.', LOOK: '',
                        PATH: 'Click the points of the path in their order.'}[self.tool.get()])
 
     def clear(self):
         self.corners, self.points = None, []
         self.note.set('')
-        self.refresh()
+        self.drawOverlay()
 
     # ------------------------------------------------- drawing ------------------------------------------------
     def draw(self, figure):
@@ -82,13 +82,27 @@ class LandscapeWindow(FigureWindow):
             drawn = plots.drawPoints(figure, axes, x[shown], y[shown], colour, label, label != NO_COLOUR and data.isCategory(label))
         count = '%d particles%s' % (len(data), ', %d points drawn' % drawn if 0 < drawn < len(data) else '')
         axes.set(xlabel=self.xAxis.get(), ylabel=self.yAxis.get(), title='Conformational landscape (%s)' % count)
+        self._overlay = []
+        self.drawOverlay()
+        self._setLasso()
+
+    def drawOverlay(self):
+        """Outline and path over the points, which are not drawn again: the view that the user zoomed to stays."""
+        for artist in self._overlay:
+            artist.remove()
+        view = self.axes.get_xlim(), self.axes.get_ylim()
+        self._overlay = []
         if self.corners is not None:
             closed = np.concatenate([self.corners, self.corners[:1]])
-            axes.plot(closed[:, 0], closed[:, 1], '-', color='#d55e00', linewidth=2)
+            self._overlay += self.axes.plot(closed[:, 0], closed[:, 1], '-', color='#d55e00', linewidth=2)
         if self.points:
             line = np.array(self.points)
-            axes.plot(line[:, 0], line[:, 1], '-o', color='black', markerfacecolor='white', markersize=6, linewidth=1.5)
-        self._lasso = LassoSelector(axes, self.setOutline) if self.tool.get() == LASSO else None
+            self._overlay += self.axes.plot(line[:, 0], line[:, 1], '-o', color='black', markerfacecolor='white', markersize=6, linewidth=1.5)
+        self.axes.set(xlim=view[0], ylim=view[1])
+        self.canvas.draw_idle()
+
+    def _setLasso(self):
+        self._lasso = LassoSelector(self.axes, self.setOutline) if self.tool.get() == LASSO else None
 
     # ------------------------------------------------- outline ------------------------------------------------
     def setOutline(self, corners):
@@ -98,7 +112,7 @@ class LandscapeWindow(FigureWindow):
             return
         self.corners = corners[:: max(1, -(-len(corners) // LARGEST_OUTLINE))]
         self.note.set('%d of %d particles are inside the outline.' % (len(self.insideOutline()), len(self.landscape)))
-        self.refresh()
+        self.drawOverlay()
 
     def insideOutline(self):
         """Ids of the particles inside the outline."""
@@ -122,7 +136,7 @@ class LandscapeWindow(FigureWindow):
     def addPoint(self, x, y):
         self.points.append((x, y))
         self.note.set('%d points in the path.' % len(self.points))
-        self.refresh()
+        self.drawOverlay()
 
     def pathVectors(self):
         return self.landscape.liftPoints(self.xAxis.get(), self.yAxis.get(), self.points)

@@ -81,3 +81,11 @@ def pressWhenOpen(root, dialogClass, act, result, timeout=30):
             found[-1]._handleResult(result)
     root.after(100, look)
     return errors
+
+
+def drag(canvas, places, button=1):
+    """Press the mouse at the first of ``places`` (pixels), move through them, release at the last."""
+    from matplotlib.backend_bases import MouseEvent
+    events = [('button_press_event', places[0]), *[('motion_notify_event', place) for place in places[1:]], ('button_release_event', places[-1])]
+    for name, (x, y) in events:
+        MouseEvent(name, canvas, x, y, button=button)._process()

@@ -1,13 +1,12 @@
 """Every viewer, opened on real runs under a virtual screen; numbers in what they do."""
 
 import os
-import time
 from unittest import mock
 
 import numpy as np
 
 from .base import PIXEL, ProjectTest, setColumns
-from .screen import VirtualScreen, settle
+from .screen import VirtualScreen, drag, settle
 
 from pyworkflow.gui import Window  # noqa: E402
 from pyworkflow.object import Pointer  # noqa: E402
@@ -109,13 +108,36 @@ class TestViewers(ProjectTest):
         window.setOutline([(0, -1000), (1000, -1000), (1000, 1000), (0, 1000)])
         expected = {objId for objId, (amplitudes, _, _) in setColumns(self.simulation.outputParticles).items() if amplitudes[0] > 0}
         self.assertEqual(expected, set(window.insideOutline().tolist()))
-        before = {run.getObjId() for run in self.proj.getRuns()}
-        window.makeSubset()
-        run, = [run for run in self.proj.getRuns() if run.getObjId() not in before]
+        run = self.launchedBy(window.makeSubset)
         self.assertIsInstance(run, CryoLearnProtSelectLandscape)
-        run = self.waitFor(run)
         self.assertEqual(expected, run.outputParticles.getIdSet())
         self.assertIn(CryoLearnLandscapeViewer, pw.Config.getDomain().findViewers(run, 'tkinter'))
+
+    def testMouseDrawsOutlineAndPath(self):
+        window = self.landscapeWindow(self.simulation)
+        window.tool.set(LASSO)
+        window._newTool()
+        window.canvas.draw()
+        corners = [(-50., -50.), (120., -60.), (100., 90.), (-40., 110.)]
+        for _ in range(2):  # a second outline replaces the first
+            places = window.axes.transData.transform(corners)
+            drag(window.canvas, places)
+            window.canvas.draw()
+        np.testing.assert_allclose(window.corners[:4], corners, atol=1e-6)
+        self.assertIn('%d of %d' % (len(window.insideOutline()), PARTICLES), window.note.get())
+        window.tool.set(PATH)
+        window._newTool()
+        window.canvas.draw()
+        for place in window.axes.transData.transform([(0., 10.), (30., 40.)]):
+            drag(window.canvas, [place])
+        np.testing.assert_allclose(window.points, [(0., 10.), (30., 40.)], atol=1e-6)
+
+    def testMouseTurnsTheScene(self):
+        window = self.window(self.viewer(CryoLearnTrajectoryViewer, self.trajectory), 'showConformations')
+        window.canvas.draw()
+        drag(window.canvas, [(300, 300), (350, 300), (400, 300)])
+        expected = np.radians(0.4 * 100)  # 0.4 degrees a pixel about the vertical
+        np.testing.assert_allclose(window.rotation[:, 2], [np.sin(expected), 0, np.cos(expected)], atol=1e-9)
 
     def testPathBecomesConformationsAndATrajectory(self):
         window = self.landscapeWindow(self.simulation)
@@ -128,10 +150,7 @@ class TestViewers(ProjectTest):
         window.addPoint(50., 20.)
         vectors = window.pathVectors()
         np.testing.assert_allclose(vectors[:, [0, 2]], [[-100, 0], [50, 20]])
-        before = {run.getObjId() for run in self.proj.getRuns()}
-        window.runPath()
-        run, = [run for run in self.proj.getRuns() if run.getObjId() not in before]
-        run = self.waitFor(run)
+        run = self.launchedBy(window.runPath)
         frames, _ = readTable(run._getExtraPath('trajectory.npz'))
         np.testing.assert_allclose(frames['vectors'][[0, -1]], vectors, rtol=1e-4)
 
@@ -233,17 +252,17 @@ class TestViewers(ProjectTest):
         self.assertIn('not there yet', view.getMessage())
         self.assertIsNone(landscapeOfRun(run))
 
-    def waitFor(self, run, seconds=120):
-        """The run, finished, as the project reads it again."""
-        end = time.time() + seconds
-        while run.isActive() and time.time() < end:
-            time.sleep(0.5)
-            run = self.proj.getProtocol(run.getObjId()) if run is None else self._updated(run)
-        self.assertTrue(run.isFinished(), run.getErrorMessage())
-        return run
+    def launchedBy(self, action):
+        """The run that an action of a window launches, waited for."""
+        launch, launched = self.proj.launchProtocol, []
 
-    def _updated(self, run):
-        self.proj._updateProtocol(run)
+        def launchAndWait(run, **options):
+            launch(run, wait=True)
+            launched.append(run)
+        with mock.patch.object(self.proj, 'launchProtocol', launchAndWait):
+            action()
+        run, = launched
+        self.assertTrue(run.isFinished(), run.getErrorMessage())
         return run
 
     def testPointerOfALandscapeIsTheOutput(self):

@@ -16,3 +16,13 @@ def cpu_threads(asked: int = 0) -> int:
         return min(asked, allowed)
     allowed = min(allowed, int(os.environ.get("SLURM_CPUS_PER_TASK", allowed)))
     return max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def share_cores_politely() -> None:
+    """Let OpenMP threads sleep while they wait; call this before PyTorch is imported.
+
+    By default they spin, and as soon as another program wants the same cores each parallel loop waits for a thread that
+    is not running: on two cores with a second busy program the projections of a template bank took 5.5 s of CPU instead
+    of 0.3 s. On idle cores the difference is not measurable. A user's own setting stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -223,18 +223,20 @@ def error_histogram(
     errors: Mapping[str, ArrayLike], unit: str = "", title: str = "Errors", percentile: float = 99.0
 ) -> Figure:
     """Histograms of errors, one panel each, with mean, median and 95th percentile; the tail is gathered in the last bin."""
-    figure = new_figure(3.3 * max(len(errors), 1) + 0.6, 3.4)
+    columns = min(4, max(len(errors), 1))
+    rows = max(1, -(-len(errors) // columns))
+    figure = new_figure(3.1 * columns + 0.6, 2.8 * rows + 0.4)
     for index, (label, values) in enumerate(errors.items()):
         data = np.asarray(values, dtype=float)
         data = data[np.isfinite(data)]
-        axes = figure.add_subplot(1, len(errors), index + 1)
+        axes = figure.add_subplot(rows, columns, index + 1)
         axes.set(xlabel=f"{label} ({unit})" if unit else label)
-        if index == 0:
+        if index % columns == 0:
             axes.set_ylabel("particles")
         if not len(data):
             continue
         end = max(float(np.percentile(data, percentile)), 1e-12)
-        axes.hist(np.minimum(data, end), bins=40, color="#56b4e9")
+        axes.hist(np.minimum(data, end), bins=int(np.clip(2 * np.sqrt(len(data)), 10, 60)), color="#56b4e9")
         marks = (("mean", data.mean(), "-"), ("median", np.median(data), "--"), ("95 %", np.percentile(data, 95), ":"))
         for name, value, line in marks:
             axes.axvline(min(float(value), end), color="black", linestyle=line, linewidth=1, label=f"{name} {value:.3g}")

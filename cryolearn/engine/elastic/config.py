@@ -77,7 +77,7 @@ class ElasticTrainConfig(RunConfig):
                         "(the paper's way), or 'both'.", label="Learn from", choices=("simulation", "particles", "both"))
     architecture: str = param("multi", "'multi': pose hypotheses with a probability each, shift, amplitudes with uncertainty; 'resnet34': the network of "
                               "Hamitouche & Jonic 2021, amplitudes only.", label="Network", choices=("multi", "resnet34"))
-    hypotheses: int = param(4, "Pose hypotheses of the 'multi' network that prediction refines.", label="Pose hypotheses", low=1, high=32, expert=True)
+    hypotheses: int = param(8, "Pose hypotheses of the 'multi' network that prediction refines.", label="Pose hypotheses", low=1, high=32, expert=True)
     width: int = param(128, "Channels of the 'multi' network (a multiple of 8).", label="Width", low=16, high=1024, expert=True)
     network_pixel_angst: float = param(0.0, "Pixel size to which images are cropped in Fourier space for the network; 0 takes a twelfth of the "
                                        "particle's radius for 'multi' and the input's own for 'resnet34'.",
@@ -111,7 +111,7 @@ class ElasticPredictConfig(RunConfig):
     particles: str = param("", "Particles (RELION 3.1+ STAR).", path=True)
     model: str = param("", "Folder of the trained model.", path=True)
     refine: bool = param(True, "Refine the network's answer by steps of the elastic alignment.", label="Refine?")
-    refine_iterations: int = param(6, "Refinement steps.", label="Refinement steps", low=1, high=50)
+    refine_iterations: int = param(8, "Refinement steps.", label="Refinement steps", low=1, high=50)
     invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
     batch: int = param(64, "Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
     chunk: int = param(256, "Images between two records on disk.", low=1, affects_result=False, expert=True)

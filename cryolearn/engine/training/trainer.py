@@ -154,7 +154,10 @@ def train(task: Task, plan: TrainingPlan, config: RunConfig) -> list[Row]:
     )
     steps: DataLoader[int] = DataLoader(range(plan.steps_per_epoch), batch_size=None)  # type: ignore[arg-type]
     once: DataLoader[int] = DataLoader(range(1), batch_size=None)  # type: ignore[arg-type]
-    trainer.fit(learner, steps, once, ckpt_path=found, weights_only=True)
+    try:
+        trainer.fit(learner, steps, once, ckpt_path=found, weights_only=True)
+    except SystemExit as stop:  # Lightning's answer to an interrupt; the command line has its own
+        raise KeyboardInterrupt from stop
     if rank == 0:
         write_learning_curve(out, learner.history)
     return learner.history

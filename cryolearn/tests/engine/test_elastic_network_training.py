@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,23 @@ def test_two_processes_train_the_same_network_as_one(folder: Path) -> None:
     for name in first:
         # two Adam steps move a weight by at most the learning rate each: rounding may change a tiny gradient's share, no more
         assert (first[name] - second[name]).abs().max() < 0.1 * 2e-3, name
+
+
+def test_an_interrupted_training_says_so(folder: Path) -> None:
+    """SIGTERM, as a queue sends it: exit code 130 and one line, not a crash."""
+    config = train_config(folder, "interrupted", epochs=1000)
+    save_config(config, str(folder / "interrupted.json"))
+    root = str(Path(__file__).resolve().parents[3])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "cryolearn.engine", "elastic-train", "--config", str(folder / "interrupted.json")]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not (Path(config.output) / "learning.csv").exists():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said
 
 
 def test_weight_digest_changes_with_the_learning_rate(folder: Path) -> None:

@@ -42,7 +42,7 @@ def main():
                                               os.path.relpath(sys.executable, options.cwd) if sys.executable.startswith(ROOT) else sys.executable,
                                               PROJECT))
     print('\nDone in %.1f minutes.' % ((time.time() - start) / 60))
-    return 0 if all(holds for _, holds in verdicts) else 1
+    return 0 if all(verdict[-1] for verdict in verdicts) else 1
 
 
 def readOptions():
@@ -167,7 +167,7 @@ def stop(project, run):
 
 # ------------------------------------------------------- judgement ----------------------------------------------------
 def judge(runs, report):
-    """Compare with the truth; ``[(sentence, holds)]``."""
+    """Compare with the truth; ``[(what, target, measured, holds)]``."""
     from cryolearn.convert.modes import engineModes
     modes = engineModes(runs['modes'].outputModes)
     alignment = runs['alignment']._getExtraPath('alignment.npz')
@@ -177,16 +177,16 @@ def judge(runs, report):
     network = compare('network alone, %s unseen particles', networkAlone(prediction, report), unseen, modes, report, 'network')
     refined = compare('network and refinement, %s unseen particles', prediction, unseen, modes, report, 'refined')
     constant = constantPredictor(truth, unseen)
+    own, reached, wanted = (item['amplitude,_all_modes_%s' % kind] for item, kind in ((network, 'mean'), (refined, 'median'), (aligned, 'median')))
     verdicts = [
-        ('%.1f %% of %d particles are solved blind (pose within 6 degrees, conformer within 0.6 Å); at least %.0f %% of at least 300 are wanted'
-         % (100 * aligned['solved_fraction'], aligned['images'], 100 * SOLVED), aligned['solved_fraction'] >= SOLVED and aligned['images'] >= 300),
-        ('the network alone errs by %.1f on %d unseen particles, a constant predictor by %.1f: %.2f x better; %.1f x of at least 1,500 are wanted'
-         % (network['amplitude,_all_modes_mean'], network['images'], constant, constant / network['amplitude,_all_modes_mean'], NETWORK_ALONE),
-         constant >= NETWORK_ALONE * network['amplitude,_all_modes_mean'] and network['images'] >= 1500),
-        ('after refinement the median error is %.2f, that of the alignment %.2f: %.2f x; at most %.1f x is wanted'
-         % (refined['amplitude,_all_modes_median'], aligned['amplitude,_all_modes_median'],
-            refined['amplitude,_all_modes_median'] / aligned['amplitude,_all_modes_median'], REFINED),
-         refined['amplitude,_all_modes_median'] <= REFINED * aligned['amplitude,_all_modes_median']),
+        ('blind alignment of %d particles: solved (pose within 6 degrees, conformer within 0.6 Å)' % aligned['images'],
+         '>= %.0f %% of at least 300' % (100 * SOLVED), '%.1f %%' % (100 * aligned['solved_fraction']),
+         aligned['solved_fraction'] >= SOLVED and aligned['images'] >= 300),
+        ('network alone on %d unseen particles: mean error against that of a constant predictor' % network['images'],
+         '>= %.1f x better on at least 1500' % NETWORK_ALONE, '%.2f x (%.1f against %.1f)' % (constant / own, own, constant),
+         constant >= NETWORK_ALONE * own and network['images'] >= 1500),
+        ('network and refinement on %d unseen particles: median error against that of the alignment' % refined['images'],
+         '<= %.1f x' % REFINED, '%.2f x (%.2f against %.2f)' % (reached / wanted, reached, wanted), reached <= REFINED * wanted),
     ]
     return verdicts + judgeMaps(runs, modes, unseen, report)
 
@@ -239,8 +239,8 @@ def judgeMaps(runs, modes, unseen, report):
                  for name, path in (('class', volumes[number]), ('consensus', consensus.getFileName()))]
         print('%5d  %9d  %s, %s' % (number, len(ids), resolutionText(found[0]), resolutionText(found[1])))
         better.append(found[0] is not None and (found[1] is None or found[0] < found[1]))
-    return [('%d of %d class maps agree with the true density of their mean conformation better than the consensus map does; all are wanted'
-             % (sum(better), len(better)), all(better))]
+    return [('class maps that agree with the density of their true mean conformation (FSC 0.5) better than the consensus map does',
+             'all', '%d of %d' % (sum(better), len(better)), all(better))]
 
 
 def engine(command, report, name, show=False, **values):
@@ -262,12 +262,12 @@ def engine(command, report, name, show=False, **values):
 
 def writeVerdicts(verdicts, report):
     print('\nWhat was to be shown:')
-    with open(os.path.join(report, 'verdicts.csv'), 'w', newline='') as handle:
+    with open(os.path.join(report, 'verdicts.csv'), 'w', newline='', encoding='utf-8') as handle:
         writer = csv.writer(handle)
-        writer.writerow(['what', 'holds'])
-        for sentence, holds in verdicts:
-            print('  [%s] %s' % ('holds' if holds else 'DOES NOT HOLD', sentence))
-            writer.writerow([sentence, holds])
+        writer.writerow(['what', 'target', 'measured', 'holds'])
+        for what, target, measured, holds in verdicts:
+            print('  [%s] %s: %s (wanted: %s)' % ('holds' if holds else 'DOES NOT HOLD', what, measured, target))
+            writer.writerow([what, target, measured, str(bool(holds)).lower()])
 
 
 if __name__ == '__main__':

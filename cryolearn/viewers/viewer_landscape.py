@@ -2,6 +2,7 @@
 
 import numpy as np
 from pwem.objects import SetOfClasses, SetOfClassesFlex, SetOfParticlesFlex
+from pyworkflow import Config
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
@@ -137,10 +138,13 @@ class CryoLearnLandscapeViewer(CryoLearnViewer):
                               self.title('Landscape'))]
 
     def _showTable(self, param=None):
-        from pwem.viewers import DataViewer
+        """The output in the table viewer that Scipion is set to."""
         output = getattr(self.protocol, 'outputClasses', None) or self.protocol.outputParticles
-        viewer = DataViewer(project=self.getProject(), protocol=self.protocol, parent=self.formWindow)
-        return viewer._visualize(output)
+        others = [viewer for viewer in Config.getDomain().findViewers(output, DESKTOP_TKINTER) if viewer is not CryoLearnParticlesFlexViewer]
+        if not others:
+            return [self.errorMessage('Scipion has no table viewer for %s.' % output.getClassName(), 'Table')]
+        others[0](project=self.getProject(), protocol=self.protocol, parent=self.formWindow).visualize(output)
+        return []
 
 
 class CryoLearnParticlesFlexViewer(Viewer):

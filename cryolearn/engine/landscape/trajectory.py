@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +52,7 @@ def run(config: TrajectoryConfig) -> None:
     frames = corners if config.path == "frames" else equal_frames(corners, config.frames)
     geometry = find_geometry(modes.coordinates, structure.element, structure.residue_number, structure.chain)
     os.makedirs(config.output, exist_ok=True)
+    _remove_frames(config.output)
     coordinates, reports = _conformations(config, frames, modes, geometry)
     _write_structures(config, structure, coordinates)
     if config.volumes:
@@ -127,6 +129,13 @@ def _checked_modes(config: TrajectoryConfig, vectors: Array, meta: dict[str, Any
     if stored and [int(number) for number in stored] != numbers:
         raise InputError(f"The amplitudes of '{config.table}' belong to modes {list(stored)}, not to {numbers}.")
     return read_modes(config.modes).select(numbers)
+
+
+def _remove_frames(folder: str) -> None:
+    """Remove the frames of an earlier run, which may have had more of them: the ChimeraX script opens all that are there."""
+    for name in os.listdir(folder):
+        if re.fullmatch(r"frame_\d{3,}\.(pdb|mrc)", name):
+            os.remove(os.path.join(folder, name))
 
 
 def _conformations(config: TrajectoryConfig, frames: Array, modes: Modes, geometry: Geometry) -> tuple[list[Array], list[GeometryReport]]:

@@ -191,3 +191,14 @@ def test_path_through_clusters_visits_their_means(enzyme, tmp_path):
     run(TrajectoryConfig(output=str(tmp_path / "out"), table=str(tmp_path / "alignment.npz"), modes=str(folder / "modes.npz"), mode_numbers=[7, 8],
                          path="clusters", clusters=str(tmp_path / "clusters.npz"), frames=2, volumes=False))
     assert np.allclose(read_table(str(tmp_path / "out" / "trajectory.npz"))[0]["vectors"], [[1, 0], [11, 0]])
+
+
+def test_a_second_run_with_fewer_frames_leaves_none_of_the_first(enzyme, tmp_path):
+    folder = enzyme[0]
+    table = str(tmp_path / "alignment.npz")
+    write_table(table, {"id": np.arange(9), "amplitudes": np.random.default_rng(0).normal(size=(9, 2))}, {"mode_numbers": [7, 8]})
+    for frames in (4, 2):
+        run(TrajectoryConfig(output=str(tmp_path / "out"), table=table, modes=str(folder / "modes.npz"), mode_numbers=[7, 8], frames=frames,
+                             box=16, pixel_size_angst=8.0))
+    written = sorted(path.name for path in (tmp_path / "out").glob("frame_*"))
+    assert written == ["frame_001.mrc", "frame_001.pdb", "frame_002.mrc", "frame_002.pdb"]

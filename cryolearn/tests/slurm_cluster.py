@@ -86,7 +86,8 @@ class SlurmCluster:
             lines.append('NodeName=%s NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=%d RealMemory=65536'
                          % (name, host, port, self.cpus))
         for partition in self.partitions:
-            lines.append('PartitionName=%s Nodes=ALL MaxTime=INFINITE State=UP' % partition)
+            lines.append('PartitionName=%s Nodes=ALL MaxTime=INFINITE State=UP Default=%s'
+                         % (partition, 'YES' if partition == self.partitions[0] else 'NO'))
         os.makedirs(os.path.join(self.folder, 'state'))
         path = os.path.join(self.folder, 'slurm.conf')
         with open(path, 'w') as handle:

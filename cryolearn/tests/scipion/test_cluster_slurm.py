@@ -4,14 +4,13 @@ A SLURM of one node is started for the purpose. A run that is killed in the queu
 shared by srun's processes, give what an unbroken run of one process gives.
 """
 
+import csv
 import os
-import shutil
 import time
 import unittest
-
-import numpy as np
 from unittest import mock
 
+import numpy as np
 import pyworkflow as pw
 
 os.environ.setdefault('SCIPION_DOMAIN', 'pwem')
@@ -51,17 +50,17 @@ class TestSlurm(ProjectTest):
 
     # --------------------------------------------------- runs ---------------------------------------------------
     def alignment(self, **values):
-        return self.newProtocol(CryoLearnProtElasticAlign, inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES,
-                                views=200, conformers=3, chunk=4, numberOfThreads=1, **values)
+        return self.newProtocol(CryoLearnProtElasticAlign, inputParticles=self.particles, inputModes=self.modes, modeNumbers='7 8',
+                                views=100, conformers=2, chunk=4, numberOfThreads=1, **values)
 
     def training(self, **values):
         return self.newProtocol(CryoLearnProtElasticTrain, inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES,
-                                labels=0, width=16, epochs=4, imagesPerEpoch=128, batch=32, numberOfThreads=1, **values)
+                                labels=0, width=16, epochs=8, imagesPerEpoch=128, batch=32, numberOfThreads=1, **values)
 
-    def submit(self, protocol, resume=False, **options):
+    def submit(self, protocol, resume=False, queue='cpu', **options):
         """Send a run to the queue; returns its job's number."""
         protocol._useQueue.set(True)
-        protocol.setQueueParams(['cpu', dict(dict(JOB_TIME='10:00', JOB_MEMORY='1G', NODES='1', QUEUE_FOR_JOBS='N'), **options)])
+        protocol.setQueueParams([queue, dict(dict(JOB_TIME='10:00', JOB_MEMORY='1G', NODES='1', QUEUE_FOR_JOBS='N'), **options)])
         if resume:
             protocol.runMode.set(MODE_RESUME)
         self.assertEqual([], protocol.validate())
@@ -74,26 +73,35 @@ class TestSlurm(ProjectTest):
         while protocol.isActive() and not (until and until()):
             self.assertLess(time.monotonic(), deadline, 'still %s after %d s' % (protocol.getStatus(), TIMEOUT_S))
             time.sleep(0.1)
-            if until is None:
-                self.proj._updateProtocol(protocol)
-        return protocol
+            self.proj._updateProtocol(protocol)
 
     def assertFinished(self, protocol):
         self.assertTrue(protocol.isFinished(), '%s\n%s\n%s' % (
             protocol.getErrorMessage(), '\n'.join(protocol.getLogsLastLines(30)), self.cluster.logs()))
 
-    def killAndContinue(self, protocol, record):
-        """kill -9 to all of a run's job once the file ``record()`` is there, then Scipion's Continue."""
+    def breakAndContinue(self, protocol, breakIt, record):
+        """Break a run's job off once the file ``record()`` is there, then use Scipion's Continue."""
         job = self.submit(protocol)
         self.waitFor(protocol, until=record)
+        self.assertTrue(protocol.isActive(), 'over before it could be broken off: %s' % protocol.getErrorMessage())
         self.assertIn(str(job), self.cluster.jobs())
+        breakIt(protocol)
+        self.waitFor(protocol)
+        self.assertFalse(protocol.isFinished())
+        self.assertFalse(list(protocol.iterOutputAttributes()))
+        while self.cluster.jobs():
+            time.sleep(0.1)
+        self.submit(protocol, resume=True)
+        self.waitFor(protocol)
+        self.assertFinished(protocol)
+
+    def kill(self, protocol):
+        """kill -9 to all processes of the job; Scipion finds out by itself."""
+        job = protocol.getJobIds()[0]
         self.cluster.kill(job)
         self.waitFor(protocol)
         self.assertTrue(protocol.isFailed())
         self.assertIn(str(job), protocol.getErrorMessage())
-        self.submit(protocol, resume=True)
-        self.waitFor(protocol)
-        self.assertFinished(protocol)
 
     def logOf(self, protocol):
         with open(protocol.getStdoutLog()) as handle:
@@ -113,12 +121,32 @@ class TestSlurm(ProjectTest):
             self.assertIn('Job %s on node1' % shared.getJobIds()[0], handle.read())
         self.assertSame(whole, shared)
 
-        killed = self.alignment()
-        folder = killed._getExtraPath
-        self.killAndContinue(killed, lambda: _found(folder('chunks'), 'chunk_'))
-        self.assertIn('elastic alignment: goes on after', self.logOf(killed))
-        self.assertSame(whole, killed)
-        self.assertEqual([item.getObjId() for item in here.outputParticles], [item.getObjId() for item in killed.outputParticles])
+        stopped = self.alignment()  # by the Stop button, which uses CANCEL_COMMAND
+        self.breakAndContinue(stopped, self.proj.stopProtocol, lambda: _found(stopped._getExtraPath('chunks'), 'chunk_'))
+        self.assertIn('elastic alignment: goes on after', self.logOf(stopped))
+        self.assertSame(whole, stopped)
+        self.assertEqual([item.getObjId() for item in here.outputParticles], [item.getObjId() for item in stopped.outputParticles])
+
+    def testTraining(self):
+        whole = self.training()
+        self.submit(whole)
+        self.waitFor(whole)
+        self.assertFinished(whole)
+        killed = self.training()  # 32 steps, of which 16 are done when it is killed
+        self.breakAndContinue(killed, self.kill, lambda: _found(killed._getExtraPath('checkpoints'), 'step_00000016'))
+        self.assertIn('training: goes on after', self.logOf(killed))
+        for name in ('weights.safetensors', 'model.json'):
+            with open(whole._getExtraPath('model', name), 'rb') as first, open(killed._getExtraPath('model', name), 'rb') as second:
+                self.assertEqual(first.read(), second.read(), name)
+        self.assertEqual(self.curve(whole), self.curve(killed))
+        model, other = whole.outputModel, killed.outputModel
+        self.assertEqual((model.getBox(), model.getModeNumbers()), (other.getBox(), other.getModeNumbers()))
+
+    @staticmethod
+    def curve(protocol):
+        """The learning curve but for its seconds."""
+        with open(protocol._getExtraPath('learning.csv')) as handle:
+            return [{name: value for name, value in row.items() if name != 'seconds'} for row in csv.DictReader(handle)]
 
     def testEachStepAJob(self):
         """Scipion stays outside and submits the computation only."""
@@ -126,6 +154,17 @@ class TestSlurm(ProjectTest):
         self.assertIsNone(self.submit(run, QUEUE_FOR_JOBS='Y'))
         self.waitFor(run)
         self.assertFinished(run)
+        jobs = [name for name in os.listdir(run._getLogsPath()) if name.endswith('.queue.out')]
+        self.assertEqual(1, len(jobs))
+        with open(run._getLogsPath(jobs[0])) as handle:
+            self.assertIn('elastic alignment: %d/%d' % (IMAGES, IMAGES), handle.read())
+        self.assertSetSize(run.outputParticles, IMAGES)
+
+    def testARefusedSubmissionIsAnError(self):
+        run = self.alignment()
+        self.submit(run, queue='nowhere')
+        self.assertTrue(run.isFailed())
+        self.assertIn('problem submitting', run.getErrorMessage())
 
     def assertSame(self, columns, protocol):
         found = readTable(protocol._getExtraPath('alignment.npz'))[0]

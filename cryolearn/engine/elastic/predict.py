@@ -15,6 +15,7 @@ from ..chunks import in_chunks, once_for_all, process_rank, remove_chunks
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..errors import InputError
+from ..figures import error_histogram, save_figure
 from ..imaging.poses import euler_to_matrix
 from ..io.models import load_model
 from ..io.modes import read_modes
@@ -34,6 +35,7 @@ from .train import build_network
 _CALIBRATION_IMAGES = 48
 _CALIBRATION_ROUNDS = 2
 _PIXEL_TOLERANCE = 1e-3
+_SEARCH_PIXEL_ANGST = 4.0
 _CELLS = 32  # most probable cells that hypotheses are chosen from
 
 
@@ -72,6 +74,11 @@ def run(config: ElasticPredictConfig) -> None:
     meta = {"digest": digest, "box": table.box, "pixel_size_angst": table.pixel_size_angst, "atoms": reference.n_atoms}
     meta |= {"model_digest": description["digest"], "refined": config.refine}
     write_alignment(out, table, columns, meta, numbers)
+    if config.refine:
+        change = np.abs(columns["network_amplitudes"] - columns["amplitudes"])
+        curves = {f"mode {number}": change[:, k] for k, number in enumerate(numbers)}
+        figure = error_histogram(curves, title="How far the refinement moved the network's amplitudes")
+        save_figure(figure, str(out / "figures" / "refinement.png"))
     remove_chunks(out)
 
 
@@ -121,7 +128,8 @@ class _Predictor:
         flat = torch.ones(box // 2 + 1, device=images.device)
         self._aligner = ElasticAligner(
             reference, ImageModel(box, pixel, flat, flat), amplitude_range=description["amplitude_range"],
-            search_pixel_angst=max(4.0, pixel), phase_flipped=scheme.phase_flipped,
+            # the network's answers are as coarse as its pixels, and the first refinement must not look finer than they are
+            search_pixel_angst=max(_SEARCH_PIXEL_ANGST, pixel, scheme.network_pixel_angst), phase_flipped=scheme.phase_flipped,
         )
 
     def columns(self, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -189,9 +189,14 @@ def _protocolOf(project, item):
     return project.getProtocol(int(parentId)) if project is not None and parentId else None
 
 
-def modesFile(modes):
-    """The engine's modes.npz of a set of modes, or None when another program made them."""
-    return engineModes(modes) if modes is not None and modes.getSize() else None
+def modesFile(modes, protocol=None):
+    """The engine's modes.npz of a set of modes, or the one that a run made of another program's modes; None when there is none."""
+    if modes is None or not modes.getSize():
+        return None
+    path = engineModes(modes)
+    if path is None and hasattr(protocol, 'getModesFile') and getattr(protocol, 'inputModes', None) is not None and protocol.inputModes.get():
+        path = protocol.getModesFile()
+    return path if path and os.path.exists(path) else None
 
 
 def traceOfModes(path):

@@ -35,7 +35,7 @@ def openLandscape(landscape, particles, protocol, project, parent, title):
         The run that the landscape comes from: its inputs lead to the normal modes.
     """
     modes = findModes(protocol)
-    path = modesFile(modes)
+    path = modesFile(modes, protocol)
     numbers = [int(number) for number in landscape.meta.get('mode_numbers') or []]
     vectors = landscape.columns.get('amplitudes')
     deformable = path is not None and vectors is not None and vectors.ndim == 2 and len(numbers) == vectors.shape[1]

@@ -22,9 +22,10 @@ def makeVolume(path, halfMaps=None, volumeClass=Volume, **kwargs):
     volume = volumeClass(**kwargs)
     volume.setLocation(path)
     volume.setSamplingRate(pixelSize)
-    transform = Transform()
-    transform.setShifts(*origin)
-    volume.setOrigin(transform)
+    if any(origin):  # a header of zeros says nothing; Scipion then takes the centre of the map as its origin
+        transform = Transform()
+        transform.setShifts(*origin)
+        volume.setOrigin(transform)
     if halfMaps:
         volume.setHalfMaps(list(halfMaps))
     return volume

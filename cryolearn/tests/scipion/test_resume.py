@@ -110,7 +110,6 @@ class TestResume(ProjectTest):
         self.resume(run)
         self.assertEqual(os.stat(run._getExtraPath('clusters.npz')).st_mtime_ns, clustered)
         run.clusters.set(3)
-        self.proj.saveProtocol(run)
         self.resume(run)
         self.assertEqual(os.stat(run.getTableFile()).st_mtime_ns, converted)
         self.assertSetSize(run.outputClasses, 3)

@@ -94,6 +94,7 @@ def _measure(
     density, square = renderer.power(rotation, amplitudes)
     # a crop in Fourier space lowers the noise by the square of the ratio of sizes
     noise = images.noise_power()[: size // 2 + 1] * (size / table.box) ** 2
+    noise[0] = noise[1]  # the background's own mean was taken away, but that of the noise over the particle was not
     gyration = float((reference.coordinates.square().sum(1) * reference.weights).sum().div(reference.weights.sum()).sqrt())
     plain = NetworkInput(
         table.box, table.pixel_size_angst, size, tuple(density.tolist()), tuple(noise.tolist()), 1.0, 2 * gyration,

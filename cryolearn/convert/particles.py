@@ -1,4 +1,4 @@
-"""Particles: Scipion's sets <-> RELION 3.1+ STAR files.
+"""Scipion's sets of particles as RELION 3.1+ STAR files (the way back: ``star_particles``).
 
 The identity of a particle is its object id, which travels as ``rlnImageId``; nothing is ever joined by row.
 """
@@ -10,17 +10,16 @@ from collections import OrderedDict
 import numpy as np
 from emtable import Table
 from pwem.constants import ALIGN_PROJ
-from pwem.objects import Acquisition, Coordinate, CTFModel, Transform
-from pyworkflow.object import Integer, ObjectWrap, Scalar
+from pyworkflow.object import Scalar
 
-from .poses import relionFromTransforms, transformsFromRelion
+from .poses import relionFromTransforms
 
 CHUNK = 10000  # rows whose poses are converted at once
 MRC_EXTENSIONS = ('.mrc', '.mrcs')
 POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
 CTF_LABELS = ('rlnDefocusU', 'rlnDefocusV', 'rlnDefocusAngle')
 # What a row's own columns say already, so that it is not kept a second time as an extra attribute.
-_OWN_LABELS = frozenset(POSE_LABELS + CTF_LABELS + (
+OWN_LABELS = frozenset(POSE_LABELS + CTF_LABELS + (
     'rlnImageId', 'rlnImageName', 'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution',
     'rlnCtfFigureOfMerit', 'rlnOpticsGroup', 'rlnMicrographName', 'rlnCoordinateX', 'rlnCoordinateY'))
 # Columns whose first value may look like an integer although the column is not.
@@ -28,8 +27,8 @@ _FLOATS = POSE_LABELS + CTF_LABELS + (
     'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution', 'rlnCtfFigureOfMerit', 'rlnCoordinateX',
     'rlnCoordinateY', 'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnCtfBfactor',
     'rlnCtfScalefactor')
-_TYPES = dict.fromkeys(_FLOATS, float)
-_TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rlnImageDimensionality': int,
+TYPES = dict.fromkeys(_FLOATS, float)
+TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rlnImageDimensionality': int,
                'rlnRandomSubset': int, 'rlnClassNumber': int, 'rlnMicrographName': str, 'rlnImageName': str,
                'rlnOpticsGroupName': str, 'rlnGroupName': str})
 
@@ -160,7 +159,7 @@ class _RowMaker:
         self._hasPhaseShift = self._hasCtf and particle.getCTF().getPhaseShift() is not None
         self._hasCoordinate = particle.hasCoordinate() and particle.getCoordinate().getPosition()[0] is not None
         self._extra = [name[1:] for name, attribute in particle.getAttributes()
-                       if name.startswith('_rln') and name[1:] not in _OWN_LABELS and isinstance(attribute, Scalar)
+                       if name.startswith('_rln') and name[1:] not in OWN_LABELS and isinstance(attribute, Scalar)
                        and attribute.get() is not None]
 
 
@@ -191,81 +190,5 @@ def _storedOptics(properties):
     if not text:
         return None
     table = Table()
-    table.readStar(io.StringIO(text), tableName='optics', types=_TYPES)
+    table.readStar(io.StringIO(text), tableName='optics', types=TYPES)
     return [row._asdict() for row in table] or None
-
-
-class StarParticles:
-    """Particles of a STAR file, with their set's properties.
-
-    ``box``, ``pixelSize``, ``hasCtf`` and ``hasPoses`` are known after opening; iterating gives ``(id, row)``.
-    """
-
-    def __init__(self, starFile):
-        self._starFile = starFile
-        self._stacks = {}
-        self._optics = Table(fileName=starFile, tableName='optics', types=_TYPES)
-        first = self._optics[0]
-        self.pixelSize = first.rlnImagePixelSize
-        self.box = first.rlnImageSize
-        reader = Table.Reader(starFile, tableName='particles', types=_TYPES)
-        self.hasCtf = reader.hasAllColumns(CTF_LABELS)
-        self.hasPoses = reader.hasAllColumns(POSE_LABELS)
-        self._extra = [label for label in reader.getColumnNames() if label not in _OWN_LABELS]
-
-    def __iter__(self):
-        reader = Table.Reader(self._starFile, tableName='particles', types=_TYPES)
-        for number, row in enumerate(reader, start=1):
-            yield row.get('rlnImageId', number), row
-
-    def acquisition(self):
-        """Acquisition of the first optics group; the groups themselves are kept as text, as scipion-em-relion does."""
-        first = self._optics[0]
-        acquisition = Acquisition(voltage=first.get('rlnVoltage'), sphericalAberration=first.get('rlnSphericalAberration'),
-                                  amplitudeContrast=first.get('rlnAmplitudeContrast'), magnification=10000)
-        text = io.StringIO()
-        self._optics.writeStar(text, tableName='optics')
-        acquisition.opticsGroupInfo.set(text.getvalue())
-        return acquisition
-
-    def setProperties(self, particles, phaseFlipped=False):
-        """Give a new set what its STAR says of all particles."""
-        particles.setSamplingRate(self.pixelSize)
-        particles.setAcquisition(self.acquisition())
-        particles.setHasCTF(self.hasCtf)
-        particles.setIsPhaseFlipped(phaseFlipped)
-        if self.hasPoses:
-            particles.setAlignmentProj()
-
-    def fill(self, particle, row):
-        """Give a particle what its row says; stacks are looked for beside the STAR, then in the current folder."""
-        index, name = row.rlnImageName.split('@', 1)
-        if name not in self._stacks:
-            beside = os.path.join(os.path.dirname(self._starFile), name)
-            self._stacks[name] = beside if os.path.exists(beside) else name
-        particle.setLocation(int(index), self._stacks[name])
-        if self.hasCtf:
-            particle.setCTF(_ctfOf(row))
-        if self.hasPoses:
-            angles = [[row.rlnAngleRot, row.rlnAngleTilt, row.rlnAnglePsi]]
-            origin = [[row.rlnOriginXAngst, row.rlnOriginYAngst]]
-            particle.setTransform(Transform(matrix=transformsFromRelion(angles, origin, self.pixelSize)[0]))
-        if row.get('rlnCoordinateX') is not None:
-            coordinate = Coordinate()
-            coordinate.setPosition(row.rlnCoordinateX, row.rlnCoordinateY)
-            coordinate.setMicName(os.path.basename(row.get('rlnMicrographName', '') or ''))
-            particle.setCoordinate(coordinate)
-        for label in self._extra:
-            setattr(particle, '_' + label, ObjectWrap(getattr(row, label)))
-        particle._rlnOpticsGroup = Integer(row.get('rlnOpticsGroup', 1))
-
-
-def _ctfOf(row):
-    ctf = CTFModel()
-    ctf.setDefocusU(row.rlnDefocusU)
-    ctf.setDefocusV(row.rlnDefocusV)
-    ctf.setDefocusAngle(row.rlnDefocusAngle)
-    if row.get('rlnPhaseShift') is not None:
-        ctf.setPhaseShift(row.rlnPhaseShift)
-    ctf.standardize()
-    return ctf

@@ -6,8 +6,8 @@ from pyworkflow.object import Integer
 
 from ..convert.flex import PROGRAM, setModeNumbers
 from ..convert.modes import checkModeNumbers
-from ..convert.particles import StarParticles
 from ..convert.poses import transformsFromPoses
+from ..convert.star_particles import StarParticles
 from ..convert.tables import readTable, rowsById
 from ..convert.volumes import writeVolume
 from ..engine.simulate.config import SimulateParticlesConfig

@@ -18,8 +18,9 @@ from pyworkflow.protocol import Protocol
 from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, writeClasses
 from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
 from cryolearn.convert.fsc import makeFsc, resolution
-from cryolearn.convert.particles import StarParticles, writeParticles
+from cryolearn.convert.particles import writeParticles
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
+from cryolearn.convert.star_particles import StarParticles
 from cryolearn.convert.tables import readTable, rowsById, writeTable
 from cryolearn.convert.volumes import makeVolume, readData, readHeader, writeVolume
 

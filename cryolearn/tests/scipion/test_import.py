@@ -8,7 +8,7 @@ from pwem.constants import ALIGN_PROJ
 from pwem.objects import SetOfParticles
 from pwem.protocols import ProtImportParticles, ProtSubSet
 
-from cryolearn.convert.particles import StarParticles
+from cryolearn.convert.star_particles import StarParticles
 from cryolearn.protocols import CryoLearnProtElasticAlign, CryoLearnProtReconstruct
 
 from .base import BOX, MODES, PIXEL, ProjectTest, compareWithTruth, setColumns

@@ -142,12 +142,11 @@ def runAll(project, runs):
             errors = run.validate()
             if errors:
                 sys.exit('ERROR: %s refuses its input: %s' % (label, ' '.join(errors)))
-            project.launchProtocol(run, wait=True)
-            run = project.getProtocol(run.getObjId())
+            project.launchProtocol(run, wait=True)  # brings this object up to date; others of the same run may stay behind
             if not run.isFinished():
                 sys.exit('ERROR: %s failed: %s See %s.' % (label, run.getErrorMessage(), os.path.abspath(run._getLogsPath('run.stdout'))))
             print('   %.0f s. %s' % (time.time() - start, ' '.join(run.summary())), flush=True)
-        done[NAMES[number]] = project.getProtocol(run.getObjId())
+        done[NAMES[number]] = run
     return done
 
 

@@ -1,8 +1,10 @@
 """A SLURM of its own for a test: Debian's ``slurm-wlm`` and ``munge`` on this machine, configured in a temporary folder."""
 
 import contextlib
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -111,7 +113,8 @@ class SlurmCluster:
 
     def _daemon(self, name, *options):
         with open(os.path.join(self.folder, 'daemons.log'), 'a') as log:
-            self._daemons.append(subprocess.Popen([_program(name), *options], stdout=log, stderr=log, start_new_session=True))
+            self._daemons.append(subprocess.Popen([_program(name), *options], stdout=log, stderr=log, start_new_session=True,
+                                                  preexec_fn=_endWithParent))
 
     def _wait(self, ready, what):
         deadline = time.monotonic() + 30
@@ -162,6 +165,11 @@ class SlurmCluster:
         deadline = time.monotonic() + 10
         while self.jobs() and time.monotonic() < deadline:
             time.sleep(0.1)
+
+
+def _endWithParent():
+    """Have the kernel end this daemon when the test's process dies, even by kill -9."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _freePorts(number):

@@ -80,6 +80,8 @@ def _read_config(command: str, words: list[str]) -> tuple[Any, int]:
     options = {name: value for name, value in vars(given).items() if name in parser.field_names and value is not None}
     config = config_class(**{**from_file, **options})
     check_config(config)
+    if given.processes > 1 and not COMMANDS[command].shared:
+        raise InputError(f"The command {command} works in one process: leave --processes out and give it more threads.")
     return config, given.processes
 
 

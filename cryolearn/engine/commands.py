@@ -6,10 +6,14 @@ from typing import Dict, NamedTuple
 
 
 class Command(NamedTuple):
-    """A command: dotted places of its parameter dataclass and of its ``run(config)`` function."""
+    """A command: dotted places of its parameter dataclass and of its ``run(config)`` function.
+
+    ``shared``: several processes share its work. In any other command each would do all of it.
+    """
 
     config: str
     run: str
+    shared: bool = False
 
 
 _E = "cryolearn.engine."
@@ -19,9 +23,9 @@ COMMANDS: Dict[str, Command] = {
     "normal-modes": Command(_E + "elastic.config:NormalModesConfig", _E + "elastic.normal_modes:run"),
     "import-modes": Command(_E + "elastic.config:ImportModesConfig", _E + "elastic.import_modes:run"),
     "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_gaussians:run"),
-    "elastic-align": Command(_E + "elastic.config:ElasticAlignConfig", _E + "elastic.align:run"),
-    "elastic-train": Command(_E + "elastic.config:ElasticTrainConfig", _E + "elastic.train:run"),
-    "elastic-predict": Command(_E + "elastic.config:ElasticPredictConfig", _E + "elastic.predict:run"),
+    "elastic-align": Command(_E + "elastic.config:ElasticAlignConfig", _E + "elastic.align:run", shared=True),
+    "elastic-train": Command(_E + "elastic.config:ElasticTrainConfig", _E + "elastic.train:run", shared=True),
+    "elastic-predict": Command(_E + "elastic.config:ElasticPredictConfig", _E + "elastic.predict:run", shared=True),
     "elastic-errors": Command(_E + "elastic.config:ElasticErrorsConfig", _E + "elastic.errors_report:run"),
     "cluster-landscape": Command(_E + "landscape.config:ClusterLandscapeConfig", _E + "landscape.cluster:run"),
     "select-landscape": Command(_E + "landscape.config:SelectLandscapeConfig", _E + "landscape.select:run"),

@@ -13,12 +13,19 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, LightningE
 from ..chunks import process_rank
 from ..config import RunConfig
 from ..device import gpu_indices
+from ..errors import DeviceError
 
 __all__ = ["choose_precision", "quieten", "trainer_arguments"]
 
 
 def trainer_arguments(config: RunConfig) -> dict[str, Any]:
-    """Arguments of ``lightning.Trainer`` that say which processes and devices take part."""
+    """Arguments of ``lightning.Trainer`` that say which processes and devices take part.
+
+    Raises
+    ------
+    DeviceError
+        when there are more processes on this node than GPUs (NCCL has one process a GPU).
+    """
     _, world, _ = process_rank()
     gpus = gpu_indices(config)
     here = world if world == 1 else _processes_on_this_node(world)
@@ -32,7 +39,11 @@ def trainer_arguments(config: RunConfig) -> dict[str, Any]:
         environment = SLURMEnvironment(auto_requeue=False)
     arguments: dict[str, Any] = {"num_nodes": world // here, "plugins": [environment]}
     if gpus:
-        arguments |= {"accelerator": "gpu", "devices": gpus[:here] if here <= len(gpus) else here}
+        if here > len(gpus):
+            raise DeviceError(
+                f"Training in {here} processes on a node needs {here} GPUs, but the list names {len(gpus)}: name more GPU IDs or take fewer processes."
+            )
+        arguments |= {"accelerator": "gpu", "devices": gpus[:here]}
     else:
         arguments |= {"accelerator": "cpu", "devices": here}
     arguments["strategy"] = "ddp" if world > 1 else "auto"

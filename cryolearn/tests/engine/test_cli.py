@@ -213,13 +213,21 @@ MODEL = "ATOM      1  CA  ALA A   1       0.000   0.000   0.000  1.00  0.00     
 @pytest.mark.slow
 def test_what_a_worker_refuses_is_the_exit_code_of_all(tmp_path: Path) -> None:
     """Two real processes: the launcher's own exit code is 1, the engine's is the worker's 2, and the sentence is there."""
-    (tmp_path / "one.pdb").write_text(MODEL)
-    words = ["normal-modes", "--structure", "one.pdb", "--selection", "resname XYZ", "--processes", "2"]
+    (tmp_path / "empty.star").write_text("data_nothing\n")
+    words = ["elastic-align", "--particles", "empty.star", "--modes", "empty.star", "--processes", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "cryolearn.engine", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
     )
     assert done.returncode == 2, done.stderr
-    assert "ERROR: " in done.stderr and "XYZ" in done.stderr
+    assert "ERROR: " in done.stderr and "empty.star" in done.stderr
+
+
+def test_a_command_that_cannot_share_its_work_refuses_more_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one.pdb").write_text(MODEL)
+    words = ["normal-modes", "--structure", str(tmp_path / "one.pdb"), "--output", str(tmp_path / "out"), "--processes", "2"]
+    assert cli.main(words) == 2
+    assert "normal-modes works in one process" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_threads_are_those_asked_for_within_those_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from cryolearn.engine.config import RunConfig, save_config
 from cryolearn.engine.cpu import cpu_threads
 from cryolearn.engine.elastic.config import ElasticAlignConfig, ElasticTrainConfig, NormalModesConfig
 from cryolearn.engine.elastic.normal_modes import run as normal_modes
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.errors import DeviceError, InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.launch import launch_command
@@ -195,6 +195,11 @@ def test_rank_is_that_of_sruns_task_and_a_batch_script_is_one_process(environmen
     assert (arguments["num_nodes"], arguments["devices"], arguments["strategy"]) == (2, 2, "ddp")
     assert arguments["plugins"][0].world_size() == 4
     assert cpu_threads() == 1
+    environment.setattr("cryolearn.engine.training.processes.gpu_indices", lambda config: [0, 1, 2])
+    assert trainer_arguments(RunConfig())["devices"] == [0, 1]
+    environment.setattr("cryolearn.engine.training.processes.gpu_indices", lambda config: [0])
+    with pytest.raises(DeviceError, match="needs 2 GPUs, but the list names 1"):
+        trainer_arguments(RunConfig())
     environment.setenv("RANK", "1")  # torchrun inside of a job
     environment.setenv("WORLD_SIZE", "2")
     environment.setenv("LOCAL_RANK", "1")

@@ -19,6 +19,7 @@ PROJECT = 'CryoLearnDemo'
 MARK = '.demo-workflow.json'  # in the project: the workflow that it was made from, and its runs
 SOLVED = 0.95  # of the aligned images: pose within 6 degrees and conformer RMSD within 0.6 Å
 NETWORK_ALONE, REFINED = 1.5, 1.5
+MARGIN_ANGST = 8.0  # of the sphere around the reference: what the largest amplitudes move atoms by
 NAMES = {1: 'structure', 2: 'modes', 3: 'particles', 4: 'unseen', 5: 'alignment', 6: 'training', 7: 'prediction', 8: 'classes',
          9: 'trajectory', 10: 'consensus', 11: 'maps'}
 
@@ -219,7 +220,8 @@ def judgeMaps(runs, modes, unseen, report):
     """Maps of the classes and of all particles against the density of each class's true mean conformation."""
     import numpy as np
 
-    from cryolearn.convert.fsc import resolutionText
+    from cryolearn.convert.fsc import readCurve, resolution, resolutionText
+    from cryolearn.convert.modes import diameter
     from cryolearn.convert.tables import readTable, rowsById
     truth, meta = readTable(unseen)
     rows = rowsById(truth['id'])
@@ -230,16 +232,39 @@ def judgeMaps(runs, modes, unseen, report):
            mode_numbers=meta['mode_numbers'], path='frames', points=np.concatenate(means).tolist(), box=consensus.getDim()[0],
            pixel_size_angst=consensus.getSamplingRate())
     volumes = {volume.getObjId(): volume.getFileName() for volume in runs['maps'].outputVolumes}
-    print('\nclass  particles  resolution (FSC 0.5 against the density of the true mean conformation): class map, consensus map')
+    radius = diameter(modes) / 2 + MARGIN_ANGST
+    sphere = writeSphere(os.path.join(report, 'sphere.mrc'), consensus.getDim()[0], consensus.getSamplingRate(), radius)
+    print('\nResolution (FSC 0.5) against the density of the true mean conformation, within a soft sphere of %.0f Å (in brackets: '
+          'without a mask)' % radius)
+    print('class  particles  class map                    consensus map')
     better = []
     for frame, (number, ids) in enumerate(members.items(), start=1):
         density = os.path.join(report, 'true_means', 'frame_%03d.mrc' % frame)
-        found = [engine('fsc', report, 'fsc_%s_%d' % (name, number), map1=path, map2=density, threshold=0.5)['resolution_angst']
-                 for name, path in (('class', volumes[number]), ('consensus', consensus.getFileName()))]
-        print('%5d  %9d  %s, %s' % (number, len(ids), resolutionText(found[0]), resolutionText(found[1])))
+        found, texts = [], []
+        for name, path in (('class', volumes[number]), ('consensus', consensus.getFileName())):
+            folder = 'fsc_%s_%d' % (name, number)
+            found.append(engine('fsc', report, folder, map1=path, map2=density, mask=sphere, threshold=0.5)['resolution_angst'])
+            bare = resolution(*readCurve(os.path.join(report, folder, 'fsc.csv'), 'fsc_unmasked'), threshold=0.5)
+            texts.append('%s (%s)' % (resolutionText(found[-1]), resolutionText(bare)))
+        print('%5d  %9d  %-27s  %s' % (number, len(ids), texts[0], texts[1]))
         better.append(found[0] is not None and (found[1] is None or found[0] < found[1]))
-    return [('class maps that agree with the density of their true mean conformation (FSC 0.5) better than the consensus map does',
+    return [('class maps that agree with the density of their true mean conformation (FSC 0.5 within the sphere) better than the consensus map does',
              'all', '%d of %d' % (sum(better), len(better)), all(better))]
+
+
+def writeSphere(path, box, pixelSize, radiusAngst, edgeAngst=10.0):
+    """A soft sphere around the molecule, wide enough for all conformations and the same for all maps; returns its path.
+
+    The solvent's noise would hide the molecule otherwise: it fills most of the box.
+    """
+    import mrcfile
+    import numpy as np
+    grid = (np.indices((box, box, box)) - box // 2) * pixelSize
+    outside = (np.sqrt((grid ** 2).sum(axis=0)) - radiusAngst) / edgeAngst
+    mask = 0.5 * (1 + np.cos(np.pi * np.clip(outside, 0, 1)))
+    with mrcfile.new(path, mask.astype(np.float32), overwrite=True) as mrc:
+        mrc.voxel_size = pixelSize
+    return path
 
 
 def engine(command, report, name, show=False, **values):

@@ -19,6 +19,7 @@ PROJECT = 'CryoLearnDemo'
 MARK = '.demo-workflow.json'  # in the project: the workflow that it was made from, and its runs
 SOLVED = 0.95  # of the aligned images: pose within 6 degrees and conformer RMSD within 0.6 Å
 NETWORK_ALONE, REFINED = 1.5, 1.5
+LONGEST_MIN = 15
 MARGIN_ANGST = 8.0  # of the sphere around the reference: what the largest amplitudes move atoms by
 NAMES = {1: 'structure', 2: 'modes', 3: 'particles', 4: 'unseen', 5: 'alignment', 6: 'training', 7: 'prediction', 8: 'classes',
          9: 'trajectory', 10: 'consensus', 11: 'maps'}
@@ -188,7 +189,9 @@ def judge(runs, report):
         ('network and refinement on %d unseen particles: median error against that of the alignment' % refined['images'],
          '<= %.1f x' % REFINED, '%.2f x (%.2f against %.2f)' % (reached / wanted, reached, wanted), reached <= REFINED * wanted),
     ]
-    return verdicts + judgeMaps(runs, modes, unseen, report)
+    minutes = sum(run.getElapsedTime().total_seconds() for run in runs.values()) / 60
+    took = ('time of all runs', '<= %d min on two cores' % LONGEST_MIN, '%.1f min' % minutes, minutes <= LONGEST_MIN)
+    return verdicts + judgeMaps(runs, modes, unseen, report) + [took]
 
 
 def compare(title, table, truth, modes, report, name):

@@ -56,8 +56,8 @@ def report(what: str, condition: str, scale: str, errors: dict[str, float]) -> N
     record(METHOD, f"{what}: solved", condition, ">= 95 %", f"{100 * errors['solved_fraction']:.1f} % of {images}",
            errors["solved_fraction"] >= 0.95, scale)
     record(METHOD, f"{what}: mean absolute amplitude error", condition, "<= 4.5",
-           f"{errors['amplitude,_all_modes_mean']:.2f} (median {errors['amplitude,_all_modes_median']:.2f}, "
-           f"95 % {errors['amplitude,_all_modes_p95']:.2f})", errors["amplitude,_all_modes_mean"] <= 4.5, scale)
+           f"{errors['amplitude_of_all_modes_mean']:.2f} (median {errors['amplitude_of_all_modes_median']:.2f}, "
+           f"95 % {errors['amplitude_of_all_modes_p95']:.2f})", errors["amplitude_of_all_modes_mean"] <= 4.5, scale)
     record(METHOD, f"{what}: mean RMSD", condition, "<= 0.25 Å", f"{errors['rmsd_mean']:.3f} Å", errors["rmsd_mean"] <= 0.25, scale)
     record(METHOD, f"{what}: amplitudes within their 68 % intervals", condition, "60 to 75 %", f"{100 * errors['coverage']:.1f} %",
            0.60 <= errors["coverage"] <= 0.75, scale)

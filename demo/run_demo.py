@@ -178,7 +178,7 @@ def judge(runs, report):
     network = compare('network alone, %s unseen particles', networkAlone(prediction, report), unseen, modes, report, 'network')
     refined = compare('network and refinement, %s unseen particles', prediction, unseen, modes, report, 'refined')
     constant = constantPredictor(truth, unseen)
-    own, reached, wanted = (item['amplitude,_all_modes_%s' % kind] for item, kind in ((network, 'mean'), (refined, 'median'), (aligned, 'median')))
+    own, reached, wanted = (item['amplitude_of_all_modes_%s' % kind] for item, kind in ((network, 'mean'), (refined, 'median'), (aligned, 'median')))
     verdicts = [
         ('blind alignment of %d particles: solved (pose within 6 degrees, conformer within 0.6 Å)' % aligned['images'],
          '>= %.0f %% of at least 300' % (100 * SOLVED), '%.1f %%' % (100 * aligned['solved_fraction']),

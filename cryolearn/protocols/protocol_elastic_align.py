@@ -36,7 +36,7 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         self.addEngineParams(form, Config, 'amplitude_range', 'shift_range_angst')
         self.addEngineParams(form, Config, 'views', 'conformers', 'search_pixel_angst', 'candidates')
         form.addSection(label='Refinement')
-        self.addEngineParams(form, Config, 'resolution_angst', 'atom_sigma_angst', 'prior_sigma', 'batch', 'chunk', 'seed')
+        self.addEngineParams(form, Config, 'resolution_angst', 'atom_sigma_angst', 'prior_sigma', 'batch', 'chunk')
         form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------

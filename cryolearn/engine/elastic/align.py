@@ -122,4 +122,4 @@ def _memory_line(config: ElasticAlignConfig, aligner: ElasticAligner, world: int
     batch = config.batch * aligner.image_model.box ** 2 * 4 * 6
     total = (bank + jacobians + batch) / 2**20
     processes = f" in each of {world} processes" if world > 1 else ""
-    return f"memory for the work{processes}: at most {total:.0f} MiB, whatever the number of particles"
+    return f"memory for the work{processes}: at most {total:.0f} MiB beside PyTorch's own, whatever the number of particles"

@@ -58,7 +58,6 @@ class ElasticAlignConfig(RunConfig):
     invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
     batch: int = param(64, "Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
     chunk: int = param(256, "Images between two records on disk; killed work goes on after the last one.", low=1, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
 
 
 @dataclass

@@ -72,7 +72,7 @@ def elastic_errors(
 
     difference = spread(found, found_modes) - spread(truth, truth_modes)
     errors = {f"amplitude of mode {number}": np.abs(difference[:, k]) for k, number in enumerate(numbers)}
-    errors["amplitude, all modes"] = np.abs(difference).mean(1)
+    errors["amplitude of all modes"] = np.abs(difference).mean(1)
     errors["RMSD (Å)"] = np.linalg.norm(difference, axis=1) / math.sqrt(atoms)
     rotations = (torch.from_numpy(np.asarray(table["rotation"], dtype=np.float64)) for table in (found, truth))
     errors["pose (degrees)"] = angle_between_deg(*rotations).numpy()

@@ -18,7 +18,7 @@ from ..io.tables import read_table, write_table
 from .config import ClusterLandscapeConfig
 from .partition import partition, score_curve, silhouette
 from .reduce import Reduction, reduce_vectors
-from .vectors import AMBIGUOUS, axis_label, latent_vectors
+from .vectors import axis_label, latent_vectors
 
 __all__ = ["nearest_rows", "run"]
 
@@ -85,7 +85,7 @@ def _kept_rows(columns: dict[str, Any], config: ClusterLandscapeConfig) -> NDArr
         return np.arange(count)
     if "flags" not in columns:
         raise InputError(f"'{config.table}' has no column 'flags': flagged particles cannot be left out.")
-    return np.flatnonzero((np.asarray(columns["flags"]) & AMBIGUOUS) == 0)
+    return np.flatnonzero(np.asarray(columns["flags"]) == 0)
 
 
 def _reduce_all(vectors: NDArray[np.float64], kept: NDArray[np.int64], config: ClusterLandscapeConfig) -> Reduction:

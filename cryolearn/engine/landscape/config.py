@@ -24,7 +24,7 @@ class ClusterLandscapeConfig(RunConfig):
     method: str = param("kmeans", "'kmeans', 'gmm' (Gaussian mixture) or 'agglomerative' clusters of the vectors, or 'slices' of equal population "
                         "along the first axis.", label="Method", choices=("kmeans", "gmm", "agglomerative", "slices"))
     clusters: int = param(4, "Number of clusters; 0 takes the best silhouette score between 2 and 12.", label="Number of clusters", low=0, high=10000)
-    drop_flagged: bool = param(False, "Leave out particles whose alignment is flagged as ambiguous; they get class 0 and are counted.",
+    drop_flagged: bool = param(False, "Leave out particles whose alignment carries any flag (ambiguous, amplitude at the bound, low correlation, not converged); they get class 0 and are counted.",
                                label="Leave out flagged particles?")
     seed: int = param(1, "Seed.", expert=True)
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
-__all__ = ["AMBIGUOUS", "axis_label", "axis_values", "latent_vectors"]
+__all__ = ["axis_label", "axis_values", "latent_vectors"]
 
-AMBIGUOUS = 1  # bit of the column 'flags': a different pose or conformation explains the image as well
 
 
 def latent_vectors(columns: Mapping[str, NDArray[Any]], name: str, table: str) -> NDArray[np.float64]:

@@ -82,6 +82,12 @@ class TestResume(ProjectTest):
         for name, values in expected.items():
             np.testing.assert_array_equal(found[name], values, err_msg=name)
         self.assertSetSize(broken.outputParticles, IMAGES)
+        # and two processes that share the chunks (the form's MPI number) give it too; threads may round differently
+        shared = self.launch(CryoLearnProtElasticAlign, numberOfMpi=2, numberOfThreads=1, **values)
+        found, _ = readTable(shared._getExtraPath('alignment.npz'))
+        np.testing.assert_array_equal(found['id'], expected['id'])
+        np.testing.assert_allclose(found['amplitudes'], expected['amplitudes'], atol=0.05)
+        np.testing.assert_allclose(found['rotation'], expected['rotation'], atol=1e-3)
 
     def testKilledTrainingContinues(self):
         values = dict(inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES, labels=2, width=16, epochs=6, imagesPerEpoch=256,

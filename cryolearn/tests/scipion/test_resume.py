@@ -79,8 +79,8 @@ class TestResume(ProjectTest):
         expected, meta = readTable(whole._getExtraPath('alignment.npz'))
         found, metaFound = readTable(broken._getExtraPath('alignment.npz'))
         self.assertEqual(meta, metaFound)
-        for name, values in expected.items():
-            np.testing.assert_array_equal(found[name], values, err_msg=name)
+        for name, column in expected.items():
+            np.testing.assert_array_equal(found[name], column, err_msg=name)
         self.assertSetSize(broken.outputParticles, IMAGES)
         # and two processes that share the chunks (the form's MPI number) give it too; threads may round differently
         shared = self.launch(CryoLearnProtElasticAlign, numberOfMpi=2, numberOfThreads=1, **values)

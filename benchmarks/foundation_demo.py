@@ -11,8 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from _elastic import engine, foreign_particles, judge
 from _results import parser, record
 
+from cryolearn.engine.io.tables import read_table, write_table
+
+FOREIGN = "made by ProDy, gemmi (B 30) and relion_project; network of the demo, which has not seen such particles"
 CONDITION = "4AKE, 128 px at 2 Å, SNR 0.1, CTF, all poses, shifts, modes 7-9 within ±200; Scipion project of make demo"
 
 
@@ -26,6 +31,36 @@ def main() -> None:
     with open(output / "report" / "verdicts.csv", newline="", encoding="utf-8") as handle:
         for row in csv.DictReader(handle):
             record("foundation", "demo: " + row["what"], CONDITION, row["target"], row["measured"], row["holds"] == "true", options.scale)
+    foreign(options.work, 100 if options.scale == "laptop" else 1000, options.scale)
+
+
+def foreign(work: Path, number: int, scale: str) -> None:
+    """The demo's network on particles that this package did not make."""
+    project = work / "demo" / "scipion" / "data" / "projects" / "CryoLearnDemo" / "Runs"
+    modes, model = (next(project.glob(pattern)) for pattern in ("*NormalModes/extra/modes.npz", "*ElasticTrain/extra/model"))
+    truth = foreign_particles(work / "foreign", modes, number)
+    particles = work / "foreign" / "particles.star"
+    engine("elastic-align", work / "foreign-aligned", particles=particles, modes=modes)
+    engine("elastic-predict", work / "foreign-predicted", particles=particles, model=model)
+    predicted = work / "foreign-predicted" / "alignment.npz"
+    columns, meta = read_table(str(predicted))
+    alone = work / "foreign-network.npz"
+    names = ("amplitudes", "amplitude_sigma", "rotation", "shift_angst")
+    write_table(str(alone), {"id": columns["id"]} | {name: columns.get(f"network_{name}", columns[name]) for name in names}, meta)
+    tables = {"aligned": work / "foreign-aligned" / "alignment.npz", "network": alone, "refined": predicted}
+    errors = {name: judge(work, f"foreign-{name}", table, truth, modes) for name, table in tables.items()}
+    known = read_table(str(truth))[0]["amplitudes"]
+    constant = float(np.abs(known - np.median(known, axis=0)).mean())
+    mean, median = (f"amplitude_of_all_modes_{kind}" for kind in ("mean", "median"))
+    own, reached, wanted = errors["network"][mean], errors["refined"][median], errors["aligned"][median]
+    record("foundation", "foreign particles, network alone: mean error against that of a constant predictor", f"{number} images {FOREIGN}",
+           ">= 1.5 x better", f"{constant / own:.2f} x ({own:.1f} against {constant:.1f})", constant >= 1.5 * own, scale)
+    record("foundation", "foreign particles, network and refinement: median error against that of the alignment",
+           f"{number} images {FOREIGN}", "<= 1.5 x", f"{reached / wanted:.2f} x ({reached:.2f} against {wanted:.2f})",
+           reached <= 1.5 * wanted, scale)
+    solved = errors["refined"]["solved_fraction"]
+    record("foundation", "foreign particles, network and refinement: solved", f"{number} images {FOREIGN}", ">= 95 %",
+           f"{100 * solved:.1f} %", solved >= 0.95, scale)
 
 
 if __name__ == "__main__":

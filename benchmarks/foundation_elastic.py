@@ -7,47 +7,15 @@ and projected with shifts and astigmatic CTF by relion_project. Every image coun
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import prody
 import torch
+from _elastic import engine, foreign_particles, judge
 from _results import parser, record
-
-from cryolearn.engine.imaging.poses import euler_to_matrix
-from cryolearn.engine.io.modes import read_modes
-from cryolearn.engine.io.tables import read_table, write_table
-from cryolearn.tests.foreign_particles import make_particles
 
 METHOD = "foundation"
 SETTING = "4AKE, 128 px at 2 Å, SNR 0.1, CTF, all poses, shifts, modes 7-9 within ±200"
-
-
-def engine(command: str, output: Path, **options: object) -> tuple[float, float]:
-    """Run an engine command; seconds it took and the largest memory (MiB) of its process."""
-    words = [sys.executable, "-m", "cryolearn.engine", command, "--output", str(output)]
-    for name, value in options.items():
-        words += [f"--{name}", str(value)]
-    start = time.monotonic()
-    process = subprocess.Popen(words)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"{command} failed")
-    return time.monotonic() - start, usage.ru_maxrss / 1024
-
-
-def judge(work: Path, name: str, alignment: Path, truth: Path, modes: Path) -> dict[str, float]:
-    """Errors over all images and the part of the amplitudes that their own 68 % intervals hold."""
-    engine("elastic-errors", work / f"{name}-errors", alignment=alignment, truth=truth, modes=modes)
-    summary = json.loads((work / f"{name}-errors" / "summary.json").read_text())
-    found, right = read_table(str(alignment))[0], read_table(str(truth))[0]
-    pull = np.abs(found["amplitudes"] - right["amplitudes"]) / found["amplitude_sigma"]
-    return summary | {"coverage": float((pull < 1).mean())}
 
 
 def report(what: str, condition: str, scale: str, errors: dict[str, float]) -> None:
@@ -89,11 +57,7 @@ def main() -> None:
     errors = judge(work, "more", work / "more-aligned" / "alignment.npz", work / "more" / "truth.npz", modes)
     report("blind elastic alignment, own particles, second set", SETTING, options.scale, errors)
 
-    made = make_particles(work / "foreign", work / "modes" / "structure.pdb", read_modes(str(modes)).select([7, 8, 9]).eigenvectors, foreign, 200.0)
-    truth = work / "foreign" / "truth.npz"
-    rotation = euler_to_matrix(torch.from_numpy(made["poses"][:, :3])).numpy()
-    write_table(str(truth), {"id": made["id"], "amplitudes": made["amplitudes"], "rotation": rotation, "shift_angst": -made["poses"][:, 3:]},
-                {"mode_numbers": [7, 8, 9]})
+    truth = foreign_particles(work / "foreign", modes, foreign)
     engine("elastic-align", work / "foreign-aligned", particles=work / "foreign" / "particles.star", modes=modes, **gpu)
     errors = judge(work, "foreign", work / "foreign-aligned" / "alignment.npz", truth, modes)
     report("blind elastic alignment, foreign particles", SETTING + "; ProDy, gemmi B 30, relion_project", options.scale, errors)

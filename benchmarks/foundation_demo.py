@@ -7,14 +7,17 @@ Alignment without prior poses, network, refinement, clusters and reconstructions
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from _elastic import engine, foreign_particles, judge
 from _results import parser, record
 
+from cryolearn.engine.imaging.fsc import resolution_at
 from cryolearn.engine.io.tables import read_table, write_table
 
 FOREIGN = "made by ProDy, gemmi (B 30) and relion_project; network of the demo, which has not seen such particles"
@@ -31,7 +34,23 @@ def main() -> None:
     with open(output / "report" / "verdicts.csv", newline="", encoding="utf-8") as handle:
         for row in csv.DictReader(handle):
             record("foundation", "demo: " + row["what"], CONDITION, row["target"], row["measured"], row["holds"] == "true", options.scale)
+    without_mask(output / "report", options.scale)
     foreign(options.work, 100 if options.scale == "laptop" else 1000, options.scale)
+
+
+def without_mask(report: Path, scale: str) -> None:
+    """The class maps' verdict when the noise around the molecule counts too."""
+    better = []
+    for folder in sorted(report.glob("fsc_class_*")):
+        found = []
+        for path in (folder, folder.with_name(folder.name.replace("class", "consensus"))):
+            curve = np.genfromtxt(path / "fsc.csv", delimiter=",", names=True)
+            summary = json.loads((path / "summary.json").read_text())
+            whole = torch.cat([torch.ones(1), torch.from_numpy(curve["fsc_unmasked"]).float()])
+            found.append(resolution_at(whole, 0.5, summary["box"], summary["pixel_size_angst"]))
+        better.append(found[0] is not None and (found[1] is None or found[0] < found[1]))
+    record("foundation", "demo: class maps better than the consensus map (FSC 0.5) without any mask", CONDITION, "all",
+           f"{sum(better)} of {len(better)}", all(better), scale)
 
 
 def foreign(work: Path, number: int, scale: str) -> None:

@@ -16,17 +16,17 @@ from ..chunks import in_chunks, once_for_all, process_rank, remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..errors import InputError
-from ..imaging.poses import euler_to_matrix
+from ..imaging.ctf import Ctf
 from ..io.modes import read_modes
 from ..io.star import read_particles
 from ..io.tables import read_table, write_table
-from .aligner import Aligned, ElasticAligner, ImageModel, radial_gain
+from .aligner import Aligned, ElasticAligner
+from .calibration import calibrate, flat_model, read_calibration
 from .config import ElasticAlignConfig
 from .particles import ParticleImages, write_alignment
 from .reference import ElasticReference
-from .refine import Observed, Refined
+from .refine import Refined
 
-_CALIBRATION_IMAGES = 48
 _CALIBRATION_ROUNDS = 2
 
 
@@ -49,13 +49,17 @@ def run(config: ElasticAlignConfig) -> None:
     digest = digest_config(config, tuple(table.image_file))
     calibration = out / "chunks" / f"calibration_{digest}.npz"
     aligner = _aligner(config, reference, images)
-    once_for_all(calibration, lambda path: _calibrate(config, aligner, images, path))
-    aligner.image_model = _read_calibration(calibration, table.box, table.pixel_size_angst, device)
+
+    def solve(data: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
+        return _align(config, aligner, images, data, ctf, rows).best
+
+    once_for_all(calibration, lambda path: calibrate(aligner, images, solve, _CALIBRATION_ROUNDS, config.batch, path))
+    aligner.image_model = read_calibration(calibration, images)
     if rank == 0:
         print(_memory_line(config, aligner, world), flush=True)
 
     def work(rows: np.ndarray) -> dict[str, np.ndarray]:
-        return _align_rows(config, aligner, images, rows).columns()
+        return _align(config, aligner, images, *images.read(rows), rows).columns()
 
     columns = in_chunks(out, digest, table.ids, config.chunk, work, "elastic alignment", config.batch)
     if columns is None:
@@ -68,11 +72,9 @@ def run(config: ElasticAlignConfig) -> None:
 
 
 def _aligner(config: ElasticAlignConfig, reference: ElasticReference, images: ParticleImages) -> ElasticAligner:
-    box, pixel = images.table.box, images.table.pixel_size_angst
-    flat = torch.ones(box // 2 + 1, device=images.device)
     aligner = ElasticAligner(
-        reference, ImageModel(box, pixel, flat, flat), resolution_angst=config.resolution_angst,
-        amplitude_range=config.amplitude_range, search_pixel_angst=max(config.search_pixel_angst, pixel),
+        reference, flat_model(images), resolution_angst=config.resolution_angst,
+        amplitude_range=config.amplitude_range, search_pixel_angst=max(config.search_pixel_angst, images.table.pixel_size_angst),
         candidates=config.candidates, prior_sigma=config.prior_sigma, phase_flipped=config.phase_flipped,
     )
     if config.start == "blind":
@@ -80,40 +82,13 @@ def _aligner(config: ElasticAlignConfig, reference: ElasticReference, images: Pa
     return aligner
 
 
-def _align_rows(config: ElasticAlignConfig, aligner: ElasticAligner, images: ParticleImages, rows: np.ndarray) -> Aligned:
-    data, ctf = images.read(rows)
+def _align(
+    config: ElasticAlignConfig, aligner: ElasticAligner, images: ParticleImages, data: torch.Tensor, ctf: Ctf | None, rows: np.ndarray
+) -> Aligned:
     if config.start == "blind":
         return aligner.align(data, ctf)
-    table = images.table
-    assert table.angles_deg is not None
-    rotation = euler_to_matrix(torch.from_numpy(table.angles_deg[rows])).float().to(images.device)
-    origin = np.zeros((len(rows), 2)) if table.origin_angst is None else table.origin_angst[rows]
-    shift = torch.from_numpy(-origin).float().to(images.device)
+    rotation, shift = images.poses(rows)
     return aligner.align_locally(data, ctf, rotation, shift, config.local_range_deg, config.conformers)
-
-
-def _calibrate(config: ElasticAlignConfig, aligner: ElasticAligner, images: ParticleImages, path: Path) -> None:
-    """Noise spectrum and radial gain of the set, from a sample that is aligned for the purpose."""
-    table = images.table
-    noise = images.noise_power()
-    gain = torch.ones_like(noise)
-    rows = images.sample_rows(_CALIBRATION_IMAGES)
-    for _ in range(_CALIBRATION_ROUNDS):
-        aligner.image_model = ImageModel(table.box, table.pixel_size_angst, noise, gain)
-        solved: list[Refined] = []
-        observed: list[Observed] = []
-        for some in np.array_split(rows, max(1, -(-len(rows) // config.batch))):
-            solved.append(_align_rows(config, aligner, images, some).best)
-            observed.append(aligner.observe(*images.read(some))[1])
-        together = Observed(torch.cat([part.data for part in observed]), torch.cat([part.transfer for part in observed]))
-        gain = gain * radial_gain(aligner.fine, together, Refined.concatenate(solved), table.box)
-    write_table(str(path), {"id": np.arange(len(noise)), "noise_power": noise.cpu().numpy(), "gain": gain.cpu().numpy()})
-
-
-def _read_calibration(path: Path, box: int, pixel_size_angst: float, device: torch.device) -> ImageModel:
-    columns, _ = read_table(str(path))
-    noise, gain = (torch.from_numpy(columns[name]).float().to(device) for name in ("noise_power", "gain"))
-    return ImageModel(box, pixel_size_angst, noise, gain)
 
 
 def _memory_line(config: ElasticAlignConfig, aligner: ElasticAligner, world: int) -> str:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..figures import error_histogram, landscape, save_figure
 from ..imaging.ctf import Ctf
 from ..imaging.normalise import noise_spectrum, normalise_background
-from ..imaging.poses import matrix_to_euler
+from ..imaging.poses import euler_to_matrix, matrix_to_euler
 from ..io.stacks import ImageStack
 from ..io.star import ParticleTable, write_particles
 from ..io.tables import write_table
@@ -68,6 +68,15 @@ class ParticleImages:
         images = torch.from_numpy(self._stack.read(rows)).to(self.device) * self._sign
         ctf = None if self._ignore_ctf else Ctf.from_table(self.table.ctf, rows, self.device)
         return normalise_background(images, self.radius_px), ctf
+
+    def poses(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotations ``(B, 3, 3)`` and shifts ``(B, 2)`` Å of the STAR file; without poses they are 1 and 0."""
+        table = self.table
+        if table.angles_deg is None:
+            return torch.eye(3, device=self.device).expand(len(rows), 3, 3), torch.zeros(len(rows), 2, device=self.device)
+        origin = np.zeros((len(rows), 2)) if table.origin_angst is None else table.origin_angst[rows]
+        rotation = euler_to_matrix(torch.from_numpy(table.angles_deg[rows]))
+        return rotation.float().to(self.device), torch.from_numpy(-origin).float().to(self.device)
 
     def sample_rows(self, count: int) -> np.ndarray:
         """At most ``count`` rows spread evenly over the set."""

@@ -16,12 +16,11 @@ from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..errors import InputError
 from ..figures import error_histogram, save_figure
-from ..imaging.poses import euler_to_matrix
 from ..io.models import load_model
 from ..io.modes import read_modes
 from ..io.star import ParticleTable, read_particles
-from ..io.tables import read_table, write_table
-from .aligner import FLAG_NOT_CONVERGED, ElasticAligner, ImageModel, choose_best, radial_gain
+from .aligner import FLAG_NOT_CONVERGED, ElasticAligner, choose_best
+from .calibration import calibrate, flat_model, read_calibration
 from .config import ElasticPredictConfig
 from .network import AmplitudeResNet34, MultiNetwork
 from .network_input import NetworkInput
@@ -32,7 +31,6 @@ from .refine_hypotheses import Start, distinct_hypotheses, refine_hypotheses
 from .task import weighted_amplitudes
 from .train import build_network
 
-_CALIBRATION_IMAGES = 48
 _CALIBRATION_ROUNDS = 2
 _PIXEL_TOLERANCE = 1e-3
 _SEARCH_PIXEL_ANGST = 4.0
@@ -124,12 +122,10 @@ class _Predictor:
     ) -> None:
         self._config, self._network, self._scheme, self._images = config, network, scheme, images
         self._hypotheses = int(description["hypotheses"])
-        box, pixel = images.table.box, images.table.pixel_size_angst
-        flat = torch.ones(box // 2 + 1, device=images.device)
         self._aligner = ElasticAligner(
-            reference, ImageModel(box, pixel, flat, flat), amplitude_range=description["amplitude_range"],
+            reference, flat_model(images), amplitude_range=description["amplitude_range"],
             # the network's answers are as coarse as its pixels, and the first refinement must not look finer than they are
-            search_pixel_angst=max(_SEARCH_PIXEL_ANGST, pixel, scheme.network_pixel_angst), phase_flipped=scheme.phase_flipped,
+            search_pixel_angst=max(_SEARCH_PIXEL_ANGST, images.table.pixel_size_angst, scheme.network_pixel_angst), phase_flipped=scheme.phase_flipped,
         )
 
     def columns(self, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -146,7 +142,7 @@ class _Predictor:
         inputs = self._scheme.from_images(data, ctf)
         if isinstance(self._network, AmplitudeResNet34):
             amplitudes = self._network(inputs) * self._network.amplitude_unit
-            rotation, shift = self._poses_of_input(rows)
+            rotation, shift = self._images.poses(rows)
             start = Start(rotation[:, None], shift[:, None], amplitudes[:, None], torch.ones(len(rows), 1, device=data.device))
             scale = torch.full_like(amplitudes, float("nan"))
         else:
@@ -158,35 +154,14 @@ class _Predictor:
         own = {"amplitudes": amplitudes, "amplitude_sigma": scale, "rotation": rotation, "shift_angst": shift, "probability": start.probability[:, 0]}
         return start, {f"network_{name}": values.cpu().numpy() for name, values in own.items()}
 
-    def _poses_of_input(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotations and shifts of the STAR file; none are ``1`` and 0."""
-        table, device = self._images.table, self._images.device
-        if table.angles_deg is None:
-            return torch.eye(3, device=device).expand(len(rows), 3, 3), torch.zeros(len(rows), 2, device=device)
-        origin = np.zeros((len(rows), 2)) if table.origin_angst is None else table.origin_angst[rows]
-        rotation = euler_to_matrix(torch.from_numpy(table.angles_deg[rows]))
-        return rotation.float().to(device), torch.from_numpy(-origin).float().to(device)
-
     def calibrate(self, path: Path) -> None:
         """Noise spectrum and radial gain of the set, from a sample that is predicted and refined for the purpose."""
-        aligner, images = self._aligner, self._images
-        table = images.table
-        noise = images.noise_power()
-        gain = torch.ones_like(noise)
-        rows = images.sample_rows(_CALIBRATION_IMAGES)
-        for _ in range(_CALIBRATION_ROUNDS if self._config.refine else 0):
-            aligner.image_model = ImageModel(table.box, table.pixel_size_angst, noise, gain)
-            solved: list[Refined] = []
-            observed: list[Observed] = []
-            for some in np.array_split(rows, max(1, -(-len(rows) // self._config.batch))):
-                data, ctf = images.read(some)
-                coarse, fine = aligner.observe(data, ctf)
-                start, _ = self._start(data, ctf, some)
-                solved.append(refine_hypotheses(aligner, coarse, fine, start, self._config.refine_iterations).best)
-                observed.append(fine)
-            together = Observed(torch.cat([part.data for part in observed]), torch.cat([part.transfer for part in observed]))
-            gain = gain * radial_gain(aligner.fine, together, Refined.concatenate(solved), table.box)
-        write_table(str(path), {"id": np.arange(len(noise)), "noise_power": noise.cpu().numpy(), "gain": gain.cpu().numpy()})
+        def solve(data: torch.Tensor, ctf: Any, rows: np.ndarray) -> Refined:
+            start, _ = self._start(data, ctf, rows)
+            return refine_hypotheses(self._aligner, *self._aligner.observe(data, ctf), start, self._config.refine_iterations).best
+
+        rounds = _CALIBRATION_ROUNDS if self._config.refine else 0
+        calibrate(self._aligner, self._images, solve, rounds, self._config.batch, path)
 
     def _as_predicted(self, coarse: Observed, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Columns of the result table from the network's answer as it is, with its agreement with the image at low resolution."""
@@ -203,7 +178,4 @@ class _Predictor:
 
     def read_calibration(self, path: Path) -> None:
         """Take the set's noise and gain from a file that :meth:`calibrate` wrote."""
-        columns, _ = read_table(str(path))
-        noise, gain = (torch.from_numpy(columns[name]).float().to(self._images.device) for name in ("noise_power", "gain"))
-        self._aligner.image_model = ImageModel(self._images.table.box, self._images.table.pixel_size_angst, noise, gain)
-
+        self._aligner.image_model = read_calibration(path, self._images)

@@ -31,5 +31,6 @@ COMMANDS: Dict[str, Command] = {
     "select-landscape": Command(_E + "landscape.config:SelectLandscapeConfig", _E + "landscape.select:run"),
     "trajectory": Command(_E + "landscape.config:TrajectoryConfig", _E + "landscape.trajectory:run"),
     "reconstruct": Command(_E + "imaging.config:ReconstructConfig", _E + "imaging.reconstruct_command:run"),
+    "gaussian-heterogeneity": Command(_E + "gaussian.config:GaussianHeterogeneityConfig", _E + "gaussian.heterogeneity:run"),
     "fsc": Command(_E + "imaging.config:FscConfig", _E + "imaging.fsc_command:run"),
 }

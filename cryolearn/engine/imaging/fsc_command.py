@@ -13,7 +13,7 @@ from ..figures import fsc_curves, save_figure
 from ..io.maps import Map, read_map
 from .config import FscConfig
 from .fsc import fsc, resolution_at
-from .reconstruct_command import write_fsc_csv
+from .map_files import write_fsc_csv
 
 __all__ = ["run"]
 

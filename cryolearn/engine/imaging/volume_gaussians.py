@@ -25,8 +25,8 @@ from .config import VolumeToGaussiansConfig
 from .fourier import fourier_resize, low_pass
 from .fsc import correlation_curve, fsc, resolution_at
 from .gaussian_splat import splat_gaussians
+from .map_files import write_fsc_csv
 from .masks import mask_from_map
-from .reconstruct_command import write_fsc_csv
 
 __all__ = ["GaussianModel", "fit_gaussians", "run"]
 

@@ -14,6 +14,7 @@ from cryolearn.engine.errors import InputError
 from cryolearn.engine.imaging import fsc_command, reconstruct_command
 from cryolearn.engine.imaging.config import FscConfig, ReconstructConfig
 from cryolearn.engine.imaging.fsc import fsc
+from cryolearn.engine.imaging.map_files import split_halves
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.star import ParticleTable, read_particles, write_particles
@@ -78,15 +79,15 @@ def test_half_sets() -> None:
         return ParticleTable(ids, ["a.mrcs"], np.zeros(count, np.int64), np.arange(count), 1.0, 8, random_subset=subset)
 
     every_second = np.arange(2, 4002, 2)
-    halves = reconstruct_command.split_halves(table(every_second), np.arange(2000))
+    halves = split_halves(table(every_second), np.arange(2000))
     assert abs(int((halves == 1).sum()) - 1000) < 4 * np.sqrt(2000) / 2
     # a particle keeps its half in any subset
     some = np.random.default_rng(0).permutation(2000)[:100]
-    assert np.array_equal(reconstruct_command.split_halves(table(every_second[some]), np.arange(100)), halves[some])
+    assert np.array_equal(split_halves(table(every_second[some]), np.arange(100)), halves[some])
     given = np.array([2, 1, 1, 2])
-    assert np.array_equal(reconstruct_command.split_halves(table(np.arange(1, 5), given), np.arange(4)), given)
+    assert np.array_equal(split_halves(table(np.arange(1, 5), given), np.arange(4)), given)
     for ids in ([1, 2], [7, 9], [100, 3]):  # never an empty half
-        assert set(reconstruct_command.split_halves(table(np.array(ids)), np.arange(2)).tolist()) == {1, 2}
+        assert set(split_halves(table(np.array(ids)), np.arange(2)).tolist()) == {1, 2}
 
 
 def test_classes_join_by_id(data: Path, tmp_path: Path) -> None:

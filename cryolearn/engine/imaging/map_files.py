@@ -1,0 +1,166 @@
+"""From gathered images to files: half sets, maps with half maps and FSC, and how they are written."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..io.maps import write_map
+from ..io.stacks import ImageStack
+from ..io.star import ParticleTable
+from ..progress import Progress
+from .ctf import Ctf
+from .fsc import fsc, resolution_at
+from .masks import sphere_mask
+from .poses import euler_to_matrix
+from .reconstruction import Reconstructor
+
+__all__ = ["HALF_MAP_THRESHOLD", "Reconstruction", "finish_reconstruction", "fsc_sphere", "insert_particles", "new_reconstructor",
+           "split_halves", "write_fsc_csv", "write_reconstruction"]
+
+HALF_MAP_THRESHOLD = 0.143
+_CONSTANT = 0.1  # of the mean weight: the Wiener constant when it is not taken from the FSC
+
+
+@dataclass
+class Reconstruction:
+    """Maps `(box, box, box)` of one set of images and their FSC curves `(box // 2 + 1,)`."""
+
+    volume: Tensor
+    half1: Tensor
+    half2: Tensor
+    curve: Tensor
+    curve_unmasked: Tensor
+
+
+def split_halves(table: ParticleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Half set, 1 or 2, of some particles: ``rlnRandomSubset`` when it is there, else a fixed rule on the id.
+
+    The rule mixes the id's bits, so that regular subsets (every second id) are halved as well; where it leaves a half
+    empty, the particles are taken in turns.
+    """
+    if table.random_subset is not None and {1, 2} <= set(np.unique(table.random_subset[rows]).tolist()):
+        return np.where(table.random_subset[rows] == 2, 2, 1)
+    mixed = table.ids[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing; wraps on purpose
+    halves = 1 + (mixed >> np.uint64(63)).astype(np.int64)
+    if len(np.unique(halves)) < 2:
+        halves = 1 + np.argsort(np.argsort(table.ids[rows])) % 2
+    return halves
+
+
+def new_reconstructor(table: ParticleTable, padding: float, device: torch.device, phase_flipped: bool) -> Reconstructor:
+    """An empty reconstructor for the images of a table, which says whether they are multiplied by their CTF."""
+    premultiplied = bool(np.any(np.asarray(table.optics.get("rlnCtfDataAreCtfPremultiplied", [0])).astype(float) != 0))
+    return Reconstructor(table.box, table.pixel_size_angst, padding, device, phase_flipped, premultiplied)
+
+
+def insert_particles(
+    works: Sequence[Reconstructor], table: ParticleTable, stack: ImageStack, rows: NDArray[np.int64], halves: NDArray[np.int64],
+    weights: NDArray[np.float32] | None = None, use_ctf: bool = True, invert_contrast: bool = False, batch: int = 256,
+    progress: Progress | None = None,
+) -> None:
+    """Add particles to one or several reconstructors in one pass over their images.
+
+    Parameters
+    ----------
+    rows, halves
+        `(n,)` rows of the table, and the half set of each.
+    weights
+        `(n, len(works))` weights; an image is not looked at by a reconstructor to which its weight is 0. None is 1.
+    batch
+        Images in memory at a time.
+    """
+    assert table.angles_deg is not None
+    for part, images, halves_here, weights_here in _batches(stack, rows, halves, weights, len(works), batch):
+        seen = torch.from_numpy(-images if invert_contrast else images).to(works[0].device)
+        rotations = euler_to_matrix(torch.from_numpy(table.angles_deg[part]).to(works[0].device))
+        shift = None if table.origin_angst is None else -torch.from_numpy(table.origin_angst[part])
+        ctf = Ctf.from_table(table.ctf, part, works[0].device) if use_ctf and table.ctf is not None else None
+        for work, weight in zip(works, weights_here.T):
+            used = np.flatnonzero(weight)
+            if not len(used):
+                continue
+            at = torch.from_numpy(used).to(works[0].device)
+            every = len(used) == len(part)
+            work.insert(
+                seen if every else seen[at], rotations if every else rotations[at], None if shift is None else shift[used],
+                ctf if ctf is None or every else ctf[at], None if weights is None else torch.from_numpy(weight[used]),
+                half=torch.from_numpy(halves_here[used]),
+            )
+        if progress:
+            progress.step(len(part))
+
+
+def _batches(
+    stack: ImageStack, rows: NDArray[np.int64], halves: NDArray[np.int64], weights: NDArray[np.float32] | None, count: int, batch: int,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
+    for start in range(0, len(rows), batch):
+        at = slice(start, start + batch)
+        part = rows[at]
+        given = np.ones((len(part), count), np.float32) if weights is None else weights[at]
+        yield part, stack.read(part), halves[at], given
+
+
+def finish_reconstruction(work: Reconstructor, mask: Tensor, wiener: str = "fsc", symmetry: Tensor | None = None) -> Reconstruction:
+    """Maps of what was gathered: half maps, their FSC inside the mask, and the Wiener-filtered map of both halves.
+
+    Parameters
+    ----------
+    wiener
+        'fsc': by the signal-to-noise ratio of each shell from the half maps; 'constant': by a constant.
+    symmetry
+        `(n, 3, 3)` rotations of a point group to impose.
+    """
+    if symmetry is not None and len(symmetry) > 1:
+        work.symmetrise(symmetry)
+    mask = mask.to(work.device)
+    first_guess = fsc(*work.half_maps(), mask)
+    half1, half2 = work.half_maps(_until_lost(first_guess))
+    curve = fsc(half1, half2, mask)
+    volume = work.finish(_until_lost(curve)) if wiener == "fsc" else work.finish(constant=_CONSTANT)
+    return Reconstruction(volume.cpu(), half1.cpu(), half2.cpu(), curve.cpu(), fsc(half1, half2).cpu())
+
+
+def _until_lost(curve: Tensor) -> Tensor:
+    """The curve with zeros from its first value that is not positive: what comes after is noise."""
+    lost = torch.nonzero(curve <= 0).flatten()
+    kept = curve.clone()
+    if len(lost):
+        kept[int(lost[0]) :] = 0
+    return kept
+
+
+def fsc_sphere(box: int, pixel_size_angst: float, radius_angst: float = 0.0) -> Tensor:
+    """Soft sphere `(box, box, box)` for the FSC of half maps; its radius is 45 % of the box unless it is given."""
+    return sphere_mask(box, radius_angst / pixel_size_angst or 0.45 * box, min(5.0, 0.05 * box))
+
+
+def write_reconstruction(folder: str, name: str, result: Reconstruction, pixel_size_angst: float) -> dict[str, Any]:
+    """Write ``NAME.mrc``, ``NAME_half1.mrc``, ``NAME_half2.mrc`` and ``NAME_fsc.csv``; returns what ``reconstructions.json`` says of them."""
+    box = len(result.volume)
+    files = {"map": f"{name}.mrc", "half1": f"{name}_half1.mrc", "half2": f"{name}_half2.mrc", "fsc": f"{name}_fsc.csv"}
+    for key, volume in (("map", result.volume), ("half1", result.half1), ("half2", result.half2)):
+        write_map(os.path.join(folder, files[key]), volume.numpy(), pixel_size_angst)
+    curves = {"fsc": result.curve, "fsc_unmasked": result.curve_unmasked}
+    write_fsc_csv(os.path.join(folder, files["fsc"]), curves, box, pixel_size_angst)
+    resolution = resolution_at(result.curve, HALF_MAP_THRESHOLD, box, pixel_size_angst)
+    return {"name": name, "files": files, "resolution_angst": resolution, "pixel_size_angst": pixel_size_angst, "box": box}
+
+
+def write_fsc_csv(path: str, curves: dict[str, Tensor], box: int, pixel_size_angst: float) -> None:
+    """Write FSC curves as CSV, from shell 1 on: shell, frequency (1/Å), resolution (Å), then one column a curve."""
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["shell", "frequency_inv_angst", "resolution_angst", *curves])
+        for shell in range(1, box // 2 + 1):
+            length = box * pixel_size_angst
+            values = (f"{float(curve[shell]):.6f}" for curve in curves.values())
+            writer.writerow([shell, f"{shell / length:.8f}", f"{length / shell:.4f}", *values])

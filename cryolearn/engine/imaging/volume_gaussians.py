@@ -18,8 +18,7 @@ from ..device import select_device
 from ..errors import InputError
 from ..figures import fsc_curves, map_slices, save_figure
 from ..io.maps import Map, read_map, write_map
-from ..io.structures import Structure, write_structure
-from ..io.tables import write_table
+from ..io.pseudo_atoms import write_gaussians
 from ..progress import Progress
 from .config import VolumeToGaussiansConfig
 from .fourier import fourier_resize, low_pass
@@ -38,7 +37,6 @@ _PIXELS_OF_RESOLUTION = 3.0
 _WIDTH_RANGE = (0.6, 1.5)  # of the first width; wider ones would reach too many voxels, narrower ones alias
 _LLOYD_STEPS = 12
 _CUT_SIGMAS = 4.0
-_PDB_LARGEST_B = 999.99
 
 
 @dataclass
@@ -254,26 +252,10 @@ def _ordered(model: GaussianModel) -> GaussianModel:
 
 
 def _write_model(folder: str, model: GaussianModel, source: Map) -> None:
-    count = len(model)
-    places = model.positions_angst.cpu().numpy().astype(np.float64) + np.asarray(source.origin_angst)
-    weights = model.weights.cpu().numpy().astype(np.float64)
-    sigma = model.sigma_angst.cpu().numpy().astype(np.float64)
-    os.makedirs(folder, exist_ok=True)
-    structure = Structure(
-        coordinates=places, element=np.full(count, "X"), atomic_number=np.zeros(count, np.int64), b_factor=8 * np.pi**2 * sigma**2,
-        occupancy=weights / weights.mean(), atom_name=np.full(count, "CA"), residue_number=np.arange(1, count + 1),
-        residue_name=np.full(count, "GAU"), chain=np.full(count, "A"), insertion_code=np.full(count, ""), hetero=np.zeros(count, bool),
-    )
-    write_structure(os.path.join(folder, "gaussians.cif"), structure)
-    limited = replace(structure, b_factor=np.minimum(structure.b_factor, _PDB_LARGEST_B))
-    write_structure(os.path.join(folder, "gaussians.pdb"), limited)
-    if (structure.b_factor > _PDB_LARGEST_B).any():
-        print("warning: Gaussians wider than 3.56 Å do not fit the B factor of the PDB format; use gaussians.cif", flush=True)
-    write_table(
-        os.path.join(folder, "gaussians.npz"),
-        {"id": np.arange(1, count + 1), "position_angst": places, "weight": weights, "sigma_angst": sigma},
-        {"pixel_size_angst": source.pixel_size_angst, "shape": list(source.data.shape), "origin_angst": list(source.origin_angst)},
-    )
+    places, weights, sigma = (values.cpu().numpy().astype(np.float64) for values in (model.positions_angst, model.weights, model.sigma_angst))
+    write_gaussians(folder, places + np.asarray(source.origin_angst), weights, sigma, {
+        "pixel_size_angst": source.pixel_size_angst, "shape": list(source.data.shape), "origin_angst": list(source.origin_angst),
+    })
 
 
 def _draw(folder: str, source: Map, rendered: NDArray[np.float32], curves: dict[str, Tensor], box: int) -> None:

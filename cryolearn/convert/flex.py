@@ -4,6 +4,7 @@ import numpy as np
 from pwem.objects import ParticleFlex, Transform
 from pyworkflow.object import Float, Integer, String
 
+from .motions import describeMotion
 from .poses import posesFromTransforms, transformsFromPoses
 from .tables import readTable, rowsById, writeTable
 
@@ -11,7 +12,10 @@ PROGRAM = 'CryoLearn'
 # Columns of the table that become columns of the set: attribute, table's name, type.
 QUALITY = (('_elasticCorrelation', 'correlation', Float), ('_elasticMargin', 'margin', Float),
            ('_elasticPoseSigma', 'pose_sigma_deg', Float), ('_elasticFlags', 'flags', Integer))
+GAUSSIAN_QUALITY = (('_gaussianGain', 'gain', Float), ('_gaussianLogLikelihood', 'log_likelihood', Float), ('_gaussianFlags', 'flags', Integer))
+ERROR_ATTRIBUTE = '_cryolearnLatentError%d'
 MODES_ATTRIBUTE = '_elasticModes'  # on the set: which modes the amplitudes belong to, '7 8 9'
+MOTION_ATTRIBUTE = '_gaussianMotion'  # on the set: the motion model that its latent vectors belong to
 
 
 def appendAligned(particles, output, tableFile):
@@ -36,6 +40,7 @@ def appendAligned(particles, output, tableFile):
     copyProperties(particles, output)
     output.setAlignmentProj()
     setModeNumbers(output, meta.get('mode_numbers', []))
+    setMotion(output, None)
     transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate())
     quality = [(name, columns[column], kind) for name, column, kind in QUALITY if column in columns]
     for particle in particles.iterItems():
@@ -71,31 +76,82 @@ def appendSubset(particles, output, ids):
         raise ValueError('Particle %d was selected, but it is not in the input set.' % min(wanted))
 
 
-def writeLatents(particles, tableFile, box=None):
+def appendConformations(particles, output, tableFile, motionFile, labels=None, refined=False):
+    """Fill a new SetOfParticlesFlex with the input's particles and their places in a Gaussian model's motion.
+
+    Parameters
+    ----------
+    particles : SetOfParticles
+        The particles that the engine was given.
+    output : SetOfParticlesFlex
+        New, empty set; it notes the motion model.
+    tableFile : str
+        Result table with ``id``, ``amplitudes``, ``amplitude_sigma``, ``half``; ``rotation`` and ``shift_angst`` are taken when the poses
+        were ``refined``.
+    motionFile : str
+        The motion model.
+    labels : dict, optional
+        ``{id: {name: number}}`` of further columns.
+
+    Raises
+    ------
+    ValueError
+        naming the first particle without a row.
+    """
+    columns, _ = readTable(tableFile)
+    rows = rowsById(columns['id'])
+    copyProperties(particles, output)
+    setModeNumbers(output, [])
+    setMotion(output, motionFile)
+    output.setAlignmentProj()
+    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate()) if refined else None
+    quality = [(name, columns[column], kind) for name, column, kind in GAUSSIAN_QUALITY if column in columns]
+    for particle in particles.iterItems():
+        row = _rowOf(rows, particle.getObjId(), tableFile)
+        item = flexItem(particle)
+        item.setZFlex(np.ravel(columns['amplitudes'][row]).tolist())
+        item.setZRed([])  # of another landscape
+        if refined:
+            item.setTransform(Transform(matrix=transforms[row]))
+        for number, value in enumerate(np.ravel(columns['amplitude_sigma'][row]).tolist(), start=1):
+            setattr(item, ERROR_ATTRIBUTE % number, Float(value))
+        for name, values, kind in quality:
+            setattr(item, name, kind(values[row].item()))
+        for name, value in (labels or {}).get(particle.getObjId(), {}).items():
+            setattr(item, '_' + name, Float(value) if isinstance(value, float) else Integer(value))
+        if item.getAttributeValue('_rlnRandomSubset') is None and 'half' in columns:
+            item._rlnRandomSubset = Integer(int(columns['half'][row]))  # so that the halves stay apart in whatever follows
+        output.append(item)
+
+
+def writeLatents(particles, tableFile, box=None, subunit=None):
     """Write the landscape of a SetOfParticlesFlex as a result table.
 
-    Columns: ``id``, ``amplitudes`` (from zFlex); ``reduced`` (zRed), ``rotation`` and ``shift_angst``, and the quality
-    columns when the set has them.
+    Columns: ``id``, ``amplitudes`` (from zFlex); ``reduced`` (zRed), ``rotation`` and ``shift_angst``, the quality columns and the error
+    bars of the latents when the set has them. With ``subunit`` (latents of one subunit), a particle of several has a row for each, and
+    the rows are numbered anew.
 
     Raises
     ------
     ValueError
         naming a particle without a latent vector or with one of another length.
     """
-    return writeLatentItems(particles.iterItems(), particles, tableFile, box)
+    return writeLatentItems(particles.iterItems(), particles, tableFile, box, subunit)
 
 
-def writeLatentItems(items, properties, tableFile, box=None):
+def writeLatentItems(items, properties, tableFile, box=None, subunit=None):
     """As :func:`writeLatents`, for ``items`` that have the properties of a set ``properties``."""
-    ids, vectors, reduced, transforms, quality = [], [], [], [], {}
+    ids, vectors, reduced, transforms, sigma, quality = [], [], [], [], [], {}
     hasPoses = properties.hasAlignmentProj()
+    kinds = qualityColumns(properties)
     for item in items:
         ids.append(item.getObjId())
         vectors.append(_vector(item, len(vectors[0]) if vectors else None))
         reduced.append(_csv(item._zRed))
         if hasPoses:
             transforms.append(item.getTransform().getMatrix())
-        for name, column, _ in QUALITY:
+        sigma.append([item.getAttributeValue(ERROR_ATTRIBUTE % number) for number in range(1, len(vectors[0]) + 1)])
+        for name, column, _ in kinds:
             value = item.getAttributeValue(name)
             if value is not None:
                 quality.setdefault(column, []).append(value)
@@ -105,12 +161,28 @@ def writeLatentItems(items, properties, tableFile, box=None):
     if hasPoses:
         rotations, shifts = posesFromTransforms(np.array(transforms), properties.getSamplingRate())
         columns['rotation'], columns['shift_angst'] = rotations, shifts[:, :2]
+    if motionFile(properties) and all(None not in values for values in sigma):
+        columns['amplitude_sigma'] = np.array(sigma)
     columns.update((name, np.array(values)) for name, values in quality.items() if len(values) == len(ids))
     meta = {'mode_numbers': modeNumbers(properties), 'pixel_size_angst': properties.getSamplingRate()}
+    if motionFile(properties):
+        meta['latent_names'] = latentNames(motionFile(properties))
     if box:
         meta['box'] = int(box)
-    writeTable(tableFile, columns, meta)
+    writeTable(tableFile, _bySubunit(columns, subunit), meta)
     return len(ids)
+
+
+def _bySubunit(columns, latents):
+    """Columns with one row for each subunit, of which each has so many latents; the same columns where there is one."""
+    units = columns['amplitudes'].shape[1] // latents if latents else 1
+    if units == 1:
+        return columns
+    divided = {name: np.repeat(values, units, axis=0) for name, values in columns.items()}
+    for name in {'amplitudes', 'amplitude_sigma'} & set(columns):
+        divided[name] = columns[name].reshape(-1, latents)
+    divided['id'] = np.arange(1, len(divided['amplitudes']) + 1)
+    return divided
 
 
 def flexItem(particle):
@@ -129,6 +201,8 @@ def copyProperties(particles, output):
     output.getFlexInfo().setProgName(PROGRAM)
     if particles.getAttributeValue(MODES_ATTRIBUTE):
         setModeNumbers(output, modeNumbers(particles))
+    if motionFile(particles):
+        setMotion(output, motionFile(particles))
 
 
 def setModeNumbers(particles, numbers):
@@ -141,10 +215,35 @@ def modeNumbers(particles):
     return [int(number) for number in (particles.getAttributeValue(MODES_ATTRIBUTE) or '').split()]
 
 
+def setMotion(particles, path):
+    """Note on a set the motion model that its latent vectors belong to; None says that they belong to none."""
+    if path or motionFile(particles):
+        setattr(particles, MOTION_ATTRIBUTE, String(path or ''))
+
+
+def motionFile(particles):
+    """Motion model (motion.npz) that a set's latent vectors belong to; '' when they belong to none."""
+    return particles.getAttributeValue(MOTION_ATTRIBUTE) or ''
+
+
+def latentNames(path):
+    """Names of a motion model's latents; empty when the model says none or is gone."""
+    try:
+        return list(describeMotion(path).get('latent_names') or [])
+    except ValueError:
+        return []
+
+
+def qualityColumns(particles):
+    """Attributes and columns that say how sure a set's latent vectors are: those of the method that made them."""
+    return GAUSSIAN_QUALITY if motionFile(particles) else QUALITY
+
+
 def latentColumns(particles):
     """Names of the columns that :func:`writeLatents` would write for a set, as its first item tells."""
     first = particles.getFirstItem()
-    names = {'id'} | {column for attribute, column, _ in QUALITY if first.getAttributeValue(attribute) is not None}
+    names = {'id'} | {column for attribute, column, _ in qualityColumns(particles) if first.getAttributeValue(attribute) is not None}
+    names |= {'amplitude_sigma'} if motionFile(particles) and first.getAttributeValue(ERROR_ATTRIBUTE % 1) is not None else set()
     names |= {'amplitudes'} if len(_csv(first._zFlex)) else set()
     names |= {'reduced'} if len(_csv(first._zRed)) else set()
     return names | ({'rotation', 'shift_angst'} if particles.hasAlignmentProj() else set())

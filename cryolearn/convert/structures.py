@@ -17,11 +17,17 @@ def readFrames(folder):
     return [(int(number), vector.tolist()) for number, vector in zip(columns['id'], columns['vectors'])]
 
 
+def modelsFile(folder, stem='trajectory'):
+    """File of a frame's model or of all of them, PDB for atoms and mmCIF for Gaussian models."""
+    path = os.path.join(folder, stem + '.pdb')
+    return path if os.path.exists(path) else os.path.join(folder, stem + '.cif')
+
+
 def fillStructures(structures, folder):
     """Fill a new SetOfAtomStructFlex with the frames' models."""
     structures.getFlexInfo().setProgName(PROGRAM)
     for number, vector in readFrames(folder):
-        item = AtomStructFlex(progName=PROGRAM, filename=os.path.join(folder, 'frame_%03d.pdb' % number))
+        item = AtomStructFlex(progName=PROGRAM, filename=modelsFile(folder, 'frame_%03d' % number))
         item.setObjId(number)
         item.setZFlex(vector)
         structures.append(item)

@@ -6,6 +6,7 @@ from .protocol_elastic_align import CryoLearnProtElasticAlign
 from .protocol_elastic_base import CryoLearnProtElasticBase
 from .protocol_elastic_predict import CryoLearnProtElasticPredict
 from .protocol_elastic_train import CryoLearnProtElasticTrain
+from .protocol_gaussian_heterogeneity import CryoLearnProtGaussianHeterogeneity
 from .protocol_normal_modes import CryoLearnProtNormalModes
 from .protocol_reconstruct import CryoLearnProtReconstruct
 from .protocol_select_landscape import CryoLearnProtSelectLandscape
@@ -15,6 +16,7 @@ from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
 
 __all__ = [
     'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase',
-    'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct',
-    'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory', 'CryoLearnProtVolumeToGaussians',
+    'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain', 'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtNormalModes',
+    'CryoLearnProtReconstruct', 'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory',
+    'CryoLearnProtVolumeToGaussians',
 ]

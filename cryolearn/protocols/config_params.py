@@ -62,6 +62,18 @@ def wholeNumbers(text):
     return sorted(set(getListFromRangeString(' '.join(words)))) if words else []
 
 
+def rangeText(numbers):
+    """[7, 8, 9, 12] as '7-9 12': what :func:`wholeNumbers` reads."""
+    runs = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ' '.join('%d' % first if first == last else '%d %d' % (first, last) if last == first + 1 else '%d-%d' % (first, last)
+                    for first, last in runs)
+
+
 def _typeOf(configClass, field):
     return typing.get_type_hints(configClass)[field]
 

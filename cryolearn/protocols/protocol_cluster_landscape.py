@@ -8,6 +8,7 @@ from pyworkflow.object import Pointer
 from ..convert.classes import fillClasses
 from ..convert.flex import PROGRAM, appendReduced, latentLength, modeNumbers, writeLatents
 from ..convert.modes import checkModeNumbers
+from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures
 from ..convert.tables import readTable
 from ..engine.landscape.config import ClusterLandscapeConfig, TrajectoryConfig
@@ -20,7 +21,8 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
     """Reduces the conformational landscape of a set of particles to a few axes and groups the particles.
 
     The output classes can be reconstructed ("reconstruct"); the output particles carry the reduced coordinates. With normal
-    modes given, the mean conformation of each class is written as a structure too. Works on any set with latent vectors.
+    modes given, and for particles of "Gaussian heterogeneity", the mean conformation of each class is written as a structure
+    too. Works on any set with latent vectors.
     """
 
     _label = 'cluster landscape'
@@ -32,7 +34,8 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticlesFlex', label='Particles', important=True,
                       help='Particles with latent vectors: amplitudes of elastic alignment or of the network, or those of another program.')
         form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', allowsNull=True, label='Normal modes',
-                      help='Optional. With the modes that the amplitudes belong to, the mean conformation of each class is written as a structure.')
+                      help='Optional. With the modes that the amplitudes belong to, the mean conformation of each class is written as a structure. '
+                           'Particles of "Gaussian heterogeneity" need none.')
         self.addEngineParam(form, TrajectoryConfig, 'mode_numbers', condition='inputModes', default='',
                             help='Modes that the amplitudes belong to, in their order. Empty: as noted in the set of particles.')
         form.addSection(label='Landscape')
@@ -49,8 +52,9 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
         digest = self.engineDigest(self._config(), inputs=inputs)
         self._insertFunctionStep(self.clusterStep, digest, needsGPU=False)
-        if self.inputModes.get() is not None:
-            digest = self.engineDigest(clusters=digest, modes=self._modesDigest(), numbers=self._modeNumbers())
+        if self._hasStructures():
+            motion = self.getMotionFile(self.inputParticles.get())
+            digest = self.engineDigest(clusters=digest, motion=motion or self._modesDigest(), numbers=self._modeNumbers())
             self._insertFunctionStep(self.representativesStep, digest, needsGPU=False)
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
@@ -63,6 +67,14 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
     def _modeNumbers(self):
         return self.getEngineValue(TrajectoryConfig, 'mode_numbers') or modeNumbers(self.inputParticles.get())
 
+    def _hasStructures(self):
+        """Can the mean conformations be made: is it known what the latent vectors mean?"""
+        particles = self.inputParticles.get()
+        motion = self.getMotionFile(particles)
+        if not motion:
+            return self.inputModes.get() is not None
+        return describeMotion(motion)['latents'] == latentLength(particles)  # else they are those of several subunits
+
     def convertInputStep(self, digest):
         writeLatents(self.inputParticles.get(), self.getTableFile(), self.inputParticles.get().getXDim())
         return [self.getTableFile()]
@@ -73,10 +85,11 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
 
     def representativesStep(self, digest):
         """The classes' mean conformations: as many frames as points, so that the frames are the points."""
-        self.convertModes()
+        if not self.getMotionFile(self.inputParticles.get()):
+            self.convertModes()
         means, _ = readTable(self._getExtraPath('representatives.npz'))
         self.runEngine('trajectory', self.buildConfig(
-            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', modes=self.getModesFile(), mode_numbers=self._modeNumbers(),
+            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(self.inputParticles.get(), self._modeNumbers()),
             path='frames', points=means['vectors'].ravel().tolist(), volumes=False, output=self._getRepresentatives()), name='representatives')
         return [self._getExtraPath('representatives', 'trajectory.npz')]
 
@@ -96,12 +109,13 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         fillClasses(classes, self._getExtraPath('clusters.npz'), self._representatives())
         self._defineOutputs(outputClasses=classes)
         self._defineSourceRelation(self.inputParticles, classes)
-        if self.inputModes.get() is not None:
+        if self._hasStructures():
             structures = SetOfAtomStructFlex.create(self._getPath())
             fillStructures(structures, self._getRepresentatives())
             self._defineOutputs(outputStructures=structures)
             self._defineSourceRelation(self.inputParticles, structures)
-            self._defineSourceRelation(self.inputModes, structures)
+            if self.inputModes.get() is not None:
+                self._defineSourceRelation(self.inputModes, structures)
         self._describe()
         return [particles.getFileName(), classes.getFileName()]
 
@@ -139,7 +153,9 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
             errors.append('%d axes are asked for, but the latent vectors have %d coordinates.' % (self.dimensions.get(), length))
         if self.clusters.get() and self.clusters.get() > particles.getSize():
             errors.append('%d clusters are asked for, but there are %d particles.' % (self.clusters.get(), particles.getSize()))
-        if self.inputModes.get() is not None:
+        if self.getMotionFile(particles):
+            errors += self._validateMotion(particles)
+        elif self.inputModes.get() is not None:
             numbers = self._modeNumbers()
             errors += self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
             if not errors and len(numbers) != length:
@@ -154,4 +170,4 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         return []
 
     def _citations(self):
-        return ['Hamitouche2021']
+        return ['Chen2018' if self.getMotionFile(self.inputParticles.get()) else 'Hamitouche2021']

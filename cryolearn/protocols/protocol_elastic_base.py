@@ -1,9 +1,13 @@
 """What the protocols with particles and normal modes share."""
 
-import pyworkflow.protocol.params as params
+import os
 
-from ..convert.flex import appendAligned
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfPrincipalComponents
+
+from ..convert.flex import appendAligned, latentLength, motionFile
 from ..convert.modes import STRUCTURE_FILE, checkModeNumbers, diameter, engineModes, modeFiles
+from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
 from ..convert.particles import writeParticles
 from ..engine.elastic.config import ImportModesConfig
 from ..engine.errors import InputError
@@ -75,6 +79,33 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
         except ValueError:
             return ['The modes "%s" are not numbers such as 7-9.' % self.modeNumbers.get()]
         return checkModeNumbers(self.inputModes.get(), numbers)
+
+    # --------------------------------------------------- motion ---------------------------------------------------
+    def getMotionFile(self, particles):
+        """The motion of a Gaussian model that the particles' latent vectors belong to; '' when they are amplitudes of modes.
+
+        The set notes it; eigen-motions given in place of normal modes say it too.
+        """
+        modes = self.inputModes.get()
+        if modes is not None:
+            folder = motionsFolder(modes) if isinstance(modes, SetOfPrincipalComponents) else None
+            return os.path.join(folder, MOTION_FILE) if folder else ''
+        return motionFile(particles) if particles is not None else ''
+
+    def _motionValues(self, particles, numbers):
+        """What deforms the model, as parameters of the trajectory command: a motion, or normal modes."""
+        motion = self.getMotionFile(particles)
+        return dict(motion=motion) if motion else dict(modes=self.getModesFile(), mode_numbers=numbers)
+
+    def _validateMotion(self, particles):
+        """A sentence about a motion that is gone or that the particles' latent vectors do not belong to."""
+        try:
+            latents = describeMotion(self.getMotionFile(particles))['latents']
+        except ValueError as error:
+            return [str(error)]
+        if latentLength(particles) % latents:
+            return ['The motion has %d coordinates, but the particles have %d.' % (latents, latentLength(particles))]
+        return []
 
     # -------------------------------------------------- particles --------------------------------------------------
     def getParticlesFile(self):

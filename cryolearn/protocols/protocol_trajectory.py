@@ -6,9 +6,10 @@ from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 from ..convert.classes import iterMembers, writeClasses
 from ..convert.flex import latentLength, modeNumbers, writeLatentItems, writeLatents
 from ..convert.modes import checkModeNumbers
-from ..convert.structures import fillStructures, fillVolumes
+from ..convert.motions import describeMotion
+from ..convert.structures import fillStructures, fillVolumes, modelsFile
 from ..engine.landscape.config import TrajectoryConfig
-from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam
+from .protocol_elastic_base import CryoLearnProtElasticBase
 
 PRINCIPAL_AXIS, POINTS, CLUSTERS, FRAMES = range(4)
 
@@ -17,6 +18,9 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
     """Writes conformations along a path through the landscape, as structures and as maps: along a principal axis of the
     amplitudes, through points of the landscape, or through the centres of classes. ChimeraX opens the animated trajectory with
     the script trajectory.cxc in the run's folder.
+
+    Particles of elastic alignment or of the network need the normal modes that their amplitudes belong to. Particles of
+    "Gaussian heterogeneity" bring their motion along: their conformations are Gaussian models (pseudo-atoms).
     """
 
     _label = 'trajectory'
@@ -26,16 +30,19 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         Config = TrajectoryConfig
         form.addSection(label='Input')
         form.addParam('inputSet', params.PointerParam, pointerClass='SetOfParticlesFlex,SetOfClassesFlex', label='Particles or classes',
-                      important=True, help='Particles with amplitudes of normal modes, or classes of them ("cluster landscape").')
-        addModesParam(form, 'The normal modes that the amplitudes belong to.')
-        self.addEngineParam(form, Config, 'mode_numbers', default='',
+                      important=True, help='Particles with amplitudes of normal modes or with places on a Gaussian model\'s motion, or classes of them '
+                                           '("cluster landscape").')
+        form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', allowsNull=True, label='Normal modes',
+                      help='The normal modes that the amplitudes belong to. Particles of "Gaussian heterogeneity" need none; where the set '
+                           'has lost its motion, give the eigen-motions of that run.')
+        self.addEngineParam(form, Config, 'mode_numbers', default='', condition='inputModes',
                             help='Modes that the amplitudes belong to, in their order. Empty: as noted in the set of particles.')
         form.addSection(label='Path')
         self.addEngineParam(form, Config, 'path')
         self.addEngineParams(form, Config, 'axis', 'extent_percent', condition='path == %d' % PRINCIPAL_AXIS)
         self.addEngineParam(form, Config, 'points', condition="path == %d or path == %d" % (POINTS, FRAMES))
         self.addEngineParam(form, Config, 'frames', condition="path != %d" % FRAMES)
-        self.addEngineParam(form, Config, 'geometry')
+        self.addEngineParam(form, Config, 'geometry', condition='inputModes')
         maps = form.addGroup('Maps')
         self.addEngineParam(maps, Config, 'volumes')
         maps.addParam('box', params.IntParam, default=0, condition='volumes', label='Box size (px)', validators=[params.GE(0, 'must be at least 0.')],
@@ -46,16 +53,17 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):
-        inputs = self.engineDigest(inputSet=self.inputSet.get(), modes=self._modesDigest(), path=self.path.get())
+        motion = self.getMotionFile(self.particles())
+        inputs = self.engineDigest(inputSet=self.inputSet.get(), motion=motion or self._modesDigest(), path=self.path.get())
         self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
         digest = self.engineDigest(self._config(), inputs=inputs)
         self._insertFunctionStep(self.trajectoryStep, digest, needsGPU=False)
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
     def _config(self):
-        particles = self._particles()
+        particles = self.particles()
         return self.buildConfig(
-            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', modes=self.getModesFile(), mode_numbers=self._modeNumbers(),
+            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(particles, self._modeNumbers()),
             clusters=self.getClustersFile() if self.path.get() == CLUSTERS else '', box=self.box.get() or particles.getXDim(),
             pixel_size_angst=self.pixelSizeAngst.get() or particles.getSamplingRate(), output=self._getExtraPath())
 
@@ -68,17 +76,23 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
     def _hasClasses(self):
         return isinstance(self.inputSet.get(), SetOfClasses)
 
-    def _particles(self):
+    def particles(self):
         """The particles, or those that were classified."""
         return self.inputSet.get().getImages() if self._hasClasses() else self.inputSet.get()
 
     def _modeNumbers(self):
-        return self.getEngineValue(TrajectoryConfig, 'mode_numbers') or modeNumbers(self._particles())
+        return self.getEngineValue(TrajectoryConfig, 'mode_numbers') or modeNumbers(self.particles())
+
+    def _subunit(self):
+        """Latents of one subunit of a particle; None when its vector is that of one motion."""
+        motion = self.getMotionFile(self.particles())
+        return describeMotion(motion)['latents'] if motion else None
 
     def convertInputStep(self, digest):
-        self.convertModes()
+        if not self.getMotionFile(self.particles()):
+            self.convertModes()
         if not self._hasClasses():
-            writeLatents(self.inputSet.get(), self.getTableFile(), self.inputSet.get().getXDim())
+            writeLatents(self.inputSet.get(), self.getTableFile(), self.inputSet.get().getXDim(), self._subunit())
             return [self.getTableFile()]
         members = {}
 
@@ -86,13 +100,13 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             for number, particle in iterMembers(self.inputSet.get()):
                 members[particle.getObjId()] = number
                 yield particle
-        writeLatentItems(items(), self._particles(), self.getTableFile(), self._particles().getXDim())
+        writeLatentItems(items(), self.particles(), self.getTableFile(), self.particles().getXDim())
         writeClasses(members, self.getClustersFile())
         return [self.getTableFile(), self.getClustersFile()]
 
     def trajectoryStep(self, digest):
         self.runEngine('trajectory', self._config())
-        return [self._getExtraPath(name) for name in ('trajectory.npz', 'trajectory.pdb', 'trajectory.cxc')]
+        return [self._getExtraPath('trajectory.npz'), modelsFile(self._getExtraPath()), self._getExtraPath('trajectory.cxc')]
 
     def createOutputStep(self, digest):
         structures = SetOfAtomStructFlex.create(self._getPath())
@@ -104,39 +118,44 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         self._defineOutputs(**outputs)
         for output in outputs.values():
             self._defineSourceRelation(self.inputSet, output)
-            self._defineSourceRelation(self.inputModes, output)
+            if self.inputModes.get() is not None:
+                self._defineSourceRelation(self.inputModes, output)
         self._describe()
         return [output.getFileName() for output in outputs.values()]
 
     def _describe(self):
         found = self._readEngineSummary(self._getExtraPath())
-        self._setSummary(
-            '%d conformations, up to %.2f Å RMSD from the reference.' % (found['frames'], found['largest_rmsd_angst']),
-            'Geometry "%s": at worst %.1f %% of the bonds are off by more than 0.2 Å, %d contacts below 2 Å.'
-            % (found['geometry'], found['bonds_off_percent'], found['clashes']),
-            'ChimeraX: open %s' % self._getExtraPath('trajectory.cxc'))
-        self._setMethods('%d conformations along %s of the conformational landscape were computed (%s geometry).' % (
-            found['frames'], ('principal axis %d' % self.axis.get(), 'a path', 'the class centres', 'points')[self.path.get()], found['geometry']))
+        lines = ['%d conformations, up to %.2f Å RMSD from the reference.' % (found['frames'], found['largest_rmsd_angst'])]
+        atoms = not self.getMotionFile(self.particles())
+        if atoms:
+            lines.append('Geometry "%s": at worst %.1f %% of the bonds are off by more than 0.2 Å, %d contacts below 2 Å.'
+                         % (found['geometry'], found['bonds_off_percent'], found['clashes']))
+        self._setSummary(*lines, 'ChimeraX: open %s' % self._getExtraPath('trajectory.cxc'))
+        self._setMethods('%d conformations along %s of the conformational landscape were computed (%s).' % (
+            found['frames'], ('principal axis %d' % self.axis.get(), 'a path', 'the class centres', 'points')[self.path.get()],
+            '%s geometry' % found['geometry'] if atoms else 'Gaussian model'))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
-        inputSet = self.inputSet.get()
         errors = self._validateEngine()
-        if inputSet is None or self.inputModes.get() is None:
+        if self.inputSet.get() is None:
             return errors
-        errors += self._validateParticles(self._particles())
+        particles = self.particles()
+        errors += self._validateParticles(particles)
         if self.path.get() == CLUSTERS and not self._hasClasses():
             errors.append('A path through classes needs a set of classes as input.')
         if errors:
             return errors
-        length, numbers = latentLength(self._particles()), self._modeNumbers()
+        length = latentLength(particles)
         if length == 0:
             return ['The particles have no latent vectors: align or predict them first.']
-        if not numbers:
-            return ['The set of particles does not say which modes its amplitudes belong to: fill in the modes.']
-        errors += self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
-        if not errors and len(numbers) != length:
-            errors.append('%d modes are given, but the particles have %d amplitudes each.' % (len(numbers), length))
+        if self.getMotionFile(particles):
+            errors += self._validateMotion(particles)
+            length = length if errors else self._subunit()
+            if not errors and latentLength(particles) != length and self._hasClasses():
+                errors.append('Classes of particles with several subunits have no path of one subunit: give the particles.')
+        else:
+            errors += self._validateAmplitudes(particles, length)
         if self.path.get() == PRINCIPAL_AXIS and self.axis.get() > length:
             errors.append('Principal axis %d does not exist: the particles have %d amplitudes.' % (self.axis.get(), length))
         if self.path.get() in (POINTS, FRAMES):
@@ -145,5 +164,18 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
                 errors.append('The path has %d numbers, but each of its points takes %d.' % (count, length))
         return errors
 
+    def _validateAmplitudes(self, particles, length):
+        """Sentences about normal modes that the particles' amplitudes cannot belong to."""
+        numbers = self._modeNumbers()
+        if self.inputModes.get() is None:
+            return ['Give the normal modes that the amplitudes belong to: the particles bring no motion of their own.']
+        if not numbers:
+            return ['The set of particles does not say which modes its amplitudes belong to: fill in the modes.']
+        errors = self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
+        if not errors and len(numbers) != length:
+            errors.append('%d modes are given, but the particles have %d amplitudes each.' % (len(numbers), length))
+        return errors
+
     def _citations(self):
-        return ['Hamitouche2021']
+        gaussian = self.inputSet.get() is not None and self.getMotionFile(self.particles())
+        return ['Chen2018' if gaussian else 'Hamitouche2021']

@@ -29,7 +29,7 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
         self.addEngineParam(form, Config, 'threshold', condition='not inputMask')
         gaussians = form.addGroup('Gaussians')
         self.addEngineParams(gaussians, Config, 'resolution_angst', 'number')
-        self.addEngineParams(gaussians, Config, 'iterations', 'seed')
+        self.addEngineParams(gaussians, Config, 'spacing', 'iterations', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------

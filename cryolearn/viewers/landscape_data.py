@@ -4,11 +4,12 @@ import os
 
 import numpy as np
 
-from ..convert.flex import writeLatents
+from ..convert.flex import motionFile, writeLatents
 from ..convert.modes import engineModes
+from ..convert.motions import MOTION_FILE, describeMotion
 from ..convert.tables import readTable
 
-HIDDEN = ('id', 'rotation')
+HIDDEN = ('id', 'rotation', 'state_weight')
 CATEGORIES = ('class', 'state', 'flags')
 NEIGHBOURS = 50  # particles whose mean gives the coordinates that are not on the two axes
 
@@ -97,6 +98,8 @@ def axisLabel(spec, meta):
     index = int(component or 0)
     if name in ('amplitudes', 'network_amplitudes', 'amplitude_sigma'):
         numbers = meta.get('mode_numbers') or []
+        if meta.get('latent_names') and not numbers:
+            return ('error bar of %s' if name == 'amplitude_sigma' else '%s') % latentLabel(index, meta)
         which = 'mode %d' % numbers[index] if index < len(numbers) else 'coordinate %d' % (index + 1)
         return {'amplitudes': 'amplitude of %s', 'network_amplitudes': 'network: amplitude of %s',
                 'amplitude_sigma': 'error bar of %s'}[name] % which
@@ -108,12 +111,20 @@ def axisLabel(spec, meta):
         return '%s %d%s' % (kind, index + 1, part)
     if name.endswith('shift_angst'):
         return '%s %s (Å)' % (name[:-6].replace('_', ' '), 'xy'[index])
-    units = {'pose_sigma_deg': 'pose error bar (degrees)', 'margin': 'margin to the runner-up'}
+    units = {'pose_sigma_deg': 'pose error bar (degrees)', 'margin': 'margin to the runner-up', 'gain': 'gain over the rigid model (log-likelihood)',
+             'log_likelihood': 'log-likelihood', 'half': 'half set'}
     return units.get(name, name.replace('_', ' ') + (' %d' % (index + 1) if component else ''))
 
 
+def latentLabel(index, meta):
+    """Name of a latent coordinate of a Gaussian model; a particle of several subunits has those of each, one subunit after another."""
+    names = meta['latent_names']
+    several = index >= len(names) or (meta.get('symmetry') or 'C1').upper() != 'C1'
+    return names[index % len(names)] + (', subunit %d' % (index // len(names) + 1) if several else '')
+
+
 def _rank(name):
-    order = ('reduced', 'amplitudes', 'class', 'state', 'correlation', 'margin', 'pose_sigma_deg', 'flags', 'amplitude_sigma')
+    order = ('reduced', 'amplitudes', 'class', 'state', 'correlation', 'margin', 'gain', 'log_likelihood', 'pose_sigma_deg', 'flags', 'amplitude_sigma')
     return (order.index(name) if name in order else len(order), name)
 
 
@@ -135,7 +146,7 @@ def readLandscape(path, *more):
     return Landscape(columns, meta, tables)
 
 
-TABLES = ('alignment.npz', 'input_landscape.npz', 'truth.npz')  # of a run that has a landscape, first that exists
+TABLES = ('alignment.npz', 'conformations.npz', 'input_landscape.npz', 'truth.npz')  # of a run that has a landscape, first that exists
 
 
 def landscapeOfRun(protocol):
@@ -187,6 +198,16 @@ def _protocolOf(project, item):
     """The run that made an object."""
     parentId = item.getObjParentId() if item is not None else None
     return project.getProtocol(int(parentId)) if project is not None and parentId else None
+
+
+def findMotion(protocol, particles=None):
+    """Motion of the Gaussian model behind a run or a set of particles: (path, number of latents), or (None, 0) when there is none."""
+    own = protocol._getExtraPath(MOTION_FILE) if protocol is not None and hasattr(protocol, '_getExtraPath') else ''
+    path = own if own and os.path.exists(own) else motionFile(particles) if particles is not None else ''
+    try:
+        return (path, describeMotion(path)['latents']) if path else (None, 0)
+    except ValueError:
+        return None, 0
 
 
 def modesFile(modes, protocol=None):

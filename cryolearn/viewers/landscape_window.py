@@ -41,6 +41,7 @@ class LandscapeWindow(FigureWindow):
         self.colour = addChoice(frame, 'Colour of the points', [NO_COLOUR, *labels], self.refresh, colour)
         self.showDensity = addCheck(frame, 'Density', self.refresh)
         self.showPoints = addCheck(frame, 'Points', self.refresh)
+        self.showErrors = addCheck(frame, 'Error bars', self.refresh, False) if 'amplitude_sigma' in self.landscape.columns else None
         ttk.Separator(frame).pack(fill='x', pady=8)
         self.tool = addChoice(frame, 'Mouse', [LOOK, LASSO, PATH], self._newTool, LOOK)
         if self.onSelect:
@@ -80,11 +81,18 @@ class LandscapeWindow(FigureWindow):
             label = self.colour.get()
             colour = None if label == NO_COLOUR else data.values(label)[shown]
             drawn = plots.drawPoints(figure, axes, x[shown], y[shown], colour, label, label != NO_COLOUR and data.isCategory(label))
+        if self.showErrors is not None and self.showErrors.get():
+            plots.drawErrorBars(axes, x[shown], y[shown], *[self._errors(axis.get(), shown) for axis in (self.xAxis, self.yAxis)])
         count = '%d particles%s' % (len(data), ', %d points drawn' % drawn if 0 < drawn < len(data) else '')
         axes.set(xlabel=self.xAxis.get(), ylabel=self.yAxis.get(), title='Conformational landscape (%s)' % count)
         self._overlay = []
         self.drawOverlay()
         self._setLasso()
+
+    def _errors(self, label, rows):
+        """Error bars of an axis, None where it has none."""
+        name, _, component = self.landscape.axes[label].partition(':')
+        return self.landscape.columns['amplitude_sigma'][rows, int(component or 0)] if name == 'amplitudes' else None
 
     def drawOverlay(self):
         """Outline and path over the points, which are not drawn again: the view that the user zoomed to stays."""
@@ -161,5 +169,7 @@ def startAxes(landscape):
         found = [label for label, spec in landscape.axes.items() if spec.partition(':')[0] == column]
         if len(found) > 1:
             return found[0], found[1]
-    vectors = landscape.vectorLabels() or labels
-    return vectors[0], next((label for label in labels if label != vectors[0]), vectors[0])
+    first = (landscape.vectorLabels() or labels)[0]
+    latent = ('reduced', 'amplitudes', 'class')
+    others = [label for label, spec in landscape.axes.items() if label != first and spec.partition(':')[0] not in latent]
+    return first, (others or [label for label in labels if label != first] or [first])[0]

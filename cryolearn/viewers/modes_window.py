@@ -1,11 +1,10 @@
 """Normal modes: a table with collectivity and score, and each mode's motion as arrows or animated."""
 
-from tkinter import ttk
-
 import numpy as np
 
 from . import scene
 from .landscape_data import traceOfModes
+from .table import RowsTable
 from .window import FigureWindow, addButton, addCheck, addNote, addSlider
 
 COLUMNS = (('mode', 'mode', 50), ('collectivity', 'collectivity', 100), ('score', 'score', 65), ('frequency', 'frequency', 90))
@@ -13,7 +12,7 @@ MOST_ARROWS = 70
 STEPS = 24  # of one period of the animation
 
 
-class ModesTable(ttk.Frame):
+class ModesTable(RowsTable):
     """Table of modes; several can be selected.
 
     Parameters
@@ -23,42 +22,7 @@ class ModesTable(ttk.Frame):
     """
 
     def __init__(self, parent, rows, command, multiple=True, height=18):
-        ttk.Frame.__init__(self, parent)
-        self.tree = ttk.Treeview(self, columns=[name for name, _, _ in COLUMNS], show='headings', height=height,
-                                 selectmode='extended' if multiple else 'browse')
-        for name, label, width in COLUMNS:
-            self.tree.heading(name, text=label, command=lambda name=name: self.sort(name))
-            self.tree.column(name, width=width, anchor='e')
-        self.tree.tag_configure('weak', foreground='#999999')
-        bar = ttk.Scrollbar(self, command=self.tree.yview)
-        self.tree.configure(yscrollcommand=bar.set)
-        self.tree.pack(side='left', fill='both', expand=True)
-        bar.pack(side='right', fill='y')
-        self.rows = [row for row in rows if row['mode'] > 6]
-        for row in self.rows:
-            values = ['%d' % row['mode']] + [_short(row.get(name)) for name, _, _ in COLUMNS[1:]]
-            self.tree.insert('', 'end', iid=str(row['mode']), values=values, tags=() if row.get('selected', True) else ('weak',))
-        self.tree.bind('<<TreeviewSelect>>', lambda event: command())
-
-    def sort(self, name):
-        """Order by a column; collectivity starts with the largest, the others with the smallest."""
-        worst = float('inf')
-        rows = sorted(self.rows, key=lambda row: worst if row.get(name) is None else row[name] * (-1 if name == 'collectivity' else 1))
-        for place, row in enumerate(rows):
-            self.tree.move(str(row['mode']), '', place)
-
-    def select(self, modes):
-        wanted = [str(mode) for mode in modes if self.tree.exists(str(mode))]
-        self.tree.selection_set(wanted)
-        if wanted:
-            self.tree.see(wanted[0])
-
-    def selected(self):
-        return sorted(int(item) for item in self.tree.selection())
-
-
-def _short(value):
-    return '' if value is None or value != value else '%.3g' % value
+        RowsTable.__init__(self, parent, COLUMNS, [row for row in rows if row['mode'] > 6], command, multiple, height, ('collectivity',))
 
 
 def modeRows(modes):

@@ -59,6 +59,28 @@ def drawPoints(figure, axes, x, y, colour=None, label='', categorical=False, lim
     return len(rows)
 
 
+def drawErrorBars(axes, x, y, xError=None, yError=None, limit=300):
+    """Error bars (standard deviations) of a random part of the points."""
+    rows = sampleRows(len(x), limit, seed=1)
+    axes.errorbar(x[rows], y[rows], xerr=None if xError is None else xError[rows], yerr=None if yError is None else yError[rows],
+                  fmt='none', ecolor='0.25', elinewidth=0.7, alpha=0.7)
+
+
+def drawFreeEnergy(figure, columns, label='place on the path'):
+    """Free energy with its error bars over a path, and the population below it."""
+    names = list(columns)
+    energy, error, population = [next((name for name in names if word in name), None) for word in ('energy', 'error', 'population')]
+    x = columns[names[0]]
+    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw=dict(height_ratios=(2, 1)))
+    shown = np.isfinite(columns[energy])
+    upper.errorbar(x[shown], columns[energy][shown], yerr=columns[error][shown] if error else None, fmt='o-', color=COLOURS[4], capsize=3)
+    upper.set(ylabel='free energy (kT)', title='Free energy along the path (error bars: one standard error)')
+    upper.grid(alpha=0.3)
+    lower.bar(x, columns[population], width=0.8 * (np.diff(x).min() if len(x) > 1 else 1), color=COLOURS[5])
+    lower.set(xlabel=label, ylabel='population')
+    lower.grid(alpha=0.3, axis='y')
+
+
 def drawFsc(figure, curves, thresholds=(0.143, 0.5), title='Fourier shell correlation'):
     """Curves ``[(label, frequency in 1/Å, values, resolution in Å or None)]`` in one plot."""
     axes = figure.subplots()

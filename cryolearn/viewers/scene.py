@@ -5,7 +5,7 @@ Positive z points to the viewer.
 """
 
 import numpy as np
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from scipy.ndimage import zoom
 
@@ -114,6 +114,27 @@ def drawTrace(axes, coordinates, linked, rotation, colours=None, width=2.5):
     paint[::2, :3] = 0.25  # each piece over its own dark edge, so that crossings show what is in front
     widths = np.tile([width + 1.2, width], len(flat))
     axes.add_collection(LineCollection(edges, colors=paint, linewidths=widths, capstyle='round'))
+
+
+def drawGaussians(axes, positions, rotation, radius, colours, marked=None):
+    """Gaussians as discs, painted from back to front, far ones paler.
+
+    Parameters
+    ----------
+    positions : (n, 3)
+    radius : (n,)
+        Å.
+    colours : (n, 3)
+    marked : (n,) bool, optional
+        Which ones get a thick dark rim.
+    """
+    points = np.asarray(positions).dot(rotation.T)
+    order = np.argsort(points[:, 2])
+    marked = np.zeros(len(points), bool) if marked is None else np.asarray(marked)
+    rims = np.where(marked[:, None], np.array(to_rgb('#d55e00')), 0.35)[order]
+    axes.add_collection(EllipseCollection(
+        2 * radius[order], 2 * radius[order], np.zeros(len(order)), units='xy', offsets=points[order, :2], offset_transform=axes.transData,
+        facecolors=_pale(np.asarray(colours), points[:, 2:], 0.55)[order], edgecolors=rims, linewidths=np.where(marked, 2.2, 0.5)[order]))
 
 
 def drawArrows(axes, start, vectors, rotation, colour='0.15'):

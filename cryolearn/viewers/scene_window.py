@@ -100,11 +100,14 @@ class SceneWindow(FigureWindow):
             if mesh is not None:
                 scene.drawSurface(axes, mesh, self.rotation)
         if self.showTrace is not None and self.showTrace.get():
-            scene.drawTrace(axes, self.conformations[index], self.linked, self.rotation)
+            self.drawConformation(figure, axes, index)
         if self.arrows is not None:
             scene.drawArrows(axes, self.arrows[0], self.arrows[1], self.rotation)
         scene.finishAxes(axes, self._view[0], self._view[1], self.rotation)
         axes.set_title(self.names[index])
+
+    def drawConformation(self, figure, axes, index):
+        scene.drawTrace(axes, self.conformations[index], self.linked, self.rotation)
 
     def _onPress(self, event):
         if event.inaxes is not None and not str(self.toolbar.mode):

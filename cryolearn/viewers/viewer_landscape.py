@@ -16,7 +16,8 @@ from ..protocols import (
     CryoLearnProtSimulateParticles,
     CryoLearnProtTrajectory,
 )
-from .landscape_data import findModes, landscapeOfRun, landscapeOfSet, modesFile, traceOfModes
+from .gaussian_window import openGaussianPath
+from .landscape_data import findModes, findMotion, landscapeOfRun, landscapeOfSet, modesFile, traceOfModes
 from .landscape_window import LandscapeWindow
 from .scene_window import SceneWindow
 from .viewer_base import CryoLearnViewer
@@ -34,11 +35,14 @@ def openLandscape(landscape, particles, protocol, project, parent, title):
     protocol : Protocol
         The run that the landscape comes from: its inputs lead to the normal modes.
     """
-    modes = findModes(protocol)
+    usable = particles is not None and particles.get() is not None
+    motion, latents = findMotion(protocol, particles.get() if usable else None)
+    modes = findModes(protocol) if motion is None else None
     path = modesFile(modes, protocol)
     numbers = [int(number) for number in landscape.meta.get('mode_numbers') or []]
     vectors = landscape.columns.get('amplitudes')
-    deformable = path is not None and vectors is not None and vectors.ndim == 2 and len(numbers) == vectors.shape[1]
+    known = latents if motion else len(numbers) if path else 0
+    deformable = known > 0 and vectors is not None and vectors.ndim == 2 and known == vectors.shape[1]
 
     def select(xAxis, yAxis, corners):
         try:
@@ -48,13 +52,16 @@ def openLandscape(landscape, particles, protocol, project, parent, title):
         return 'Run "%s" was launched; its output is the subset.' % run.getRunName()
 
     def show(points):
-        showConformations(points, path, numbers, parent)
+        if motion:
+            openGaussianPath(motion, landscape.tableWith(['amplitudes']), project.getTmpPath('path'), parent, 'Conformations along the path',
+                             'points' if len(points) > 1 else 'frames', points).show()
+        else:
+            showConformations(points, path, numbers, parent)
 
     def runTrajectory(points):
         run = launchTrajectory(project, particles, modes, numbers, points)
         return 'Run "%s" was launched.' % run.getRunName()
 
-    usable = particles is not None and particles.get() is not None
     return LandscapeWindow(landscape, title, parent, onSelect=select if usable else None, onShow=show if deformable else None,
                            onPath=runTrajectory if usable and deformable else None)
 
@@ -81,11 +88,12 @@ def launchSelection(project, particles, landscape, xAxis, yAxis, corners):
 
 
 def launchTrajectory(project, particles, modes, numbers, points, frames=10):
-    """Launch a trajectory through the given latent vectors."""
+    """Launch a trajectory through the given latent vectors; without modes the particles bring their motion along."""
     run = project.newProtocol(CryoLearnProtTrajectory)
     run.setObjLabel('trajectory along a drawn path')
     run.inputSet.copy(particles)
-    run.inputModes.set(modes)
+    if modes is not None:
+        run.inputModes.set(modes)
     run.modeNumbers.set(' '.join(str(number) for number in numbers))
     run.path.set(1)
     run.points.set(' '.join('%.6g' % value for value in np.asarray(points).ravel()))
@@ -138,13 +146,16 @@ class CryoLearnLandscapeViewer(CryoLearnViewer):
                               self.title('Landscape'))]
 
     def _showTable(self, param=None):
-        """The output in the table viewer that Scipion is set to."""
-        output = getattr(self.protocol, 'outputClasses', None) or self.protocol.outputParticles
-        others = [viewer for viewer in Config.getDomain().findViewers(output, DESKTOP_TKINTER) if viewer is not CryoLearnParticlesFlexViewer]
-        if not others:
-            return [self.errorMessage('Scipion has no table viewer for %s.' % output.getClassName(), 'Table')]
-        others[0](project=self.getProject(), protocol=self.protocol, parent=self.formWindow).visualize(output)
-        return []
+        return showTable(self, getattr(self.protocol, 'outputClasses', None) or self.protocol.outputParticles)
+
+
+def showTable(viewer, output):
+    """Open an output in the table viewer that Scipion is set to; returns what a viewer's line returns."""
+    others = [found for found in Config.getDomain().findViewers(output, DESKTOP_TKINTER) if found is not CryoLearnParticlesFlexViewer]
+    if not others:
+        return [viewer.errorMessage('Scipion has no table viewer for %s.' % output.getClassName(), 'Table')]
+    others[0](project=viewer.getProject(), protocol=viewer.protocol, parent=viewer.formWindow).visualize(output)
+    return []
 
 
 class CryoLearnParticlesFlexViewer(Viewer):

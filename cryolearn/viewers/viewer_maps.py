@@ -36,6 +36,10 @@ class CryoLearnMapsViewer(CryoLearnViewer):
         form.addParam('showSurface', params.LabelParam, label='Surface',
                       help='Isosurface that can be turned and whose level can be changed; needs no ChimeraX.')
 
+    def mapsFolder(self):
+        """Where the run keeps its maps and their curves."""
+        return self.extra()
+
     def _getActions(self):
         return {'showFsc': self._showFsc, 'showFscSet': self._showFscSet, 'showSlices': self._showSlices, 'showSurface': self._showSurface}
 
@@ -43,7 +47,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
     def _showFsc(self, param=None):
         truth = isinstance(self.protocol, CryoLearnProtVolumeToGaussians)
         threshold = TRUTH if truth else HALF_MAPS
-        curves = fscCurves(self.extra(), threshold)
+        curves = fscCurves(self.mapsFolder(), threshold)
         if not curves:
             return self._notReady('The FSC')
         title = 'FSC of Gaussians and map' if truth else 'FSC of half maps'
@@ -57,7 +61,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
     # --------------------------------------------------- maps -------------------------------------------------
     def getMaps(self):
         """``{label: path}`` of the run's maps, half maps last."""
-        found = sorted(glob.glob(self.extra('*.mrc')), key=lambda path: ('_half' in path, path))
+        found = sorted(glob.glob(os.path.join(self.mapsFolder(), '*.mrc')), key=lambda path: ('_half' in path, path))
         return {os.path.splitext(os.path.basename(path))[0].replace('_', ' '): path for path in found if not path.endswith('_mask.mrc')}
 
     def _showSlices(self, param=None):
@@ -70,7 +74,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
             return self._notReady('The map')
         readers = [lambda path=path: readMap(path) for path in maps.values()]
         traces = linked = None
-        model = self.extra('gaussians.pdb')
+        model = os.path.join(self.mapsFolder(), 'gaussians.pdb')
         if os.path.exists(model):
             models, backbone = readModels(model)
             traces, linked = np.stack([models[0][backbone.rows]] * len(maps)), backbone.linked

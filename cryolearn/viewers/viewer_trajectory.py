@@ -6,9 +6,11 @@ import numpy as np
 from pyworkflow.protocol import params
 from pyworkflow.viewer import TextView
 
-from ..convert.structures import readFrames
+from ..convert.structures import modelsFile, readFrames
 from ..protocols import CryoLearnProtTrajectory
-from .backbone import readModels
+from .backbone import readModelsAndWeights
+from .gaussian_scene import GaussianModel
+from .gaussian_window import GaussianPathWindow
 from .landscape_data import landscapeOfRun
 from .maps import readMap
 from .scene_window import SceneWindow
@@ -26,25 +28,32 @@ class CryoLearnTrajectoryViewer(CryoLearnViewer):
         form.addParam('showConformations', params.LabelParam, label='Conformations, animated', important=True,
                       help='Backbone of each frame, and its map as a surface when maps were written. Drag to turn, slide or play. '
                            'With ChimeraX installed, its script is opened from here.')
-        form.addParam('showGeometry', params.LabelParam, label='Geometry report',
-                      help='Bonds off by more than 0.2 Å, contacts below 2 Å and RMSD of each frame.')
+        if os.path.exists(self.extra('geometry.csv')):
+            form.addParam('showGeometry', params.LabelParam, label='Geometry report',
+                          help='Bonds off by more than 0.2 Å, contacts below 2 Å and RMSD of each frame.')
         form.addParam('showLandscape', params.LabelParam, label='Conformational landscape')
 
     def _getActions(self):
         return {'showConformations': self._showConformations, 'showGeometry': self._showGeometry, 'showLandscape': self._showLandscape}
 
     def _showConformations(self, param=None):
-        path = self.extra('trajectory.pdb')
+        path = modelsFile(self.extra())
         if not os.path.exists(path):
             return self._notReady('The trajectory')
-        models, backbone = readModels(path)
-        traces = np.stack([model[backbone.rows] for model in models])
+        models, weights, backbone = readModelsAndWeights(path)
         files = [self.extra('frame_%03d.mrc' % number) for number in range(1, len(models) + 1)]
         maps = [lambda name=name: readMap(name) for name in files if os.path.exists(name)]
-        names = ['frame %d of %d, amplitudes %s' % (number, len(models), ', '.join('%.0f' % value for value in vector))
+        maps = maps if len(maps) == len(models) else None
+        motion = self.protocol.getMotionFile(self.protocol.particles())
+        names = ['frame %d of %d, %s %s' % (number, len(models), 'place' if motion else 'amplitudes',
+                                           ', '.join(('%.2f' if motion else '%.0f') % value for value in vector))
                  for number, vector in readFrames(self.extra())]
-        return [SceneWindow(self.title('Conformations'), self.formWindow, traces, backbone.linked, maps if len(maps) == len(models) else None,
-                            names, self.extra('trajectory.cxc'))]
+        if motion and os.path.exists(motion):
+            return [GaussianPathWindow(self.title('Conformations'), self.formWindow, GaussianModel(os.path.dirname(motion)), np.stack(models),
+                                       np.stack(weights), names, maps, self.extra('trajectory.cxc'))]
+        traces = np.stack([model[backbone.rows] for model in models])
+        return [SceneWindow(self.title('Conformations'), self.formWindow, traces, backbone.linked, maps, names,
+                            self.extra('trajectory.cxc'))]
 
     def _showGeometry(self, param=None):
         path = self.extra('geometry.csv')

@@ -11,7 +11,7 @@ from ..protocols import (
     CryoLearnProtSimulateParticles,
     CryoLearnProtTrajectory,
 )
-from ..protocols.config_params import wholeNumbers
+from ..protocols.config_params import rangeText, wholeNumbers
 from ..viewers.modes_window import ModeMotion, ModesTable, modeRows
 from ..viewers.window import addNote
 from .dialogs import FigureDialog
@@ -78,15 +78,3 @@ class CryoLearnModesWizard(Wizard):
         found = ModesDialog(form.root, modeRows(modes), engineModes(modes), chosen)
         if found.resultYes():
             form.setVar('modeNumbers', rangeText(found.value))
-
-
-def rangeText(numbers):
-    """[7, 8, 9, 12] as '7-9 12'."""
-    runs = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ' '.join('%d' % first if first == last else '%d %d' % (first, last) if last == first + 1 else '%d-%d' % (first, last)
-                    for first, last in runs)

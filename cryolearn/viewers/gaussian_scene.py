@@ -1,0 +1,188 @@
+"""Gaussians in three dimensions: colours, and picking a region with the mouse. Shared by the viewer and the wizard."""
+
+import os
+import tkinter as tk
+from tkinter import ttk
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.path import Path
+from matplotlib.widgets import LassoSelector
+
+from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE
+from ..convert.tables import readTable
+from ..protocols.config_params import rangeText, wholeNumbers
+from . import scene
+from .window import addChoice, addSlider
+
+TURN, PICK, LASSO = 'turn the picture', 'pick: click Gaussians', 'lasso: draw around Gaussians'
+DISC_OF_SIGMA = 0.6  # radius that is drawn: neighbours touch, but do not hide one another
+PLAIN = '#56b4e9'
+
+
+class GaussianModel:
+    """Gaussians of a run's folder, with what is known of each.
+
+    Attributes
+    ----------
+    numbers : (M,) int
+        From 1, as the focus list takes them.
+    positions : (M, 3)
+        Å.
+    radius : (M,)
+        Å, for drawing.
+    values : dict
+        ``{label: (M,)}`` of what can colour them.
+    moves : (M,) bool
+        Those that could move in the run.
+    vectors : dict
+        ``{eigen-motion: (M, 3)}`` or ``(M, 1)`` for amplitudes.
+    motions : list of dict
+        Rows of the table of eigen-motions.
+    """
+
+    def __init__(self, folder):
+        columns, _ = readTable(os.path.join(folder, GAUSSIANS_FILE))
+        self.folder = folder
+        self.numbers, self.positions = columns['id'].astype(int), columns['position_angst'].astype(float)
+        self.radius = DISC_OF_SIGMA * columns['sigma_angst'].astype(float)
+        known = (('flexibility', 'flexibility (mean 1)'), ('excursion_angst', 'length of the path (Å)'), ('weight', 'weight'))
+        self.values = {label: columns[name].astype(float) for name, label in known if name in columns}
+        self.moves = columns['moves'].astype(bool) if 'moves' in columns else np.ones(len(self.numbers), bool)
+        self.vectors, self.motions = {}, []
+        path = os.path.join(folder, EIGEN_FILE)
+        if os.path.exists(path):
+            self._readMotions(readTable(path)[0])
+        self.view = scene.viewOf(self.positions, 1.2)
+
+    def _readMotions(self, columns):
+        for row, number in enumerate(columns['id'].tolist()):
+            vector = columns['vector'][row].astype(float)
+            self.vectors[number] = vector.reshape(len(self.numbers), -1)
+            self.motions.append(dict(
+                motion=int(number), explained=100 * float(columns['explained'][row]), null=100 * float(columns['null'][row]),
+                std=float(columns['std_angst'][row]), selected=bool(columns['significant'][row])))
+
+    def __len__(self):
+        return len(self.numbers)
+
+
+class GaussianScene:
+    """A scene of Gaussians that can be turned and picked; a part of a window that has ``canvas``, ``refresh`` and ``toolbar`` or none."""
+
+    def setUpScene(self, model, selected=()):
+        self.model, self.rotation = model, np.eye(3)
+        self.picked = np.isin(model.numbers, list(selected))
+        self._press, self._lasso, self._axes = None, None, None
+
+    def makePickControls(self, frame):
+        self.tool = addChoice(frame, 'Mouse', [TURN, PICK, LASSO], self.refresh, TURN)
+        reach = float(np.ceil(self.model.view[1] / 2))
+        self.reach = addSlider(frame, 'Pick together all within (Å)', 0, reach, 0, lambda: None)
+        ttk.Label(frame, text='Gaussians in focus').pack(anchor='w', pady=(6, 0))
+        self.focusText = tk.StringVar(frame)
+        entry = ttk.Entry(frame, textvariable=self.focusText, width=30)
+        entry.pack(fill='x')
+        entry.bind('<Return>', lambda event: self.readFocus())
+        row = ttk.Frame(frame)
+        row.pack(fill='x', pady=2)
+        for label, action in (('Clear', self.clearFocus), ('Invert', self.invertFocus)):
+            ttk.Button(row, text=label, command=action).pack(side='left', expand=True, fill='x')
+        self._showFocus()
+
+    def connectMouse(self):
+        self.canvas.mpl_connect('button_press_event', self._onPress)
+        self.canvas.mpl_connect('motion_notify_event', self._onMove)
+        self.canvas.mpl_connect('button_release_event', self._onRelease)
+
+    # ------------------------------------------------- focus --------------------------------------------------
+    def focus(self):
+        """Numbers of the picked Gaussians."""
+        return self.model.numbers[self.picked].tolist()
+
+    def setFocus(self, picked):
+        self.picked = np.asarray(picked, bool)
+        self._showFocus()
+        self.refresh()
+
+    def clearFocus(self):
+        self.setFocus(np.zeros(len(self.model), bool))
+
+    def invertFocus(self):
+        self.setFocus(~self.picked)
+
+    def readFocus(self):
+        """Take the numbers that were typed; what is no number changes nothing."""
+        try:
+            self.setFocus(np.isin(self.model.numbers, wholeNumbers(self.focusText.get())))
+        except ValueError:
+            self._showFocus()
+
+    def _showFocus(self):
+        self.focusText.set(rangeText(self.focus()))
+
+    def pickAt(self, x, y):
+        """Pick or release the Gaussian in front at a place of the picture (Å), with all within the chosen distance of it."""
+        points = self.model.positions.dot(self.rotation.T)
+        distance = np.hypot(points[:, 0] - x, points[:, 1] - y)
+        under = np.flatnonzero(distance <= np.maximum(self.model.radius, 0.02 * self.model.view[1]))
+        if not len(under):
+            return
+        hit = under[np.argmax(points[under, 2])]
+        near = np.linalg.norm(self.model.positions - self.model.positions[hit], axis=1) <= self.reach.get()
+        near[hit] = True
+        picked = self.picked.copy()
+        picked[near] = not self.picked[hit]
+        self.setFocus(picked)
+
+    def pickInside(self, corners):
+        """Pick all Gaussians inside an outline drawn on the picture, front and back."""
+        if len(corners) > 2:
+            points = self.model.positions.dot(self.rotation.T)
+            self.setFocus(self.picked | Path(corners).contains_points(points[:, :2]))
+
+    # ------------------------------------------------- mouse --------------------------------------------------
+    def _onPress(self, event):
+        if event.inaxes is None or event.inaxes is not self._axes or str(getattr(getattr(self, 'toolbar', None), 'mode', '')):
+            return
+        tool = self.tool.get() if hasattr(self, 'tool') else TURN
+        if tool == PICK:
+            self.pickAt(event.xdata, event.ydata)
+        elif tool == TURN:
+            self._press = event.x, event.y
+
+    def _onMove(self, event):
+        if self._press is not None:
+            self.rotation = scene.turn(self.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
+            self._press = event.x, event.y
+            self.refresh()
+
+    def _onRelease(self, event):
+        self._press = None
+
+    # ------------------------------------------------- drawing ------------------------------------------------
+    def drawModel(self, figure, axes, positions=None, label=None, values=None):
+        """The Gaussians; those that are picked have a thick rim."""
+        self._axes = axes
+        drawModel(figure, axes, self.model, self.rotation, positions, label, values, self.picked)
+        lasso = hasattr(self, 'tool') and self.tool.get() == LASSO
+        self._lasso = LassoSelector(axes, self.pickInside) if lasso else None
+
+
+def drawModel(figure, axes, model, rotation, positions=None, label=None, values=None, marked=None, weights=None):
+    """A Gaussian model, coloured by ``values`` with a scale called ``label``.
+
+    ``weights`` (M,), relative to the model's own, change the discs' size: a Gaussian that is absent is not seen.
+    """
+    if values is None:
+        colours = np.tile(to_rgb(PLAIN), (len(model), 1))
+    else:
+        scale = Normalize(min(0.0, float(values.min())), max(float(np.percentile(values, 99)), 1e-9))
+        colours = colormaps['YlOrRd'](scale(values))[:, :3]
+        bar = figure.colorbar(ScalarMappable(scale, 'YlOrRd'), ax=axes, label=label, shrink=0.6, pad=0.02)
+        bar.outline.set_visible(False)
+    radius = model.radius if weights is None else model.radius * np.cbrt(np.clip(weights, 0, None))
+    scene.drawGaussians(axes, model.positions if positions is None else positions, rotation, radius, colours, marked)
+    scene.finishAxes(axes, model.view[0], model.view[1], rotation)

@@ -1,0 +1,172 @@
+"""Eigen-motions of a Gaussian model: a table, arrows on the Gaussians, colours, and picking a region for a new run."""
+
+import os
+from tkinter import ttk
+
+import numpy as np
+
+from ..convert.structures import modelsFile, readFrames
+from ..engine.landscape.config import TrajectoryConfig
+from . import plots, scene
+from .backbone import readModelsAndWeights
+from .gaussian_scene import GaussianModel, GaussianScene, drawModel
+from .quick_engine import callEngine, emptyFolder
+from .scene_window import SceneWindow
+from .table import RowsTable
+from .window import FigureWindow, addButton, addCheck, addChoice, addNote, addSlider
+
+COLUMNS = (('motion', 'motion', 64), ('explained', 'explains %', 92), ('null', 'noise %', 74), ('std', 'SD (Å)', 64))
+THIS_MOTION, NO_COLOUR = 'this motion (Å)', 'none'
+SHOWN_FRAMES = 20  # models shown at once along a path
+STEPS = 24  # of one period of the animation
+LARGEST_SD, FIRST_SD = 8, 2
+
+
+class EigenMotionsWindow(GaussianScene, FigureWindow):
+    """Table of eigen-motions at the left, Gaussians with arrows at the right.
+
+    Parameters
+    ----------
+    model : GaussianModel
+    onFocus : callable, optional
+        Called with the numbers of the picked Gaussians to prepare a new run; returns what to tell.
+    """
+
+    def __init__(self, model, title='Eigen-motions', parent=None, onFocus=None):
+        FigureWindow.__init__(self, title, parent, size=(7.4, 6.6))
+        self.setUpScene(model)
+        self.onFocus, self._timer, self._step = onFocus, None, 0
+
+    def makeControls(self, frame):
+        self.table = RowsTable(frame, COLUMNS, self.model.motions, self.refresh, multiple=False, height=min(8, max(3, len(self.model.motions))),
+                               descending=('explained', 'std'))
+        self.table.pack(fill='x')
+        colours = [THIS_MOTION, *self.model.values, NO_COLOUR]
+        self.colour = addChoice(frame, 'Colour of the Gaussians', colours, self.refresh, colours[1] if self.model.values else colours[0])
+        self.amplitude = addSlider(frame, 'Amplitude (standard deviations)', 0, LARGEST_SD, FIRST_SD, self.refresh, 0.25)
+        self.arrows = addCheck(frame, 'Arrows', self.refresh)
+        self.playButton = addButton(frame, 'Play', self.togglePlay)
+        ttk.Separator(frame).pack(fill='x', pady=6)
+        self.makePickControls(frame)
+        if self.onFocus:
+            addButton(frame, 'Prepare a new run with this focus', self.newRun)
+        self.note = addNote(frame, 'Grey motions explain no more than noise does. Drag the picture to turn it.', 270)
+        if self.model.motions:
+            self.table.select([self.model.motions[0]['motion']])
+        self.connectMouse()
+
+    def newRun(self):
+        if not self.focus():
+            self.showError('No Gaussian is picked: choose the tool "pick" or "lasso" first, or type numbers.')
+            return
+        self.note.set(self.onFocus(self.focus()) or '')
+
+    # ------------------------------------------------- drawing ------------------------------------------------
+    def draw(self, figure):
+        axes = figure.subplots()
+        chosen = self.table.selected()
+        row = next((item for item in self.model.motions if chosen and item['motion'] == chosen[0]), None)
+        move = np.zeros_like(self.model.positions) if row is None else self.amplitude.get() * row['std'] * self.model.vectors[row['motion']]
+        length = np.linalg.norm(move, axis=1)
+        label = self.colour.get()
+        values = length if label == THIS_MOTION else self.model.values.get(label)
+        moved = move.shape[1] == 3  # else amplitudes vary, and nothing moves
+        phase = np.sin(2 * np.pi * self._step / STEPS)
+        self.drawModel(figure, axes, self.model.positions + phase * move if moved else None, label, values)
+        if row is None:
+            axes.set_title('%d Gaussians' % len(self.model))
+            return
+        if self.arrows.get() and moved:
+            scene.drawArrows(axes, self.model.positions, move, self.rotation)
+        axes.set_title(motionTitle(row, self.amplitude.get(), length), fontsize=11)
+
+    # ------------------------------------------------- playing ------------------------------------------------
+    def togglePlay(self):
+        if self._timer is not None:
+            self.onClose()
+            self._step = 0
+            self.playButton.config(text='Play')
+            self.refresh()
+            return
+        self.playButton.config(text='Stop')
+        self._advance()
+
+    def _advance(self):
+        self._step = (self._step + 1) % STEPS
+        self.refresh()
+        self._timer = self.window.root.after(60, self._advance)
+
+    def onClose(self):
+        if self._timer is not None:
+            self.window.root.after_cancel(self._timer)
+            self._timer = None
+
+
+def motionTitle(row, deviations, length):
+    """What a picture of an eigen-motion says above it; ``length`` (M,) are the displacements that are drawn, in Å."""
+    return 'eigen-motion %d: %.1f %% of the variance (noise %.1f %%)\n%.3g SD move the Gaussians by %.1f Å RMS, at most %.1f Å' % (
+        row['motion'], row['explained'], row['null'], deviations, np.sqrt((length ** 2).mean()), length.max())
+
+
+class GaussianPathWindow(SceneWindow):
+    """Gaussian models along a path, coloured by what is known of each Gaussian."""
+
+    def __init__(self, title, parent, model, conformations, weights, names, maps=None, script=None):
+        SceneWindow.__init__(self, title, parent, conformations, np.zeros(conformations.shape[1] - 1, bool), maps, names, script)
+        self.model = model
+        self.weights = None if weights is None else weights / np.maximum(weights.max(axis=0), 1e-9)  # of the most there is along the path
+
+    def makeControls(self, frame):
+        self.colour = addChoice(frame, 'Colour of the Gaussians', [*self.model.values, NO_COLOUR], self.refresh)
+        SceneWindow.makeControls(self, frame)
+
+    def drawConformation(self, figure, axes, index):
+        label = self.colour.get()
+        weights = None if self.weights is None else self.weights[index]
+        drawModel(figure, axes, self.model, self.rotation, self.conformations[index], label, self.model.values.get(label), weights=weights)
+
+
+def drawExplained(figure, motions):
+    """Explained variance of each eigen-motion beside that of shuffled residuals."""
+    axes = figure.subplots()
+    numbers = np.array([row['motion'] for row in motions])
+    for part, shift, label in (('explained', -0.2, 'particles'), ('null', 0.2, 'shuffled residuals (noise)')):
+        colours = [plots.COLOURS[0] if row['selected'] else '#a6cbe3' for row in motions] if part == 'explained' else '0.7'
+        axes.bar(numbers + shift, [row[part] for row in motions], 0.4, color=colours, label=label)
+    axes.set(xlabel='eigen-motion', ylabel='explained variance (%)', title='%d of %d eigen-motions explain more than noise does'
+             % (sum(row['selected'] for row in motions), len(motions)))
+    axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3, axis='y')
+    axes.legend(frameon=False)
+
+
+def gaussianPath(motion, table, folder, path, points=(), frames=SHOWN_FRAMES):
+    """Gaussian models along a path, made by the engine in a scratch folder.
+
+    Parameters
+    ----------
+    motion, table : str
+        The motion model, and the particles' latent vectors.
+    path : str
+        As of the trajectory command: 'pca', 'points' or 'frames'.
+    points : (m, k)
+
+    Returns
+    -------
+    conformations (f, M, 3) in Å, weights (f, M) relative to the mean, latent vectors (f, k)
+    """
+    config = TrajectoryConfig(table=table, motion=motion, path=path, points=[float(value) for value in np.ravel(points)], frames=frames,
+                              volumes=False, output=emptyFolder(folder))
+    callEngine('trajectory', config)
+    models, weights, _ = readModelsAndWeights(modelsFile(folder))
+    return np.stack(models), np.stack(weights), np.array([vector for _, vector in readFrames(folder)])
+
+
+def openGaussianPath(motion, table, folder, parent, title, path='pca', points=()):
+    """The window of Gaussian models along a path, at once, without a run."""
+    conformations, weights, vectors = gaussianPath(motion, table, folder, path, points)
+    model = GaussianModel(os.path.dirname(motion))
+    names = ['frame %d of %d, place %s' % (number, len(vectors), ', '.join('%.2f' % value for value in vector))
+             for number, vector in enumerate(vectors, start=1)]
+    return GaussianPathWindow(title, parent, model, conformations, weights, names)

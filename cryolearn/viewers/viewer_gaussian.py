@@ -1,0 +1,136 @@
+"""Viewer of the Gaussian heterogeneity: eigen-motions, path, landscape, maps of states."""
+
+import os
+
+from pwem.objects import SetOfPrincipalComponents
+from pyworkflow.object import Pointer
+from pyworkflow.protocol import params
+from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
+
+from ..convert.gaussians import MAPS_FOLDER
+from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
+from ..protocols import CryoLearnProtGaussianHeterogeneity
+from ..protocols.config_params import rangeText
+from . import plots
+from .gaussian_scene import GaussianModel
+from .gaussian_window import EigenMotionsWindow, drawExplained, openGaussianPath
+from .landscape_data import landscapeOfRun
+from .viewer_landscape import openLandscape, particlesOf, showTable
+from .viewer_maps import CryoLearnMapsViewer
+from .window import FigureWindow
+
+
+class CryoLearnGaussianViewer(CryoLearnMapsViewer):
+    """Eigen-motions on the Gaussians, the landscape of the particles, and the maps along the path."""
+
+    _label = 'Gaussian heterogeneity viewer'
+    _targets = [CryoLearnProtGaussianHeterogeneity]
+
+    def _defineResults(self, form):
+        form.addParam('showMotions', params.LabelParam, label='Eigen-motions', important=True,
+                      help='Arrows on the Gaussians, coloured by flexibility, by the length of their path, or by one motion. Gaussians can be '
+                           'picked here to study their region in a new run.')
+        form.addParam('showExplained', params.LabelParam, label='Explained variance against noise')
+        form.addParam('showPath', params.LabelParam, label='Motion along the path, animated',
+                      help='Gaussian models from one end of the particles to the other. "trajectory" makes maps and a movie of it.')
+        form.addParam('showLandscape', params.LabelParam, label='Conformational landscape', important=True,
+                      help='Density and points on two axes of your choice, with error bars. With the lasso a subset is made; a path of '
+                           'clicked points becomes conformations.')
+        form.addParam('showFreeEnergy', params.LabelParam, label='Free energy and population')
+        if os.path.isdir(self.mapsFolder()):
+            CryoLearnMapsViewer._defineResults(self, form)
+        if hasattr(self.protocol, 'outputParticles'):
+            form.addParam('showTable', params.LabelParam, label='Particles as a table')
+
+    def _getActions(self):
+        return dict(CryoLearnMapsViewer._getActions(self), showMotions=self._showMotions, showExplained=self._showExplained,
+                    showPath=self._showPath, showLandscape=self._showLandscape, showFreeEnergy=self._showFreeEnergy, showTable=self._showTable)
+
+    def mapsFolder(self):
+        return self.extra(MAPS_FOLDER)
+
+    def _model(self):
+        """Gaussians and eigen-motions of the run, or None when it has none yet."""
+        return GaussianModel(self.extra()) if os.path.exists(self.extra(MOTION_FILE)) else None
+
+    # ------------------------------------------------- motions ------------------------------------------------
+    def _showMotions(self, param=None):
+        model = self._model()
+        return [openMotions(model, self.protocol, self.formWindow, self.title('Eigen-motions'))] if model else self._notReady('The motion model')
+
+    def _showExplained(self, param=None):
+        model = self._model()
+        if model is None:
+            return self._notReady('The motion model')
+        return [FigureWindow(self.title('Explained variance'), self.formWindow, lambda figure: drawExplained(figure, model.motions))]
+
+    def _showPath(self, param=None):
+        landscape = landscapeOfRun(self.protocol)
+        if landscape is None or self._model() is None:
+            return self._notReady('The motion model')
+        motion = self.extra(MOTION_FILE)
+        about = describeMotion(motion)
+        table, latents = landscape.tables[0], landscape.columns['amplitudes'].reshape(len(landscape), -1).shape[1]
+        path, points = 'pca', ()
+        if about['basis'] == 'states':
+            path, points = 'frames', range(about['fields'])
+        elif latents != about['latents']:
+            path, points = 'points', (-1., 1.)
+        try:
+            return [openGaussianPath(motion, table, self.getProject().getTmpPath('path'), self.formWindow, self.title('Path'), path, points)]
+        except ValueError as error:
+            return [self.errorMessage(str(error), 'Path')]
+
+    # ------------------------------------------------ landscape -----------------------------------------------
+    def _showLandscape(self, param=None):
+        landscape = landscapeOfRun(self.protocol)
+        if landscape is None:
+            return self._notReady('The landscape')
+        return [openLandscape(landscape, particlesOf(self.protocol), self.protocol, self.getProject(), self.formWindow, self.title('Landscape'))]
+
+    def _showFreeEnergy(self, param=None):
+        path = self.extra('landscape.csv')
+        if not os.path.exists(path):
+            return self._notReady('The landscape')
+        columns = plots.readColumns(path)
+        return [FigureWindow(self.title('Free energy'), self.formWindow, lambda figure: plots.drawFreeEnergy(figure, columns))]
+
+    def _showTable(self, param=None):
+        return showTable(self, self.protocol.outputParticles)
+
+
+def openMotions(model, protocol, parent, title):
+    """The window of eigen-motions, which can prepare a new run when the run that made them is known."""
+    def prepare(numbers):
+        run = focusedRun(protocol, numbers)
+        return 'The run "%s" is in the project: open it, change what you like, and execute it.' % run.getRunName()
+    return EigenMotionsWindow(model, title, parent, prepare if protocol is not None else None)
+
+
+def focusedRun(protocol, numbers):
+    """A copy of a run whose focus are the given Gaussians of its output; it is saved, not launched."""
+    project = protocol.getProject()
+    run = project.copyProtocol(protocol)
+    run.inputGaussians.copy(Pointer(value=protocol, extended='outputGaussians'))
+    run.inputFocus.set(None)
+    run.focusGaussians.set(rangeText(numbers))
+    run.setObjLabel('focus on %d Gaussians' % len(numbers))
+    project.saveProtocol(run)
+    return run
+
+
+class CryoLearnSetOfMotionsViewer(Viewer):
+    """Opens a set of eigen-motions that this plugin made."""
+
+    _targets = [SetOfPrincipalComponents]
+    _environments = [DESKTOP_TKINTER]
+    _name = 'eigen-motions (cryolearn)'
+
+    @classmethod
+    def can_handle_this_instance(cls, instance):
+        return instance.getSize() > 0 and motionsFolder(instance) is not None
+
+    def _visualize(self, obj, **kwargs):
+        protocol = self.protocol or self.getProject().getProtocol(int(obj.getObjParentId()))
+        made = protocol if isinstance(protocol, CryoLearnProtGaussianHeterogeneity) else None
+        return [openMotions(GaussianModel(motionsFolder(obj)), made, self.formWindow, 'Eigen-motions - %s' % obj.getNameId())]

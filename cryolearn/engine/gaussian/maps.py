@@ -133,8 +133,8 @@ def write_path_maps(
     Parameters
     ----------
     output
-        The run's folder: maps go to ``maps/`` (``map_001.mrc``, ``_half1``, ``_half2``, ``_fsc.csv``, ``reconstructions.json``), pictures to
-        ``figures/maps.png`` and ``figures/fsc.png``.
+        Folder of the maps (``map_001.mrc``, ``map_001_half1.mrc``, ``map_001_half2.mrc``, ``map_001_fsc.csv``, ``reconstructions.json``) and their
+        pictures (``figures/slices.png``, ``figures/fsc.png``).
     weights, latents
         `(n, S)` weights of the particles, a row a row of the table, and `(S, K)` places of the maps.
     resolution_angst
@@ -156,8 +156,7 @@ def write_path_maps(
     """
     weights, places = _checked(table, weights, latents)
     device = torch.device(device)
-    folder = os.path.join(output, "maps")
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(output, exist_ok=True)
     mask = fsc_sphere(table.box, table.pixel_size_angst) if mask is None else mask
     effective = [effective_count(weights[half == number]) for number in (1, 2)]
     wanted = np.flatnonzero(np.minimum(*effective) >= 2 - 1e-6)
@@ -179,7 +178,7 @@ def write_path_maps(
             result = finish_reconstruction(work, mask, symmetry=symmetry)
             name, used = _name(int(state)), weights[:, state] > 0
             entries.append({
-                **write_reconstruction(folder, name, result, table.pixel_size_angst), "class": int(state) + 1, "particles": int(used.sum()),
+                **write_reconstruction(output, name, result, table.pixel_size_angst), "class": int(state) + 1, "particles": int(used.sum()),
                 "particles_half1": int((used & (half == 1)).sum()), "particles_half2": int((used & (half == 2)).sum()),
                 "latent": places[state].tolist(), "weight": float(effective_count(weights[:, state])),
                 "weight_half1": float(effective[0][state]), "weight_half2": float(effective[1][state]),
@@ -187,7 +186,7 @@ def write_path_maps(
             curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
             if len(volumes) > _SHOWN:
                 del volumes[name]
-    with open(os.path.join(folder, "reconstructions.json"), "w", encoding="utf-8") as handle:
+    with open(os.path.join(output, "reconstructions.json"), "w", encoding="utf-8") as handle:
         json.dump({"reconstructions": entries, "left_out": left_out, "symmetry_operators": 1 if symmetry is None else len(symmetry),
                    "model_resolution_angst": resolution_angst or None}, handle, indent=2)
     if entries:
@@ -227,4 +226,4 @@ def _draw(output: str, table: ParticleTable, entries: list[dict[str, Any]], curv
                         title="FSC of the half maps along the path")
     save_figure(figure, os.path.join(figures, "fsc.png"))
     figure = map_slices({titles[name]: data for name, data in volumes.items()}, table.pixel_size_angst, title="Maps along the path")
-    save_figure(figure, os.path.join(figures, "maps.png"))
+    save_figure(figure, os.path.join(figures, "slices.png"))

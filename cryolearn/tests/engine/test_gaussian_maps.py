@@ -110,16 +110,16 @@ def test_hard_weights_are_what_reconstruct_makes_of_the_subset(data: Path, tmp_p
     assert entries[0]["particles_half1"] == int((half[:300] == 1).sum())
     (tmp_path / "alone").mkdir()
     reconstruct(ReconstructConfig(particles=str(data / "a/particles.star"), output=str(tmp_path / "alone"), threads=1))
-    ours, theirs = _map(tmp_path / "maps/map_001.mrc"), _map(tmp_path / "alone/map.mrc")
+    ours, theirs = _map(tmp_path / "map_001.mrc"), _map(tmp_path / "alone/map.mrc")
     assert float((ours - theirs).abs().max()) < 1e-3 * float(theirs.max())
-    report = json.loads((tmp_path / "maps/reconstructions.json").read_text())
+    report = json.loads((tmp_path / "reconstructions.json").read_text())
     assert report["reconstructions"] == entries and report["model_resolution_angst"] == 12.0
-    for name in ("maps/map_002_half1.mrc", "maps/map_002_half2.mrc", "maps/map_002_fsc.csv", "figures/maps.png", "figures/fsc.png"):
+    for name in ("map_002_half1.mrc", "map_002_half2.mrc", "map_002_fsc.csv", "figures/slices.png", "figures/fsc.png"):
         assert (tmp_path / name).stat().st_size > 0
     # each map is its own model and not the other (the Gaussians reach 17.6 Å with 10 % of their amplitude: shell 7)
     mask = sphere_mask(BOX, 0.45 * BOX, 0.05 * BOX)
     for number, own, other in ((1, "a", "b"), (2, "b", "a")):
-        found = _map(tmp_path / f"maps/map_{number:03d}.mrc")
+        found = _map(tmp_path / f"map_{number:03d}.mrc")
         curves = [fsc(found, _map(data / name / "true.mrc"), mask)[3:8].mean() for name in (own, other)]
         assert curves[0] > 0.9 and curves[0] > curves[1] + 0.3
 
@@ -135,7 +135,7 @@ def test_weights_mix_states_linearly(data: Path, tmp_path: Path) -> None:
     # (300 (0.8 + 0.2))^2 / (300 (0.64 + 0.04))
     assert first[0]["weight"] == pytest.approx(300 / 0.68, rel=1e-5)
     assert second[0]["weight"] == pytest.approx(first[1]["weight"])
-    a, b = _map(tmp_path / "one/maps/map_001.mrc"), _map(tmp_path / "two/maps/map_002.mrc")
+    a, b = _map(tmp_path / "one/map_001.mrc"), _map(tmp_path / "two/map_002.mrc")
     assert float((a - b).abs().max()) < 1e-3 * float(a.max())
 
 
@@ -146,7 +146,7 @@ def test_ctf_contrast_and_symmetry_are_passed_on(data: Path, tmp_path: Path) -> 
 
     def made(name: str, **options: object) -> torch.Tensor:
         write_path_maps(str(tmp_path / name), table, stack, weights, [[0.0]], half=half, progress=None, **options)
-        return _map(tmp_path / name / "maps/map_001.mrc")
+        return _map(tmp_path / name / "map_001.mrc")
 
     plain = made("plain")
     assert float((made("inverted", invert_contrast=True) + plain).abs().max()) < 1e-3 * float(plain.max())
@@ -167,5 +167,5 @@ def test_maps_of_too_few_particles_are_left_out(data: Path, tmp_path: Path, caps
     weights[np.flatnonzero(half == 1)[0], 1] = 1
     entries = write_path_maps(str(tmp_path), table, ImageStack(table), weights, [[0.0], [1.0]], half=half, progress=None)
     assert [entry["name"] for entry in entries] == ["map_001"]
-    assert json.loads((tmp_path / "maps/reconstructions.json").read_text())["left_out"] == {"map_002": 1.0}
+    assert json.loads((tmp_path / "reconstructions.json").read_text())["left_out"] == {"map_002": 1.0}
     assert "map_002" in capsys.readouterr().out

@@ -35,7 +35,7 @@ def gradient_seconds(count: int, gaussians: int, radius: int, box: int, pixel: f
     for _ in range(repeats):
         start = time.perf_counter()
         total = 0.0
-        for _, vectors, _ in GradientSource(images, model).vectors():
+        for _, _, vectors in GradientSource(images, model).vectors():
             total += float(vectors[0, 0])
         if device.type == "cuda":
             torch.cuda.synchronize()

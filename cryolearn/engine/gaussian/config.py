@@ -32,7 +32,7 @@ class GaussianHeterogeneityConfig(RunConfig):
         "'scan': best place on the first eigen-motion; 'slides': one gradient step along it, as Chen 2018; 'autoencoder': a network, kept only when it explains "
         "held-out particles better than the curve.", label="Method", choices=("curve", "linear", "scan", "slides", "autoencoder"))
     resolutions_angst: List[float] = param([], "Resolutions of the rounds, from coarse to fine; each round starts from the one before. Empty takes one round at six pixels.",
-                                           label="Resolutions")
+                                           label="Resolutions", unit="Å")
     number: int = param(0, "Gaussians of the last round; 0 takes one for each cube of 0.73 resolutions.", label="Number of Gaussians", low=0, high=100_000)
     path: str = param("open", "'open': from one end to another; 'closed': a circle; 'states': separate states without order.", label="Path",
                       choices=("open", "closed", "states"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import mrcfile
 import numpy as np
@@ -101,3 +103,43 @@ def write_map(path: str, data: ArrayLike, pixel_size_angst: float, origin_angst:
         x, y, z = (float(value) for value in np.asarray(origin_angst))
         handle.header.origin.x, handle.header.origin.y, handle.header.origin.z = x, y, z
     os.replace(part, path)
+
+
+class MapSeriesWriter:
+    """Writes maps one after another into a stack of volumes (MRC2014: space group 401, MZ sections a volume), in flat memory.
+
+    The file stands under ``path + '.part'`` until the last map is written. ChimeraX reads such a stack as one tall map: it takes the maps one
+    by one as a volume series (``open frame_*.mrc vseries true``).
+
+    Parameters
+    ----------
+    path : str
+        File to write.
+    count, box : int
+        Number of maps and their side in voxels.
+    pixel_size_angst : float
+        Voxel size in Å.
+    origin_angst : (x, y, z)
+        Place of voxel [0, 0, 0] of each map in Å.
+    """
+
+    def __init__(self, path: str, count: int, box: int, pixel_size_angst: float, origin_angst: ArrayLike = (0.0, 0.0, 0.0)) -> None:
+        self.path, self._part = path, f"{path}.part"
+        self._handle = mrcfile.new_mmap(self._part, shape=(count, box, box, box), mrc_mode=2, overwrite=True)
+        self._handle.voxel_size = pixel_size_angst
+        x, y, z = (float(value) for value in np.asarray(origin_angst))
+        self._handle.header.origin.x, self._handle.header.origin.y, self._handle.header.origin.z = x, y, z
+
+    def write(self, number: int, data: ArrayLike) -> None:
+        """Write map ``number`` (counted from 0), (z, y, x)."""
+        self._handle.data[number] = np.asarray(data, np.float32)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self._handle.update_header_stats()
+        self._handle.close()
+        if kind is None:
+            os.replace(self._part, self.path)

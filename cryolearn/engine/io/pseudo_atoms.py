@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .structures import Structure, write_models
+from .structures import Structure, write_structures
 from .tables import write_table
 
 __all__ = ["PDB_LARGEST_B", "gaussian_structure", "write_gaussians", "write_pseudo_atoms"]
@@ -30,19 +30,19 @@ def gaussian_structure(position_angst: ArrayLike, weight: ArrayLike, sigma_angst
     )
 
 
-def write_pseudo_atoms(stem: str, structure: Structure, coordinates: Sequence[ArrayLike] | None = None) -> bool:
-    """Write ``STEM.cif``, and ``STEM.pdb`` with B factors up to the format's 999.99; several sets of coordinates make several models.
+def write_pseudo_atoms(stem: str, *structures: Structure) -> bool:
+    """Write ``STEM.cif``, and ``STEM.pdb`` with B factors up to the format's 999.99; several structures make several models.
 
     Returns
     -------
     bool
         Whether all B factors fit the PDB format.
     """
-    models = [structure.coordinates] if coordinates is None else coordinates
-    write_models(f"{stem}.cif", structure, models)
-    limited = replace(structure, b_factor=np.minimum(structure.b_factor, PDB_LARGEST_B), occupancy=np.minimum(structure.occupancy, PDB_LARGEST_B))
-    write_models(f"{stem}.pdb", limited, models)
-    return bool((structure.b_factor <= PDB_LARGEST_B).all())
+    write_structures(f"{stem}.cif", structures)
+    limited = [replace(structure, b_factor=np.minimum(structure.b_factor, PDB_LARGEST_B), occupancy=np.minimum(structure.occupancy, PDB_LARGEST_B))
+               for structure in structures]
+    write_structures(f"{stem}.pdb", limited)
+    return all(bool((structure.b_factor <= PDB_LARGEST_B).all()) for structure in structures)
 
 
 def write_gaussians(

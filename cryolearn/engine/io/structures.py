@@ -140,10 +140,15 @@ def write_structure(path: str, structure: Structure, coordinates: ArrayLike | No
 
 def write_models(path: str, structure: Structure, coordinates: Iterable[ArrayLike]) -> None:
     """Write one model for each (N, 3) set of ``coordinates`` in Å into one PDB or mmCIF file."""
+    write_structures(path, (structure.with_coordinates(np.asarray(positions)) for positions in coordinates))
+
+
+def write_structures(path: str, structures: Iterable[Structure]) -> None:
+    """Write each structure as a model of one PDB or mmCIF file."""
     document = gemmi.Structure()
     document.name = os.path.splitext(os.path.basename(path))[0]
-    for number, positions in enumerate(coordinates, 1):
-        document.add_model(_model(structure.with_coordinates(np.asarray(positions)), number))
+    for number, structure in enumerate(structures, 1):
+        document.add_model(_model(structure, number))
     document.setup_entities()
     if path.lower().endswith(_CIF):
         document.make_mmcif_document().write_file(path)

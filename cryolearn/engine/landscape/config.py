@@ -44,15 +44,17 @@ class SelectLandscapeConfig(RunConfig):
 
 @dataclass
 class TrajectoryConfig(RunConfig):
-    """Conformations along a path through the landscape.
+    """Conformations along a path through the landscape, by normal modes of a structure or by the motion of a Gaussian model.
 
     Writes ``frame_001.pdb`` ... (and ``frame_001.mrc`` ... when volumes are asked for), ``trajectory.pdb`` (all models),
-    ``trajectory.cxc`` (ChimeraX), ``trajectory.npz`` (latent vectors of the frames), ``geometry.csv`` and ``figures/``.
+    ``trajectory.cxc`` (ChimeraX), ``trajectory.npz`` (latent vectors of the frames) and ``figures/``; of a structure also ``geometry.csv``,
+    of a Gaussian model ``frame_001.cif`` ..., ``trajectory.cif``, ``frames.csv`` and ``movie.mrc`` (all maps as one stack of volumes).
     """
 
-    table: str = param("", "Result table with the particles' vectors (alignment.npz).", path=True)
+    table: str = param("", "Result table with the particles' vectors (alignment.npz or conformations.npz).", path=True)
     column: str = param("amplitudes", "Column that holds the vectors.", label="Column")
-    modes: str = param("", "Normal modes (modes.npz).", path=True)
+    modes: str = param("", "Normal modes (modes.npz) with their structure beside them.", path=True)
+    motion: str = param("", "Motion of a Gaussian model (motion.npz), instead of normal modes.", path=True)
     mode_numbers: List[int] = param([7, 8, 9], "Modes that the vectors are amplitudes of.", label="Modes")
     path: str = param("pca", "'pca': along one principal axis; 'points': through given points; 'clusters': through the clusters' centres; "
                       "'frames': given points, one conformation each.", label="Path", choices=("pca", "points", "clusters", "frames"))
@@ -64,5 +66,5 @@ class TrajectoryConfig(RunConfig):
     geometry: str = param("linear", "'linear' displacements along the modes, or 'restored': rigid blocks rotate and bonds are restored "
                           "(for large amplitudes).", label="Geometry", choices=("linear", "restored"))
     volumes: bool = param(True, "Write each conformation as a map too.", label="Write maps?")
-    box: int = param(128, "Box of the maps.", label="Box size", unit="px", low=16, high=1024)
-    pixel_size_angst: float = param(2.0, "Pixel size of the maps.", label="Pixel size", unit="Å", low=0.1, high=50)
+    box: int = param(0, "Box of the maps; 0 takes that of the Gaussian model, with normal modes 128.", label="Box size", unit="px", low=0, high=1024)
+    pixel_size_angst: float = param(0.0, "Pixel size of the maps; 0 takes that of the Gaussian model, with normal modes 2 Å.", label="Pixel size", unit="Å", low=0, high=50)

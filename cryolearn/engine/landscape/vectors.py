@@ -62,6 +62,9 @@ def axis_label(axis: str, meta: Mapping[str, Any]) -> str:
     name, _, component = axis.partition(":")
     index = int(component or 0)
     if name == "amplitudes":
+        named = meta.get("latent_names") or []
+        if index < len(named):
+            return str(named[index])
         numbers = meta.get("mode_numbers") or []
         return f"amplitude of mode {numbers[index]}" if index < len(numbers) else f"amplitude {index + 1}"
     if name == "reduced":

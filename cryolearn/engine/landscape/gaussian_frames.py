@@ -1,0 +1,176 @@
+"""Frames of a trajectory as Gaussian models: where along the motion they are, and their files."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..figures import map_slices, save_figure
+from ..io.maps import MapSeriesWriter, write_map
+from ..io.motions import MotionModel, read_motion
+from ..io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
+from ..progress import Progress
+from .config import TrajectoryConfig
+from .path import arc_length, equal_frames, nearest_frames, population, project_on_path
+
+__all__ = ["GaussianFrames"]
+
+Array = NDArray[np.float64]
+
+
+class GaussianFrames:
+    """The frames that a motion model makes along a path of its latent coordinates.
+
+    Parameters
+    ----------
+    config
+        Of the command; ``motion`` is the model.
+    vectors
+        `(n, K)` latents of the particles.
+
+    Raises
+    ------
+    InputError
+        when the model cannot be read or the particles have another number of latents.
+    """
+
+    def __init__(self, config: TrajectoryConfig, vectors: Array) -> None:
+        self.model: MotionModel = read_motion(config.motion)
+        self.vectors = vectors
+        if vectors.shape[1] != self.model.latent_dim:
+            raise InputError(
+                f"Column '{config.column}' of '{config.table}' has {vectors.shape[1]} coordinates, but the motion of '{config.motion}' has "
+                f"{self.model.latent_dim}: give the table of the run that made the motion (expanded.npz for symmetric particles).")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the latent coordinates."""
+        count = self.model.latent_dim
+        given = [str(name) for name in self.model.meta.get("latent_names") or []]
+        return given if len(given) == count else [f"latent {number}" for number in range(1, count + 1)]
+
+    @property
+    def is_molecule(self) -> bool:
+        """Gaussians have no bonds."""
+        return False
+
+    def place(self, config: TrajectoryConfig, general: Callable[[], Array], clusters: Callable[[], list[NDArray[np.int64]]]) -> tuple[Array, Array]:
+        """Corners `(m, K)` of the path and latents `(F, K)` of the frames.
+
+        Open paths and linear motions follow the ``general`` rule for landscapes. A principal axis of a closed path is the whole turn, its clusters'
+        centres are circular means; separate states have no path: each frame is a state.
+
+        Raises
+        ------
+        InputError
+            when a frame lies where the motion is not defined.
+        """
+        basis = self.model.basis
+        if basis == "states":
+            if config.path == "clusters":
+                raise InputError("Separate states have no path between them: choose single frames, or the path 'pca', which shows every state.")
+            states = np.unique(np.round(self.vectors), axis=0) if config.path == "pca" else general()
+            return states, self._states(states)
+        if basis == "periodic" and config.path == "pca":
+            turn = np.linspace(-1, 1, config.frames + 1)[:, None]
+            return turn, turn[:-1]  # the last one is the first again
+        if basis == "periodic" and config.path == "clusters":
+            turns = [np.angle(np.exp(1j * np.pi * self.vectors[rows, 0]).mean()) for rows in clusters()]
+            corners = np.unwrap(turns)[:, None] / np.pi
+        else:
+            corners = general()
+        frames = corners if config.path == "frames" else equal_frames(corners, config.frames)
+        return corners, frames if basis == "periodic" else self._inside(config, frames)
+
+    def _states(self, frames: Array) -> Array:
+        count = len(self.model.displacement)
+        wrong = np.flatnonzero((np.round(frames[:, 0]) != frames[:, 0]) | (frames[:, 0] < 0) | (frames[:, 0] >= count))
+        if len(wrong):
+            raise InputError(f"Frame {wrong[0] + 1} asks for state {frames[wrong[0], 0]:g}, but the states are the whole numbers 0 to {count - 1}.")
+        return frames
+
+    def _inside(self, config: TrajectoryConfig, frames: Array) -> Array:
+        """Refuses frames beyond the ends of an open path; elsewhere moves them to where there are particles, and says so."""
+        if self.model.basis == "polynomial":
+            beyond = np.flatnonzero(np.abs(frames[:, 0]) > 1 + 1e-9)
+            if len(beyond):
+                raise InputError(f"Frame {beyond[0] + 1} is at {frames[beyond[0], 0]:g}, but the path of '{config.motion}' runs from -1 to 1.")
+            return frames
+        low, high = self.vectors.min(axis=0), self.vectors.max(axis=0)
+        clipped = np.clip(frames, low, high)
+        moved = np.flatnonzero((np.abs(clipped - frames) > 1e-9 * (high - low)).any(axis=1))
+        if len(moved):
+            print(f"WARNING: {len(moved)} frame(s), the first is {moved[0] + 1}, lie beyond all particles, where nothing is known of the motion: they are "
+                  "moved to the nearest place that has particles.", flush=True)
+        return clipped
+
+    def count(self, config: TrajectoryConfig, corners: Array, frames: Array) -> tuple[NDArray[np.int64], Array, Array]:
+        """Particles nearest to each frame, each particle's distance to the path, and place along the path of each frame."""
+        if self.model.basis == "periodic":
+            def circle(latents: Array) -> Array:
+                return np.concatenate([np.cos(np.pi * latents), np.sin(np.pi * latents)], axis=1) / np.pi
+
+            return *nearest_frames(circle(self.vectors), circle(frames)), arc_length(frames)
+        if config.path == "frames" or self.model.basis == "states":
+            return *nearest_frames(self.vectors, frames), arc_length(frames)
+        position, distance = project_on_path(self.vectors, corners)
+        return population(position, float(arc_length(corners)[-1]), len(frames)), distance, arc_length(frames)
+
+    def write(self, config: TrajectoryConfig, frames: Array) -> tuple[Array, dict[str, Any]]:
+        """Write models, maps and the table ``frames.csv``; returns the RMSD `(F,)` of each frame to the model at rest, and what the summary says.
+
+        The RMSD is over all Gaussians, weighted by the weights that they have at rest.
+        """
+        model, meta = self.model, self.model.meta
+        corner = np.asarray(meta.get("origin_angst") or (0.0, 0.0, 0.0)) + int(meta["box"]) // 2 * float(meta["pixel_size_angst"])
+        places, weights = model.conformation(frames)
+        structures = []
+        for number, (at, weight) in enumerate(zip(places, weights), start=1):
+            rest = gaussian_structure(at + corner, model.weights, model.sigma_angst)
+            structures.append(replace(rest, occupancy=weight / model.weights.mean()))
+            write_pseudo_atoms(os.path.join(config.output, f"frame_{number:03d}"), structures[-1])
+        write_pseudo_atoms(os.path.join(config.output, "trajectory"), *structures)
+        if config.volumes:
+            self._write_maps(config, places, weights, corner)
+        shift = np.linalg.norm(places - model.positions_angst, axis=2)
+        rmsd = np.sqrt((shift**2 * model.weights).sum(axis=1) / model.weights.sum())
+        self._write_table(config, frames, shift, weights, rmsd)
+        print(f"{len(frames)} frames of {len(model)} Gaussians: RMSD to the model at rest up to {rmsd.max():.2f} Å", flush=True)
+        return rmsd, {"gaussians": len(model), "basis": model.basis, "largest_rmsd_angst": float(rmsd.max()), "geometry": "Gaussian model"}
+
+    def _write_maps(self, config: TrajectoryConfig, places: Array, weights: Array, centre: Array) -> None:
+        """Maps whose centre is that of the model's own box, and all of them in one stack of volumes, ``movie.mrc``."""
+        import torch
+
+        from ..imaging.gaussians import render_gaussians_3d
+
+        box = config.box or int(self.model.meta["box"])
+        pixel = config.pixel_size_angst or float(self.model.meta["pixel_size_angst"])
+        sigma = torch.as_tensor(self.model.sigma_angst, dtype=torch.float32).clamp(min=pixel / 2)
+        corner = centre - box // 2 * pixel
+        progress = Progress("Maps", len(places), "maps")
+        shown = {f"frame {number}": number for number in sorted({1, (len(places) + 1) // 2, len(places)})}
+        drawn: dict[str, NDArray[np.float32]] = {}
+        with MapSeriesWriter(os.path.join(config.output, "movie.mrc"), len(places), box, pixel, corner) as movie:
+            for number, (at, weight) in enumerate(zip(places, weights), start=1):
+                density = render_gaussians_3d(torch.as_tensor(at, dtype=torch.float32), torch.as_tensor(weight, dtype=torch.float32), sigma, box, pixel).numpy()
+                write_map(os.path.join(config.output, f"frame_{number:03d}.mrc"), density, pixel, corner)
+                movie.write(number - 1, density)
+                drawn |= {name: density for name, wanted in shown.items() if wanted == number}
+                progress.step()
+        save_figure(map_slices(drawn, pixel, title="Frames"), os.path.join(config.output, "figures", "frames.png"))
+
+    def _write_table(self, config: TrajectoryConfig, frames: Array, shift: Array, weights: Array, rmsd: Array) -> None:
+        with open(os.path.join(config.output, "frames.csv"), "w", newline="", encoding="utf-8") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["frame", *(name.replace(" ", "_") for name in self.names), "rmsd_angst", "largest_shift_angst", "weight"])
+            for number, (frame, far, weight, value) in enumerate(zip(frames, shift, weights, rmsd), start=1):
+                writer.writerow([number, *(f"{latent:.4f}" for latent in frame), f"{value:.4f}", f"{far.max():.4f}",
+                                 f"{weight.sum() / self.model.weights.sum():.4f}"])

@@ -28,7 +28,7 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
                       help='Where Gaussians may be. Without it the map is thresholded.')
         self.addEngineParam(form, Config, 'threshold', condition='not inputMask')
         gaussians = form.addGroup('Gaussians')
-        self.addEngineParams(gaussians, Config, 'resolution_angst', 'number')
+        self.addEngineParams(gaussians, Config, 'resolution_angst', 'number', 'spacing')
         self.addEngineParams(gaussians, Config, 'spacing', 'iterations', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,16 +21,17 @@ from ..io.motions import basis_values
 from ..progress import Progress
 from .forward import Gaussians
 from .particles import GaussianImages
-from .slices import SliceGrid, VolumeSums, envelope
+from .slices import Corners, SliceGrid, VolumeSums, envelope
 
-__all__ = ["Curve", "CurveFit", "fit_curve", "make_curve", "state_likelihood"]
+__all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "state_likelihood", "transfer_curve"]
 
 _DISPLACEMENT_PRIOR_ANGST = 20.0  # standard deviations of what may change; weak beside the data
 _PLACE_PRIOR_ANGST = 2.0
 _AMPLITUDE_PRIOR = 0.5
 _CHANGE_PRIOR = 1.0
 _POPULATION_FLOOR = 0.1  # part of the prior over states that stays even, so that no state dies
-_OPTIMISER_STEPS = 12
+_OPTIMISER_STEPS = 6
+_LEAST_JUNK, _MOST_JUNK = 0.001, 0.5
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Curve:
     spread : (M, A) weights of the anchors; 0 outside the focus
     bend : (D, A, 3) displacements U of the anchors in Å
     change : (D, A) relative changes of amplitude, spread the same way
-    population : (G,) part of the particles at each place
+    population : (G,) part of the particles at each place; they add up to 1
+    junk : part of the images that hold no particle
     basis : 'polynomial', 'periodic' or 'states'
     moves_places, moves_amplitudes : what differs between particles
     """
@@ -58,6 +61,12 @@ class Curve:
     basis: str
     moves_places: bool
     moves_amplitudes: bool
+    junk: float = 0.02
+
+    @property
+    def log_prior(self) -> Tensor:
+        """(G + 1,) logarithms of the populations and, last, of images without a particle."""
+        return torch.cat((self.population * (1 - self.junk), self.population.new_tensor([self.junk]))).log()
 
     def displacement(self) -> Tensor:
         """(D, M, 3) displacement fields in Å."""
@@ -83,14 +92,18 @@ class CurveFit:
     ----------
     curve : the trajectory
     likelihood : (n, G) log-likelihood of each image at each place, relative to nothing (no population)
-    posterior : (n, G)
+    posterior : (n, G); rows add up to the probability that the image is a particle at all
+    expected : (n,) what the likelihood would be without noise at the best place: it says how surprising the likelihood is
     history : mean log-likelihood (marginal) of each round
+    starts : that of the best start at the coarse resolution, when there were several
     """
 
     curve: Curve
     likelihood: Tensor
     posterior: Tensor
+    expected: Tensor
     history: list[float] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)
 
 
 def make_curve(model: Gaussians, *, vary: str, path: str, states: int, degree: int, anchors: int, moves: Tensor, seed: int) -> Curve:
@@ -133,15 +146,34 @@ def _spread(positions: Tensor, anchors: int, seed: int) -> Tensor:
     return weight / weight.sum(1, keepdim=True)
 
 
-def state_likelihood(images: GaussianImages, volumes: Tensor, grid: SliceGrid, visit: Callable[..., None] | None = None) -> Tensor:
-    """Log-likelihood (n, G) of the images given each of (G, z, y, x) volumes; constants that all share are left out.
+def transfer_curve(curve: Curve, old: Gaussians, new: Gaussians) -> Curve:
+    """The same trajectory carried by other Gaussians (more of them, at a finer resolution).
 
+    Parameters
+    ----------
+    old
+        The Gaussians as they were fitted to the map, before the trajectory changed its base.
+    new
+        Others, fitted to the same map.
+    """
+    reach = torch.cdist(old.positions_angst, old.positions_angst).topk(2, largest=False).values[:, 1].mean()
+    near = torch.softmax(-torch.cdist(new.positions_angst, old.positions_angst).square() / (2 * reach**2), 1)
+    ratio = torch.log(curve.base.amplitudes / old.amplitudes)
+    base = replace(new, positions_angst=new.positions_angst + near @ (curve.base.positions_angst - old.positions_angst),
+                   amplitudes=new.amplitudes * torch.exp(near @ ratio))
+    return replace(curve, base=base, spread=near @ curve.spread)
+
+
+def state_likelihood(images: GaussianImages, volumes: Tensor, grid: SliceGrid, visit: Callable[..., None] | None = None) -> tuple[Tensor, Tensor]:
+    """Log-likelihood (n, G) of the images given each of (G, z, y, x) volumes, over that of an empty image, and what it is expected to be (n, G).
+
+    ``2 Re sum (C Y)* V / noise - sum |C V|^2 / noise``, whose second sum is also the expectation when V is right.
     ``visit(rows, corners, signal, power, likelihood)`` is called for each batch.
     """
     count = len(volumes)
     parts = volumes.flatten(1).T
     table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
-    result = torch.empty(len(images), count, device=images.device)
+    result, expected = (torch.empty(len(images), count, device=images.device) for _ in range(2))
     noise = images.band.per_point(images.noise_power)
     for batch in images.batches(chunk=grid.images_at_a_time(count, images.device)):
         corners = grid.corners(batch.rotation)
@@ -150,10 +182,10 @@ def state_likelihood(images: GaussianImages, volumes: Tensor, grid: SliceGrid, v
         cross = signal.real[:, None] @ slices[..., :count] + (signal.imag * corners.sign)[:, None] @ slices[..., count:]
         slices.square_()
         own = power[:, None] @ (slices[..., :count] + slices[..., count:])
-        result[batch.rows] = (2 * cross - own)[:, 0]
+        result[batch.rows], expected[batch.rows] = (2 * cross - own)[:, 0], own[:, 0]
         if visit:
             visit(batch.rows, corners, signal, power, result[batch.rows])
-    return result
+    return result, expected
 
 
 def curve_volumes(curve: Curve, grid: SliceGrid) -> Tensor:
@@ -164,7 +196,8 @@ def curve_volumes(curve: Curve, grid: SliceGrid) -> Tensor:
         return torch.cat([grid.volumes(place[None], amplitude[None], curve.base.sigma_angst) for place, amplitude in zip(places, amplitudes, strict=True)])
 
 
-def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, *, temperatures: Sequence[float] = (), free_base: bool = True, what: str = "Trajectory") -> CurveFit:
+def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, *, temperatures: Sequence[float] = (), free_base: bool = True,
+              what: str = "Trajectory", record: Path | None = None) -> CurveFit:
     """Expectation-maximisation from a first posterior.
 
     Parameters
@@ -178,32 +211,83 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
         (deterministic annealing, Ueda & Nakano 1998). The other rounds are at 1.
     free_base
         Also fit places and amplitudes at phi = 0.
+    record
+        File that keeps the state after each round; when it is there already, work goes on from it.
     """
     grid = SliceGrid(images.band)
-    progress = Progress(what, rounds, "rounds")
+    done, posterior = 0, start
+    history: list[float] = []
+    if record is not None and record.exists():
+        done, curve, posterior, history = _load(record, curve)
+    progress = Progress(what, rounds, "rounds", done)
     sums = VolumeSums(grid, len(curve.grid), len(curve.grid), images.device)
-    _gather(images, grid, sums, start)
-    posterior, history = start, []
-    likelihood = torch.empty(0)
-    for number in range(rounds):
-        curve = _maximise(curve, sums, start_bend=number == 0, free_base=free_base)
+    _gather(images, grid, sums, posterior)
+    likelihood = expected = torch.empty(0)
+    for number in range(done, rounds):
+        curve = _maximise(curve, sums, free_base=free_base)
+        last = number == rounds - 1
         sums = VolumeSums(grid, len(curve.grid), len(curve.grid), images.device)
-        posterior = torch.empty_like(start)
-        prior = curve.population.log()
+        weights = torch.empty_like(posterior)
+        prior = curve.log_prior
         heat = temperatures[number] if number < len(temperatures) else 1.0
 
-        def visit(rows: NDArray[np.int64], corners: object, signal: Tensor, power: Tensor, values: Tensor,
-                  sums: VolumeSums = sums, prior: Tensor = prior, posterior: Tensor = posterior, heat: float = heat) -> None:
-            weight = torch.softmax(values / heat + prior, dim=1)
-            posterior[rows] = weight
-            sums.add(corners, signal, power, weight)  # type: ignore[arg-type]
+        def visit(rows: NDArray[np.int64], corners: Corners, signal: Tensor, power: Tensor, values: Tensor,
+                  sums: VolumeSums = sums, weights: Tensor = weights, prior: Tensor = prior, heat: float = heat, last: bool = last) -> None:
+            weights[rows] = _posterior(values / heat, prior)[:, :-1]
+            if not last:
+                sums.add(corners, signal, power, weights[rows])
 
-        likelihood = state_likelihood(images, curve_volumes(curve, grid), grid, visit)
-        history.append(float(torch.logsumexp(likelihood + prior, 1).double().mean()))
-        even = _POPULATION_FLOOR / len(curve.grid)
-        curve = replace(curve, population=(1 - _POPULATION_FLOOR) * posterior.double().mean(0).float() + even)
+        likelihood, expected = state_likelihood(images, curve_volumes(curve, grid), grid, visit)
+        posterior = weights
+        history.append(float(torch.logsumexp(torch.nn.functional.pad(likelihood, (0, 1)) + prior, 1).double().mean()))
+        curve = _populate(curve, posterior)
+        if record is not None:
+            _save(record, number + 1, curve, posterior, history)
         progress.step(note=f"log-likelihood {history[-1]:.4f}")
-    return CurveFit(curve, likelihood, posterior, history)
+    if done >= rounds:
+        likelihood, expected = state_likelihood(images, curve_volumes(curve, grid), grid)
+    best = expected.gather(1, likelihood.argmax(1, keepdim=True))[:, 0]
+    return CurveFit(curve, likelihood, posterior, best, history)
+
+
+def evaluate_curve(images: GaussianImages, curve: Curve) -> CurveFit:
+    """Where images lie on a trajectory that is not changed."""
+    grid = SliceGrid(images.band)
+    likelihood, expected = state_likelihood(images, curve_volumes(curve, grid), grid)
+    marginal = torch.logsumexp(torch.nn.functional.pad(likelihood, (0, 1)) + curve.log_prior, 1)
+    best = expected.gather(1, likelihood.argmax(1, keepdim=True))[:, 0]
+    return CurveFit(curve, likelihood, _posterior(likelihood, curve.log_prior)[:, :-1], best, [float(marginal.double().mean())])
+
+
+def _posterior(values: Tensor, log_prior: Tensor) -> Tensor:
+    """(b, G + 1) weights of the places and, last, of an empty image, whose log-likelihood is 0."""
+    return torch.softmax(torch.nn.functional.pad(values, (0, 1)) + log_prior, dim=1)
+
+
+def _populate(curve: Curve, posterior: Tensor) -> Curve:
+    total = posterior.double().sum(0)
+    even = _POPULATION_FLOOR / len(curve.grid)
+    particles = float(total.sum()) / len(posterior)
+    return replace(curve, population=(1 - _POPULATION_FLOOR) * (total / total.sum()).float() + even, junk=min(_MOST_JUNK, max(_LEAST_JUNK, 1 - particles)))
+
+
+def _save(path: Path, done: int, curve: Curve, posterior: Tensor, history: list[float]) -> None:
+    arrays = {"base": curve.base.positions_angst, "amplitudes": curve.base.amplitudes, "bend": curve.bend, "change": curve.change,
+              "population": curve.population, "posterior": posterior}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as handle:
+        np.savez(handle, done=done, junk=curve.junk, history=history, **{name: value.cpu().numpy() for name, value in arrays.items()})
+    part.replace(path)
+
+
+def _load(path: Path, curve: Curve) -> tuple[int, Curve, Tensor, list[float]]:
+    with np.load(path, allow_pickle=False) as found:
+        tensor = {name: torch.as_tensor(found[name], device=curve.grid.device) for name in ("base", "amplitudes", "bend", "change", "population", "posterior")}
+        done, junk, history = int(found["done"]), float(found["junk"]), [float(value) for value in found["history"]]
+    base = replace(curve.base, positions_angst=tensor["base"], amplitudes=tensor["amplitudes"])
+    path_then = replace(curve, base=base, bend=tensor["bend"], change=tensor["change"], population=tensor["population"], junk=junk)
+    return done, path_then, tensor["posterior"], history
 
 
 def _gather(images: GaussianImages, grid: SliceGrid, sums: VolumeSums, weight: Tensor) -> None:
@@ -212,7 +296,7 @@ def _gather(images: GaussianImages, grid: SliceGrid, sums: VolumeSums, weight: T
         sums.add(grid.corners(batch.rotation), batch.transfer / noise * batch.data, batch.transfer.square() / noise, weight[batch.rows])
 
 
-def _maximise(curve: Curve, sums: VolumeSums, start_bend: bool, free_base: bool) -> Curve:
+def _maximise(curve: Curve, sums: VolumeSums, free_base: bool) -> Curve:
     """Fit the trajectory to the sums by L-BFGS; the objective is the expected log-likelihood and the priors."""
     grid, base = sums.grid, curve.base
     signal, power = sums.signal, sums.power
@@ -234,18 +318,15 @@ def _maximise(curve: Curve, sums: VolumeSums, start_bend: bool, free_base: bool)
         prior = prior + (place * unit["place"] / _PLACE_PRIOR_ANGST).square().sum() + (amplitude * unit["amplitude"] / _AMPLITUDE_PRIOR).square().sum()
         loss = prior / 2
         total = float(loss.detach())
-        # state by state, so that the factors of one volume at a time are held
-        leaf_places, leaf_amplitudes = places.detach().requires_grad_(), amplitudes.detach().requires_grad_()
-        for state in range(len(curve.grid)):
-            volume = grid.volumes(leaf_places[state : state + 1], leaf_amplitudes[state : state + 1] * fade, base.sigma_angst)[0]
-            misfit = (power[state] * volume.abs().square()).sum() - 2 * (signal[state].real * volume.real + signal[state].imag * volume.imag).sum()
-            misfit.backward()
-            total += float(misfit.detach())
-        torch.autograd.backward([loss, places, amplitudes], [None, leaf_places.grad, leaf_amplitudes.grad])
-        return total
+        with torch.no_grad():
+            value, by_place, by_amplitude = grid.misfit(places.detach(), amplitudes.detach() * fade, base.sigma_angst, signal, power)
+        torch.autograd.backward([loss, places, amplitudes], [None, by_place, by_amplitude * fade])
+        return total + value
 
     with torch.enable_grad():
         optimiser.step(closure)
     with torch.no_grad():
-        new_base = replace(base, positions_angst=base.positions_angst + place * unit["place"], amplitudes=base.amplitudes * torch.exp(amplitude * unit["amplitude"]))
+        new_base = replace(
+            base, positions_angst=base.positions_angst + place * unit["place"],
+            amplitudes=base.amplitudes * torch.exp(amplitude * unit["amplitude"]))
         return replace(curve, base=new_base, bend=(bend * unit["bend"]).detach(), change=(change * unit["change"]).detach())

@@ -103,14 +103,11 @@ def principal_components(stream: Stream, size: int, count: int, components: int,
 
 
 def _covariance(stream: Stream, size: int, count: int) -> tuple[Tensor, Tensor]:
-    covariance, mean = None, None
+    covariance, mean = torch.zeros(size, size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
     for _, _, vectors in stream():
-        if covariance is None:
-            covariance = torch.zeros(size, size, dtype=torch.float64, device=vectors.device)
-            mean = torch.zeros(size, dtype=torch.float64, device=vectors.device)
+        covariance, mean = covariance.to(vectors.device), mean.to(vectors.device)
         covariance += (vectors.T @ vectors).double()
         mean += vectors.double().sum(0)
-    assert covariance is not None and mean is not None
     mean = mean / count
     return covariance / count - torch.outer(mean, mean), mean
 

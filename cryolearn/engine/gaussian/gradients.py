@@ -71,7 +71,10 @@ class GradientSource:
         """
         model, band = self.model, self.images.band
         size = (model.amplitudes * model.sigma_angst**3).clamp(min=1e-3 * float((model.amplitudes * model.sigma_angst**3).max()))
-        rigid = None if self.keep_rigid or self.kind != "position" else rigid_body_motions(model.positions_angst, torch.ones_like(model.amplitudes))
+        whole = self.moves is None or bool(self.moves.all())  # beside a still part, a region that moves as one is no pose error
+        rigid = None
+        if whole and not self.keep_rigid and self.kind == "position":
+            rigid = rigid_body_motions(model.positions_angst, torch.ones_like(model.amplitudes))
         for batch in self.images.batches(rows, self.chunk):
             projection = project(model, batch.rotation, band)
             values = projection.values.flatten(1)[:, band.grid_index]

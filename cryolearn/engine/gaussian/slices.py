@@ -18,6 +18,7 @@ from .particles import Band
 __all__ = ["OVERSAMPLING", "Corners", "SliceGrid", "VolumeSums", "envelope"]
 
 OVERSAMPLING = 2
+_MISFIT_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 _VALUES_AT_A_TIME = {"cpu": 1 << 24, "cuda": 1 << 28}  # slice values of all volumes held together, 4 bytes each
 
 
@@ -77,23 +78,59 @@ class SliceGrid:
         found = torch.nn.functional.embedding_bag(corners.index, table, mode="sum", per_sample_weights=corners.weight)
         return found.view(*corners.sign.shape, -1)
 
-    def volumes(self, positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor) -> Tensor:
-        """Transforms (G, z, y, x) of G models: positions (G, M, 3), amplitudes (G, M), widths (M,). Differentiable.
-
-        Volume by volume the memory is 8 bytes x M x z y; the whole is 8 bytes x G x z y x.
-        """
+    def _waves(self, positions_angst: Tensor, sigma_angst: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Factors along x (G, M, half + 1), y and z (G, M, 2 half + 1) of Gaussians of unit amplitude."""
         length = self.band.length_angst * OVERSAMPLING
         half = torch.arange(self.half + 1, device=positions_angst.device, dtype=positions_angst.dtype)
         spread = torch.outer(sigma_angst**2, half**2) * (-2 * math.pi**2 / length**2)
-        fade = torch.exp(spread.clamp(min=-28))
         phase = positions_angst[..., None] * (half * (-2 * math.pi / length))  # (G, M, 3, k)
-        wave = torch.polar(fade[:, None].expand_as(phase), phase)
-        x = wave[:, :, 0]
+        wave = torch.polar(torch.exp(spread.clamp(min=-28))[:, None].expand_as(phase), phase)
         full = torch.cat((wave[:, :, 1:, 1:].flip(-1).conj(), wave[:, :, 1:]), dim=-1)
-        y, z = full.unbind(2)
-        planes = (z * amplitudes[..., None])[..., :, None] * y[..., None, :]  # (G, M, z, y)
-        found = planes.flatten(2).transpose(1, 2) @ x
-        return found.view(len(positions_angst), *self.shape)
+        return wave[:, :, 0], full[:, :, 0], full[:, :, 1]
+
+    def volumes(self, positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor) -> Tensor:
+        """Transforms (G, z, y, x) of G models: positions (G, M, 3), amplitudes (G, M), widths (M,). Differentiable.
+
+        Besides the result it holds 8 bytes x G x M x z y.
+        """
+        x, y, z = self._waves(positions_angst, sigma_angst)
+        planes = (z * amplitudes[..., None])[..., :, None] * y[..., None, :]
+        return (planes.flatten(2).transpose(1, 2) @ x).view(len(positions_angst), *self.shape)
+
+    def misfit(self, positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor, signal: Tensor, power: Tensor) -> tuple[float, Tensor, Tensor]:
+        """``sum_g sum (L |V|^2 - 2 Re b* V)`` of models against sums ``signal`` b and ``power`` L (G, z, y, x), with its exact derivatives
+        (G, M, 3) by the positions and (G, M) by the amplitudes.
+
+        Works on as many models at a time as keep its factors below 128 MiB (2 GiB on a GPU), one at least.
+        """
+        bytes_each = 24 * amplitudes.shape[1] * self.shape[0] * self.shape[1]
+        step = max(1, (_MISFIT_BYTES[signal.device.type]) // bytes_each)
+        total, by_place, by_amplitude = 0.0, torch.empty_like(positions_angst), torch.empty_like(amplitudes)
+        for start in range(0, len(amplitudes), step):
+            part = slice(start, start + step)
+            value, by_place[part], by_amplitude[part] = self._misfit(
+                positions_angst[part], amplitudes[part], sigma_angst, signal[part].flatten(1, 2), power[part].flatten(1, 2))
+            total += value
+        return total, by_place, by_amplitude
+
+    def _misfit(self, places: Tensor, amplitudes: Tensor, sigma: Tensor, signal: Tensor, power: Tensor) -> tuple[float, Tensor, Tensor]:
+        x, y, z = self._waves(places, sigma)
+        planes = (z[..., :, None] * y[..., None, :]).flatten(2)  # (G, M, zy)
+        volume = (planes * amplitudes[..., None]).transpose(1, 2) @ x
+        direction = power * volume
+        value = float((direction.conj() * volume - 2 * signal.conj() * volume).real.double().sum())
+        direction = (2 * (direction - signal)).conj()  # the derivative by V, as Re sum direction dV
+        unit = 2 * math.pi / (self.band.length_angst * OVERSAMPLING)
+        kx = torch.arange(self.half + 1, device=x.device, dtype=x.real.dtype) * unit
+        kyz = torch.arange(-self.half, self.half + 1, device=x.device, dtype=x.real.dtype) * unit
+        inner = torch.cat((x, x * kx), dim=1) @ direction.transpose(1, 2)  # (G, 2 M, zy)
+        count = x.shape[1]
+        plain = (inner[:, :count] * planes).view(*x.shape[:2], self.shape[0], self.shape[1])
+        along_z = plain.imag.sum(3) @ kyz
+        along_y = plain.imag.sum(2) @ kyz
+        along_x = (inner[:, count:] * planes).imag.sum(-1)
+        by_place = torch.stack((along_x, along_y, along_z), dim=-1) * amplitudes[..., None]
+        return value, by_place, plain.real.sum((2, 3))
 
 
 def envelope(positions_angst: Tensor, band: Band) -> Tensor:

@@ -1,0 +1,204 @@
+"""The methods that find each particle's conformation, behind one function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..io.motions import MotionModel
+from .config import GaussianHeterogeneityConfig
+from .curve import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, state_likelihood, transfer_curve
+from .eigen_motions import EigenMotions, find_eigen_motions
+from .forward import Gaussians
+from .found import Found, found_on_curve
+from .gradients import GradientSource
+from .particles import GaussianImages
+from .scan import scan_motion
+from .search import first_posterior, search_curve, start_directions
+from .slices import SliceGrid, envelope
+
+__all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "rigid_likelihood"]
+
+_SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
+
+
+@dataclass
+class Problem:
+    """What a round works on: images, Gaussians, which of them may move, and the parameters."""
+
+    config: GaussianHeterogeneityConfig
+    images: GaussianImages
+    model: Gaussians
+    moves: Tensor
+    meta: dict[str, Any]
+    folder: Path
+    before: tuple[CurveFit, Gaussians] | None = None  # of the coarser round
+
+    @property
+    def kind(self) -> str:
+        """What the gradients are taken by."""
+        return "amplitude" if self.config.vary == "composition" else "position"
+
+    def source(self, images: GaussianImages | None = None, score: str = "") -> GradientSource:
+        """Gradients of the images, by the configured score or another."""
+        return GradientSource(images or self.images, self.model, self.kind, score or self.config.score, self.moves, self.config.keep_rigid)
+
+
+def eigen_motions_of(problem: Problem, images: GaussianImages | None = None, score: str = "") -> EigenMotions:
+    """Eigen-motions of the particles' gradients."""
+    config = problem.config
+    return find_eigen_motions(problem.source(images, score), config.components, config.null_runs, config.seed)
+
+
+def motions_in_angst(problem: Problem, eigen: EigenMotions) -> tuple[Tensor, NDArray[np.float64]]:
+    """Eigen-motions (K, M, 3) or (K, M, 1) with unit norm, and the standard deviation (K,) of the particles along each, in Å.
+
+    A gradient has no scale; a scan of some images along each motion finds one. The scatter that error bars explain is taken away.
+    """
+    images, count = problem.images, len(problem.model)
+    rows = np.unique(np.linspace(0, len(images) - 1, min(_SCALE_SAMPLE, len(images))).round().astype(np.int64))
+    sample = images.subset(rows)
+    vectors = eigen.vectors.view(len(eigen.vectors), count, -1)
+    deviations = np.zeros(len(vectors))
+    for number, vector in enumerate(vectors):
+        largest = float(vector.norm(dim=1).max())
+        if not largest > 0:
+            continue
+        unit = vector / largest
+        motion = unit if problem.kind == "position" else unit[:, 0]
+        scanned = scan_motion(problem.source(sample, "likelihood"), motion)
+        spread = np.var(scanned.place) - np.median(scanned.error) ** 2
+        deviations[number] = np.sqrt(max(float(spread), 0.0)) / largest
+    return vectors, deviations
+
+
+def rigid_likelihood(problem: Problem) -> NDArray[np.float64]:
+    """Log-likelihood (n,) of the images given the model that does not move, over an empty image."""
+    grid = SliceGrid(problem.images.band)
+    model = problem.model
+    volume = grid.volumes(model.positions_angst[None], (model.amplitudes / envelope(model.positions_angst, grid.band))[None], model.sigma_angst)
+    return state_likelihood(problem.images, volume, grid)[0][:, 0].double().cpu().numpy()
+
+
+def curve_of(problem: Problem, images: GaussianImages, name: str, eigen: EigenMotions | None = None) -> CurveFit:
+    """The trajectory of some images: from their eigen-motions, or from the coarser round."""
+    config = problem.config
+    record = problem.folder / f"curve_{name}.npz"
+    if problem.before is not None:
+        fit, old = problem.before
+        return fit_curve(images, transfer_curve(fit.curve, old, problem.model), fit.posterior, config.rounds, record=record)
+    curve = make_curve(
+        problem.model, vary=config.vary, path=config.path, states=config.states, degree=config.degree, anchors=config.anchors, moves=problem.moves,
+        seed=config.seed)
+    if record.exists():
+        return search_curve(images, curve, [torch.empty(0)], config.rounds, record=record)
+    found = eigen or eigen_motions_of(problem, images, "likelihood")
+    return search_curve(images, curve, first_guesses(curve, found, config), config.rounds, record=record)
+
+
+def first_guesses(curve: Curve, eigen: EigenMotions, config: GaussianHeterogeneityConfig) -> list[Tensor]:
+    """First posteriors (n, G) of the images over the path or the states."""
+    if config.path == "states":
+        from scipy.cluster.vq import kmeans2
+
+        kept = max(1, int(eigen.significant.sum()))
+        starts = []
+        for seed in range(3):
+            label = kmeans2(eigen.projection[:, :kept].astype(np.float64), config.states, minit="++", seed=config.seed + seed)[1]
+            weight = np.full((len(label), config.states), 0.5 / config.states, np.float32)
+            weight[np.arange(len(label)), label] += 0.5
+            starts.append(torch.from_numpy(weight).to(curve.grid.device))
+        return starts
+    return [first_posterior(curve, guess) for guess in start_directions(eigen.projection, eigen.significant, config.path == "closed")]
+
+
+def find_conformations(problem: Problem, eigen: EigenMotions) -> tuple[Found, CurveFit | None]:
+    """Conformations by the configured method; the fitted trajectory too when the method has one.
+
+    ``eigen`` are the eigen-motions by the configured score.
+    """
+    method = problem.config.method
+    if method == "slides":
+        return _one_step(problem, eigen), None
+    if method == "scan":
+        return _scan(problem, eigen), None
+    fit = curve_of(problem, problem.images, "all")
+    found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta)
+    return _upright(found, eigen), fit
+
+
+def _upright(found: Found, eigen: EigenMotions) -> Found:
+    """The path's sign is free: it runs the way of the first eigen-motion, so that two runs agree."""
+    if found.motion.basis != "polynomial" or np.corrcoef(found.latents[:, 0], eigen.projection[:, 0])[0, 1] >= 0:
+        return found
+    odd = np.arange(len(found.motion.displacement)) % 2 == 0  # degrees 1, 3, ...
+    signs = np.where(odd, -1.0, 1.0)
+    motion = replace(found.motion, displacement=found.motion.displacement * signs[:, None, None], weight_change=found.motion.weight_change * signs[:, None])
+    return replace(found, motion=motion, latents=-found.latents, state_weight=np.ascontiguousarray(found.state_weight[:, ::-1]))
+
+
+def _one_step(problem: Problem, eigen: EigenMotions) -> Found:
+    """Coordinates are the gradients' own components, as the released programs of Chen 2018 have it."""
+    vectors, deviations = motions_in_angst(problem, eigen)
+    latents = eigen.projection.astype(np.float64)
+    noise = np.sqrt(np.clip(eigen.null.cpu().numpy() / np.maximum(eigen.explained.cpu().numpy(), 1e-30), 0, 1))
+    return _linear(problem, vectors, deviations, latents, np.broadcast_to(noise, latents.shape).copy(), eigen)
+
+
+def _scan(problem: Problem, eigen: EigenMotions) -> Found:
+    vectors = eigen.vectors.view(len(eigen.vectors), len(problem.model), -1)[:1]
+    largest = float(vectors[0].norm(dim=1).max())
+    unit = vectors[0] / largest
+    scanned = scan_motion(problem.source(), unit if problem.kind == "position" else unit[:, 0])
+    deviation = max(float(np.std(scanned.place)), 1e-6)
+    found = _linear(problem, vectors, np.array([deviation / largest]), scanned.place[:, None] / deviation, scanned.error[:, None] / deviation, eigen)
+    return replace(found, at_end=scanned.at_end, log_likelihood=scanned.log_likelihood, gain=scanned.log_likelihood - scanned.rigid)
+
+
+def _linear(problem: Problem, vectors: Tensor, deviations: NDArray[np.float64], latents: NDArray[np.float64], errors: NDArray[np.float64],
+            eigen: EigenMotions) -> Found:
+    """Straight motions: ``vectors`` (K, M, 3) or (K, M, 1) times ``deviations`` (K,) is one standard deviation of a latent."""
+    model, pixel = problem.model, problem.images.band.pixel_size_angst
+    steps = vectors.double().cpu().numpy() * deviations[:, None, None]
+    still = np.zeros((len(steps), len(model), 3))
+    positions = steps if problem.kind == "position" else still
+    amplitudes = steps[..., 0] if problem.kind == "amplitude" else still[..., 0]
+    motion = MotionModel(
+        model.positions_angst.double().cpu().numpy(), model.amplitudes.double().cpu().numpy() * pixel**2, model.sigma_angst.double().cpu().numpy(),
+        positions, amplitudes, "linear", [], problem.meta)
+    count = len(latents)
+    rigid = rigid_likelihood(problem)
+    return Found(motion, latents, errors, np.ones(count), rigid, np.zeros(count), np.zeros(count), np.zeros(count, bool),
+                 np.zeros((0, latents.shape[1])), np.zeros((count, 0), np.float32))
+
+
+def half_agreement(problem: Problem, half: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
+    """Latents (n, 2) by the trajectory that each half set found alone, and how well they agree (absolute rank correlation, or its circular form)."""
+    pair = []
+    for number in (1, 2):
+        rows = np.flatnonzero(half == number)
+        fit = curve_of(replace(problem, before=None), problem.images.subset(rows), f"half{number}")
+        everyone = evaluate_curve(problem.images, fit.curve)
+        found = found_on_curve(everyone, np.zeros(len(half)), problem.images.band.pixel_size_angst, {})
+        pair.append(found.latents[:, 0])
+    both = np.stack(pair, axis=1)
+    return both, _agreement(both, problem.config.path)
+
+
+def _agreement(both: NDArray[np.float64], path: str) -> float:
+    if path == "states":
+        from sklearn.metrics import adjusted_rand_score
+
+        return float(adjusted_rand_score(both[:, 0].astype(int), both[:, 1].astype(int)))
+    if path == "closed":
+        first, second = np.exp(1j * np.pi * both.T)
+        return float(max(abs(np.mean(first * second.conj())), abs(np.mean(first * second))))
+    from scipy.stats import spearmanr
+
+    return abs(float(spearmanr(both[:, 0], both[:, 1]).statistic))

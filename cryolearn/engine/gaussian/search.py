@@ -1,0 +1,77 @@
+"""From eigen-motions to a trajectory: several starts at a coarse resolution, the likeliest of them refined from resolution to resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .curve import Curve, CurveFit, fit_curve
+from .particles import GaussianImages
+
+__all__ = ["first_posterior", "search_curve", "start_directions"]
+
+_COARSENING = 2.0  # starts are compared at a resolution this much coarser, where the landscape of likelihood is smooth
+_SEARCH_HEAT = (16.0, 8.0, 4.0, 2.0)
+_SEARCH_ROUNDS = 6
+_REFINE_HEAT = (2.0, 1.4)
+_FIRST_SPREAD = 0.5
+_MOST_STARTS = 2  # eigen-motions that are combined
+
+
+def start_directions(projection: NDArray[np.float32], significant: NDArray[np.bool_], closed: bool = False) -> list[NDArray[np.float64]]:
+    """First guesses (n,) of every particle's place, in [-1, 1].
+
+    A long motion is a bent line in the plane of its first eigen-motions, so besides these their sums and differences are tried; for a
+    closed path the angle in the plane of two.
+    """
+    count = max(1, min(_MOST_STARTS, int(np.argmin(np.append(significant, False))), projection.shape[1]))
+    axes = projection.astype(np.float64)
+    if closed and axes.shape[1] > 1:
+        pairs = [(0, 1)] + ([(0, 2), (1, 2)] if count > 2 else [])
+        return [np.arctan2(axes[:, second], axes[:, first]) / np.pi for first, second in pairs]
+    guesses = [axes[:, number] for number in range(count)]
+    for first in range(count):
+        for second in range(first):
+            guesses += [axes[:, second] + axes[:, first], axes[:, second] - axes[:, first]]
+    return [2 * np.argsort(np.argsort(guess)) / max(1, len(guess) - 1) - 1 for guess in guesses]
+
+
+def first_posterior(curve: Curve, guess: NDArray[np.float64]) -> Tensor:
+    """Broad weights (n, G) around guessed places."""
+    place = torch.as_tensor(guess, dtype=torch.float32, device=curve.grid.device)[:, None]
+    away = place - curve.grid
+    if curve.basis == "periodic":
+        away = (away + 1) % 2 - 1
+    return torch.softmax(-away.square() / (2 * _FIRST_SPREAD**2), 1)
+
+
+def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Path | None = None) -> CurveFit:
+    """The likeliest trajectory from several first posteriors.
+
+    Parameters
+    ----------
+    curve
+        Motionless trajectory.
+    starts
+        First posteriors (n, G). With more than one each is run at twice the resolution's length, annealed, and the likeliest goes on.
+    rounds
+        Of the last expectation-maximisation.
+    record
+        File that keeps the state after each round, to go on after a kill.
+    """
+    coarse = images.coarser(_COARSENING * images.band.length_angst / images.band.radius)
+    best: CurveFit | None = None
+    if record is None or not record.exists():
+        for number, start in enumerate(starts, 1):
+            found = fit_curve(coarse, curve, start, _SEARCH_ROUNDS, temperatures=_SEARCH_HEAT, what=f"Trajectory, start {number} of {len(starts)}")
+            if best is None or found.history[-1] > best.history[-1]:
+                best = found
+    path, weights = (curve, starts[0]) if best is None else (best.curve, best.posterior)
+    fit = fit_curve(images, path, weights, rounds, temperatures=_REFINE_HEAT, record=record)
+    return fit if best is None else replace(fit, starts=best.history[-1:])

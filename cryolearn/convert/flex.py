@@ -227,11 +227,12 @@ def motionFile(particles):
 
 
 def latentNames(path):
-    """Names of a motion model's latents; empty when the model says none or is gone."""
+    """Names of a motion model's latents; none when the model is gone."""
     try:
-        return list(describeMotion(path).get('latent_names') or [])
+        about = describeMotion(path)
     except ValueError:
         return []
+    return list(about.get('latent_names') or ['latent %d' % number for number in range(1, about['latents'] + 1)])
 
 
 def qualityColumns(particles):

@@ -17,6 +17,7 @@ from .protocol_base import CryoLearnProtBase
 
 RESULT, STAR = 'conformations.npz', 'particles.star'
 METHODS = CURVE, LINEAR, SCAN, SLIDES, AUTOENCODER = range(5)
+FINEST_PIXELS = 2.1  # of a resolution that the images hold
 SAME_SAMPLING = 0.01  # relative difference of pixel sizes that is taken as rounding in a header
 
 
@@ -174,12 +175,14 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         for item, what in ((self.inputVolume.get(), 'consensus map'), (self.inputMask.get(), 'mask'), (self.inputFocus.get(), 'focus mask')):
             errors += _differences(item, what, particles)
         errors += self._validateGaussians()
-        if self.components.get() > particles.getSize():
+        if self.components.get() >= particles.getSize():
             errors.append('%d components are asked for, but there are only %d particles.' % (self.components.get(), particles.getSize()))
-        nyquist = 2 * particles.getSamplingRate()
-        finest = min(self.getEngineValue(Config, 'resolutions_angst') or [nyquist])
-        if finest < nyquist:
-            errors.append('A resolution of %g Å is finer than two pixels of the particles (%g Å).' % (finest, nyquist))
+        rounds = self.getEngineValue(Config, 'resolutions_angst')
+        limit = FINEST_PIXELS * particles.getSamplingRate()
+        if rounds and min(rounds) < limit:
+            errors.append('A resolution of %g Å is finer than the pixels of the particles hold (%g Å).' % (min(rounds), limit))
+        if rounds != sorted(set(rounds), reverse=True):
+            errors.append('The resolutions must become finer from round to round, as in "40 20 10".')
         return errors
 
     def _validateGaussians(self):

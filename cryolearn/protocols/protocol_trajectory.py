@@ -1,5 +1,7 @@
 """Conformations along a path through the landscape."""
 
+import os
+
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 
@@ -130,7 +132,10 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         if atoms:
             lines.append('Geometry "%s": at worst %.1f %% of the bonds are off by more than 0.2 Å, %d contacts below 2 Å.'
                          % (found['geometry'], found['bonds_off_percent'], found['clashes']))
-        self._setSummary(*lines, 'ChimeraX: open %s' % self._getExtraPath('trajectory.cxc'))
+        lines.append('ChimeraX: open %s' % self._getExtraPath('trajectory.cxc'))
+        if os.path.exists(self._getExtraPath('movie.mrc')):
+            lines.append('All maps as one series: %s' % self._getExtraPath('movie.mrc'))
+        self._setSummary(*lines)
         self._setMethods('%d conformations along %s of the conformational landscape were computed (%s).' % (
             found['frames'], ('principal axis %d' % self.axis.get(), 'a path', 'the class centres', 'points')[self.path.get()],
             '%s geometry' % found['geometry'] if atoms else 'Gaussian model'))

@@ -16,7 +16,7 @@ from .table import RowsTable
 from .window import FigureWindow, addButton, addCheck, addChoice, addNote, addSlider
 
 COLUMNS = (('motion', 'motion', 64), ('explained', 'explains %', 92), ('null', 'noise %', 74), ('std', 'SD (Å)', 64))
-THIS_MOTION, NO_COLOUR = 'this motion (Å)', 'none'
+THIS_MOTION, NO_COLOUR = 'this motion', 'none'
 SHOWN_FRAMES = 20  # models shown at once along a path
 STEPS = 24  # of one period of the animation
 LARGEST_SD, FIRST_SD = 8, 2
@@ -78,7 +78,7 @@ class EigenMotionsWindow(GaussianScene, FigureWindow):
             return
         if self.arrows.get() and moved:
             scene.drawArrows(axes, self.model.positions, move, self.rotation)
-        axes.set_title(motionTitle(row, self.amplitude.get(), length), fontsize=11)
+        axes.set_title(motionTitle(row, self.amplitude.get(), move), fontsize=11)
 
     # ------------------------------------------------- playing ------------------------------------------------
     def togglePlay(self):
@@ -102,10 +102,13 @@ class EigenMotionsWindow(GaussianScene, FigureWindow):
             self._timer = None
 
 
-def motionTitle(row, deviations, length):
-    """What a picture of an eigen-motion says above it; ``length`` (M,) are the displacements that are drawn, in Å."""
-    return 'eigen-motion %d: %.1f %% of the variance (noise %.1f %%)\n%.3g SD move the Gaussians by %.1f Å RMS, at most %.1f Å' % (
-        row['motion'], row['explained'], row['null'], deviations, np.sqrt((length ** 2).mean()), length.max())
+def motionTitle(row, deviations, move):
+    """What a picture of an eigen-motion says above it; ``move`` is what is drawn: (M, 3) in Å, or (M, 1) for amplitudes."""
+    length = np.linalg.norm(move, axis=1)
+    size = np.sqrt((length ** 2).mean()), length.max()
+    text = 'move the Gaussians by %.1f Å RMS, at most %.1f Å' if move.shape[1] == 3 else 'change the weights by %.3g RMS, at most %.3g'
+    return 'eigen-motion %d: %.1f %% of the variance (noise %.1f %%)\n%.3g SD %s' % (
+        row['motion'], row['explained'], row['null'], deviations, text % size)
 
 
 class GaussianPathWindow(SceneWindow):

@@ -8,7 +8,7 @@ from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from ..convert.gaussians import MAPS_FOLDER
-from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
+from ..convert.motions import MOTION_FILE, motionsFolder
 from ..protocols import CryoLearnProtGaussianHeterogeneity
 from ..protocols.config_params import rangeText
 from . import plots
@@ -68,16 +68,10 @@ class CryoLearnGaussianViewer(CryoLearnMapsViewer):
         landscape = landscapeOfRun(self.protocol)
         if landscape is None or self._model() is None:
             return self._notReady('The motion model')
-        motion = self.extra(MOTION_FILE)
-        about = describeMotion(motion)
-        table, latents = landscape.tables[0], landscape.columns['amplitudes'].reshape(len(landscape), -1).shape[1]
-        path, points = 'pca', ()
-        if about['basis'] == 'states':
-            path, points = 'frames', range(about['fields'])
-        elif latents != about['latents']:
-            path, points = 'points', (-1., 1.)
+        expanded = self.extra('expanded.npz')  # one row for each subunit of a symmetric particle
+        table = expanded if os.path.exists(expanded) else landscape.tables[0]
         try:
-            return [openGaussianPath(motion, table, self.getProject().getTmpPath('path'), self.formWindow, self.title('Path'), path, points)]
+            return [openGaussianPath(self.extra(MOTION_FILE), table, self.getProject().getTmpPath('path'), self.formWindow, self.title('Path'))]
         except ValueError as error:
             return [self.errorMessage(str(error), 'Path')]
 

@@ -1,14 +1,13 @@
 """Every viewer, opened on real runs under a virtual screen; numbers in what they do."""
 
 import os
-from unittest import mock
 
 import numpy as np
 
-from .base import PIXEL, ProjectTest, setColumns
-from .screen import VirtualScreen, drag, settle
+from .base import PIXEL, setColumns
+from .screen import drag, settle
+from .windows import WindowTest
 
-from pyworkflow.gui import Window  # noqa: E402
 from pyworkflow.object import Pointer  # noqa: E402
 
 import pyworkflow as pw  # noqa: E402
@@ -36,11 +35,10 @@ from cryolearn.viewers.viewer_landscape import conformationsAlong  # noqa: E402
 PARTICLES, CLASSES, FRAMES = 60, 2, 3
 
 
-class TestViewers(ProjectTest):
+class TestViewers(WindowTest):
 
     @classmethod
     def setUpClass(cls):
-        cls.screen = VirtualScreen()
         super().setUpClass()
         cls.modes = cls.makeModes()
         cls.simulation = cls.simulate(cls.modes, PARTICLES, snr=1.0)
@@ -48,32 +46,6 @@ class TestViewers(ProjectTest):
         cls.clusters = cls.launch(CryoLearnProtClusterLandscape, inputParticles=particles, inputModes=cls.modes, clusters=CLASSES)
         cls.trajectory = cls.launch(CryoLearnProtTrajectory, inputSet=particles, inputModes=cls.modes, frames=FRAMES)
         cls.maps = cls.launch(CryoLearnProtReconstruct, inputSet=cls.clusters.outputClasses)
-        cls.main = cls.screen.mainWindow()
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        cls.screen.stop()
-
-    def viewer(self, viewerClass, run):
-        """The viewer of a run, found as Scipion finds it, with its form open."""
-        found = pw.Config.getDomain().findViewers(run, 'tkinter')
-        self.assertIn(viewerClass, found)
-        viewer = viewerClass(project=self.proj, protocol=run, parent=self.main)
-        with mock.patch.object(Window, 'show', lambda window, **options: window.root.deiconify()):
-            viewer.visualize(run, windows=self.main)
-        settle(viewer.formWindow.root)
-        self.addCleanup(viewer.formWindow.root.destroy)
-        return viewer
-
-    def window(self, viewer, param):
-        """The window that a line of the form opens."""
-        view, = viewer._getVisualizeDict()[param](param)
-        view.build()
-        view.window.root.deiconify()
-        settle(view.window.root)
-        self.addCleanup(view.close)
-        return view
 
     def testEveryLineOfEveryFormOpensAWindow(self):
         lines = {
@@ -84,15 +56,7 @@ class TestViewers(ProjectTest):
             (CryoLearnModesViewer, self.proj.getProtocol(self.modes.getObjParentId())): ['showModes', 'showCollectivity', 'figureToShow'],
         }
         for (viewerClass, run), params in lines.items():
-            viewer = self.viewer(viewerClass, run)
-            for param in params:
-                with self.subTest(viewer=viewerClass.__name__, param=param):
-                    view = self.window(viewer, param)
-                    view.canvas.draw()
-                    colours = np.unique(np.frombuffer(view.canvas.buffer_rgba(), dtype=np.uint32))
-                    self.assertGreater(len(colours), 20)  # something is drawn
-                    self.assertIn(viewer.protocol.getRunName(), view.title)
-                    view.close()
+            self.opensWindows(viewerClass, run, params)
 
     # ------------------------------------------------- landscape ----------------------------------------------
     def landscapeWindow(self, run=None):
@@ -251,19 +215,6 @@ class TestViewers(ProjectTest):
         view, = viewer._showConformations()
         self.assertIn('not there yet', view.getMessage())
         self.assertIsNone(landscapeOfRun(run))
-
-    def launchedBy(self, action):
-        """The run that an action of a window launches, waited for."""
-        launch, launched = self.proj.launchProtocol, []
-
-        def launchAndWait(run, **options):
-            launch(run, wait=True)
-            launched.append(run)
-        with mock.patch.object(self.proj, 'launchProtocol', launchAndWait):
-            action()
-        run, = launched
-        self.assertTrue(run.isFinished(), run.getErrorMessage())
-        return run
 
     def testPointerOfALandscapeIsTheOutput(self):
         from cryolearn.viewers.viewer_landscape import particlesOf

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from .base import BOX, PIXEL, ProjectTest
-from .screen import VirtualScreen, pressWhenOpen, settle
+from .base import BOX, PIXEL
+from .windows import WindowTest
 
-import pyworkflow.gui.project  # noqa: E402, F401 (forms import it in a circle)
 from pyworkflow.gui import dialog  # noqa: E402
-from pyworkflow.gui.form import FormWindow  # noqa: E402
 
 from cryolearn.protocols import (  # noqa: E402
     CryoLearnProtClusterLandscape,
@@ -22,43 +20,14 @@ from cryolearn.wizards.images import lowPass, previewOf  # noqa: E402
 from cryolearn.wizards.wizard_modes import rangeText  # noqa: E402
 
 
-class TestWizards(ProjectTest):
+class TestWizards(WindowTest):
 
     @classmethod
     def setUpClass(cls):
-        cls.screen = VirtualScreen()
         super().setUpClass()
         cls.modes = cls.makeModes()
         cls.particles = cls.simulate(cls.modes, 40, snr=1.0).outputParticles
         cls.volume = cls.launch(CryoLearnProtTrajectory, inputSet=cls.particles, inputModes=cls.modes, frames=2)
-        cls.main = cls.screen.mainWindow()
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        cls.screen.stop()
-
-    def form(self, protocolClass, **values):
-        protocol = self.newProtocol(protocolClass, **values)
-        form = FormWindow('form', protocol, None, self.main)
-        form.root.deiconify()
-        settle(form.root)
-        self.addCleanup(form.root.destroy)
-        return form
-
-    def drive(self, form, param, act, result=dialog.RESULT_YES):
-        """Press the wizard of a parameter, do something in its dialog, press a button; the form's value afterwards."""
-        shown = []
-
-        def actAndCount(opened):
-            shown.append(opened.title())
-            act(opened)
-        errors = pressWhenOpen(form.root, dialog.Dialog, actAndCount, result, timeout=120)
-        form.wizards[param]().show(form)
-        if errors:
-            raise errors[0]
-        self.assertEqual(1, len(shown))
-        return form.widgetDict[param].get()
 
     # --------------------------------------------------- modes ------------------------------------------------
     def testModesAreChosenFromTheTable(self):

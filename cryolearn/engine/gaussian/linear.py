@@ -1,0 +1,480 @@
+"""Several motions at once: probabilistic principal components of the deformation (S4), by expectation-maximisation.
+
+Each particle has K latents z, normal with unit variance; the Gaussians stand at ``p_m + sum_k z_k u_km`` and weigh ``a_m (1 + sum_k z_k c_km)``.
+Near a place z_g the volume is ``V_g + sum_k (z - z_g)_k D_gk`` with derivative volumes D, so the posterior of z is normal and exact
+(probabilistic PCA, Tipping & Bishop 1999). Small motions need one place, z = 0. Motions that are long beside the resolution get a small lattice of
+places, each with a normal prior as wide as half the lattice's spacing; together these make up the normal prior: a mixture of factor analysers
+(Ghahramani & Hinton 1996) whose parts share one deformation.
+
+The M-step depends on sums in Fourier space only (:mod:`slices`): ``E[1], E[z_k]`` weigh the numerators and ``E[z_k z_l]`` the denominators, so its
+cost does not depend on the number of images. After each round the latents are brought back to mean 0, variance 1 and principal axes (the
+parameter expansion of Liu, Rubin & Wu 1998), which makes the expectation-maximisation fast and the result unique.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..progress import Progress
+from .curve import _spread
+from .forward import Gaussians
+from .particles import GaussianImages
+from .slices import OVERSAMPLING, SliceGrid, VolumeSums, envelope
+
+__all__ = ["LatentPosterior", "LinearFit", "LinearMotions", "expectation", "fit_linear", "lattice", "linear_latents", "tangent_volumes"]
+
+_DISPLACEMENT_PRIOR_ANGST = 20.0  # standard deviations of what may change; weak beside the data
+_PLACE_PRIOR_ANGST = 2.0
+_AMPLITUDE_PRIOR = 0.5
+_CHANGE_PRIOR = 1.0
+_OPTIMISER_STEPS = 8
+_REACH = 2.2  # the lattice spans this many standard deviations to either side
+_PHASE = 0.7  # radians by which a wave of the finest ring may move within a standard deviation of a part
+_FIRST_MOVE_ANGST = 4.0
+_FIRST_CHANGE = 0.3
+_LEAST_JUNK, _MOST_JUNK = 0.001, 0.5
+_LARGEST_STEP = 2.0  # factor by which a round may change the size of a motion
+_MEMORY = {"cpu": 1 << 28, "cuda": 1 << 31}  # numbers of the accumulators, 4 bytes each
+_PLACES = {"cpu": 25, "cuda": 125}
+
+
+@dataclass
+class LinearMotions:
+    """K motions. Tensors on the device.
+
+    Attributes
+    ----------
+    base : Gaussians at z = 0
+    spread : (M, A) weights of the anchors; 0 outside the focus
+    bend : (K, A, 3) anchors' displacements in Å by one standard deviation
+    change : (K, A) relative changes of amplitude by one standard deviation
+    moves_places, moves_amplitudes : what differs between particles
+    junk : part of the images that hold no particle
+    """
+
+    base: Gaussians
+    spread: Tensor
+    bend: Tensor
+    change: Tensor
+    moves_places: bool
+    moves_amplitudes: bool
+    junk: float = 0.02
+
+    def __len__(self) -> int:
+        return len(self.bend)
+
+    def displacement(self) -> Tensor:
+        """(K, M, 3) in Å."""
+        return self.spread @ self.bend
+
+    def weight_change(self) -> Tensor:
+        """(K, M)."""
+        return self.change @ self.spread.T
+
+    def turned(self, matrix: Tensor, origin: Tensor) -> LinearMotions:
+        """The same motions in latents z' with ``z = matrix z' + origin``."""
+        moved = torch.einsum("k,kma->ma", origin, self.displacement())
+        factor = (1 + origin @ self.weight_change()).clamp(min=0.05)
+        base = replace(self.base, positions_angst=self.base.positions_angst + moved, amplitudes=self.base.amplitudes * factor)
+        change = torch.einsum("kj,ka->ja", matrix, self.change)
+        return replace(self, base=base, bend=torch.einsum("kj,kac->jac", matrix, self.bend), change=change)
+
+
+@dataclass
+class LatentPosterior:
+    """Attributes
+    ----------
+    mean : (n, K) float64
+    covariance : (n, K, K) float64
+    evidence : (n,) log-likelihood of the images over that of an empty image, latents integrated out
+    log_likelihood : (n,) the same at the mean latents
+    expected : (n,) what it would be without noise
+    weight : (n,) probability that the image is a particle
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    evidence: Tensor
+    log_likelihood: Tensor
+    expected: Tensor
+    weight: Tensor
+
+
+@dataclass
+class LinearFit:
+    """Attributes
+    ----------
+    motions : the motions, with the Gaussians at z = 0
+    posterior : of each particle
+    explained : (K,) part of the squared motion (or change of amplitude) of the Gaussians
+    history : mean evidence of each round, with the chance that there is no particle
+    places : parts of the lattice in the last round
+    """
+
+    motions: LinearMotions
+    posterior: LatentPosterior
+    explained: NDArray[np.float64]
+    history: list[float] = field(default_factory=list)
+    places: int = 1
+
+    @property
+    def latent(self) -> Tensor:
+        """(n, K) posterior mean, in standard deviations of the particles."""
+        return self.posterior.mean
+
+    @property
+    def latent_sigma(self) -> Tensor:
+        """(n, K) posterior standard deviation."""
+        return self.posterior.covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """(n,) at the mean latents, over an empty image."""
+        return self.posterior.log_likelihood
+
+    @property
+    def evidence(self) -> Tensor:
+        """(n,) log-likelihood over an empty image, latents integrated out."""
+        return self.posterior.evidence
+
+    @property
+    def model(self) -> Gaussians:
+        """Gaussians at z = 0."""
+        return self.motions.base
+
+    @property
+    def displacement(self) -> Tensor:
+        """(K, M, 3) Å by one standard deviation."""
+        return self.motions.displacement()
+
+    @property
+    def weight_change(self) -> Tensor:
+        """(K, M) relative change of amplitude by one standard deviation."""
+        return self.motions.weight_change()
+
+
+def fit_linear(
+    images: GaussianImages, model: Gaussians, vectors: Tensor | None, rounds: int, *, moves: Tensor, changes: Tensor | None = None, anchors: int = 32,
+    vary: str = "conformation", seed: int = 1, free_base: bool = True, places: int = 0, start: LinearMotions | None = None, what: str = "Linear motions",
+) -> LinearFit:
+    """Fit K linear motions and each particle's latents.
+
+    Parameters
+    ----------
+    vectors
+        (K, M, 3) directions to start from, eigen-motions for instance; their sizes do not matter.
+    rounds
+        E- and M-steps.
+    moves
+        (M,) bool, Gaussians that may change.
+    changes
+        (K, M) changes of amplitude to start from.
+    anchors
+        As :func:`curve.make_curve`: number of anchors; 0 gives each Gaussian its own.
+    vary
+        'conformation', 'composition' or 'both'.
+    free_base
+        Also fit places and amplitudes at z = 0.
+    places
+        Largest number of places of the lattice; 1 is probabilistic PCA proper, 0 chooses by memory and kind of device.
+    start
+        Motions to go on from, of a coarser resolution for instance, instead of what is made of the directions.
+
+    Raises
+    ------
+    ValueError
+        when what varies has no directions to start from.
+    """
+    motions = _start(model, vectors, changes, moves, anchors, vary, seed) if start is None else start
+    grid, limit = SliceGrid(images.band), _limit(images, len(motions), places)
+    progress = Progress(what, rounds, "rounds")
+    history: list[float] = []
+    for number in range(rounds):
+        centres, widths, prior = lattice(_phases(motions, images), limit if number or start else 1)
+        posterior, sums = expectation(images, motions, grid, centres, widths, prior, gather=True)
+        assert sums is not None
+        junk = motions.junk
+        history.append(float(torch.logaddexp(posterior.evidence + math.log(1 - junk), torch.full_like(posterior.evidence, math.log(junk))).mean()))
+        progress.step(note=f"log-likelihood {history[-1]:.4f}, {len(centres)} places")
+        motions = _maximise(motions, sums, centres, free_base)
+        motions = _to_principal_axes(motions, posterior)
+    return replace(linear_latents(images, motions, places), history=history)
+
+
+def linear_latents(images: GaussianImages, motions: LinearMotions, places: int = 0) -> LinearFit:
+    """Latents of images, also of others than the motions were fitted to."""
+    centres, widths, prior = lattice(_phases(motions, images), _limit(images, len(motions), places))
+    posterior, _ = expectation(images, motions, SliceGrid(images.band), centres, widths, prior, gather=False)
+    sizes = _sizes(motions)
+    return LinearFit(motions, posterior, (sizes / sizes.sum().clamp(min=1e-30)).cpu().numpy(), places=len(centres))
+
+
+def _limit(images: GaussianImages, count: int, places: int) -> int:
+    """Most places of the lattice that memory and patience allow."""
+    channels = 2 * (count + 1) + (count + 1) * (count + 2) // 2
+    room = max(1, _MEMORY[images.device.type] // (SliceGrid(images.band).size * channels))
+    return min(places or _PLACES[images.device.type], room)
+
+
+def _start(model: Gaussians, vectors: Tensor | None, changes: Tensor | None, moves: Tensor, anchors: int, vary: str, seed: int) -> LinearMotions:
+    with_places, with_amplitudes = vary in ("conformation", "both"), vary in ("composition", "both")
+    first = vectors if with_places else changes
+    if first is None:
+        raise ValueError(f"to vary '{vary}', directions to start from are needed")
+    device, count = model.positions_angst.device, len(first)
+    part = _spread(model.positions_angst[moves], anchors, seed)
+    spread = torch.zeros(len(model), part.shape[1], device=device)
+    spread[moves] = part
+    bend, change = torch.zeros(count, part.shape[1], 3, device=device), torch.zeros(count, part.shape[1], device=device)
+    inverse = torch.linalg.pinv(spread.double()).float()
+    if with_places:
+        assert vectors is not None
+        bend = inverse @ vectors.float()
+        moved = (spread @ bend).square().sum(-1)[:, moves].mean(1).sqrt()
+        bend = bend * (_FIRST_MOVE_ANGST / moved.clamp(min=1e-20))[:, None, None]
+    if with_amplitudes and changes is not None:
+        change = changes.float() @ inverse.T
+        size = (change @ spread.T).square()[:, moves].mean(1).sqrt()
+        change = change * (_FIRST_CHANGE / size.clamp(min=1e-20))[:, None]
+    return LinearMotions(model, spread, bend, change, with_places, with_amplitudes)
+
+
+def _phases(motions: LinearMotions, images: GaussianImages) -> Tensor:
+    """(K,) radians by which one standard deviation moves the waves of the finest ring, at the Gaussians that move most."""
+    moved = motions.displacement().norm(dim=2).quantile(0.9, dim=1)
+    return (2 * math.pi * images.band.radius / images.band.length_angst * moved).cpu()
+
+
+def lattice(phases: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Places at which the volume is linearised.
+
+    Parameters
+    ----------
+    phases
+        (K,) radians of the finest wave by one standard deviation of each latent.
+    limit
+        Largest number of places.
+
+    Returns
+    -------
+    Places (G, K), standard deviations (K,) of the prior of each part, and logarithms (G,) of their weights; the mixture has variance 1.
+    """
+    counts = [1] * len(phases)
+
+    def width(points: int) -> float:
+        return 1.0 if points == 1 else _REACH / points
+
+    while True:
+        strain = [float(phase) * width(points) for phase, points in zip(phases, counts, strict=True)]
+        worst = int(np.argmax(strain))
+        more = [points + 2 * (axis == worst) for axis, points in enumerate(counts)]
+        if strain[worst] <= _PHASE or math.prod(more) > limit:
+            break
+        counts = more
+    axes, weights, widths = [], [], []
+    for points in counts:
+        node = (torch.arange(points, dtype=torch.float64) - (points - 1) / 2) * (2 * _REACH / points)
+        weight = torch.softmax(-node.square() / (2 * max(1 - width(points) ** 2, 0.05)), 0)
+        spread = float((weight * node.square()).sum())
+        axes.append(node)
+        weights.append(weight.log())
+        widths.append(math.sqrt(max(1 - spread, 0.25 * width(points) ** 2)))
+    centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).view(-1, len(counts))
+    prior = torch.stack(torch.meshgrid(*weights, indexing="ij"), dim=-1).view(-1, len(counts)).sum(1)
+    return centres, torch.tensor(widths, dtype=torch.float64), prior
+
+
+def tangent_volumes(
+    grid: SliceGrid, positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor, displacement: Tensor | None, change: Tensor | None,
+) -> Tensor:
+    """A model's transform and its derivatives by K latents, (1 + K, z, y, x). Differentiable.
+
+    Parameters
+    ----------
+    positions_angst, amplitudes, sigma_angst
+        (M, 3), (M,), (M,).
+    displacement
+        (K, M, 3) Å by one unit of the latents, or None.
+    change
+        (K, M) change of the amplitudes by one unit, or None.
+    """
+    unit = 2 * math.pi / (grid.band.length_angst * OVERSAMPLING)
+    half = torch.arange(grid.half + 1, device=positions_angst.device, dtype=positions_angst.dtype)
+    fade = torch.exp((torch.outer(sigma_angst**2, half**2) * (-(unit**2) / 2)).clamp(min=-28))
+    phase = positions_angst[..., None] * (half * -unit)  # (M, 3, k)
+    wave = torch.polar(fade[:, None].expand_as(phase), phase)
+    x = wave[:, 0]
+    full = torch.cat((wave[:, 1:, 1:].flip(-1).conj(), wave[:, 1:]), dim=-1)
+    y, z = full.unbind(1)
+    planes = (z[:, :, None] * y[:, None, :]).flatten(1)  # (M, z y)
+    columns = [amplitudes[None, :, None] * x]
+    if displacement is not None:
+        weight = displacement * amplitudes[:, None]
+        # d exp(-i k p) = -i k . u exp(-i k p): kx is known here, ky and kz wait for the sum over Gaussians
+        along_x = torch.complex(torch.zeros_like(weight[..., :1]), -unit * weight[..., :1] * half)
+        if change is not None:
+            along_x = along_x + change[..., None]
+        columns += [along_x * x, weight[..., 1, None] * x, weight[..., 2, None] * x]
+    elif change is not None:
+        columns += [change[..., None] * x]
+    found = (planes.T @ torch.cat(columns).permute(1, 0, 2).flatten(1)).view(*grid.shape[:2], -1, grid.shape[2]).permute(2, 0, 1, 3)
+    if displacement is None:
+        return found
+    count = len(displacement)
+    k = torch.arange(-grid.half, grid.half + 1, device=half.device, dtype=half.dtype) * unit
+    sloped = found[1 : 1 + count] - 1j * (k[:, None] * found[1 + count : 1 + 2 * count] + k[:, None, None] * found[1 + 2 * count :])
+    return torch.cat((found[:1], sloped))
+
+
+def _part_volumes(motions: LinearMotions, grid: SliceGrid, centre: Tensor, scale: Tensor | None = None) -> Tensor:
+    """(1 + K, z, y, x) at a place z_g, the amplitudes multiplied by ``scale`` (M,): without it, for slices, by what their interpolation fades."""
+    displacement, change = motions.displacement(), motions.weight_change()
+    places = motions.base.positions_angst + torch.einsum("k,kmc->mc", centre, displacement)
+    amplitudes = motions.base.amplitudes * (1 / envelope(places, grid.band) if scale is None else scale)
+    now = amplitudes * torch.nn.functional.softplus(1 + centre @ change, beta=20.0) if motions.moves_amplitudes else amplitudes
+    return tangent_volumes(grid, places, now, motions.base.sigma_angst, displacement if motions.moves_places else None,
+                           change * amplitudes if motions.moves_amplitudes else None)
+
+
+def expectation(
+    images: GaussianImages, motions: LinearMotions, grid: SliceGrid, centres: Tensor, widths: Tensor, prior: Tensor, gather: bool,
+) -> tuple[LatentPosterior, VolumeSums | None]:
+    """Posterior of the latents, and the sums that the images leave for the M-step.
+
+    ``centres``, ``widths`` and ``prior`` are those of :func:`lattice`. Of the sums, numerators are in the order (place, 1 and K latents),
+    denominators in that of the upper triangle of their products.
+    """
+    count, parts, device = len(motions), len(centres), images.device
+    outer = count + 1
+    with torch.no_grad():
+        volumes = torch.cat([_part_volumes(motions, grid, centre.to(device, torch.float32)) for centre in centres])  # (G (1 + K), ...)
+    flat = volumes.flatten(1).T
+    table = torch.cat((flat.real, flat.imag), dim=1).contiguous()
+    above = torch.triu_indices(outer, outer, device=device)
+    sums = VolumeSums(grid, parts * outer, parts * above.shape[1], device) if gather else None
+    total = len(images)
+    found = LatentPosterior(*(torch.empty(total, *shape, dtype=torch.float64, device=device) for shape in ((count,), (count, count), (), (), (), ())))
+    noise = images.band.per_point(images.noise_power)
+    centres, precision, prior = centres.to(device), torch.diag(1 / widths.square()).to(device), prior.to(device)
+    for batch in images.batches(chunk=grid.images_at_a_time(parts * outer, device)):
+        corners = grid.corners(batch.rotation)
+        signal, power = batch.transfer / noise * batch.data, batch.transfer.square() / noise
+        slices = grid.sample(table, corners).unflatten(-1, (2, parts, outer)).permute(0, 3, 4, 2, 1)  # (b, G, 1 + K, 2, P)
+        ours = torch.stack((signal.real, signal.imag * corners.sign), dim=1)
+        cross = torch.einsum("bgarp,brp->bga", slices, ours).double()
+        weighted = (slices * power.sqrt()[:, None, None, None]).flatten(-2)
+        inner = (weighted @ weighted.transpose(-1, -2)).double()
+        slope = 2 * (cross[..., 1:] - inner[..., 0, 1:])
+        curvature = 2 * inner[..., 1:, 1:]
+        hessian = curvature + precision
+        covariance = torch.linalg.inv(hessian)
+        step = (covariance @ slope[..., None])[..., 0]
+        at_centre = 2 * cross[..., 0] - inner[..., 0, 0]
+        evidence = at_centre + (slope * step).sum(-1) / 2 - (torch.logdet(hessian) - torch.logdet(precision)) / 2 + prior
+        weight = torch.softmax(evidence, dim=1)
+        place = centres + step
+        mean = (weight[..., None] * place).sum(1)
+        off = place - mean[:, None]
+        found.mean[batch.rows] = mean
+        found.covariance[batch.rows] = (weight[..., None, None] * (covariance + off[..., :, None] * off[..., None, :])).sum(1)
+        found.evidence[batch.rows] = whole = torch.logsumexp(evidence, dim=1)
+        found.weight[batch.rows] = particle = torch.sigmoid(whole + math.log(1 / motions.junk - 1))
+        best = weight.argmax(1)
+        away = mean - centres[best]
+        take = torch.arange(len(best), device=device)
+        # the linear image nearest to the mean latents, and its power
+        found.log_likelihood[batch.rows] = at_centre[take, best] + (slope[take, best] * away).sum(1) - _quadratic(away, curvature[take, best]) / 2
+        found.expected[batch.rows] = (
+            inner[take, best, 0, 0] + 2 * (inner[take, best, 0, 1:] * away).sum(1) + _quadratic(away, curvature[take, best]) / 2)
+        if sums is not None:
+            weight = weight * particle[:, None]
+            first = torch.cat((torch.ones_like(step[..., :1]), step), dim=-1)
+            second = first[..., :, None] * first[..., None, :]
+            second[..., 1:, 1:] += covariance
+            moments = second[..., above[0], above[1]]
+            sums.add(corners, signal, power, (weight[..., None] * first).flatten(1).float(), (weight[..., None] * moments).flatten(1).float())
+    return found, sums
+
+
+def _quadratic(vector: Tensor, matrix: Tensor) -> Tensor:
+    return torch.einsum("bk,bkl,bl->b", vector, matrix, vector)
+
+
+def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor, free_base: bool) -> LinearMotions:
+    """Fit base and motions to the sums by L-BFGS; the objective is the expected log-likelihood and the priors."""
+    grid, base, outer = sums.grid, motions.base, len(motions) + 1
+    signal, power = sums.signal.unflatten(0, (len(centres), outer)), sums.power.unflatten(0, (len(centres), -1))
+    above = torch.triu_indices(outer, outer)
+    twice = torch.where(above[0] == above[1], 1.0, 2.0).tolist()
+    fade = envelope(base.positions_angst, grid.band)
+    unit = {"bend": 3.0, "place": 1.0, "amplitude": 0.2, "change": 0.3}  # steps of similar effect
+    bend = (motions.bend / unit["bend"]).requires_grad_(motions.moves_places)
+    change = (motions.change / unit["change"]).requires_grad_(motions.moves_amplitudes)
+    place = torch.zeros_like(base.positions_angst).requires_grad_(free_base)
+    amplitude = torch.zeros_like(base.amplitudes).requires_grad_(free_base)
+    parameters = [item for item in (bend, change, place, amplitude) if item.requires_grad]
+    optimiser = torch.optim.LBFGS(parameters, max_iter=_OPTIMISER_STEPS, history_size=20, line_search_fn="strong_wolfe")
+    nodes = [centre.to(signal.device, torch.float32) for centre in centres]
+    used = [part for part in range(len(centres)) if float(power[part, 0].max()) > 0]
+
+    def trial() -> LinearMotions:
+        amplitudes = base.amplitudes * torch.exp(amplitude * unit["amplitude"])
+        moved = replace(base, positions_angst=base.positions_angst + place * unit["place"], amplitudes=amplitudes)
+        return replace(motions, base=moved, bend=bend * unit["bend"], change=change * unit["change"])
+
+    def closure() -> float:
+        optimiser.zero_grad()
+        prior = (bend * unit["bend"] / _DISPLACEMENT_PRIOR_ANGST).square().sum() + (change * unit["change"] / _CHANGE_PRIOR).square().sum()
+        prior = prior + (place * unit["place"] / _PLACE_PRIOR_ANGST).square().sum() + (amplitude * unit["amplitude"] / _AMPLITUDE_PRIOR).square().sum()
+        (prior / 2).backward()
+        total = float(prior.detach()) / 2
+        for part in used:  # part by part, so that the factors of one at a time are held
+            volumes = _part_volumes(trial(), grid, nodes[part], fade)
+            misfit = -2 * (signal[part].real * volumes.real + signal[part].imag * volumes.imag).sum()
+            for pair, (left, right) in enumerate(above.T.tolist()):
+                product = volumes[left].real * volumes[right].real + volumes[left].imag * volumes[right].imag
+                misfit = misfit + twice[pair] * (power[part, pair] * product).sum()
+            misfit.backward()
+            total += float(misfit.detach())
+        return total
+
+    with torch.enable_grad():
+        optimiser.step(closure)
+    with torch.no_grad():
+        fitted = trial()
+    return replace(fitted, bend=fitted.bend.detach(), change=fitted.change.detach())
+
+
+def _sizes(motions: LinearMotions) -> Tensor:
+    """(K,) squared sizes of the motions."""
+    return _fields(motions).square().sum(1)
+
+
+def _fields(motions: LinearMotions) -> Tensor:
+    """(K, 4 M) displacements in units of 10 Å and relative changes of amplitude."""
+    return torch.cat((motions.displacement().flatten(1).double() / 10, motions.weight_change().double()), dim=1)
+
+
+def _to_principal_axes(motions: LinearMotions, posterior: LatentPosterior) -> LinearMotions:
+    """Latents of mean 0 and variance 1 along the principal axes of the motion; the part of the images without particle."""
+    total = posterior.weight.sum()
+    share = posterior.weight / total.clamp(min=1e-6)
+    mean = share @ posterior.mean
+    off = posterior.mean - mean
+    spread = torch.einsum("n,nkl->kl", share, posterior.covariance) + (off * share[:, None]).T @ off
+    motions = replace(motions, junk=min(_MOST_JUNK, max(_LEAST_JUNK, 1 - float(total) / len(share))))
+    values, axes = torch.linalg.eigh(spread)
+    root = axes * values.clamp(_LARGEST_STEP**-2, _LARGEST_STEP**2).sqrt() @ axes.T
+    scaled = motions.turned(root.float(), mean.float())
+    fields = _fields(scaled)
+    _, turn = torch.linalg.eigh(fields @ fields.T)
+    turn = turn.flip(1)
+    turned = fields.T @ turn
+    largest = turned.gather(0, turned.abs().argmax(0, keepdim=True))
+    return scaled.turned((turn * torch.sign(largest)).float(), torch.zeros(len(motions), device=fields.device))

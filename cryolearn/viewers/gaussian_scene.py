@@ -79,7 +79,7 @@ class GaussianScene:
 
     def makePickControls(self, frame):
         self.tool = addChoice(frame, 'Mouse', [TURN, PICK, LASSO], self.refresh, TURN)
-        reach = float(np.ceil(self.model.view[1] / 2))
+        reach = float(np.ceil(self.model.view[1]))
         self.reach = addSlider(frame, 'Pick together all within (Å)', 0, reach, 0, lambda: None)
         ttk.Label(frame, text='Gaussians in focus').pack(anchor='w', pady=(6, 0))
         self.focusText = tk.StringVar(frame)
@@ -167,6 +167,7 @@ class GaussianScene:
         """The Gaussians; those that are picked have a thick rim."""
         self._axes = axes
         drawModel(figure, axes, self.model, self.rotation, positions, label, values, self.picked)
+        scene.finishAxes(axes, self.model.view[0], self.model.view[1], self.rotation)
         lasso = hasattr(self, 'tool') and self.tool.get() == LASSO
         self._lasso = LassoSelector(axes, self.pickInside) if lasso else None
 
@@ -185,4 +186,3 @@ def drawModel(figure, axes, model, rotation, positions=None, label=None, values=
         bar.outline.set_visible(False)
     radius = model.radius if weights is None else model.radius * np.cbrt(np.clip(weights, 0, None))
     scene.drawGaussians(axes, model.positions if positions is None else positions, rotation, radius, colours, marked)
-    scene.finishAxes(axes, model.view[0], model.view[1], rotation)

@@ -17,6 +17,7 @@ from .curve import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, state
 from .eigen_motions import EigenMotions, find_eigen_motions
 from .forward import Gaussians
 from .found import Found, found_on_curve
+from .found_linear import found_on_lines, linear_of
 from .gradients import GradientSource
 from .particles import GaussianImages
 from .scan import scan_motion
@@ -128,6 +129,9 @@ def find_conformations(problem: Problem, eigen: EigenMotions) -> tuple[Found, Cu
         return _one_step(problem, eigen), None
     if method == "scan":
         return _scan(problem, eigen), None
+    if method == "linear":
+        lines = linear_of(problem.images, problem.model, problem.moves, eigen_motions_of(problem, score="likelihood"), problem.config)
+        return found_on_lines(lines, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
     fit = curve_of(problem, problem.images, "all")
     found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta)
     return _upright(found, eigen), fit

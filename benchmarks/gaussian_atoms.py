@@ -56,7 +56,7 @@ SETS = {"AK open to closed": kinase, "GroEL ring": groel}
 def main() -> None:
     options = arguments(__doc__ or "", structures=True, peers=True)
     laptop = options.scale == "laptop"
-    count, box, peer_box = (3000, 64, 32) if laptop else (50000, 128, 128)
+    count, box, peer_box = (2000, 64, 32) if laptop else (50000, 128, 128)
     peer = {"epochs": 20} if laptop else {"epochs": 25, "width": 1024}
     for name, scene_of in SETS.items():
         scene, stranger, truth = scene_of(options, box)
@@ -73,7 +73,7 @@ def main() -> None:
 
 def judge(options: argparse.Namespace, made: ParticleSet, title: str, peer_box: int, peer: dict[str, int]) -> None:
     consensus(made, made.folder / "consensus", options.use_gpu)
-    run = heterogeneity(made, made.folder / "curve", options.use_gpu, maps=10)
+    run = heterogeneity(made, made.folder / "curve", options.use_gpu, maps=10, halves=False)
     latent = made.columns["latent"].astype(float)[made.real]
     condition = f"{len(made.real)} particles of {made.box} px and {made.pixel:g} Å, {STATES} states, solvent, 10 % contaminants, map from the particles"
     rows = compare(options, title, condition, made, run, "open", peer_box, lambda latents: rank_correlation(latents, latent), peer)

@@ -24,7 +24,7 @@ def main() -> None:
     figure = new_figure(3.6 * len(CASES), 3.4)
     for number, (name, (part, least, settings)) in enumerate(CASES.items()):
         made = composition_set(options.work / METHOD / f"composition-{part}", part, Imaging(1.0, (200.0, 25.0)), count, options.device)
-        run = heterogeneity(made, made.folder / f"run-{number}", options.use_gpu, vary="composition", maps=2, **settings)
+        run = heterogeneity(made, made.folder / f"run-{number}", options.use_gpu, vary="composition", maps=2, halves=False, **settings)
         present = made.columns["state"] == 1
         found = auc(run.latents[:, 0], present)
         target(options, f"composition: AUC, {name}", f"{SETTING}, {count} particles", f">= {least}", f"{found:.3f}", found >= least)

@@ -20,7 +20,7 @@ NEIGHBOURS, SNR = 0.6, 0.1
 
 def main() -> None:
     options = arguments(__doc__ or "", structures=True)
-    count, box = (1500, 64) if options.scale == "laptop" else (30000, 128)
+    count, box = (1000, 64) if options.scale == "laptop" else (30000, 128)
     pixel, folder = WIDTH_ANGST / box, options.work / METHOD / "groel-subunits"
     structure = find_structure(options.structures, "1oel", options.work / METHOD / "structures")
     grid = np.linspace(-LIMIT_DEG, LIMIT_DEG, STEPS)
@@ -34,7 +34,7 @@ def main() -> None:
     engine("reconstruct", folder / "consensus", particles=made.particles, symmetry="C7", **gpu)
     (folder / "consensus" / "map.mrc").replace(made.consensus)
     write_focus(options, first, shapes, box, pixel, str(folder / "focus.mrc"))
-    run = heterogeneity(made, folder / "curve", options.use_gpu, symmetry="C7", focus=folder / "focus.mrc", maps=3)
+    run = heterogeneity(made, folder / "curve", options.use_gpu, symmetry="C7", focus=folder / "focus.mrc", maps=0, halves=False)
     judge(options, made.columns["latent"].astype(float), run, f"{count} rings of {box} px and {pixel:g} Å, SNR {SNR:g}, C7, focus on one apical domain")
 
 

@@ -39,7 +39,7 @@ def main() -> None:
     options = arguments(__doc__ or "", structures=True, peers=True)
     laptop = options.scale == "laptop"
     # the same noise a square Å gives SNR 0.04 in 64 px of 4 Å (or 5 Å for the larger ribosome) and 0.01 in 128 px of 3 Å: pixels and empty rim differ
-    count, box, peer_box, snr = (4000, 64, 32, 0.04) if laptop else (100000, 128, 128, 0.01)
+    count, box, peer_box, snr = (3000, 64, 32, 0.04) if laptop else (100000, 128, 128, 0.01)
     peer = {"epochs": 20} if laptop else {"epochs": 20, "width": 1024}
     settings = {
         "IgG-1D look-alike": ("closed", {"path": "closed", "maps": 20 if laptop else 100, "states": 41}),
@@ -54,7 +54,7 @@ def main() -> None:
         folder = options.work / METHOD / name.replace(" ", "-")
         made = make_set(folder, scene, states, {"latent": states.astype(float)}, Imaging(snr, shift_angst=10), consensus=False)
         consensus(made, folder / "consensus", options.use_gpu)
-        run = heterogeneity(made, folder / "run", options.use_gpu, **extra)
+        run = heterogeneity(made, folder / "run", options.use_gpu, halves=False, **extra)
 
         def agreement(latents: np.ndarray) -> float:
             if kind == "closed":  # noqa: B023

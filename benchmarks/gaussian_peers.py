@@ -13,7 +13,6 @@ from _results import RESULTS
 CASES = {
     "hinged arm ±15 degrees, SNR 1 in 25-200 Å": (15, Imaging(1.0, (200.0, 25.0))),
     "hinged arm ±45 degrees, SNR 1 in 25-200 Å": (45, Imaging(1.0, (200.0, 25.0))),
-    "hinged arm ±45 degrees, pixel SNR 0.01": (45, Imaging(0.01)),
 }
 
 
@@ -27,7 +26,7 @@ def main() -> None:
             continue
         folder = options.work / METHOD / f"peers-{angle}-{imaging.snr:g}"
         made = slides_set(folder, angle, imaging, count, options.device)
-        run = heterogeneity(made, folder / "curve", options.use_gpu, maps=11)
+        run = heterogeneity(made, folder / "curve", options.use_gpu, maps=11, halves=False)
         truth = made.columns["latent"].astype(float)
         condition = f"{count} particles of 64 px and 4 Å, 11 classes, true poses, map of the truth"
         rows = compare(options, name, condition, made, run, "open", peer_box, lambda latents: rank_correlation(latents, truth), peer)  # noqa: B023

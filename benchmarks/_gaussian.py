@@ -40,13 +40,13 @@ def arguments(description: str, structures: bool = False, peers: bool = False) -
     """Options of a benchmark; ``device`` is where data are made."""
     made = parser(description)
     made.add_argument("--use-gpu", action="store_true", help="make data and run everything on the GPU")
+    made.add_argument("--only", nargs="*", default=[], help="names of the sets to run; all without it")
     if structures:
         add_structures_option(made)
     if peers:
         made.add_argument("--no-peers", action="store_true", help="leave cryoDRGN out")
         made.add_argument("--cryodrgn", type=Path, help="Python of an environment with cryoDRGN; without it one is made in the work folder")
         made.add_argument("--recovar", type=Path, help="Python of an environment with RECOVAR (non-commercial licence; never installed by this script)")
-        made.add_argument("--only", nargs="*", default=[], help="names of the sets to run; all without it")
     options = made.parse_args()
     if options.use_gpu and not torch.cuda.is_available():
         sys.exit("ERROR: --use-gpu was given, but PyTorch sees no GPU.")

@@ -23,6 +23,8 @@ def main() -> None:
     count = 3000 if options.scale == "laptop" else 30000
     figure = new_figure(3.6 * len(CASES), 3.4)
     for number, (name, (part, least, settings)) in enumerate(CASES.items()):
+        if options.only and name not in options.only:
+            continue
         made = composition_set(options.work / METHOD / f"composition-{part}", part, Imaging(1.0, (200.0, 25.0)), count, options.device)
         run = heterogeneity(made, made.folder / f"run-{number}", options.use_gpu, vary="composition", maps=2, halves=False, **settings)
         present = made.columns["state"] == 1
@@ -37,7 +39,8 @@ def main() -> None:
         axes.set(xlabel="latent", ylabel="particles", title=f"{name}\nAUC {found:.3f}")
         axes.title.set_fontsize(8)
         axes.legend()
-    save_figure(figure, str(RESULTS / "gaussian_composition.png"))
+    if not options.only:
+        save_figure(figure, str(RESULTS / "gaussian_composition.png"))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ def main() -> None:
     options = arguments(__doc__ or "")
     count = 3000 if options.scale == "laptop" else 30000
     for angle in (15, 45):
+        if options.only and str(angle) not in options.only:
+            continue
         imaging = Imaging(1.0, (200.0, 25.0), pose_noise_deg=4.0, pose_noise_angst=4.0)
         made = slides_set(options.work / METHOD / f"poses-{angle}", angle, imaging, count, options.device)
         truth = made.columns["latent"].astype(float)

@@ -73,6 +73,8 @@ def main() -> None:
     shown, table = [], []
     for angle in (15, 45):
         for snr, (value, band) in SNRS.items():
+            if options.only and f"{angle}, {snr}" not in options.only:
+                continue
             made = slides_set(work / f"slides-{angle}-{value:g}", angle, Imaging(value, band), count, options.device)
             truth, condition = made.columns["latent"].astype(float), f"{SETTING}, {count} particles, ±{angle} degrees, {snr}"
             runs = {}
@@ -95,13 +97,21 @@ def main() -> None:
             target(options, "maps along the path move monotonically", condition, "never back", " ".join(str(step + 1) for step in steps), is_monotonic(steps))
             error_bars(options, run, made, condition)
             shown.append((f"±{angle}°, {snr}", run, made))
-    still = slides_set(work / "slides-still", 0, Imaging(*SNRS["SNR 1 in 25-200 Å"]), count, options.device, classes=2)
+    if not options.only or "still" in options.only:
+        nothing_moves(options, count)
+    if len(shown) == 2 * len(SNRS):
+        draw(shown)
+    if table:
+        merge_table(RESULTS / "gaussian_slides_methods.csv", [{**row, "scale": options.scale} for row in table], ("set", "condition", "program", "scale"))
+
+
+def nothing_moves(options: argparse.Namespace, count: int) -> None:
+    """Particles that do not differ have no eigen-motion beyond noise."""
+    still = slides_set(options.work / METHOD / "slides-still", 0, Imaging(*SNRS["SNR 1 in 25-200 Å"]), count, options.device, classes=2)
     run = heterogeneity(still, still.folder / "scan", options.use_gpu, method="scan", maps=0, null_runs=3)
     significant = int(run.summary["significant_components"])  # type: ignore[call-overload]
     target(options, "particles that do not differ: significant eigen-motions", f"{SETTING}, {count} particles, ±0 degrees", "0", f"{significant}",
            significant == 0)
-    draw(shown)
-    merge_table(RESULTS / "gaussian_slides_methods.csv", [{**row, "scale": options.scale} for row in table], ("set", "condition", "program", "scale"))
 
 
 if __name__ == "__main__":

@@ -34,12 +34,14 @@ from cryolearn.engine.io.tables import join, read_table
 METHOD = "gaussian"
 CRYODRGN = "4.3.1"
 Array = NDArray[np.float64]
+_KEEP = {"results": False}
 
 
 def arguments(description: str, structures: bool = False, peers: bool = False) -> argparse.Namespace:
     """Options of a benchmark; ``device`` is where data are made."""
     made = parser(description)
     made.add_argument("--use-gpu", action="store_true", help="make data and run everything on the GPU")
+    made.add_argument("--keep", action="store_true", help="judge engine results that lie in the work folder already, of the same particles and options")
     made.add_argument("--only", nargs="*", default=[], help="names of the sets to run; all without it")
     if structures:
         add_structures_option(made)
@@ -51,6 +53,7 @@ def arguments(description: str, structures: bool = False, peers: bool = False) -
     if options.use_gpu and not torch.cuda.is_available():
         sys.exit("ERROR: --use-gpu was given, but PyTorch sees no GPU.")
     options.device = torch.device("cuda" if options.use_gpu else "cpu")
+    _KEEP["results"] = options.keep
     return options
 
 
@@ -112,11 +115,18 @@ class Run:
 
 
 def heterogeneity(made: ParticleSet, output: Path, gpu: bool = False, **options: object) -> Run:
-    """Run the command on a set that has no result of the same particles and options yet."""
+    """Run the command on a set; with ``--keep`` only when the folder holds no result of the same particles and options."""
     settings = {"particles": made.particles, "volume": made.consensus, **options}
     if gpu:
         settings["use_gpu"] = True
-    usage = engine("gaussian-heterogeneity", output, **settings)
+    note = output / "benchmark.json"
+    key = {"particles": stack_digest(made), "options": {name: str(value) for name, value in settings.items()}}
+    known = json.loads(note.read_text()) if _KEEP["results"] and note.exists() else {}
+    if known.get("key") == key:
+        usage = Usage(known["seconds"], known["memory_mib"])
+    else:
+        usage = engine("gaussian-heterogeneity", output, **settings)
+        note.write_text(json.dumps({"key": key, "seconds": usage.seconds, "memory_mib": usage.memory_mib}))
     columns, meta = read_table(str(output / "conformations.npz"))
     rows = join(columns["id"], made.columns["id"])
     ordered = {name: np.empty_like(values) for name, values in columns.items()}

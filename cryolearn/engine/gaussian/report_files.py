@@ -100,7 +100,7 @@ def write_eigen_arrows(
     shown = [
         "# Gaussians coloured by flexibility, with their eigen-motions as arrows; open this file in an empty ChimeraX session.",
         "set bgColor white", "open gaussians_flexibility.pdb name Gaussians", "style #1 sphere", f"size #1 atomRadius {max(0.5, 0.7 * sigma_angst):.2f}",
-        "hide #1 cartoons", "show #1 atoms", "color byattribute bfactor #1 palette #3b4cc0:#dddddd:#b40426 range 0,100", "transparency #1 50 atoms",
+        "hide #1 cartoons", "show #1 atoms", "color byattribute bfactor #1 target a palette #3b4cc0:#dddddd:#b40426 range 0,100", "transparency #1 50 target a",
         *(f"open {name}" for name in names), *([f"hide #3-{len(names) + 1} models"] if len(names) > 1 else []), "lighting soft", "view",
         *(["# the model panel, or 'show #3 models', shows the other motions"] if len(names) > 1 else []),
     ]

@@ -21,7 +21,7 @@ from cryolearn.engine.io.maps import read_map
 from cryolearn.engine.io.stacks import ImageStack
 from cryolearn.engine.io.star import read_particles
 
-from .imaging_cases import gaussian_model, particle_set
+from .imaging_cases import DEVICES, gaussian_model, particle_set
 
 BOX, PIXEL = 32, 4.0
 
@@ -100,11 +100,13 @@ def _joined(data: Path):
     )
 
 
-def test_hard_weights_are_what_reconstruct_makes_of_the_subset(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_hard_weights_are_what_reconstruct_makes_of_the_subset(data: Path, tmp_path: Path, device: str) -> None:
     table = _joined(data)
     half = split_halves(table, np.arange(600))
     weights = np.repeat(np.eye(2, dtype=np.float32), 300, axis=0)
-    entries = write_path_maps(str(tmp_path), table, ImageStack(table), weights, [[-1.0], [1.0]], resolution_angst=12.0, half=half, batch=77)
+    entries = write_path_maps(str(tmp_path), table, ImageStack(table), weights, [[-1.0], [1.0]], resolution_angst=12.0, half=half, batch=77,
+                              device=device)
     assert [entry["particles"] for entry in entries] == [300, 300] == [round(entry["weight"]) for entry in entries]
     assert [entry["latent"] for entry in entries] == [[-1.0], [1.0]]
     assert entries[0]["particles_half1"] == int((half[:300] == 1).sum())

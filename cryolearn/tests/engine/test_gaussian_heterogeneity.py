@@ -22,7 +22,6 @@ from cryolearn.engine.io.tables import read_table
 
 from .gaussian_cases import BOX, PIXEL, write_case
 
-
 QUICK = dict(resolutions_angst=[40.0], states=5, number=24, anchors=6)
 
 

@@ -137,7 +137,7 @@ def test_streamed_components_are_those_of_the_whole_matrix(limit: int, monkeypat
     vectors = random.normal(size=(400, 3)) * [9, 6, 4] @ random.normal(size=(3, 50)) + random.normal(size=(400, 50)) + 5
     held = torch.from_numpy(vectors).float()
 
-    def stream():  # noqa: ANN202
+    def stream():
         for start in range(0, 400, 37):
             rows = np.arange(start, min(start + 37, 400))
             yield rows, torch.zeros(len(rows)), held[rows]

@@ -71,7 +71,7 @@ class Alternation:
 
 def alternate(
     images: GaussianImages, curve: Curve, posterior: Tensor, half: NDArray[np.int64], *, rounds: int, fit_rounds: int = 3, range_deg: float,
-    range_angst: float, prior: PosePrior | None = None,
+    range_angst: float, prior: PosePrior | None = None, about: tuple[Tensor, Tensor] | None = None,
 ) -> Alternation:
     """Rounds of: fit each half set's trajectory, refine the half set's poses against it.
 
@@ -87,8 +87,11 @@ def alternate(
         (n,) 1 or 2.
     prior
         First width of the changes; without it one that the ranges hold.
+    about
+        Rotations (n, 3, 3) and shifts (n, 2) from which changes count; without it the present ones.
     """
     device = images.device
+    first_rotation, first_shift = (images.rotation, images.shift_angst) if about is None else about
     prior = prior or PosePrior(range_deg / REACH, range_angst / 2)
     rotation, shift, weights = images.rotation.clone(), images.shift_angst.clone(), posterior.clone()
     sigma = torch.empty(len(images), 5, device=device)
@@ -107,13 +110,13 @@ def alternate(
             volumes = curve_volumes(fit.curve, grid)
             own = recalibrate(own, volumes, grid, fit.posterior)
             found = refine_poses(own, volumes, grid, fit.curve.population, priors[part], range_deg=range_deg, range_angst=range_angst,
-                                 about=(images.rotation[at], images.shift_angst[at]))
+                                 about=(first_rotation[at], first_shift[at]))
             trust = fit.posterior.sum(1, keepdim=True)
             weights[at] = trust * torch.softmax(found.evidence + fit.curve.population.log(), 1)
-            rotation[at], shift[at] = _without_common((found.rotation, found.shift_angst), (images.rotation[at], images.shift_angst[at]))
+            rotation[at], shift[at] = _without_common((found.rotation, found.shift_angst), (first_rotation[at], first_shift[at]))
             curves[part], priors[part], sigma[at] = fit.curve, found.prior, found.sigma
             mean += float(found.log_likelihood.double().sum()) / len(images)
-        turn, move = angle_between_deg(rotation, images.rotation), (shift - images.shift_angst).norm(dim=1)
+        turn, move = angle_between_deg(rotation, first_rotation), (shift - first_shift).norm(dim=1)
         history.append((float(turn.median()), float(move.median()), mean))
         progress.step(note=f"poses changed by {history[-1][0]:.2f} degrees and {history[-1][1]:.2f} Å, log-likelihood {mean:.4f}")
     wide = PosePrior(max(item.deg for item in priors.values()), max(item.angst for item in priors.values()))

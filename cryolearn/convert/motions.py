@@ -48,7 +48,7 @@ def fillMotions(motions, folder):
     columns, _ = readTable(os.path.join(folder, EIGEN_FILE))
     os.makedirs(os.path.join(folder, VECTORS_FOLDER), exist_ok=True)
     for row, number in enumerate(columns['id'].tolist()):
-        vector = np.atleast_2d(columns['vector'][row])
+        vector = columns['vector'][row].reshape(len(columns['vector'][row]), -1)
         path = os.path.join(folder, VECTORS_FOLDER, 'vec.%d' % number)
         np.savetxt(path, vector, fmt='%.8e')
         motion = NormalMode(modeFile=path, collectivity=collectivity(vector), score=float(columns['explained'][row]))

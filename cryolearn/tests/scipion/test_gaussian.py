@@ -76,7 +76,7 @@ def addColumns(star):
     """The STAR with columns that this plugin does not use."""
     table = read_particles(star)
     count = np.arange(len(table))
-    table.extra.update(rlnGroupNumber=1 + count % 7, rlnMaxValueProbDistribution=np.round(0.1 + 0.8 * (count % 3) / 2, 3))
+    table.extra.update(rlnGroupNumber=1 + count % 7, rlnGroupName=np.array(['group_%d' % (number % 7) for number in count]))
     table.random_subset = 1 + count // 2 % 2
     path = star.replace('particles.star', 'foreign.star')
     write_particles(path, table)
@@ -118,7 +118,7 @@ class TestGaussianHeterogeneity(GaussianProject):
             before = given.pop(item.getObjId())
             np.testing.assert_array_equal(item.getTransform().getMatrix(), before.getTransform().getMatrix())
             self.assertEqual(item.getLocation(), before.getLocation())
-            for name in ('_rlnGroupNumber', '_rlnMaxValueProbDistribution', '_rlnRandomSubset'):
+            for name in ('_rlnGroupNumber', '_rlnGroupName', '_rlnRandomSubset'):
                 self.assertIsNotNone(item.getAttributeValue(name))
                 self.assertEqual(item.getAttributeValue(name), before.getAttributeValue(name))
             self.assertIn(item.getAttributeValue('_cryolearnClass'), range(1, 1000))
@@ -130,7 +130,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         names, values = starColumns(star)
         before, _ = starColumns(self.gaussian.getParticlesFile())
         self.assertLessEqual(set(before), set(names))
-        self.assertLessEqual({'rlnGroupNumber', 'rlnMaxValueProbDistribution', 'cryolearnLatent1', 'cryolearnLatentError1', 'cryolearnWeight',
+        self.assertLessEqual({'rlnGroupNumber', 'rlnGroupName', 'cryolearnLatent1', 'cryolearnLatentError1', 'cryolearnWeight',
                               'cryolearnClass'}, set(names))
         found = setColumns(self.particles)
         for row in values:

@@ -170,6 +170,7 @@ def write_path_maps(
               f"{len(passes[0]) * _map_bytes(table.box) / 2**20:.0f} MiB, {len(passes)} pass(es) over the images", flush=True)
     report = progress("Maps along the path", len(passes) * len(table)) if progress else None
     entries, curves, volumes = [], {}, {}
+    shown = set(wanted[np.unique(np.linspace(0, len(wanted) - 1, min(_SHOWN, len(wanted))).round().astype(int))].tolist()) if len(wanted) else set()
     for states in passes:
         works = [new_reconstructor(table, _PADDING, device, phase_flipped) for _ in states]
         insert_particles(works, table, stack, np.arange(len(table)), half, weights[:, states], not ignore_ctf, invert_contrast, batch, report)
@@ -183,9 +184,8 @@ def write_path_maps(
                 "latent": places[state].tolist(), "weight": float(effective_count(weights[:, state])),
                 "weight_half1": float(effective[0][state]), "weight_half2": float(effective[1][state]),
             })
-            curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
-            if len(volumes) > _SHOWN:
-                del volumes[name]
+            if int(state) in shown:
+                curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
     with open(os.path.join(output, "reconstructions.json"), "w", encoding="utf-8") as handle:
         json.dump({"reconstructions": entries, "left_out": left_out, "symmetry_operators": 1 if symmetry is None else len(symmetry),
                    "model_resolution_angst": resolution_angst or None}, handle, indent=2)

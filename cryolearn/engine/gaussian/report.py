@@ -32,6 +32,7 @@ def draw_explained_variance(explained: ArrayLike, null: ArrayLike, significant: 
     axes = figure.subplots()
     axes.bar(numbers, part, width=0.7, color=np.where(kept, "#0072b2", "#bbbbbb"), zorder=2)
     axes.plot(numbers, noise.max(axis=0), "o--", color="#d55e00", markersize=5, linewidth=1, label="shuffled residuals (noise alone)", zorder=3)
+    axes.axhline(float(noise[:, 0].max()), color="#d55e00", linewidth=0.8, alpha=0.6)
     axes.bar(0, 0, color="#0072b2", label="more than noise")  # legend only
     if not kept.all():
         axes.bar(0, 0, color="#bbbbbb", label="not told from noise")
@@ -120,15 +121,19 @@ def draw_free_energy(
     grid: ArrayLike, population: ArrayLike, free_energy: ArrayLike, standard_error: ArrayLike | None = None, label: str = "place along the path c",
     separate: bool = False,
 ) -> Figure:
-    """Population and free energy `(G,)` in kT along the path, with error bars; ``separate`` states are not joined by a line."""
+    """Population (numbers, or shares that add up to 1) and free energy `(G,)` in kT along the path, with error bars.
+
+    ``separate`` states are not joined by a line.
+    """
     places, counts, energy = np.asarray(grid, float), np.asarray(population, float), np.asarray(free_energy, float)
     error = None if standard_error is None else np.asarray(standard_error, float)
     seen = np.isfinite(energy)
     figure = new_figure(6.4, 5.2)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
     width = 0.8 if separate else float(np.min(np.diff(places))) * 0.9 if len(places) > 1 else 0.8
-    top.bar(places, counts, width=width, color="#56b4e9")
-    top.set(ylabel="particles", title="Population and free energy along the path")
+    is_share = counts.sum() <= 1 + 1e-6
+    top.bar(places, 100 * counts if is_share else counts, width=width, color="#56b4e9")
+    top.set(ylabel="particles (%)" if is_share else "particles", title="Population and free energy along the path")
     bars = None if error is None else np.where(np.isfinite(error[seen]), error[seen], 0)
     bottom.errorbar(places[seen], energy[seen], yerr=bars, fmt="o" if separate else "o-", color="#d55e00", ecolor="0.4", capsize=2, markersize=4)
     bottom.set(xlabel=label, ylabel="free energy (kT), lowest 0")
@@ -152,7 +157,7 @@ def draw_landscape(latents: ArrayLike, errors: ArrayLike | None = None, names: l
         return landscape(values[:, 0], values[:, 1], labels[0], labels[1], colour, "error bar")
     second = np.zeros(len(values)) if deviations is None else deviations[:, 0]
     kept = np.isfinite(second)
-    colour = None if weights is None else np.asarray(weights, float)[kept]
+    colour = None if weights is None or np.ptp(np.asarray(weights, float)) < 0.01 else np.asarray(weights, float)[kept]
     return landscape(values[kept, 0], second[kept], labels[0], f"error bar of {labels[0]}", colour, "weight", title="Coordinates and their error bars")
 
 

@@ -16,7 +16,8 @@ from ..engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from .protocol_base import CryoLearnProtBase
 
 RESULT, STAR = 'conformations.npz', 'particles.star'
-METHODS = CURVE, LINEAR, SCAN, SLIDES, AUTOENCODER = range(5)
+CURVE, LINEAR, SCAN, SLIDES, AUTOENCODER = range(5)  # methods of the form, in the order of the engine's choices
+COMPOSITION, STATES = 1, 2  # of what varies, and of the paths
 FINEST_PIXELS = 2.1  # of a resolution that the images hold
 SAME_SAMPLING = 0.01  # relative difference of pixel sizes that is taken as rounding in a header
 
@@ -61,11 +62,10 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         form.addSection(label='Motion')
         self.addEngineParams(form, Config, 'vary', 'method')
         path = form.addGroup('Path', condition='method == %d' % CURVE)
-        self.addEngineParams(path, Config, 'path')
-        self.addEngineParams(path, Config, 'states')
-        self.addEngineParam(path, Config, 'degree', condition="path != 2")
-        self.addEngineParam(path, Config, 'anchors', condition='vary != 1')
+        self.addEngineParams(path, Config, 'path', 'states')
+        self.addEngineParam(path, Config, 'degree', condition='path != %d' % STATES)
         self.addEngineParam(form, Config, 'components')
+        self.addEngineParam(form, Config, 'anchors', condition='method in (%d, %d, %d) and vary != %d' % (CURVE, LINEAR, AUTOENCODER, COMPOSITION))
         self.addEngineParams(form, Config, 'rounds', 'score', 'null_runs', 'keep_rigid')
         gaussians = form.addGroup('Gaussians')
         self.addEngineParams(gaussians, Config, 'resolutions_angst', 'number', 'coarse_angst')
@@ -114,7 +114,7 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
 
     def heterogeneityStep(self, digest):
         self.runEngine('gaussian-heterogeneity', self._config())
-        return [self._getExtraPath(name) for name in (RESULT, STAR, MOTION_FILE, EIGEN_FILE, GAUSSIANS_FILE, 'gaussians.pdb', 'landscape.csv')]
+        return [self._getExtraPath(name) for name in (RESULT, STAR, MOTION_FILE, EIGEN_FILE, GAUSSIANS_FILE, 'gaussians.pdb')]
 
     # --------------------------------------------------- output ----------------------------------------------------
     def createOutputStep(self, digest):
@@ -147,8 +147,8 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         value = lambda field: self.getEngineValue(Config, field)
         columns, _ = readTable(self._getExtraPath(RESULT))
         significant = sum(motion.isEnabled() for motion in motions.iterItems())
-        with_ = readTable(self._getExtraPath(GAUSSIANS_FILE))[0]
-        lines = ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, len(with_['id']), value('method')),
+        gaussians = len(readTable(self._getExtraPath(GAUSSIANS_FILE))[0]['id'])
+        lines = ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, gaussians, value('method')),
                  '%d of %d eigen-motions explain more than noise does.' % (significant, motions.getSize())]
         flags = columns['flags']
         lines.append('Flagged: %d whose view hides the motion, %d at the end of the path, %d that the model does not fit.'
@@ -160,7 +160,7 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         self._setSummary(*lines)
         self._setMethods(
             'The %s of %d particles was found with %d Gaussians that represent the consensus map [Chen2018] (method "%s"%s).' % (
-                {'both': 'conformation and composition'}.get(value('vary'), value('vary')), count, len(with_['id']), value('method'),
+                {'both': 'conformation and composition'}.get(value('vary'), value('vary')), count, gaussians, value('method'),
                 ', orientations refined in alternation' if value('refine_poses') else ''))
 
     # ----------------------------------------------------- info ----------------------------------------------------

@@ -36,7 +36,8 @@ class CryoLearnGaussianViewer(CryoLearnMapsViewer):
         form.addParam('showLandscape', params.LabelParam, label='Conformational landscape', important=True,
                       help='Density and points on two axes of your choice, with error bars. With the lasso a subset is made; a path of '
                            'clicked points becomes conformations.')
-        form.addParam('showFreeEnergy', params.LabelParam, label='Free energy and population')
+        if os.path.exists(self.extra('landscape.csv')):
+            form.addParam('showFreeEnergy', params.LabelParam, label='Free energy and population')
         if os.path.isdir(self.mapsFolder()):
             CryoLearnMapsViewer._defineResults(self, form)
         if hasattr(self.protocol, 'outputParticles'):
@@ -83,10 +84,7 @@ class CryoLearnGaussianViewer(CryoLearnMapsViewer):
         return [openLandscape(landscape, particlesOf(self.protocol), self.protocol, self.getProject(), self.formWindow, self.title('Landscape'))]
 
     def _showFreeEnergy(self, param=None):
-        path = self.extra('landscape.csv')
-        if not os.path.exists(path):
-            return self._notReady('The landscape')
-        columns = plots.readColumns(path)
+        columns = plots.readColumns(self.extra('landscape.csv'))
         return [FigureWindow(self.title('Free energy'), self.formWindow, lambda figure: plots.drawFreeEnergy(figure, columns))]
 
     def _showTable(self, param=None):

@@ -418,8 +418,8 @@ class TestGaussianHeterogeneity(GaussianProject):
         write_particles(star, table.subset(np.arange(8)).with_poses(np.array([[10., 20., 30.]] * 8), np.zeros((8, 2))))
         alike = self.importStar(star)
         empty = self.importVolume(zeros=True)
-        cases = [('Gaussians', dict(inputParticles=few, inputVolume=self.consensus, number=100000)),
-                 ('focus', dict(inputParticles=few, inputVolume=self.consensus, inputFocus=empty)),
+        cases = [('Gaussians are more than the', dict(inputParticles=few, inputVolume=self.consensus, number=100000)),
+                 ('holds no Gaussian', dict(inputParticles=few, inputVolume=self.consensus, inputFocus=empty)),
                  ('same viewing direction', dict(inputParticles=alike, inputVolume=self.consensus))]
         for words, values in cases:
             with self.subTest(words):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,12 +13,16 @@ from torch import Tensor
 
 from ..imaging.poses import angle_between_deg, so3_exp, so3_log
 from ..progress import Progress
-from .curve import Curve, curve_volumes, fit_curve
+from .calibrate import calibrate
+from .curve import Curve, CurveFit, curve_volumes, fit_curve
+from .forward import Gaussians
 from .particles import GaussianImages
 from .pose_search import REACH, VALUES_AT_A_TIME, PosePrior, Slicer, refine_poses
-from .slices import SliceGrid
+from .slices import SliceGrid, envelope
 
-__all__ = ["Alternation", "alternate", "recalibrate"]
+__all__ = ["Alternation", "RefinedPoses", "alternate", "recalibrate", "refine_with_search"]
+
+_STILL_DEG = 0.01
 
 
 def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, posterior: Tensor) -> GaussianImages:
@@ -76,8 +82,9 @@ def alternate(
     """Rounds of: fit each half set's trajectory, refine the half set's poses against it.
 
     The half sets share the trajectory they start from and nothing after it. Changes count from the first poses throughout, so a range is a range
-    over all rounds. A turn or a move of all particles together would only turn the model with them: it is taken out of the changes of each half set,
-    which also keeps the halves in one frame. Memory: half of the images' coefficients at a time.
+    over all rounds. A turn or a move of all particles together, or in step with their places along the path, could as well be a motion of the whole
+    model: it is taken out of the changes of each half set, so that the path is seen in the frame of the first poses and the halves stay in one frame.
+    Memory: half of the images' coefficients at a time.
 
     Parameters
     ----------
@@ -111,9 +118,10 @@ def alternate(
             own = recalibrate(own, volumes, grid, fit.posterior)
             found = refine_poses(own, volumes, grid, fit.curve.population, priors[part], range_deg=range_deg, range_angst=range_angst,
                                  about=(first_rotation[at], first_shift[at]))
-            trust = fit.posterior.sum(1, keepdim=True)
-            weights[at] = trust * torch.softmax(found.evidence + fit.curve.population.log(), 1)
-            rotation[at], shift[at] = _without_common((found.rotation, found.shift_angst), (first_rotation[at], first_shift[at]))
+            share = torch.softmax(found.evidence + fit.curve.population.log(), 1)
+            weights[at] = fit.posterior.sum(1, keepdim=True) * share
+            factors = torch.cat((torch.ones(len(rows), 1, device=device), share @ fit.curve.phi), dim=1)
+            rotation[at], shift[at] = _without_common((found.rotation, found.shift_angst), (first_rotation[at], first_shift[at]), factors)
             curves[part], priors[part], sigma[at] = fit.curve, found.prior, found.sigma
             mean += float(found.log_likelihood.double().sum()) / len(images)
         turn, move = angle_between_deg(rotation, first_rotation), (shift - first_shift).norm(dim=1)
@@ -124,11 +132,90 @@ def alternate(
     return Alternation(moved, weights, sigma, curves, wide, turn, move, history)
 
 
-def _without_common(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Poses less the turn and the move of the particle, in its own frame, that they share against ``origin``."""
+def _without_common(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor], factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Poses less the turn and the move of the particle, in its own frame, that follow ``factors`` (n, F) in the changes against ``origin``."""
     rotation, shift = pose
-    turn = so3_log(origin[0].transpose(1, 2) @ rotation).mean(0)
+    turns = so3_log(origin[0].transpose(1, 2) @ rotation)
+    turn = torch.linalg.lstsq(factors.double(), turns.double()).solution.float()
     plane = rotation[:, :2]
-    normal = (plane.transpose(1, 2) @ plane).sum(0)
-    move = torch.linalg.lstsq(normal, (plane.transpose(1, 2) @ (shift - origin[1])[..., None]).sum(0)).solution[:, 0]
-    return rotation @ so3_exp(-turn), shift - plane @ move
+    design = (factors[:, None, :, None] * plane[:, :, None]).flatten(2).flatten(0, 1).double()  # of (F, 3) moves
+    move = torch.linalg.lstsq(design, (shift - origin[1]).flatten()[:, None].double()).solution.float().view(-1, 3)
+    return rotation @ so3_exp(-(factors @ turn)), shift - (plane @ (factors @ move)[..., None])[..., 0]
+
+
+@dataclass
+class RefinedPoses:
+    """Attributes
+    ----------
+    images : with the refined poses, calibrated anew
+    turn_deg, move_angst : (n,) changes of the poses
+    sigma : (n, 5) standard deviations of rotation vector (degrees, about the image's axes) and shift (Å)
+    prior : width of the changes
+    history : of each round: median turn, median move, mean log-likelihood
+    """
+
+    images: GaussianImages
+    turn_deg: Tensor
+    move_angst: Tensor
+    sigma: Tensor
+    prior: PosePrior
+    history: list[tuple[float, float, float]]
+
+
+def refine_with_search(
+    images: GaussianImages, model: Gaussians, search: Callable[[GaussianImages, int], CurveFit], half: NDArray[np.int64], *, rounds: int,
+    range_deg: float, range_angst: float, about: tuple[Tensor, Tensor] | None = None, prior: PosePrior | None = None, record: Path | None = None,
+) -> RefinedPoses:
+    """Poses from scratch: shifts against the still model, then rounds of a new search for the trajectory and a round of :func:`alternate`.
+
+    Poses that are wrong look like a motion, so a trajectory that was found with them may be one of the errors; with better poses it is looked for anew.
+    Rotations are not refined against the still model: what moves would pull them along.
+
+    Parameters
+    ----------
+    search
+        Finds the trajectory of images in round 0, 1, ...
+    about
+        Poses from which changes count, twice the ranges at most; without it the present ones.
+    record
+        File that keeps the poses after each round; work goes on from it.
+    """
+    about = (images.rotation, images.shift_angst) if about is None else about
+    prior = prior or PosePrior(range_deg / REACH, range_angst / 2)
+    done, sigma = 0, torch.full((len(images), 5), float("nan"), device=images.device)
+    history: list[tuple[float, float, float]] = []
+    if record is not None and record.exists():
+        with np.load(record, allow_pickle=False) as kept:
+            rotation, shift, sigma = (torch.as_tensor(kept[name], device=images.device) for name in ("rotation", "shift_angst", "sigma"))
+            done, prior, history = int(kept["done"]), PosePrior(*kept["prior"].tolist()), [tuple(row) for row in kept["history"].tolist()]
+        images = replace(images, rotation=rotation, shift_angst=shift)
+    else:
+        images = _centred(images, model, about, prior, 2 * range_angst)
+    for number in range(done, rounds):
+        images = calibrate(images, model)
+        fit = search(images, number)
+        found = alternate(images, fit.curve, fit.posterior, half, rounds=1, range_deg=2 * range_deg, range_angst=2 * range_angst, prior=prior, about=about)
+        images, prior, sigma = found.images, found.prior, found.sigma
+        history += found.history
+        if record is not None:
+            _keep(record, images, sigma, number + 1, prior, history)
+    turn, move = angle_between_deg(images.rotation, about[0]), (images.shift_angst - about[1]).norm(dim=1)
+    return RefinedPoses(calibrate(images, model), turn, move, sigma, prior, history)
+
+
+def _centred(images: GaussianImages, model: Gaussians, about: tuple[Tensor, Tensor], prior: PosePrior, range_angst: float) -> GaussianImages:
+    """The images with shifts refined against the still model."""
+    grid = SliceGrid(images.band)
+    volume = grid.volumes(model.positions_angst[None], (model.amplitudes / envelope(model.positions_angst, grid.band))[None], model.sigma_angst)
+    found = refine_poses(images, volume, grid, torch.ones(1, device=images.device), PosePrior(_STILL_DEG, prior.angst), range_deg=_STILL_DEG,
+                         range_angst=range_angst, about=about)
+    return replace(images, shift_angst=found.shift_angst)
+
+
+def _keep(path: Path, images: GaussianImages, sigma: Tensor, done: int, prior: PosePrior, history: list[tuple[float, float, float]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as handle:
+        np.savez(handle, done=done, prior=[prior.deg, prior.angst], history=history, rotation=images.rotation.cpu().numpy(),
+                 shift_angst=images.shift_angst.cpu().numpy(), sigma=sigma.cpu().numpy())
+    part.replace(path)

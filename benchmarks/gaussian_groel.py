@@ -11,6 +11,7 @@ from _results import RESULTS
 from scipy.stats import spearmanr
 
 from cryolearn.engine.figures import new_figure, save_figure
+from cryolearn.engine.gaussian.subunits import subunit_correlation
 from cryolearn.engine.imaging.masks import mask_from_map
 from cryolearn.engine.io.maps import write_map
 
@@ -56,18 +57,18 @@ def judge(options: argparse.Namespace, truth: np.ndarray, run: object, condition
     # subunit s of the report is some subunit of the truth: which, and in which sense, follows from the best match of one ring's order
     found = rank_correlation(latents.reshape(-1), matched(latents, truth).reshape(-1))
     true, plain = lag_correlations(truth), lag_correlations(latents)
-    variance = (run.sigma**2).mean() if run.sigma.shape == latents.shape else 0.0  # type: ignore[attr-defined]
-    reported = run.summary.get("neighbour_correlation")  # type: ignore[attr-defined]
-    measured = float(reported) if reported is not None else float(plain[1])
-    print(f"|Spearman| of the subunits' latents {found:.3f}; correlations at 0-3 places: truth {true.round(3)}, latents {plain.round(3)}, "
-          f"mean square error bar {variance:.4f}", flush=True)
-    target(options, "GroEL, symmetry expanded: correlation between neighbouring subunits", condition, f"{true[1]:.2f} ± 0.1", f"{measured:.3f} "
+    apart = np.abs(np.subtract.outer(np.arange(7), np.arange(7)))
+    corrected = subunit_correlation(latents, run.sigma, np.minimum(apart, 7 - apart))  # type: ignore[attr-defined]
+    measured = float(corrected.correlation[0])
+    print(f"|Spearman| of the subunits' latents {found:.3f}; correlations at 1-3 places: truth {true[1:].round(3)}, latents {plain[1:].round(3)}, "
+          f"corrected for error bars {corrected.correlation.round(3)} ± {corrected.error.round(3)}, reliability {corrected.reliability:.3f}", flush=True)
+    target(options, "GroEL, symmetry expanded: correlation between neighbouring subunits", condition, f"{true[1]:.2f} ± 0.1", f"{measured:.3f} ± {corrected.error[0]:.3f} "
            f"(of the latents as they are {plain[1]:.3f}; |Spearman| of a latent with its truth {found:.3f})", abs(measured - true[1]) <= 0.1)
     memory = run.usage.memory_mib / 1024  # type: ignore[attr-defined]
     target(options, "GroEL, symmetry expanded: peak memory", condition, "< 4 GB", f"{memory:.2f} GiB", memory < 4e9 / 2**30)
     figure = new_figure(5, 3.6)
     axes = figure.add_subplot()
-    for label, values in (("truth", true), ("latents", plain)):
+    for label, values in (("truth", true), ("latents", plain), ("corrected for error bars", np.concatenate([[1], corrected.correlation]))):
         axes.plot(range(4), values, "o-", label=label)
     axes.set(xlabel="places around the ring", ylabel="correlation", title="Apical domains of a GroEL ring", xticks=range(4))
     axes.legend()

@@ -267,6 +267,14 @@ def judge_maps(run: Run, made: ParticleSet, kind: str, shells: int | None = None
     return Judged(fsc_area(mine, truth, mask, shells), fsc_area(model, truth, mask, shells))
 
 
+def consensus_area(made: ParticleSet, shells: int | None = None) -> Array:
+    """The same for the consensus map, which is what there is without any of this."""
+    truth = torch.from_numpy(made.truth_maps())
+    states = np.unique(made.columns["state"][made.real].astype(int))
+    only = torch.from_numpy(read_map(str(made.consensus)).data).expand(len(states), -1, -1, -1)
+    return fsc_area(only, truth[states], truth_mask(truth), shells)
+
+
 def steps_along_truth(volumes: Tensor, truth: Tensor) -> NDArray[np.int64]:
     """For each map along a path, the true map that it correlates with best."""
     pixels = [values.flatten(1) - values.flatten(1).mean(dim=1, keepdim=True) for values in (volumes, truth)]
@@ -417,6 +425,8 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
     rows: list[dict[str, object]] = [{
         "set": name, "condition": condition, "program": "this software", "correlation": correlation(run.latents[real]) if correlation else "",
         "fsc_area_maps": float(judged.maps.mean()), "fsc_area_model": float(judged.model.mean()), "seconds": run.usage.seconds}]
+    rows.append({"set": name, "condition": condition, "program": "the consensus map, whatever the particle", "correlation": "",
+                 "fsc_area_maps": float(consensus_area(made, shells).mean()), "fsc_area_model": "", "seconds": ""})
     if not options.no_peers:
         model = run_cryodrgn(options, made, options.work / METHOD / f"{name}-cryodrgn", peer_box, **peer)
         area = judge_cryodrgn(model, made)
@@ -425,15 +435,15 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
                      "fsc_area_model": "", "seconds": model.seconds})
         other = run_recovar(options, made, options.work / METHOD / f"{name}-cryodrgn", model)
         if other is not None:
-            rows.append({"set": name, "condition": condition, "program": "RECOVAR", "correlation": correlation(other[real]) if correlation else "",
-                         "fsc_area_maps": "", "fsc_area_model": "", "seconds": ""})
+            recovar = correlation(other[real]) if correlation else ""
+            rows.append({"set": name, "condition": condition, "program": "RECOVAR", "correlation": recovar, "fsc_area_maps": "", "fsc_area_model": "", "seconds": ""})
         band = f"up to {2 * made.box * made.pixel / peer_box:.3g} Å"
         detail = f"maps {judged.maps.mean():.3f}, Gaussian model {judged.model.mean():.3f}"
         target(options, f"{name}: per-conformation FSC area {band}, ceiling .5", condition, "above cryoDRGN",
                f"{best:.3f} ({detail}; cryoDRGN {area.mean():.3f})", best > float(area.mean()))
         if correlation:
-            mine, theirs = (float(row["correlation"]) for row in rows[:2])  # type: ignore[arg-type]
-            beside = "".join(f"; RECOVAR {row['correlation']:.3f}" for row in rows[2:])
+            mine, theirs = (float(rows[number]["correlation"]) for number in (0, 2))  # type: ignore[arg-type]
+            beside = "".join(f"; RECOVAR {row['correlation']:.3f}" for row in rows[3:])
             target(options, f"{name}: correlation with the truth", condition, "above cryoDRGN", f"{mine:.3f} (cryoDRGN {theirs:.3f}{beside})", mine > theirs)
     for row in rows:
         print(row, flush=True)

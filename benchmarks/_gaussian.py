@@ -248,10 +248,6 @@ class Judged:
     maps: Array
     model: Array
 
-    @property
-    def best(self) -> float:
-        return max(float(self.maps.mean()), float(self.model.mean()))
-
 
 def judge_maps(run: Run, made: ParticleSet, kind: str, shells: int | None = None) -> Judged:
     """Per-conformation FSC of what the run offers at the mean latent of each conformation's particles."""
@@ -421,7 +417,6 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
     real = made.real
     shells = None if peer_box == made.box else peer_box // 2
     judged = judge_maps(run, made, kind, shells)
-    best = judged.best
     rows: list[dict[str, object]] = [{
         "set": name, "condition": condition, "program": "this software", "correlation": correlation(run.latents[real]) if correlation else "",
         "fsc_area_maps": float(judged.maps.mean()), "fsc_area_model": float(judged.model.mean()), "seconds": run.usage.seconds}]
@@ -436,15 +431,16 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
         other = run_recovar(options, made, options.work / METHOD / f"{name}-cryodrgn", model)
         if other is not None:
             recovar = correlation(other[real]) if correlation else ""
-            rows.append({"set": name, "condition": condition, "program": "RECOVAR", "correlation": recovar, "fsc_area_maps": "", "fsc_area_model": "", "seconds": ""})
+            rows.append({"set": name, "condition": condition, "program": "RECOVAR", "correlation": recovar, "fsc_area_maps": "", "fsc_area_model": "",
+                         "seconds": ""})
         band = f"up to {2 * made.box * made.pixel / peer_box:.3g} Å"
-        detail = f"maps {judged.maps.mean():.3f}, Gaussian model {judged.model.mean():.3f}"
-        target(options, f"{name}: per-conformation FSC area {band}, ceiling .5", condition, "above cryoDRGN",
-               f"{best:.3f} ({detail}; cryoDRGN {area.mean():.3f})", best > float(area.mean()))
+        for what, mine in (("reconstructions", judged.maps), ("Gaussian models", judged.model)):
+            target(options, f"{name}: per-conformation FSC area {band} of the {what}, ceiling .5", condition, "above cryoDRGN",
+                   f"{mine.mean():.3f} (cryoDRGN {area.mean():.3f}, consensus map {rows[1]['fsc_area_maps']:.3f})", float(mine.mean()) > float(area.mean()))
         if correlation:
-            mine, theirs = (float(rows[number]["correlation"]) for number in (0, 2))  # type: ignore[arg-type]
+            own, theirs = (float(rows[number]["correlation"]) for number in (0, 2))  # type: ignore[arg-type]
             beside = "".join(f"; RECOVAR {row['correlation']:.3f}" for row in rows[3:])
-            target(options, f"{name}: correlation with the truth", condition, "above cryoDRGN", f"{mine:.3f} (cryoDRGN {theirs:.3f}{beside})", mine > theirs)
+            target(options, f"{name}: correlation with the truth", condition, "above cryoDRGN", f"{own:.3f} (cryoDRGN {theirs:.3f}{beside})", own > theirs)
     for row in rows:
         print(row, flush=True)
     return rows

@@ -16,17 +16,26 @@ from .tables import write_table
 __all__ = ["PDB_LARGEST_B", "gaussian_structure", "write_gaussians", "write_pseudo_atoms"]
 
 PDB_LARGEST_B = 999.99
+_RESIDUES_OF_A_CHAIN = 9999  # that the PDB format has columns for
+_CHAIN_LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"))
 
 
 def gaussian_structure(position_angst: ArrayLike, weight: ArrayLike, sigma_angst: ArrayLike, b_factor: ArrayLike | None = None) -> Structure:
-    """Pseudo-atoms of `(M,)` Gaussians at `(M, 3)` Å: occupancy is the weight relative to the mean, B factor 8 pi^2 sigma^2 unless given."""
+    """Pseudo-atoms of `(M,)` Gaussians at `(M, 3)` Å, a residue each: occupancy is the weight relative to the mean, B factor 8 pi^2 sigma^2
+    unless given.
+
+    A chain has 9,999 residues at most, as the PDB format asks; chains are A ... Z, a ... z, 0 ... 9, then of two letters.
+    """
     places, weights = np.asarray(position_angst, np.float64), np.asarray(weight, np.float64)
     count = len(weights)
+    place, number = np.divmod(np.arange(count), _RESIDUES_OF_A_CHAIN)
+    first, second = np.divmod(place, len(_CHAIN_LETTERS))
+    chain = np.where(first == 0, _CHAIN_LETTERS[second], np.char.add(_CHAIN_LETTERS[first - 1], _CHAIN_LETTERS[second]))
     values: NDArray[np.float64] = 8 * np.pi**2 * np.asarray(sigma_angst, np.float64) ** 2 if b_factor is None else np.asarray(b_factor, np.float64)
     return Structure(
         coordinates=places, element=np.full(count, "X"), atomic_number=np.zeros(count, np.int64), b_factor=values,
-        occupancy=weights / weights.mean(), atom_name=np.full(count, "CA"), residue_number=np.arange(1, count + 1),
-        residue_name=np.full(count, "GAU"), chain=np.full(count, "A"), insertion_code=np.full(count, ""), hetero=np.zeros(count, bool),
+        occupancy=weights / weights.mean(), atom_name=np.full(count, "CA"), residue_number=number + 1,
+        residue_name=np.full(count, "GAU"), chain=chain, insertion_code=np.full(count, ""), hetero=np.zeros(count, bool),
     )
 
 

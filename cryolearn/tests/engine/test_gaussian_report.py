@@ -16,6 +16,7 @@ from cryolearn.engine.figures import save_figure
 from cryolearn.engine.gaussian import report
 from cryolearn.engine.imaging.poses import euler_to_matrix, random_rotations
 from cryolearn.engine.io.motions import MotionModel
+from cryolearn.engine.io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.star_text import read_star
 from cryolearn.engine.io.structures import atom_sigmas, atom_weights, read_structure
@@ -73,6 +74,20 @@ def test_pseudo_atoms_follow_the_columns_of_the_pdb_format(model: MotionModel, t
         assert np.allclose((x, y, z), report.map_positions(model)[number - 1], atol=6e-4) and occupancy > 0 and 0 < b_factor <= 999.99
     loop = gemmi.cif.read(str(tmp_path / "gaussians.cif")).sole_block().find("_atom_site.", ["id", "Cartn_x", "label_seq_id", "auth_seq_id"])
     assert len(loop) == COUNT
+
+
+def test_many_gaussians_fit_the_pdb_format(tmp_path: Path) -> None:
+    """Residue numbers have four columns: the 10,000th Gaussian begins chain B; after 62 chains their names have two letters."""
+    count = 12000
+    places = np.random.default_rng(0).uniform(-99, 99, (count, 3))
+    structure = gaussian_structure(places, np.ones(count), np.full(count, 2.0))
+    write_pseudo_atoms(str(tmp_path / "many"), structure)
+    for kind in ("pdb", "cif"):
+        again = read_structure(str(tmp_path / f"many.{kind}"))
+        assert np.abs(again.coordinates - places).max() < 6e-4
+        assert again.residue_number[9998:10000].tolist() == [9999, 1] and again.chain[9998:10000].tolist() == ["A", "B"]
+    names = gaussian_structure(np.zeros((63 * 9999, 3)), np.ones(63 * 9999), np.ones(63 * 9999)).chain
+    assert len(set(names.tolist())) == 63 and names[-1] == "AA"
 
 
 def test_arrows_are_bild_records_of_the_motion(model: MotionModel, tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ class AtomFrames:
         """Whether there are bonds."""
         return bool(len(self.geometry.bonds))
 
+    models, radius_angst = "trajectory.pdb", 2.0  # file of all frames, and radius of its pseudo-atoms in ChimeraX
+
     def write(self, config: TrajectoryConfig, frames: Array) -> tuple[Array, dict[str, Any]]:
         """Write models, maps and ``geometry.csv``; returns the RMSD `(F,)` of each frame to the reference, and what the summary says."""
         coordinates, reports = _conformations(config, frames, self.modes, self.geometry)

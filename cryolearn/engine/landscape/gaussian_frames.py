@@ -56,10 +56,12 @@ class GaussianFrames:
         given = [str(name) for name in self.model.meta.get("latent_names") or []]
         return given if len(given) == count else [f"latent {number}" for number in range(1, count + 1)]
 
+    models, is_molecule = "trajectory.cif", False  # file of all frames, in which B factors have no limit
+
     @property
-    def is_molecule(self) -> bool:
-        """Gaussians have no bonds."""
-        return False
+    def radius_angst(self) -> float:
+        """Radius at which ChimeraX shows the Gaussians: neighbours about touch."""
+        return float(np.median(self.model.sigma_angst))
 
     def place(self, config: TrajectoryConfig, general: Callable[[], Array], clusters: Callable[[], list[NDArray[np.int64]]]) -> tuple[Array, Array]:
         """Corners `(m, K)` of the path and latents `(F, K)` of the frames.

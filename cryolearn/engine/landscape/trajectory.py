@@ -59,8 +59,7 @@ def run(config: TrajectoryConfig) -> None:
     os.makedirs(config.output, exist_ok=True)
     _remove_frames(config.output)
     rmsd, found = source.write(config, frames)
-    models = "trajectory.cif" if config.motion else "trajectory.pdb"
-    write_script(os.path.join(config.output, "trajectory.cxc"), config.volumes, source.is_molecule, models)
+    write_script(os.path.join(config.output, "trajectory.cxc"), config.volumes, source.is_molecule, source.models, source.radius_angst)
     write_table(os.path.join(config.output, "trajectory.npz"), {
         "id": np.arange(1, len(frames) + 1), "vectors": frames, "position": position, "population": counts, "rmsd_angst": rmsd,
     }, {**notes, "digest": digest_config(config)})

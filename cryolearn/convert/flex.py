@@ -166,7 +166,7 @@ def writeLatentItems(items, properties, tableFile, box=None, subunit=None):
     columns.update((name, np.array(values)) for name, values in quality.items() if len(values) == len(ids))
     meta = {'mode_numbers': modeNumbers(properties), 'pixel_size_angst': properties.getSamplingRate()}
     if motionFile(properties):
-        meta['latent_names'] = latentNames(motionFile(properties))
+        meta['latent_names'] = latentNames(motionFile(properties), subunit or len(vectors[0]) if vectors else None)
     if box:
         meta['box'] = int(box)
     writeTable(tableFile, _bySubunit(columns, subunit), meta)
@@ -226,13 +226,15 @@ def motionFile(particles):
     return particles.getAttributeValue(MOTION_ATTRIBUTE) or ''
 
 
-def latentNames(path):
-    """Names of a motion model's latents; none when the model is gone."""
+def latentNames(path, count=None):
+    """Names of ``count`` latents of a motion model (its own number by default), those of each subunit where there are more; none when the model is gone."""
     try:
         about = describeMotion(path)
     except ValueError:
         return []
-    return list(about.get('latent_names') or ['latent %d' % number for number in range(1, about['latents'] + 1)])
+    names = list(about.get('latent_names') or ['latent %d' % number for number in range(1, about['latents'] + 1)])
+    units = (count or len(names)) // len(names)
+    return names if units < 2 else ['%s, subunit %d' % (name, unit) for unit in range(1, units + 1) for name in names]
 
 
 def qualityColumns(particles):

@@ -98,8 +98,9 @@ def axisLabel(spec, meta):
     index = int(component or 0)
     if name in ('amplitudes', 'network_amplitudes', 'amplitude_sigma'):
         numbers = meta.get('mode_numbers') or []
-        if meta.get('latent_names') and not numbers:
-            return ('error bar of %s' if name == 'amplitude_sigma' else '%s') % latentLabel(index, meta)
+        names = meta.get('latent_names') or []
+        if index < len(names) and not numbers:
+            return ('error bar of %s' if name == 'amplitude_sigma' else '%s') % names[index]
         which = 'mode %d' % numbers[index] if index < len(numbers) else 'coordinate %d' % (index + 1)
         return {'amplitudes': 'amplitude of %s', 'network_amplitudes': 'network: amplitude of %s',
                 'amplitude_sigma': 'error bar of %s'}[name] % which
@@ -114,13 +115,6 @@ def axisLabel(spec, meta):
     units = {'pose_sigma_deg': 'pose error bar (degrees)', 'margin': 'margin to the runner-up', 'gain': 'gain over the rigid model (log-likelihood)',
              'log_likelihood': 'log-likelihood', 'half': 'half set'}
     return units.get(name, name.replace('_', ' ') + (' %d' % (index + 1) if component else ''))
-
-
-def latentLabel(index, meta):
-    """Name of a latent coordinate of a Gaussian model; a particle of several subunits has those of each, one subunit after another."""
-    names = meta['latent_names']
-    several = index >= len(names) or (meta.get('symmetry') or 'C1').upper() != 'C1'
-    return names[index % len(names)] + (', subunit %d' % (index // len(names) + 1) if several else '')
 
 
 def _rank(name):

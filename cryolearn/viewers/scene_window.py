@@ -72,7 +72,11 @@ class SceneWindow(FigureWindow):
         if self.conformations is not None:
             return scene.viewOf(np.concatenate([self.conformations[0], self.conformations[-1]]))
         mesh = self._mesh(0)
-        return scene.viewOf(mesh[0].reshape(-1, 3), 1.25) if mesh is not None else (np.zeros(3), 100.)
+        if mesh is None:
+            return np.zeros(3), 100.
+        corners = mesh[0].reshape(-1, 3)
+        away = np.linalg.norm(corners - np.median(corners, axis=0), axis=1)
+        return scene.viewOf(corners[away <= 3 * np.median(away)], 1.25)  # specks of noise far out do not count
 
     def _newLevel(self):
         self._meshes = {}

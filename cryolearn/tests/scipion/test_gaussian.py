@@ -46,8 +46,8 @@ from .windows import WindowTest
 
 pytest.importorskip('relion.convert.convert31')  # scipion-em-relion imports the particles
 
-PARTICLES, MODE, STATES = 300, '7', 3
-SETTINGS = dict(resolutionsAngst='16', components=3, maps=STATES, rounds=5, states=11, halves=False, numberOfThreads=2)
+PARTICLES, MODE, STATES = 200, '7', 3
+SETTINGS = dict(resolutionsAngst='20', components=3, maps=STATES, rounds=4, states=11, halves=False, numberOfThreads=2)
 # methods/gaussian: the target of the curved path for the slides' experiment at an SNR of 1 in the band, which is 0.083 over all pixels
 SPEARMAN, SNR = 0.97, 0.5
 
@@ -110,7 +110,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         self.assertGreaterEqual(abs(spearmanr(place, true)[0]), SPEARMAN)
         self.assertLessEqual(np.abs(place).max(), 1)
         errors = [item.getAttributeValue('_cryolearnLatentError1') for item in self.particles]
-        self.assertTrue(all(error > 0 for error in errors))
+        self.assertTrue(all(0 <= error < 1 for error in errors))
 
     def testPosesAndColumnsOfTheInputStay(self):
         given = {item.getObjId(): item.clone() for item in self.imported.iterItems()}
@@ -235,7 +235,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         count = describeMotion(motionFile(self.particles))['gaussians']
         half = count // 2
         run = self.launch(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=self.consensus,
-                          inputGaussians=self.gaussian.outputGaussians, focusGaussians='1-%d' % half, **dict(SETTINGS, maps=0))
+                          inputGaussians=self.gaussian.outputGaussians, focusGaussians='1-%d' % half, **dict(SETTINGS, maps=0, rounds=2))
         table, _ = readTable(gaussiansFile(run.outputGaussians))
         np.testing.assert_array_equal(table['moves'], np.arange(1, count + 1) <= half)
         motion = read_motion(motionFile(run.outputParticles))
@@ -354,7 +354,7 @@ class TestGaussianHeterogeneity(GaussianProject):
 
     # --------------------------------------------------- wizards ---------------------------------------------------
     def testNumberOfGaussiansWithAPreviewOfTheFit(self):
-        form = self.form(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=self.consensus, resolutionsAngst='16')
+        form = self.form(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=self.consensus, resolutionsAngst='20')
         seen = []
 
         def act(opened):
@@ -362,7 +362,7 @@ class TestGaussianHeterogeneity(GaussianProject):
             opened.scale(2)
             seen.append(opened.found[0])
             self.assertIn('%d Gaussians agree with the map to' % seen[1], opened.note.get())
-            self.assertEqual(['map at 16 Å', '%d Gaussians' % seen[1], 'FSC of map and Gaussians'], [axes.get_title() for axes in opened.figure.axes])
+            self.assertEqual(['map at 20 Å', '%d Gaussians' % seen[1], 'FSC of map and Gaussians'], [axes.get_title() for axes in opened.figure.axes])
         value = self.drive(form, 'number', act)
         self.assertEqual(int(value), seen[1])
         self.assertEqual(seen[1], 2 * seen[0])
@@ -393,7 +393,7 @@ class TestGaussianHeterogeneity(GaussianProject):
             ('pixel size of 3.9 Å, but the particles have 4', dict(inputParticles=particles, inputVolume=finer)),
             ('but there are only 6 particles', dict(inputParticles=self.simulateSome(6), inputVolume=volume, components=6)),
             ('finer than the pixels', dict(inputParticles=particles, inputVolume=volume, resolutionsAngst='20 5')),
-            ('become finer', dict(inputParticles=particles, inputVolume=volume, resolutionsAngst='16 20')),
+            ('become finer', dict(inputParticles=particles, inputVolume=volume, resolutionsAngst='20 24')),
             ('numbered from 1 to', dict(inputParticles=particles, inputVolume=volume, inputGaussians=self.gaussian.outputGaussians,
                                         focusGaussians='1-9999')),
             ('must be between 2 and 200', dict(inputParticles=particles, inputVolume=volume, states=1)),

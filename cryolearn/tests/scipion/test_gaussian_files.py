@@ -46,6 +46,7 @@ def testDescriptionAgreesWithTheEngine(folder, basis):
     found = describeMotion('motion.npz')
     assert (found['basis'], found['latents'], found['gaussians'], found['fields']) == (basis, model.latent_dim, GAUSSIANS, 4)
     assert latentNames('motion.npz') == ['latent %d' % number for number in range(1, model.latent_dim + 1)]
+    assert latentNames('motion.npz', 3 * model.latent_dim)[-1] == 'latent %d, subunit 3' % model.latent_dim
 
 
 def testMotionThatIsGoneOrSomethingElseIsNamed(folder):
@@ -67,11 +68,11 @@ def makeResult(latents=1, poses=True):
     writeTable('conformations.npz', table)
 
 
-def makeSet(latents=1, refined=False):
+def makeSet(latents=1, refined=False, units=1):
     particles = makeParticles()
     setModeNumbers(particles, [7, 8])  # of an elastic alignment before
     makeResult(latents)
-    makeMotion(fields=latents, basis='linear')
+    makeMotion(fields=latents // units, basis='linear')
     output = SetOfParticlesFlex(filename='output.sqlite', progName='CryoLearn')
     labels = {objId: {'cryolearnWeight': 0.5, 'cryolearnClass': 1 + objId % 2} for objId in IDS}
     appendConformations(particles, output, 'conformations.npz', 'motion.npz', labels, refined)
@@ -117,9 +118,12 @@ def testLatentsGoOutWithTheirErrorsAndBack(folder):
 
 
 def testSubunitsBecomeRows(folder):
-    _, output = makeSet(latents=6)
+    _, output = makeSet(latents=6, units=3)
+    writeLatents(output, 'landscape.npz')
+    assert readTable('landscape.npz')[1]['latent_names'][3] == 'latent 2, subunit 2'
     writeLatents(output, 'landscape.npz', subunit=2)
-    columns, _ = readTable('landscape.npz')
+    columns, meta = readTable('landscape.npz')
+    assert meta['latent_names'] == ['latent 1', 'latent 2']
     assert columns['amplitudes'].shape == columns['amplitude_sigma'].shape == (3 * len(IDS), 2)
     np.testing.assert_allclose(columns['amplitudes'][4], np.array([3, 4]) * IDS[1] / 1e7)  # the second subunit of the second particle
     assert len(set(columns['id'].tolist())) == 3 * len(IDS)
@@ -183,7 +187,6 @@ def testLatentsAreCalledByTheirNames():
     meta = {'latent_names': ['hinge', 'twist']}
     assert axisLabel('amplitudes:1', meta) == 'twist'
     assert axisLabel('amplitude_sigma:0', meta) == 'error bar of hinge'
-    assert axisLabel('amplitudes:4', dict(meta, symmetry='C3')) == 'hinge, subunit 3'
     assert axisLabel('amplitudes:0', {'mode_numbers': [7]}) == 'amplitude of mode 7'
 
 

@@ -12,19 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..io.motions import MotionModel
+from .autoencoder import AutoencoderFit
 from .config import GaussianHeterogeneityConfig
 from .curve import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, state_likelihood, transfer_curve
 from .eigen_motions import EigenMotions, find_eigen_motions
 from .forward import Gaussians
 from .found import Found, found_on_curve
+from .found_autoencoder import autoencoder_of, comparison_notes, found_on_network, judge_rows
 from .found_linear import found_on_lines, linear_of
 from .gradients import GradientSource
 from .particles import GaussianImages
+from .pose_alternation import RefinedPoses, refine_with_search
 from .scan import scan_motion
 from .search import first_posterior, search_curve, start_directions
 from .slices import SliceGrid, envelope
+from .subunits import fit_subunits
 
-__all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "rigid_likelihood"]
+__all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
 
 _SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
 
@@ -119,10 +123,10 @@ def first_guesses(curve: Curve, eigen: EigenMotions, config: GaussianHeterogenei
     return [first_posterior(curve, guess) for guess in start_directions(eigen.projection, eigen.significant, config.path == "closed")]
 
 
-def find_conformations(problem: Problem, eigen: EigenMotions) -> tuple[Found, CurveFit | None]:
+def find_conformations(problem: Problem, eigen: EigenMotions, copies: int = 1) -> tuple[Found, CurveFit | None]:
     """Conformations by the configured method; the fitted trajectory too when the method has one.
 
-    ``eigen`` are the eigen-motions by the configured score.
+    ``eigen`` are the eigen-motions by the configured score; ``copies`` the subunits that each particle was expanded to.
     """
     method = problem.config.method
     if method == "slides":
@@ -132,9 +136,39 @@ def find_conformations(problem: Problem, eigen: EigenMotions) -> tuple[Found, Cu
     if method == "linear":
         lines = linear_of(problem.images, problem.model, problem.moves, eigen_motions_of(problem, score="likelihood"), problem.config)
         return found_on_lines(lines, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
+    network = None
+    if method == "autoencoder":
+        network = _autoencoder(problem, copies)
+        if network.accepted:
+            return found_on_network(network, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
     fit = curve_of(problem, problem.images, "all")
+    if copies > 1:
+        fit = fit_subunits(problem.images, fit, copies)
     found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta)
+    if network is not None:
+        found.notes.update(comparison_notes(network))
     return _upright(found, eigen), fit
+
+
+def _autoencoder(problem: Problem, copies: int) -> AutoencoderFit:
+    """The network and the curve learn from the same half of the particles; the other half judges."""
+    part = problem.images.subset(judge_rows(len(problem.images), copies)[0])
+    eigen = eigen_motions_of(problem, part, "likelihood")
+    curve = curve_of(replace(problem, before=None), part, "judged", eigen)
+    return autoencoder_of(problem.images, problem.model, problem.moves, eigen, curve, problem.config, problem.folder / "network", copies)
+
+
+def refine_problem_poses(problem: Problem, half: NDArray[np.int64], about: tuple[Tensor, Tensor]) -> RefinedPoses:
+    """Poses refined in alternation with the trajectory, by the configured rounds and ranges; ``about`` are the poses the particles came with."""
+    config = problem.config
+
+    def search(images: GaussianImages, number: int) -> CurveFit:
+        here = replace(problem, images=images, folder=problem.folder / f"poses_{number}")
+        return curve_of(here, images, "all")
+
+    return refine_with_search(
+        problem.images, problem.model, search, half, rounds=config.refine_poses, range_deg=config.pose_range_deg, range_angst=config.pose_range_angst,
+        about=about, record=problem.folder / "poses.npz")
 
 
 def _upright(found: Found, eigen: EigenMotions) -> Found:

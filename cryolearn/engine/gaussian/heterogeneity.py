@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from numpy.typing import NDArray
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..figures import save_figure
+from ..imaging.poses import matrix_to_euler
+from ..imaging.symmetry import symmetry_matrices
 from ..io.motions import write_motion
 from ..io.stacks import ImageStack
 from ..io.tables import write_table
 from . import report
 from .calibrate import calibrate
 from .config import GaussianHeterogeneityConfig
-from .conformations import Problem, eigen_motions_of, find_conformations, half_agreement, motions_in_angst
+from .conformations import Problem, eigen_motions_of, find_conformations, half_agreement, motions_in_angst, refine_problem_poses
 from .curve import CurveFit
 from .eigen_motions import EigenMotions
 from .forward import Gaussians
@@ -27,7 +30,10 @@ from .found import Found, free_energy
 from .inputs import Inputs, make_gaussians, read_inputs, select_gaussians
 from .maps import path_weights, write_path_maps
 from .particles import Band, crop_images
+from .pose_alternation import RefinedPoses, pose_notes, write_poses
 from .report_files import write_gaussian_files, write_particles_star
+from .subunit_report import write_subunits
+from .subunits import expand, expand_table
 
 __all__ = ["FLAG_AT_END", "FLAG_HIDDEN", "FLAG_UNLIKELY", "run"]
 
@@ -58,6 +64,9 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         "box": table.box, "pixel_size_angst": pixel, "origin_angst": list(inputs.source.origin_angst), "method": config.method, "vary": config.vary,
         "digest": digest,
     }
+    matrices = symmetry_matrices(config.symmetry)
+    copies = len(matrices)
+    refined: RefinedPoses | None = None
     before: tuple[CurveFit, Gaussians] | None = None
     problem: Problem | None = None
     found: Found | None = None
@@ -71,18 +80,39 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         images = crop_images(
             table, band, stages / f"crops_{number}.npy", device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
             phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast, batch=config.batch)
+        given = images.rotation, images.shift_angst
+        if refined is not None:
+            images = replace(images, rotation=refined.images.rotation, shift_angst=refined.images.shift_angst)
         images = calibrate(images, model)
         problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, stages / f"round_{number}", before)
+        if config.refine_poses:
+            refined = refine_problem_poses(problem, inputs.half, given)
+            problem = replace(problem, images=refined.images)
+        if copies > 1:
+            problem = replace(problem, images=expand(problem.images, matrices))
         eigen = eigen_motions_of(problem)
-        found, fit = find_conformations(problem, eigen)
+        found, fit = find_conformations(problem, eigen, copies)
         before = None if fit is None else (fit, model)
     assert problem is not None and found is not None and eigen is not None
+    working = inputs
+    if refined is not None:
+        found.notes |= pose_notes(refined)
+        angles = matrix_to_euler(refined.images.rotation.double().cpu()).numpy()
+        working = replace(inputs, table=table.with_poses(angles, -refined.images.shift_angst.double().cpu().numpy()))
+    by_particle = working.table
+    if copies > 1:
+        working = replace(working, table=expand_table(by_particle, problem.images.rotation, copies), half=np.repeat(inputs.half, copies))
     halves = None
     if config.halves and before is not None:
-        latents, agreement = half_agreement(problem, inputs.half)
+        latents, agreement = half_agreement(problem, working.half)
         halves = latents
         found.notes["half_set_agreement"] = agreement
-    _write(config, inputs, problem, found, eigen, halves)
+    _write(config, working, problem, found, eigen, halves)
+    if refined is not None:
+        write_poses(output, table.ids, refined)
+    if copies > 1:
+        places = problem.model.positions_angst[problem.moves].double().mean(0).cpu().numpy()
+        write_subunits(output, by_particle, found, matrices, places, config.seed)
     shutil.rmtree(output / "stages")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..imaging.poses import angle_between_deg, so3_exp, so3_log
+from ..io.tables import write_table
 from ..progress import Progress
 from .calibrate import calibrate
 from .curve import Curve, CurveFit, curve_volumes, fit_curve
@@ -20,7 +22,7 @@ from .particles import GaussianImages
 from .pose_search import REACH, VALUES_AT_A_TIME, PosePrior, Slicer, refine_poses
 from .slices import SliceGrid, envelope
 
-__all__ = ["Alternation", "RefinedPoses", "alternate", "recalibrate", "refine_with_search"]
+__all__ = ["Alternation", "RefinedPoses", "alternate", "pose_notes", "recalibrate", "refine_with_search", "write_poses"]
 
 _STILL_DEG = 0.01
 
@@ -219,3 +221,17 @@ def _keep(path: Path, images: GaussianImages, sigma: Tensor, done: int, prior: P
         np.savez(handle, done=done, prior=[prior.deg, prior.angst], history=history, rotation=images.rotation.cpu().numpy(),
                  shift_angst=images.shift_angst.cpu().numpy(), sigma=sigma.cpu().numpy())
     part.replace(path)
+
+
+def pose_notes(found: RefinedPoses) -> dict[str, Any]:
+    """What a summary says of refined poses."""
+    return {
+        "pose_rounds": len(found.history), "median_turn_deg": float(found.turn_deg.median()), "median_move_angst": float(found.move_angst.median()),
+        "pose_prior_deg": found.prior.deg, "pose_prior_angst": found.prior.angst}
+
+
+def write_poses(output: Path, ids: NDArray[np.int64], found: RefinedPoses) -> None:
+    """Write ``poses.npz``: by how much each pose was changed and its standard deviations."""
+    values = {"turn_deg": found.turn_deg, "move_angst": found.move_angst, "sigma": found.sigma}
+    write_table(str(output / "poses.npz"), {"id": ids, **{name: value.double().cpu().numpy() for name, value in values.items()}},
+                {"sigma": ["turn about x, degrees", "about y", "about z", "move along x, Angstrom", "along y"]})

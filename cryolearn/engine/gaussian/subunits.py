@@ -17,13 +17,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ..figures import new_figure
 from ..imaging.poses import matrix_to_euler
 from ..io.star import ParticleTable
 from .curve import CurveFit, curve_volumes, fit_curve
 from .particles import GaussianImages
 from .slices import SliceGrid
 
-__all__ = ["SubunitCorrelation", "expand", "expand_table", "fit_subunits", "ring_distance", "subunit_correlation"]
+__all__ = ["SubunitCorrelation", "draw_subunit_correlation", "expand", "expand_table", "fit_subunits", "ring_distance", "subunit_correlation"]
 
 _NULL_RUNS = 200
 _LEAST_RELIABILITY = 0.05
@@ -233,8 +234,6 @@ def _grouped(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 def draw_subunit_correlation(found: SubunitCorrelation, places: Sequence[float] | None = None) -> Any:
     """Figure of the correlation against distance, with its null."""
-    from ..figures import new_figure
-
     figure = new_figure(5.6, 3.8)
     axes = figure.add_subplot()
     x = found.distance_angst if places is None else np.asarray(places)

@@ -41,7 +41,7 @@ _FIRST_CHANGE = 0.3
 _LEAST_JUNK, _MOST_JUNK = 0.001, 0.5
 _LARGEST_STEP = 2.0  # factor by which a round may change the size of a motion
 _MEMORY = {"cpu": 1 << 28, "cuda": 1 << 31}  # numbers of the accumulators, 4 bytes each
-_PLACES = {"cpu": 25, "cuda": 125}
+_VOLUMES = {"cpu": 50, "cuda": 600}  # places of the lattice times volumes of each
 
 
 @dataclass
@@ -219,7 +219,7 @@ def _limit(images: GaussianImages, count: int, places: int) -> int:
     """Most places of the lattice that memory and patience allow."""
     channels = 2 * (count + 1) + (count + 1) * (count + 2) // 2
     room = max(1, _MEMORY[images.device.type] // (SliceGrid(images.band).size * channels))
-    return min(places or _PLACES[images.device.type], room)
+    return min(places or max(9, _VOLUMES[images.device.type] // (1 + count)), room)
 
 
 def _start(model: Gaussians, vectors: Tensor | None, changes: Tensor | None, moves: Tensor, anchors: int, vary: str, seed: int) -> LinearMotions:

@@ -38,7 +38,7 @@ _NEWTON_STEPS = 6
 _SAMPLES = 32
 _JUNK = 0.02
 _BATCH = 64
-_EPOCHS = 30
+_EPOCHS, _LEAST_EPOCHS, _STEPS = 30, 4, 6000  # large sets need fewer epochs for as many steps
 _RATE = 2e-3
 _WARM_STEPS = 300  # in which the networks learn the linear motions
 _IMAGES_AT_ONCE = {"cpu": 1 << 24, "cuda": 1 << 28}
@@ -83,7 +83,7 @@ class AutoencoderFit:
 
 def fit_autoencoder(
     images: GaussianImages, model: Gaussians, spread: Tensor, latents: int, *, training: NDArray[np.int64], held_out: NDArray[np.int64],
-    curve_likelihood: NDArray[np.float64], moves: Tensor, config: RunConfig, start: LinearFit | None = None, vary: str = "conformation", epochs: int = _EPOCHS,
+    curve_likelihood: NDArray[np.float64], moves: Tensor, config: RunConfig, start: LinearFit | None = None, vary: str = "conformation", epochs: int = 0,
     junk: float = _JUNK, seed: int = 1,
 ) -> AutoencoderFit:
     """Train on some particles and compare with a curve on others.
@@ -103,6 +103,8 @@ def fit_autoencoder(
         (M,) bool.
     config
         Output folder of checkpoints and the learning curve; a killed run goes on from there.
+    epochs
+        0 chooses by the number of particles.
     start
         Linear motions fitted to the rows ``training``, in that order, from which the networks start: without it they start at rest.
     """
@@ -116,6 +118,7 @@ def fit_autoencoder(
         _learn_lines(network, features[torch.from_numpy(training).to(features.device)], start)
     task = _AutoencoderTask(network, images, features, training, held_out, junk, seed)
     batch = min(_BATCH, len(training))
+    epochs = epochs or min(_EPOCHS, max(_LEAST_EPOCHS, _STEPS * batch // len(training)))
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(item).tobytes() for item in (training, held_out, features.cpu().numpy()[training[:64]])))
     digest.update(f"{latents}/{vary}/{epochs}/{junk}/{seed}/{images.band.radius}".encode())
     plan = TrainingPlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from cryolearn.engine.config import RunConfig
+from cryolearn.engine.gaussian import heterogeneity
 from cryolearn.engine.gaussian.autoencoder import AutoencoderFit, decoder_posterior, fit_autoencoder
 from cryolearn.engine.gaussian.autoencoder_network import Autoencoder, projected, projection_tangents
+from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.curve import fit_curve, make_curve
 from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.forward import Gaussians, project
@@ -21,7 +24,9 @@ from cryolearn.engine.gaussian.particles import Band
 from cryolearn.engine.gaussian.search import first_posterior, start_directions
 from cryolearn.engine.imaging.poses import random_rotations
 from cryolearn.engine.io.motions import read_motion, write_motion
+from cryolearn.engine.io.tables import read_table
 
+from .gaussian_cases import write_case
 from .test_gaussian_linear import hinged, imaged, predicted, scene, uniform
 
 COUNT = 560
@@ -154,3 +159,25 @@ def test_network_is_not_kept_when_the_curve_says_more(compared: tuple[Autoencode
         config=RunConfig(output=str(tmp_path), use_gpu=False, threads=1), epochs=1)
     assert not fit.accepted and fit.held_out_gain < 0
     assert torch.isfinite(fit.latent).all()
+
+
+@pytest.mark.parametrize("method", ["linear", "autoencoder"])
+def test_command(method: str, tmp_path: Path) -> None:
+    """The files agree with each other whichever model is kept, and the hinge's angle is in the latents."""
+    truth = write_case(tmp_path, 240, noise=2.0)
+    output = tmp_path / "out"
+    heterogeneity.run(GaussianHeterogeneityConfig(
+        particles=str(tmp_path / "particles.star"), volume=str(tmp_path / "map.mrc"), output=str(output), resolutions_angst=[24.0], states=7, rounds=3,
+        components=1, maps=0, halves=False, threads=1, method=method, use_gpu=False))
+    columns, meta = read_table(str(output / "conformations.npz"))
+    motion, summary = read_motion(str(output / "motion.npz")), json.loads((output / "summary.json").read_text())
+    if method == "autoencoder":
+        assert meta["basis"] == ("network" if summary["autoencoder_accepted"] else "polynomial")
+        assert summary["autoencoder_accepted"] == (summary["autoencoder_held_out_gain"] > 2 * summary["autoencoder_held_out_gain_error"])
+        assert (output / "learning.csv").exists()
+    else:
+        assert meta["basis"] == "linear"
+    assert motion.basis == meta["basis"]
+    assert motion.conformation(columns["amplitudes"])[0].shape == (240, len(motion), 3)
+    assert columns["gain"].mean() > 0
+    assert predicted(torch.from_numpy(columns["amplitudes"]), torch.from_numpy(truth["angle"])) > 0.9

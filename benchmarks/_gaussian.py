@@ -61,10 +61,11 @@ def arguments(description: str, structures: bool = False, peers: bool = False) -
 
 @dataclass
 class Usage:
-    """What a process took."""
+    """What a process took: time on the clock, time of the processor (which other programs on the machine change less), memory."""
 
     seconds: float
     memory_mib: float
+    cpu_seconds: float = 0.0
 
 
 def run_process(words: list[str], **settings: object) -> Usage:
@@ -74,7 +75,7 @@ def run_process(words: list[str], **settings: object) -> Usage:
     process.returncode = os.waitstatus_to_exitcode(status)
     if status:
         sys.exit(f"ERROR: '{' '.join(words[:6])} ...' failed.")
-    return Usage(time.monotonic() - start, usage.ru_maxrss / 1024)
+    return Usage(time.monotonic() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def engine(command: str, output: Path, **options: object) -> Usage:
@@ -123,10 +124,10 @@ def heterogeneity(made: ParticleSet, output: Path, gpu: bool = False, **options:
     key = {"particles": stack_digest(made), "options": {name: str(value) for name, value in settings.items()}}
     known = json.loads(note.read_text()) if _KEEP["results"] and note.exists() else {}
     if known.get("key") == key:
-        usage = Usage(known["seconds"], known["memory_mib"])
+        usage = Usage(known["seconds"], known["memory_mib"], known.get("cpu_seconds", 0.0))
     else:
         usage = engine("gaussian-heterogeneity", output, **settings)
-        note.write_text(json.dumps({"key": key, "seconds": usage.seconds, "memory_mib": usage.memory_mib}))
+        note.write_text(json.dumps({"key": key, "seconds": usage.seconds, "memory_mib": usage.memory_mib, "cpu_seconds": usage.cpu_seconds}))
     columns, meta = read_table(str(output / "conformations.npz"))
     rows = join(columns["id"], made.columns["id"])
     ordered = {name: np.empty_like(values) for name, values in columns.items()}
@@ -319,7 +320,7 @@ def cryodrgn_environment(options: argparse.Namespace) -> Path:
 
 @dataclass
 class CryoDrgn:
-    """A trained cryoDRGN model: latents (n, Z) of the particles, and where it lies."""
+    """A trained cryoDRGN model: latents (n, Z) of the particles, where it lies, and the processor's time of its training."""
 
     latents: Array
     folder: Path
@@ -366,7 +367,7 @@ def run_cryodrgn(options: argparse.Namespace, made: ParticleSet, folder: Path, b
         # its own pickle is read by its own interpreter
         script = "import pickle, sys, numpy; numpy.save(sys.argv[2], pickle.load(open(sys.argv[1], 'rb')))"
         run_process([str(python), "-c", script, str(folder / "model" / "z.pkl"), str(folder / "latents.npy")])
-        done.write_text(json.dumps({"key": key, "seconds": usage.seconds}))
+        done.write_text(json.dumps({"key": key, "seconds": usage.cpu_seconds}))
     return CryoDrgn(np.load(folder / "latents.npy").astype(float), folder, python, box, json.loads(done.read_text())["seconds"])
 
 
@@ -419,20 +420,20 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
     judged = judge_maps(run, made, kind, shells)
     rows: list[dict[str, object]] = [{
         "set": name, "condition": condition, "program": "this software", "correlation": correlation(run.latents[real]) if correlation else "",
-        "fsc_area_maps": float(judged.maps.mean()), "fsc_area_model": float(judged.model.mean()), "seconds": run.usage.seconds}]
+        "fsc_area_maps": float(judged.maps.mean()), "fsc_area_model": float(judged.model.mean()), "cpu_seconds": run.usage.cpu_seconds}]
     rows.append({"set": name, "condition": condition, "program": "the consensus map, whatever the particle", "correlation": "",
-                 "fsc_area_maps": float(consensus_area(made, shells).mean()), "fsc_area_model": "", "seconds": ""})
+                 "fsc_area_maps": float(consensus_area(made, shells).mean()), "fsc_area_model": "", "cpu_seconds": ""})
     if not options.no_peers:
         model = run_cryodrgn(options, made, options.work / METHOD / f"{name}-cryodrgn", peer_box, **peer)
         area = judge_cryodrgn(model, made)
         rows.append({"set": name, "condition": condition, "program": f"cryoDRGN {CRYODRGN}",
                      "correlation": correlation(model.latents[real]) if correlation else "", "fsc_area_maps": float(area.mean()),
-                     "fsc_area_model": "", "seconds": model.seconds})
+                     "fsc_area_model": "", "cpu_seconds": model.seconds})
         other = run_recovar(options, made, options.work / METHOD / f"{name}-cryodrgn", model)
         if other is not None:
             recovar = correlation(other[real]) if correlation else ""
             rows.append({"set": name, "condition": condition, "program": "RECOVAR", "correlation": recovar, "fsc_area_maps": "", "fsc_area_model": "",
-                         "seconds": ""})
+                         "cpu_seconds": ""})
         band = f"up to {2 * made.box * made.pixel / peer_box:.3g} Å"
         for what, mine in (("reconstructions", judged.maps), ("Gaussian models", judged.model)):
             target(options, f"{name}: per-conformation FSC area {band} of the {what}, ceiling .5", condition, "above cryoDRGN",

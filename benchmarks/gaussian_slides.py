@@ -84,7 +84,7 @@ def main() -> None:
                 runs[method] = run
                 found = rank_correlation(run.latents, truth)
                 table.append({"set": f"±{angle}", "condition": snr, "program": name, "spearman": found, "ceiling": ceiling(truth),
-                              "seconds": run.usage.seconds})
+                              "cpu_seconds": run.usage.cpu_seconds})
                 print(table[-1], flush=True)
                 if (method, angle, snr) in TARGETS:
                     least = TARGETS[method, angle, snr]

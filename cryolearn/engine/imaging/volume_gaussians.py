@@ -158,14 +158,16 @@ def mean_projection_frc(model: GaussianModel, target: Tensor, pixel_size_angst: 
     """
     smooth, pixel, offset = _resampled(target, pixel_size_angst, resolution_angst)
     rendered = replace(model, positions_angst=model.positions_angst - offset).render(smooth.shape, pixel)
-    box = len(smooth)
-    rings = min(box // 2, max(1, round(box * pixel / resolution_angst)))
-    projectors = [VolumeProjector(volume) for volume in (smooth, rendered)]
-    total = 0.0
-    for rotations in view_grid(views, device=target.device).split(_VIEWS_AT_A_TIME):
-        first, second = (projector.project(rotations) for projector in projectors)
-        total += float(correlation_curve(first, second, box, 2)[:, 1 : rings + 1].mean(dim=1).sum())
-    return total / views
+    rings = min(len(smooth) // 2, max(1, round(len(smooth) * pixel / resolution_angst)))
+    side = min(len(smooth), 2 * (rings + 2))  # finer frequencies are not looked at
+    rotations = view_grid(views, device=target.device)
+
+    def slices(volume: Tensor) -> Tensor:
+        projector = VolumeProjector(fourier_resize(volume, side, dims=3))
+        return torch.cat([projector.project(part) for part in rotations.split(_VIEWS_AT_A_TIME)])
+
+    curves = correlation_curve(slices(smooth), slices(rendered), side, 2)
+    return float(curves[:, 1 : rings + 1].mean())
 
 
 def _resampled(target: Tensor, pixel_size_angst: float, resolution_angst: float) -> tuple[Tensor, float, float]:

@@ -355,7 +355,8 @@ def run_cryodrgn(options: argparse.Namespace, made: ParticleSet, folder: Path, b
         binned = folder / "binned.mrcs"
         with open(folder / "run.log", "w", encoding="utf-8") as log:
             def call(*words: str) -> Usage:
-                return run_process([*tool, *words], stdout=log, stderr=subprocess.STDOUT)
+                # threads that sleep while they wait, as our own do
+                return run_process([*tool, *words], stdout=log, stderr=subprocess.STDOUT, env={"OMP_WAIT_POLICY": "passive", **os.environ})
 
             call("downsample", str(made.folder / "particles.mrcs"), "-D", str(box), "-o", str(binned))
             call("parse_pose_star", str(made.particles), "-o", str(folder / "poses.pkl"))

@@ -25,9 +25,10 @@ from ..progress import Progress
 from .curve import _spread
 from .forward import Gaussians
 from .particles import GaussianImages
-from .slices import OVERSAMPLING, SliceGrid, VolumeSums, envelope
+from .slices import SliceGrid, VolumeSums, envelope
+from .tangent import tangent_misfit, tangent_volumes
 
-__all__ = ["LatentPosterior", "LinearFit", "LinearMotions", "expectation", "fit_linear", "lattice", "linear_latents", "tangent_volumes"]
+__all__ = ["LatentPosterior", "LinearFit", "LinearMotions", "expectation", "fit_linear", "lattice", "linear_latents"]
 
 _DISPLACEMENT_PRIOR_ANGST = 20.0  # standard deviations of what may change; weak beside the data
 _PLACE_PRIOR_ANGST = 2.0
@@ -290,56 +291,18 @@ def lattice(phases: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
     return centres, torch.tensor(widths, dtype=torch.float64), prior
 
 
-def tangent_volumes(
-    grid: SliceGrid, positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor, displacement: Tensor | None, change: Tensor | None,
-) -> Tensor:
-    """A model's transform and its derivatives by K latents, (1 + K, z, y, x). Differentiable.
-
-    Parameters
-    ----------
-    positions_angst, amplitudes, sigma_angst
-        (M, 3), (M,), (M,).
-    displacement
-        (K, M, 3) Å by one unit of the latents, or None.
-    change
-        (K, M) change of the amplitudes by one unit, or None.
-    """
-    unit = 2 * math.pi / (grid.band.length_angst * OVERSAMPLING)
-    half = torch.arange(grid.half + 1, device=positions_angst.device, dtype=positions_angst.dtype)
-    fade = torch.exp((torch.outer(sigma_angst**2, half**2) * (-(unit**2) / 2)).clamp(min=-28))
-    phase = positions_angst[..., None] * (half * -unit)  # (M, 3, k)
-    wave = torch.polar(fade[:, None].expand_as(phase), phase)
-    x = wave[:, 0]
-    full = torch.cat((wave[:, 1:, 1:].flip(-1).conj(), wave[:, 1:]), dim=-1)
-    y, z = full.unbind(1)
-    planes = (z[:, :, None] * y[:, None, :]).flatten(1)  # (M, z y)
-    columns = [amplitudes[None, :, None] * x]
-    if displacement is not None:
-        weight = displacement * amplitudes[:, None]
-        # d exp(-i k p) = -i k . u exp(-i k p): kx is known here, ky and kz wait for the sum over Gaussians
-        along_x = torch.complex(torch.zeros_like(weight[..., :1]), -unit * weight[..., :1] * half)
-        if change is not None:
-            along_x = along_x + change[..., None]
-        columns += [along_x * x, weight[..., 1, None] * x, weight[..., 2, None] * x]
-    elif change is not None:
-        columns += [change[..., None] * x]
-    found = (planes.T @ torch.cat(columns).permute(1, 0, 2).flatten(1)).view(*grid.shape[:2], -1, grid.shape[2]).permute(2, 0, 1, 3)
-    if displacement is None:
-        return found
-    count = len(displacement)
-    k = torch.arange(-grid.half, grid.half + 1, device=half.device, dtype=half.dtype) * unit
-    sloped = found[1 : 1 + count] - 1j * (k[:, None] * found[1 + count : 1 + 2 * count] + k[:, None, None] * found[1 + 2 * count :])
-    return torch.cat((found[:1], sloped))
-
-
-def _part_volumes(motions: LinearMotions, grid: SliceGrid, centre: Tensor, scale: Tensor | None = None) -> Tensor:
-    """(1 + K, z, y, x) at a place z_g, the amplitudes multiplied by ``scale`` (M,): without it, for slices, by what their interpolation fades."""
+def _part_volumes(motions: LinearMotions, grid: SliceGrid, centre: Tensor) -> Tensor:
+    """(1 + K, z, y, x) at a place z_g, for slices: divided by what their interpolation fades."""
     displacement, change = motions.displacement(), motions.weight_change()
     places = motions.base.positions_angst + torch.einsum("k,kmc->mc", centre, displacement)
-    amplitudes = motions.base.amplitudes * (1 / envelope(places, grid.band) if scale is None else scale)
-    now = amplitudes * torch.nn.functional.softplus(1 + centre @ change, beta=20.0) if motions.moves_amplitudes else amplitudes
-    return tangent_volumes(grid, places, now, motions.base.sigma_angst, displacement if motions.moves_places else None,
+    amplitudes = motions.base.amplitudes / envelope(places, grid.band)
+    return tangent_volumes(grid, places, _weighed(amplitudes, centre, change), motions.base.sigma_angst, displacement if motions.moves_places else None,
                            change * amplitudes if motions.moves_amplitudes else None)
+
+
+def _weighed(amplitudes: Tensor, centre: Tensor, change: Tensor) -> Tensor:
+    """Amplitudes (M,) at a place, never negative."""
+    return amplitudes * torch.nn.functional.softplus(1 + centre @ change, beta=20.0)
 
 
 def expectation(
@@ -410,8 +373,6 @@ def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor, free_ba
     """Fit base and motions to the sums by L-BFGS; the objective is the expected log-likelihood and the priors."""
     grid, base, outer = sums.grid, motions.base, len(motions) + 1
     signal, power = sums.signal.unflatten(0, (len(centres), outer)), sums.power.unflatten(0, (len(centres), -1))
-    above = torch.triu_indices(outer, outer)
-    twice = torch.where(above[0] == above[1], 1.0, 2.0).tolist()
     fade = envelope(base.positions_angst, grid.band)
     unit = {"bend": 3.0, "place": 1.0, "amplitude": 0.2, "change": 0.3}  # steps of similar effect
     bend = (motions.bend / unit["bend"]).requires_grad_(motions.moves_places)
@@ -434,14 +395,22 @@ def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor, free_ba
         prior = prior + (place * unit["place"] / _PLACE_PRIOR_ANGST).square().sum() + (amplitude * unit["amplitude"] / _AMPLITUDE_PRIOR).square().sum()
         (prior / 2).backward()
         total = float(prior.detach()) / 2
-        for part in used:  # part by part, so that the factors of one at a time are held
-            volumes = _part_volumes(trial(), grid, nodes[part], fade)
-            misfit = -2 * (signal[part].real * volumes.real + signal[part].imag * volumes.imag).sum()
-            for pair, (left, right) in enumerate(above.T.tolist()):
-                product = volumes[left].real * volumes[right].real + volumes[left].imag * volumes[right].imag
-                misfit = misfit + twice[pair] * (power[part, pair] * product).sum()
-            misfit.backward()
-            total += float(misfit.detach())
+        now = trial()
+        field, changes = now.displacement(), now.weight_change()
+        amplitudes = now.base.amplitudes * fade
+        # what the parts share; their gradients meet here before they go on to the parameters
+        shared = [item.detach().requires_grad_() for item in (now.base.positions_angst, amplitudes, field, changes)]
+        for part in used:
+            places = shared[0] + torch.einsum("k,kmc->mc", nodes[part], shared[2])
+            weighed, slope = _weighed(shared[1], nodes[part], shared[3]), shared[3] * shared[1]
+            value, *gradients = tangent_misfit(
+                grid, places.detach(), weighed.detach(), base.sigma_angst, shared[2].detach() if motions.moves_places else None,
+                slope.detach() if motions.moves_amplitudes else None, signal[part], power[part])
+            total += value
+            known = [(item, gradient) for item, gradient in zip((places, weighed, shared[2], slope), gradients, strict=True) if gradient is not None]
+            torch.autograd.backward([item for item, _ in known], [gradient for _, gradient in known])
+        pairs = [(item, leaf.grad) for item, leaf in zip((now.base.positions_angst, amplitudes, field, changes), shared, strict=True) if item.requires_grad]
+        torch.autograd.backward([item for item, _ in pairs], [gradient for _, gradient in pairs])
         return total
 
     with torch.enable_grad():

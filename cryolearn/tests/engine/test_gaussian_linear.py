@@ -12,9 +12,10 @@ from cryolearn.engine.gaussian.curve import state_likelihood
 from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.forward import Gaussians, project
 from cryolearn.engine.gaussian.gradients import GradientSource
-from cryolearn.engine.gaussian.linear import LinearMotions, expectation, fit_linear, lattice, linear_latents, tangent_volumes
+from cryolearn.engine.gaussian.linear import LinearMotions, expectation, fit_linear, lattice, linear_latents
 from cryolearn.engine.gaussian.particles import Band, GaussianImages
 from cryolearn.engine.gaussian.slices import SliceGrid, envelope
+from cryolearn.engine.gaussian.tangent import tangent_misfit, tangent_volumes
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
 from cryolearn.engine.io.star import CtfTable
 
@@ -97,6 +98,33 @@ def test_derivative_volumes_match_finite_differences() -> None:
         ends = [grid.volumes((places + sign * step * field[latent])[None], (amplitudes + sign * step * change[latent])[None], sigma)[0] for sign in (1, -1)]
         difference = (ends[0] - ends[1]) / (2 * step)
         assert float((found[1 + latent] - difference).norm() / difference.norm()) < 1e-6
+
+
+@pytest.mark.parametrize("vary", ["conformation", "composition", "both"])
+def test_gradients_of_the_misfit_are_exact(vary: str) -> None:
+    """Against automatic differentiation of the same sums, in double precision."""
+    grid = SliceGrid(Band.make(24, 5.0, 30.0, 120.0))
+    generator = torch.Generator().manual_seed(6)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    places, amplitudes, sigma = 15 * draw(9, 3), 1 + draw(9).abs(), torch.full((9,), 9.0, dtype=torch.float64)
+    field = draw(2, 9, 3) if vary != "composition" else None
+    change = draw(2, 9) if vary != "conformation" else None
+    signal, power = torch.complex(draw(3, *grid.shape), draw(3, *grid.shape)), draw(6, *grid.shape)
+    leaves = [item.clone().requires_grad_() if item is not None else None for item in (places, amplitudes, field, change)]
+    volumes = tangent_volumes(grid, leaves[0], leaves[1], sigma, leaves[2], leaves[3])  # type: ignore[arg-type]
+    wanted = -2 * (signal.conj() * volumes).real.sum()
+    for number, (left, right) in enumerate(torch.triu_indices(3, 3).T.tolist()):
+        wanted = wanted + (1 + (left != right)) * (power[number] * (volumes[left].conj() * volumes[right]).real).sum()
+    wanted.backward()
+    value, *gradients = tangent_misfit(grid, places, amplitudes, sigma, field, change, signal, power)
+    assert value == pytest.approx(float(wanted.detach()), rel=1e-10)
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        assert (leaf is None) == (gradient is None)
+        if leaf is not None and gradient is not None and leaf.grad is not None:
+            torch.testing.assert_close(gradient, leaf.grad, rtol=1e-8, atol=1e-8 * float(leaf.grad.abs().max()))
 
 
 def test_posterior_is_that_of_brute_force() -> None:

@@ -43,8 +43,8 @@ class GaussianHeterogeneityConfig(RunConfig):
     rounds: int = param(12, "Rounds of expectation-maximisation at each resolution.", label="Rounds", low=1, high=500, expert=True)
     keep_rigid: bool = param(False, "Keep rigid-body motion of the whole particle in the eigen-motions; without it pose errors do not look like conformations.",
                              label="Keep rigid motion?", expert=True)
-    score: str = param("frc", "Score of gradients and scans: 'frc', mean Fourier ring correlation, as Chen 2018, or 'likelihood', rings weighted by CTF and noise.",
-                       label="Score", choices=("frc", "likelihood"), expert=True)
+    score: str = param("likelihood", "Score of gradients and scans: 'likelihood', rings weighted by CTF and noise, or 'frc', mean Fourier ring correlation, as Chen 2018 "
+                       "(the method 'slides' always takes it).", label="Score", choices=("likelihood", "frc"), expert=True)
     coarse_angst: float = param(200.0, "Coarsest detail that is compared.", label="Coarsest detail", unit="Å", low=20, expert=True)
     null_runs: int = param(1, "Times that shuffled residuals are analysed, to tell eigen-motions from noise.", label="Null runs", low=1, high=100, expert=True)
     refine_poses: int = param(0, "Rounds in which orientations and shifts are refined in alternation with the conformations.", label="Pose rounds", low=0, high=20)

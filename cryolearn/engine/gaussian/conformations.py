@@ -52,7 +52,9 @@ class Problem:
 
     def source(self, images: GaussianImages | None = None, score: str = "") -> GradientSource:
         """Gradients of the images, by the configured score or another."""
-        return GradientSource(images or self.images, self.model, self.kind, score or self.config.score, self.moves, self.config.keep_rigid)
+        slides = self.config.method == "slides"  # their score, and nothing taken from the gradients
+        return GradientSource(
+            images or self.images, self.model, self.kind, score or ("frc" if slides else self.config.score), self.moves, slides or self.config.keep_rigid)
 
 
 def eigen_motions_of(problem: Problem, images: GaussianImages | None = None, score: str = "") -> EigenMotions:
@@ -194,7 +196,8 @@ def _scan(problem: Problem, eigen: EigenMotions) -> Found:
     largest = float(vectors[0].norm(dim=1).max())
     unit = vectors[0] / largest
     scanned = scan_motion(problem.source(), unit if problem.kind == "position" else unit[:, 0])
-    deviation = max(float(np.std(scanned.place)), 1e-6)
+    # most images lie within; places that the noise threw to the ends of the range do not count
+    deviation = max(float(np.subtract(*np.percentile(scanned.place, [84, 16]))) / 2, 1e-6)
     found = _linear(problem, vectors, np.array([deviation / largest]), scanned.place[:, None] / deviation, scanned.error[:, None] / deviation, eigen)
     return replace(found, at_end=scanned.at_end, log_likelihood=scanned.log_likelihood, gain=scanned.log_likelihood - scanned.rigid)
 

@@ -239,7 +239,7 @@ def _summarise(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Pro
         "explained_by_first": float(eigen.explained[0]), "null_of_first": float(eigen.null[0]),
         "std_angst_of_first": float(deviations[0]), "largest_excursion_angst": float(excursion.max()),
         "median_error": float(np.median(found.errors[:, 0])), "mean_gain": float(np.mean(found.gain)),
-        "mean_frc": float(np.mean(eigen.scores)) if config.score == "frc" else None,
+        "mean_frc": float(np.mean(eigen.scores)) if config.method == "slides" or config.score == "frc" else None,
         "flagged_hidden": int((flags & FLAG_HIDDEN > 0).sum()), "flagged_at_end": int((flags & FLAG_AT_END > 0).sum()),
         "flagged_unlikely": int((flags & FLAG_UNLIKELY > 0).sum()), "pixel_size_angst": inputs.table.pixel_size_angst, "box": inputs.table.box,
         "digest": problem.meta["digest"],

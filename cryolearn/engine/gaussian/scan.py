@@ -17,9 +17,11 @@ from .scores import frc_score, likelihood_score
 
 __all__ = ["ScanResult", "scan_motion"]
 
-_POINTS = 15
-_FIRST_REACH_ANGST = 10.0  # of the Gaussian that moves most
-_DOUBLINGS = 3
+_HALF_POINTS = 7
+_STEP_OF_RESOLUTION = 1 / 7  # so that the first range reaches one resolution to either side
+_STEP_OF_AMPLITUDE = 1 / 7
+_DOUBLINGS = 2
+_ENDS = 0.05  # part of the images whose best place may be an end
 _NEWTON_STEPS = 2
 
 
@@ -43,8 +45,8 @@ class ScanResult:
 def scan_motion(source: GradientSource, motion: Tensor) -> ScanResult:
     """Best place of each image along ``motion``, by the source's score.
 
-    Each batch is scored on 15 places; when the best place of more than one image in fifty is an end, the range is doubled (three times at
-    most). Two Newton steps with the score's own curvature follow.
+    Each batch is scored on 15 places up to one resolution (composition: one amplitude) away; when the best place of more than one image in twenty
+    is an end, the range is doubled, twice at most. Two Newton steps with the score's own curvature follow.
 
     Parameters
     ----------
@@ -52,20 +54,26 @@ def scan_motion(source: GradientSource, motion: Tensor) -> ScanResult:
         (M, 3) displacement with 1 Å at the Gaussian that moves most, or (M,) relative change of amplitude with 1 at the largest.
     """
     images = source.images
-    reach = _FIRST_REACH_ANGST if motion.dim() == 2 else 1.0
+    spacing = images.band.length_angst / images.band.radius * _STEP_OF_RESOLUTION if motion.dim() == 2 else _STEP_OF_AMPLITUDE
     progress = Progress("Scan", len(images))
     found: list[tuple[NDArray[np.int64], tuple[Tensor, ...]]] = []
     for batch in images.batches(chunk=source.chunk):
-        for doubling in range(_DOUBLINGS + 1):
-            places = torch.linspace(-reach, reach, 2 * (_POINTS // 2) * 2**doubling // 2 + 1, device=images.device)
-            scores = torch.stack([_score(source, batch, motion, place.expand(len(batch.rows))) for place in places], dim=1)
+        reach, steps = 0, _HALF_POINTS
+        scores = torch.empty(len(batch.rows), 0, device=images.device)
+        for _ in range(_DOUBLINGS + 1):
+            sides = [list(range(-steps, -reach)), list(range(reach + 1, steps + 1))] if reach else [list(range(-steps, steps + 1)), []]
+            left, right = (
+                torch.stack([_score(source, batch, motion, scores.new_full((len(batch.rows),), number * spacing)) for number in side], 1)
+                if side else scores[:, :0] for side in sides)
+            scores = torch.cat((left, scores, right), 1)
+            reach, steps = steps, 2 * steps
             best = scores.argmax(1)
-            ends = (best == 0) | (best == len(places) - 1)
-            if int(ends.sum()) <= len(ends) // 50 or doubling == _DOUBLINGS:
+            ends = (best == 0) | (best == 2 * reach)
+            if int(ends.sum()) <= _ENDS * len(ends):
                 break
-            reach *= 2
+        places = torch.arange(-reach, reach + 1, device=images.device) * spacing
         inside = best.clamp(1, len(places) - 2)
-        step = float(places[1] - places[0])
+        step = spacing
         place = places[inside]
         for _ in range(_NEWTON_STEPS):
             low, middle, high = (_score(source, batch, motion, place + shift * step) for shift in (-1, 0, 1))

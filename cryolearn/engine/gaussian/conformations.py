@@ -26,10 +26,11 @@ from .pose_alternation import RefinedPoses, refine_with_search
 from .scan import scan_motion
 from .search import first_posterior, search_curve, start_directions
 from .slices import SliceGrid, envelope
-from .subunits import fit_subunits
+from .subunits import ExpandedImages, fit_subunits, search_subunits
 
 __all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
 
+_LEAST_AXES = 2  # among subunits the others' motions are noise that hides significance
 _SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
 
 
@@ -103,14 +104,16 @@ def curve_of(problem: Problem, images: GaussianImages, name: str, eigen: EigenMo
     curve = make_curve(
         problem.model, vary=config.vary, path=config.path, states=config.states, degree=config.degree, anchors=config.anchors, moves=problem.moves,
         seed=config.seed)
+    expanded = isinstance(images, ExpandedImages)
+    search = search_subunits if expanded else search_curve
     if record.exists():
-        return search_curve(images, curve, [torch.empty(0)], config.rounds, record=record)
+        return search(images, curve, [torch.empty(0)], config.rounds, record=record)
     found = eigen or eigen_motions_of(problem, images, "likelihood")
-    return search_curve(images, curve, first_guesses(curve, found, config), config.rounds, record=record)
+    return search(images, curve, first_guesses(curve, found, config, _LEAST_AXES if expanded else 1), config.rounds, record=record)
 
 
-def first_guesses(curve: Curve, eigen: EigenMotions, config: GaussianHeterogeneityConfig) -> list[Tensor]:
-    """First posteriors (n, G) of the images over the path or the states."""
+def first_guesses(curve: Curve, eigen: EigenMotions, config: GaussianHeterogeneityConfig, axes: int = 1) -> list[Tensor]:
+    """First posteriors (n, G) of the images over the path or the states; at least ``axes`` eigen-motions are tried, noise or not."""
     if config.path == "states":
         from scipy.cluster.vq import kmeans2
 
@@ -122,7 +125,8 @@ def first_guesses(curve: Curve, eigen: EigenMotions, config: GaussianHeterogenei
             weight[np.arange(len(label)), label] += 0.5
             starts.append(torch.from_numpy(weight).to(curve.grid.device))
         return starts
-    return [first_posterior(curve, guess) for guess in start_directions(eigen.projection, eigen.significant, config.path == "closed")]
+    tried = eigen.significant | (np.arange(len(eigen.significant)) < axes)
+    return [first_posterior(curve, guess) for guess in start_directions(eigen.projection, tried, config.path == "closed")]
 
 
 def find_conformations(problem: Problem, eigen: EigenMotions, copies: int = 1) -> tuple[Found, CurveFit | None]:

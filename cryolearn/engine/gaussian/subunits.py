@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,15 +21,20 @@ from torch import Tensor
 from ..figures import new_figure
 from ..imaging.poses import matrix_to_euler
 from ..io.star import ParticleTable
-from .curve import CurveFit, curve_volumes, fit_curve
+from .curve import Curve, CurveFit, curve_volumes, fit_curve
 from .particles import GaussianImages
 from .slices import SliceGrid
 
-__all__ = ["SubunitCorrelation", "draw_subunit_correlation", "expand", "expand_table", "fit_subunits", "ring_distance", "subunit_correlation"]
+__all__ = [
+    "ExpandedImages", "SubunitCorrelation", "draw_subunit_correlation", "expand", "expand_table", "fit_subunits", "ring_distance", "search_subunits",
+    "subunit_correlation",
+]
 
 _NULL_RUNS = 200
 _LEAST_RELIABILITY = 0.05
 _TOLERANCE = 1e-4
+_SEARCH_HEAT = (8.0, 4.0, 2.0)
+_SEARCH_ROUNDS = 6
 
 
 class _Rows:
@@ -98,7 +104,7 @@ class _WithoutOthers(_Rows):
 
 
 @dataclass
-class _ExpandedImages(GaussianImages):
+class ExpandedImages(GaussianImages):
     """Images of which one set of coefficients serves several rows."""
 
     def subset(self, rows: NDArray[np.int64]) -> GaussianImages:
@@ -114,7 +120,7 @@ def expand(images: GaussianImages, matrices: Tensor) -> GaussianImages:
     copies = len(matrices)
     index = np.repeat(np.arange(len(images)), copies)
     turned = (images.rotation[:, None] @ matrices.to(images.rotation)).flatten(0, 1)
-    return _ExpandedImages(
+    return ExpandedImages(
         images.band, cast(Any, _Rows(images.transforms, index)), turned, images.shift_angst.repeat_interleave(copies, 0),
         None if images.ctf is None else images.ctf.subset(index), images.phase_flipped, images.device, images.gain, images.noise_power)
 
@@ -154,6 +160,20 @@ def fit_subunits(images: GaussianImages, fit: CurveFit, copies: int, *, passes: 
         rest = replace(images, transforms=cast(Any, _WithoutOthers(images, curve_volumes(fit.curve, grid), deviation, copies)))
         fit = fit_curve(rest, fit.curve, fit.posterior, rounds, what=f"Subunits, pass {number + 1} of {passes}")
     return fit
+
+
+def search_subunits(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Path | None = None) -> CurveFit:
+    """The likeliest trajectory from several first posteriors, all of them at the full resolution.
+
+    A subunit is a small part of what an image shows: at half of the resolution, where :func:`search_curve` compares starts of a whole particle, too little
+    is left to tell a motion of it from its neighbours'.
+    """
+    if record is not None and record.exists():
+        return fit_curve(images, curve, starts[0], rounds, record=record)
+    fits = [fit_curve(images, curve, start, _SEARCH_ROUNDS, temperatures=_SEARCH_HEAT, what=f"Trajectory, start {number} of {len(starts)}")
+            for number, start in enumerate(starts, 1)]
+    best = max(fits, key=lambda fit: fit.history[-1])
+    return fit_curve(images, best.curve, best.posterior, rounds, record=record)
 
 
 def ring_distance(matrices: Tensor, centre_angst: ArrayLike) -> NDArray[np.float64]:

@@ -27,7 +27,8 @@ from .autoencoder_network import Autoencoder, projection_tangents
 from .eigen_motions import principal_components
 from .forward import Gaussians
 from .gradients import GradientSource
-from .linear import LatentPosterior, LinearFit
+from .linear import LinearFit
+from .linear_motions import LatentPosterior
 from .particles import Batch, GaussianImages
 
 __all__ = ["AutoencoderFit", "decoder_posterior", "fit_autoencoder", "gradient_features"]

@@ -13,7 +13,8 @@ from .config import GaussianHeterogeneityConfig
 from .eigen_motions import EigenMotions
 from .forward import Gaussians
 from .found import Found
-from .linear import LinearFit, LinearMotions, fit_linear
+from .linear import LinearFit, fit_linear
+from .linear_motions import LinearMotions
 from .particles import GaussianImages
 
 __all__ = ["found_on_lines", "linear_of", "motion_of_lines"]

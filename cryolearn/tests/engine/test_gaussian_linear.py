@@ -12,7 +12,8 @@ from cryolearn.engine.gaussian.curve import state_likelihood
 from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.forward import Gaussians, project
 from cryolearn.engine.gaussian.gradients import GradientSource
-from cryolearn.engine.gaussian.linear import LinearMotions, expectation, fit_linear, lattice, linear_latents
+from cryolearn.engine.gaussian.linear import expectation, fit_linear, linear_latents
+from cryolearn.engine.gaussian.linear_motions import LinearMotions, lattice
 from cryolearn.engine.gaussian.particles import Band, GaussianImages
 from cryolearn.engine.gaussian.slices import SliceGrid, envelope
 from cryolearn.engine.gaussian.tangent import tangent_misfit, tangent_volumes

@@ -139,10 +139,11 @@ def _without_common(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor], 
     rotation, shift = pose
     turns = so3_log(origin[0].transpose(1, 2) @ rotation)
     turn = torch.linalg.lstsq(factors.double(), turns.double()).solution.float()
-    plane = rotation[:, :2]
+    turned = rotation @ so3_exp(-(factors @ turn))
+    plane = turned[:, :2]
     design = (factors[:, None, :, None] * plane[:, :, None]).flatten(2).flatten(0, 1).double()  # of (F, 3) moves
     move = torch.linalg.lstsq(design, (shift - origin[1]).flatten()[:, None].double()).solution.float().view(-1, 3)
-    return rotation @ so3_exp(-(factors @ turn)), shift - (plane @ (factors @ move)[..., None])[..., 0]
+    return turned, shift - (plane @ (factors @ move)[..., None])[..., 0]
 
 
 @dataclass

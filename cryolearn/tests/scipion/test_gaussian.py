@@ -17,7 +17,7 @@ from pwem.objects import (
     SetOfPrincipalComponents,
     SetOfVolumesFlex,
 )
-from pwem.protocols import ProtImportParticles, ProtImportVolumes
+from pwem.protocols import ProtImportParticles, ProtImportVolumes, ProtSubSet
 from pyworkflow.gui import dialog
 from scipy.stats import spearmanr
 
@@ -39,7 +39,7 @@ from cryolearn.viewers.backbone import readModels
 from cryolearn.viewers.gaussian_scene import LASSO, PICK
 from cryolearn.viewers.gaussian_window import GaussianPathWindow
 
-from .base import BOX, PIXEL, setColumns
+from .base import setColumns
 from .killing import KillingTest
 from .screen import settle
 from .windows import WindowTest
@@ -47,6 +47,7 @@ from .windows import WindowTest
 pytest.importorskip('relion.convert.convert31')  # scipion-em-relion imports the particles
 
 PARTICLES, MODE, STATES = 200, '7', 3
+BOX, PIXEL = 48, 5.0
 SETTINGS = dict(resolutionsAngst='20', components=3, maps=STATES, rounds=4, states=11, halves=False, numberOfThreads=2)
 # methods/gaussian: the target of the curved path for the slides' experiment at an SNR of 1 in the band, which is 0.083 over all pixels
 SPEARMAN, SNR = 0.97, 0.5
@@ -59,7 +60,7 @@ class GaussianProject(KillingTest, WindowTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.modes = cls.makeModes()
-        cls.simulation = cls.simulate(cls.modes, PARTICLES, modeNumbers=MODE, snr=SNR)
+        cls.simulation = cls.simulate(cls.modes, PARTICLES, modeNumbers=MODE, snr=SNR, box=BOX, pixelSizeAngst=PIXEL)
         cls.imported = cls.importStar(addColumns(cls.simulation._getExtraPath('particles.star')))
         cls.consensus = cls.launch(CryoLearnProtReconstruct, inputSet=cls.imported).outputVolume
         cls.gaussian = cls.launch(CryoLearnProtGaussianHeterogeneity, inputParticles=cls.imported, inputVolume=cls.consensus, **SETTINGS)
@@ -230,6 +231,13 @@ class TestGaussianHeterogeneity(GaussianProject):
         self.assertEqual(os.path.abspath(run.getMotionFile(None)), os.path.abspath(motionFile(self.particles)))
         self.assertEqual(run.validate(), [])
 
+    def testSubsetsOfScipionKeepTheMotion(self):
+        subset = self.someOf(self.particles, 30)
+        self.assertEqual(motionFile(subset), motionFile(self.particles))
+        found, all_ = setColumns(subset), setColumns(self.particles)
+        self.assertEqual({objId: latents[0] for objId, (latents, _, _) in found.items()}, {objId: all_[objId][0][0] for objId in found})
+        self.assertEqual(self.errors((CryoLearnProtTrajectory, dict(inputSet=subset))), [])
+
     # ---------------------------------------------------- focus ----------------------------------------------------
     def testFocusOnPickedGaussians(self):
         count = describeMotion(motionFile(self.particles))['gaussians']
@@ -382,16 +390,15 @@ class TestGaussianHeterogeneity(GaussianProject):
     # --------------------------------------------------- refusals --------------------------------------------------
     def testBadInputIsRefusedInOneSentence(self):
         particles, volume = self.imported, self.consensus
-        other = self.simulate(self.modes, 6, modeNumbers=MODE, box=48).outputParticles
-        finer = self.importVolume(sampling=3.9)
+        other, finer = self.importVolume(cut=8), self.importVolume(sampling=4.9)
         unaligned = self.launch(ProtImportParticles, filesPath=os.path.abspath(self.simulation._getExtraPath('particles.mrcs')),
                                 samplingRate=PIXEL, voltage=300, sphericalAberration=2.7, amplitudeContrast=0.1).outputParticles
         noTable = AtomStruct(filename=self.modes.getPdb().getFileName())
         cases = [
             ('no 3D (projection) alignment', dict(inputParticles=unaligned, inputVolume=volume, ignoreCtf=True)),
-            ('box of 64 px, but the particles have 48', dict(inputParticles=other, inputVolume=volume)),
-            ('pixel size of 3.9 Å, but the particles have 4', dict(inputParticles=particles, inputVolume=finer)),
-            ('but there are only 6 particles', dict(inputParticles=self.simulateSome(6), inputVolume=volume, components=6)),
+            ('box of 32 px, but the particles have 48', dict(inputParticles=particles, inputVolume=other)),
+            ('pixel size of 4.9 Å, but the particles have 5', dict(inputParticles=particles, inputVolume=finer)),
+            ('but there are only 6 particles', dict(inputParticles=self.someOf(particles, 6), inputVolume=volume, components=6)),
             ('finer than the pixels', dict(inputParticles=particles, inputVolume=volume, resolutionsAngst='20 5')),
             ('become finer', dict(inputParticles=particles, inputVolume=volume, resolutionsAngst='20 24')),
             ('numbered from 1 to', dict(inputParticles=particles, inputVolume=volume, inputGaussians=self.gaussian.outputGaussians,
@@ -412,14 +419,14 @@ class TestGaussianHeterogeneity(GaussianProject):
 
     def testBadInputThatOnlyTheEngineSees(self):
         """More Gaussians than voxels, an empty focus, poses that are all alike: the run's error is the engine's sentence."""
-        few = self.simulateSome(8)
         table = read_particles(self.simulation._getExtraPath('particles.star'))
         star = self.simulation._getExtraPath('alike.star')
         write_particles(star, table.subset(np.arange(8)).with_poses(np.array([[10., 20., 30.]] * 8), np.zeros((8, 2))))
         alike = self.importStar(star)
         empty = self.importVolume(zeros=True)
-        cases = [('Gaussians are more than the', dict(inputParticles=few, inputVolume=self.consensus, number=100000)),
-                 ('holds no Gaussian', dict(inputParticles=few, inputVolume=self.consensus, inputFocus=empty)),
+        cases = [('Gaussians are more than the', dict(inputParticles=self.imported, inputVolume=self.consensus, number=100000)),
+                 ('holds no Gaussian', dict(inputParticles=self.imported, inputVolume=self.consensus, inputFocus=empty,
+                                              inputGaussians=self.gaussian.outputGaussians)),
                  ('same viewing direction', dict(inputParticles=alike, inputVolume=self.consensus))]
         for words, values in cases:
             with self.subTest(words):
@@ -432,14 +439,17 @@ class TestGaussianHeterogeneity(GaussianProject):
                 self.assertNotIn('\n', run.getErrorMessage().strip())
 
     @classmethod
-    def simulateSome(cls, number):
-        return cls.simulate(cls.modes, number, modeNumbers=MODE).outputParticles
+    def someOf(cls, particles, number):
+        """A part of a set, made by Scipion's own protocol."""
+        (_, output), = cls.launch(ProtSubSet, inputFullSet=particles, chooseAtRandom=True, nElements=number).iterOutputAttributes()
+        return output
 
     @classmethod
-    def importVolume(cls, sampling=PIXEL, zeros=False):
-        path = os.path.abspath(cls.proj.getTmpPath('volume_%g_%d.mrc' % (sampling, zeros)))
+    def importVolume(cls, sampling=PIXEL, zeros=False, cut=0):
+        """The consensus map with another pixel size, of zeros, or without ``cut`` voxels at each side."""
+        path = os.path.abspath(cls.proj.getTmpPath('volume_%g_%d_%d.mrc' % (sampling, zeros, cut)))
         with mrcfile.open(cls.consensus.getFileName()) as mrc:
-            data = np.array(mrc.data)
+            data = np.array(mrc.data)[cut:BOX - cut, cut:BOX - cut, cut:BOX - cut]
         with mrcfile.new(path, overwrite=True) as mrc:
             mrc.set_data(np.zeros_like(data) if zeros else data)
             mrc.voxel_size = sampling

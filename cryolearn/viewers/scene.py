@@ -126,15 +126,15 @@ def drawGaussians(axes, positions, rotation, radius, colours, marked=None):
         Å.
     colours : (n, 3)
     marked : (n,) bool, optional
-        Which ones get a thick dark rim.
+        Which ones get a thick blue rim.
     """
     points = np.asarray(positions).dot(rotation.T)
     order = np.argsort(points[:, 2])
     marked = np.zeros(len(points), bool) if marked is None else np.asarray(marked)
-    rims = np.where(marked[:, None], np.array(to_rgb('#d55e00')), 0.35)[order]
+    rims = np.where(marked[:, None], np.array(to_rgb('#0033cc')), 0.35)[order]
     axes.add_collection(EllipseCollection(
         2 * radius[order], 2 * radius[order], np.zeros(len(order)), units='xy', offsets=points[order, :2], offset_transform=axes.transData,
-        facecolors=_pale(np.asarray(colours), points[:, 2:], 0.55)[order], edgecolors=rims, linewidths=np.where(marked, 2.2, 0.5)[order]))
+        facecolors=_pale(np.asarray(colours), points[:, 2:], 0.55)[order], edgecolors=rims, linewidths=np.where(marked, 3.0, 0.5)[order]))
 
 
 def drawArrows(axes, start, vectors, rotation, colour='0.15'):

@@ -174,7 +174,7 @@ def refine_problem_poses(problem: Problem, half: NDArray[np.int64], about: tuple
 
     return refine_with_search(
         problem.images, problem.model, search, half, rounds=config.refine_poses, range_deg=config.pose_range_deg, range_angst=config.pose_range_angst,
-        about=about, record=problem.folder / "poses.npz")
+        about=about, centre=problem.before is None, record=problem.folder / "poses.npz")
 
 
 def _upright(found: Found, eigen: EigenMotions) -> Found:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..config import check_config, digest_config, require
 from ..device import select_device
+from ..errors import InputError
 from ..figures import save_figure
 from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
@@ -66,6 +67,8 @@ def run(config: GaussianHeterogeneityConfig) -> None:
     }
     matrices = symmetry_matrices(config.symmetry)
     copies = len(matrices)
+    if copies > 1 and not config.focus and not config.focus_gaussians:
+        raise InputError(f"With the symmetry {config.symmetry} give a focus: a mask around one subunit, whose conformation is then found for each of them.")
     refined: RefinedPoses | None = None
     before: tuple[CurveFit, Gaussians] | None = None
     problem: Problem | None = None
@@ -161,7 +164,8 @@ def _write(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem
         drawn = report.draw_eigen_motion(
             reference, vectors[number].cpu().numpy(), deviations[number], number + 1, explained[number])
         save_figure(drawn, str(figures / f"eigen_motion_{number + 1}.png"))
-    save_figure(report.draw_landscape(found.latents, found.errors, names, found.weight), str(figures / "landscape.png"))
+    weight = found.weight if np.ptp(found.weight) > 0.01 else None
+    save_figure(report.draw_landscape(found.latents, found.errors, names, weight), str(figures / "landscape.png"))
     if halves is not None:
         save_figure(report.draw_half_agreement(halves[:, 0], halves[:, 1]), str(figures / "half_sets.png"))
     classes = np.ones(len(table), np.int64)

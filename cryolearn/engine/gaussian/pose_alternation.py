@@ -167,7 +167,8 @@ class RefinedPoses:
 
 def refine_with_search(
     images: GaussianImages, model: Gaussians, search: Callable[[GaussianImages, int], CurveFit], half: NDArray[np.int64], *, rounds: int,
-    range_deg: float, range_angst: float, about: tuple[Tensor, Tensor] | None = None, prior: PosePrior | None = None, record: Path | None = None,
+    range_deg: float, range_angst: float, about: tuple[Tensor, Tensor] | None = None, prior: PosePrior | None = None, centre: bool = True,
+    record: Path | None = None,
 ) -> RefinedPoses:
     """Poses from scratch: shifts against the still model, then rounds of a new search for the trajectory and a round of :func:`alternate`.
 
@@ -180,6 +181,8 @@ def refine_with_search(
         Finds the trajectory of images in round 0, 1, ...
     about
         Poses from which changes count, twice the ranges at most; without it the present ones.
+    centre
+        Refine shifts against the still model first; not for poses that were refined before.
     record
         File that keeps the poses after each round; work goes on from it.
     """
@@ -192,7 +195,7 @@ def refine_with_search(
             rotation, shift, sigma = (torch.as_tensor(kept[name], device=images.device) for name in ("rotation", "shift_angst", "sigma"))
             done, prior, history = int(kept["done"]), PosePrior(*kept["prior"].tolist()), [tuple(row) for row in kept["history"].tolist()]
         images = replace(images, rotation=rotation, shift_angst=shift)
-    else:
+    elif centre:
         images = _centred(images, model, about, prior, 2 * range_angst)
     for number in range(done, rounds):
         images = calibrate(images, model)

@@ -133,7 +133,7 @@ def expand_table(table: ParticleTable, rotation: Tensor, copies: int) -> Particl
     return replace(many, ids=np.arange(1, len(index) + 1))
 
 
-def fit_subunits(images: GaussianImages, fit: CurveFit, copies: int, *, passes: int = 3, rounds: int = 2) -> CurveFit:
+def fit_subunits(images: GaussianImages, fit: CurveFit, copies: int, *, passes: int = 2, rounds: int = 2) -> CurveFit:
     """The second pass: the trajectory and all posteriors again, with the other subunits of each particle held at their own conformations.
 
     Time: each pass costs about twice as many readings of slices as the rounds of :func:`fit_curve`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from cryolearn.engine.gaussian import pose_alternation, pose_search
+from cryolearn.engine.gaussian import heterogeneity, pose_alternation, pose_search
 from cryolearn.engine.gaussian.calibrate import calibrate
+from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.curve import Curve, CurveFit, make_curve
 from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.forward import Gaussians, project
@@ -23,9 +25,11 @@ from cryolearn.engine.gaussian.pose_alternation import alternate, recalibrate, r
 from cryolearn.engine.gaussian.pose_search import PosePrior, Slicer, ball, refine_poses
 from cryolearn.engine.gaussian.search import first_posterior, search_curve, start_directions
 from cryolearn.engine.gaussian.slices import SliceGrid, envelope
-from cryolearn.engine.imaging.poses import angle_between_deg, random_rotations, so3_exp
+from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, matrix_to_euler, random_rotations, so3_exp
+from cryolearn.engine.io.star import read_particles, write_particles
+from cryolearn.engine.io.tables import read_table
 
-from .gaussian_cases import hinge
+from .gaussian_cases import hinge, write_case
 
 ANGLES = torch.tensor([-24.0, -12, 0, 12, 24])
 SIGMA = 7.0
@@ -215,3 +219,26 @@ def test_alternation_mends_poses_and_places(tmp_path: Path) -> None:
     assert abs(spearmanr(place, state).statistic) > 0.85
     again = refine_with_search(start, model, search, half, rounds=2, range_deg=6, range_angst=6, record=record)
     assert torch.equal(again.images.rotation, found.images.rotation) and len(searched) == 3
+
+
+def test_command_refines_poses(tmp_path: Path) -> None:
+    """The command leaves refined poses in the STAR file, and says by how much it changed them."""
+    truth = write_case(tmp_path, 120, noise=0.2)
+    table = read_particles(str(tmp_path / "particles.star"))
+    made = torch.Generator().manual_seed(1)
+    wrong = so3_exp(torch.randn(120, 3, generator=made) * np.radians(4) / 3**0.5) @ torch.from_numpy(truth["rotation"])
+    shift = truth["shift"] + torch.randn(120, 2, generator=made).numpy() * 4 / 2**0.5
+    write_particles(str(tmp_path / "particles.star"), table.with_poses(matrix_to_euler(wrong.double()).numpy(), -shift))
+    output = tmp_path / "out"
+    heterogeneity.run(GaussianHeterogeneityConfig(
+        particles=str(tmp_path / "particles.star"), volume=str(tmp_path / "map.mrc"), output=str(output), resolutions_angst=[26.0], number=30, states=5,
+        rounds=2, maps=0, halves=False, threads=1, refine_poses=1))
+    found = read_particles(str(output / "particles.star"))
+    error, start = (np.linalg.norm(-origin - truth["shift"], axis=1) for origin in (found.origin_angst, -shift))
+    assert np.median(error) < 0.6 * np.median(start)
+    columns, _ = read_table(str(output / "conformations.npz"))
+    torch.testing.assert_close(euler_to_matrix(torch.from_numpy(found.angles_deg)).float(), torch.from_numpy(columns["rotation"]).float(), atol=1e-4, rtol=0)
+    poses, _ = read_table(str(output / "poses.npz"))
+    changed = angle_between_deg(torch.from_numpy(columns["rotation"]).float(), wrong)
+    assert np.allclose(poses["turn_deg"], changed, atol=0.02) and poses["turn_deg"].max() <= 12.01
+    assert json.loads((output / "summary.json").read_text())["pose_rounds"] == 1

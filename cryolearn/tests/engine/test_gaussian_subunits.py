@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +12,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from cryolearn.engine.errors import InputError
+from cryolearn.engine.gaussian import heterogeneity
 from cryolearn.engine.gaussian.calibrate import calibrate
+from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.curve import CurveFit, curve_volumes, make_curve, state_likelihood
 from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.forward import Gaussians, project
@@ -28,8 +33,13 @@ from cryolearn.engine.gaussian.subunits import (
     search_subunits,
     subunit_correlation,
 )
-from cryolearn.engine.imaging.poses import random_rotations
+from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
+from cryolearn.engine.imaging.poses import matrix_to_euler, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
+from cryolearn.engine.io.maps import write_map
+from cryolearn.engine.io.stacks import write_stack
+from cryolearn.engine.io.star import ParticleTable, read_particles, write_particles
+from cryolearn.engine.io.tables import read_table
 
 STILL = np.array([[52.0, 0, -8], [46, 6, -14], [58, -6, -14], [50, -5, 2]])
 ARM = np.array([[55.0, 3, 18], [58, -2, 27], [52, 2, 34], [57, 0, 42]])
@@ -167,3 +177,38 @@ def test_ring_of_hinges(tmp_path: Path) -> None:
     assert found.correlation[0] > found.null[0]
     assert abs(found.raw[0]) < abs(found.correlation[0])
     draw_subunit_correlation(found).savefig(tmp_path / "subunits.png")
+
+
+def test_command_gives_a_latent_a_subunit(tmp_path: Path) -> None:
+    angles = 13 * correlated(60, 0.6, 7)
+    images = ring_images(angles, 0.0)
+    band, box, pixel = images.band, images.band.box, images.band.pixel_size_angst
+    seen = (ring(angles) @ images.rotation.transpose(1, 2))[..., :2]
+    clean = render_gaussians_2d(seen, torch.ones(60, 56), 6.0, box, pixel)
+    write_stack(str(tmp_path / "particles.mrcs"), (clean / clean.std() + torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))).numpy(), pixel)
+    table = ParticleTable(
+        ids=np.arange(1, 61) * 2, image_file=[str(tmp_path / "particles.mrcs")], file_index=np.zeros(60, np.int64), image_index=np.arange(60),
+        pixel_size_angst=pixel, box=box, angles_deg=matrix_to_euler(images.rotation.double()).numpy(), origin_angst=np.zeros((60, 2)), ctf=None,
+        random_subset=1 + np.arange(60) % 2)
+    write_particles(str(tmp_path / "particles.star"), table)
+    swept = [render_gaussians_3d(torch.from_numpy(subunit(np.array(angle))[4:]).float(), torch.ones(4), 6.0, box, pixel) for angle in (-15, 0, 15)]
+    write_map(str(tmp_path / "focus.mrc"), (sum(swept) > 0.1 * float(swept[1].max())).float().numpy(), pixel)  # type: ignore[union-attr]
+    write_map(str(tmp_path / "map.mrc"), render_gaussians_3d(consensus().positions_angst, torch.ones(56), 6.0, box, pixel).numpy(), pixel)
+    config = GaussianHeterogeneityConfig(
+        particles=str(tmp_path / "particles.star"), volume=str(tmp_path / "map.mrc"), output=str(tmp_path / "out"), symmetry="C7", ignore_ctf=True,
+        resolutions_angst=[band.length_angst / band.radius], number=60, states=5, degree=2, rounds=2, components=2, maps=0, halves=False, threads=1)
+    with pytest.raises(InputError, match="focus"):
+        heterogeneity.run(config)
+    heterogeneity.run(replace(config, focus=str(tmp_path / "focus.mrc")))
+    columns, meta = read_table(str(tmp_path / "out" / "conformations.npz"))
+    assert np.array_equal(columns["id"], table.ids) and columns["amplitudes"].shape == (60, 7) and len(meta["latent_names"]) == 7
+    expanded, _ = read_table(str(tmp_path / "out" / "expanded.npz"))
+    assert np.array_equal(expanded["particle"], np.repeat(table.ids, 7)) and np.array_equal(expanded["subunit"][:7], np.arange(1, 8))
+    assert np.allclose(expanded["amplitudes"].reshape(60, 7), columns["amplitudes"])
+    torch.testing.assert_close(torch.from_numpy(expanded["rotation"][8]).float(), images.rotation[1] @ MATRICES[1].float(), atol=1e-4, rtol=0)
+    assert len(read_particles(str(tmp_path / "out" / "particles.star"))) == 60
+    assert len(read_particles(str(tmp_path / "out" / "expanded.star"))) == 420
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["particles"] == 60 and summary["subunits"] == 7 and -1.5 < summary["neighbour_correlation"] < 1.5
+    assert (tmp_path / "out" / "subunits.csv").exists() and (tmp_path / "out" / "figures" / "subunits.png").exists()
+    assert abs(spearmanr(columns["amplitudes"].ravel(), angles.ravel()).statistic) > 0.8

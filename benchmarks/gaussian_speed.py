@@ -51,38 +51,19 @@ def same(first: Run, second: Run) -> tuple[bool, float]:
 
 def exactness(options: argparse.Namespace, made: ParticleSet) -> None:
     condition = f"hinged arm ±15 degrees, {len(made.real)} particles, curved trajectory"
-    runs = {name: heterogeneity(made, made.folder / name, options.use_gpu, maps=0, halves=name == "first", **settings)
+    runs = {name: heterogeneity(made, made.folder / name, options.use_gpu, maps=0, halves=False, **settings)
             for name, settings in {"first": {}, "again": {}, "batch": {"batch": 77}}.items()}
     equal, gap = same(runs["first"], runs["again"])
     target(options, "same seed: bit-identical", condition, "yes", f"{'yes' if equal else f'no, latents differ by {gap:.2g} error bars'}", equal)
     equal, gap = same(runs["first"], runs["batch"])
     target(options, "batches of 77 and of 500: the same result", condition, "the same", "bit-identical" if equal else f"latents within {gap:.2g} error bars",
            equal or gap < 1e-3)
-    names = {key: runs["first"].summary[key] for key in runs["first"].summary if "half" in key}
-    print(f"half sets: {names}", flush=True)
 
 
-def main() -> None:
-    options = arguments(__doc__ or "")
-    where = "one GPU" if options.use_gpu else f"{torch.get_num_threads()} CPU threads"
+def gradients(options: argparse.Namespace, where: str) -> None:
     small = gradient_seconds(3000, 128, 10, 64, 4.0, options.device)
     target(options, "gradients of 3,000 images by 128 Gaussians", f"ring 10, {where}", "< 0.5 s", f"{small:.2f} s", small < 0.5)
-
-    work = options.work / METHOD
-    made = slides_set(work / "speed", 15, Imaging(1.0, (200.0, 25.0)), 3000, options.device)
-    whole = heterogeneity(made, made.folder / "whole", options.use_gpu, maps=5)
-    found = rank_correlation(whole.latents, made.columns["latent"].astype(float))
-    target(options, "the whole slides' run, 3,000 particles", f"default settings with half sets and 5 maps, {where}", "< 60 s", f"{whole.usage.seconds:.0f} s "
-           f"({whole.usage.cpu_seconds:.0f} s of processor, {torch.get_num_threads()} cores; |Spearman| {found:.3f})", whole.usage.seconds < 60)
-    more = slides_set(work / "speed-more", 15, Imaging(1.0, (200.0, 25.0)), 12000, options.device)
-    longer = heterogeneity(more, more.folder / "whole", options.use_gpu, maps=5)
-    target(options, "four times the particles: peak memory", where, "<= 1.25 x", f"{longer.usage.memory_mib / whole.usage.memory_mib:.2f} x "
-           f"({whole.usage.memory_mib:.0f} and {longer.usage.memory_mib:.0f} MiB)", longer.usage.memory_mib <= 1.25 * whole.usage.memory_mib)
-    ratio = longer.usage.cpu_seconds / whole.usage.cpu_seconds
-    target(options, "four times the particles: processor time", where, "<= 4 x", f"{ratio:.2f} x", ratio <= 4)
-    exactness(options, slides_set(work / "speed-exact", 15, Imaging(1.0, (200.0, 25.0)), 800, options.device))
-
-    # the GroEL case: 1,344 Gaussians, 128 px of 2.8 Å to 7 Å is ring 51; the page times ring 36
+    # the GroEL case: 1,344 Gaussians and ring 36, as the page times it
     images = 200 if not options.use_gpu else 100000
     large = gradient_seconds(images, 1344, 36, 128, 2.0, options.device, 2)
     rate = images / large
@@ -90,6 +71,33 @@ def main() -> None:
     source = "measured" if options.use_gpu else f"extrapolated from {images} images"
     target(options, "GroEL case, one pass of gradients of 100,000 particles by 1,344 Gaussians", f"ring 36, {where}, {source}",
            "whole run < 5 minutes on one H200", f"{once:.2f} minutes ({rate:.0f} images/s), no comparison with states in it", options.use_gpu and once < 5)
+
+
+def whole_runs(options: argparse.Namespace, where: str) -> None:
+    imaging = Imaging(1.0, (200.0, 25.0))
+    made = slides_set(options.work / METHOD / "speed", 15, imaging, 3000, options.device)
+    whole = heterogeneity(made, made.folder / "whole", options.use_gpu, maps=5)
+    found = rank_correlation(whole.latents, made.columns["latent"].astype(float))
+    target(options, "the whole slides' run, 3,000 particles", f"default settings with half sets and 5 maps, {where}", "< 60 s", f"{whole.usage.seconds:.0f} s "
+           f"({whole.usage.cpu_seconds:.0f} s of processor; |Spearman| {found:.3f})", whole.usage.seconds < 60)
+    more = slides_set(options.work / METHOD / "speed-more", 15, imaging, 12000, options.device)
+    longer = heterogeneity(more, more.folder / "whole", options.use_gpu, maps=5)
+    target(options, "four times the particles: peak memory", where, "<= 1.25 x", f"{longer.usage.memory_mib / whole.usage.memory_mib:.2f} x "
+           f"({whole.usage.memory_mib:.0f} and {longer.usage.memory_mib:.0f} MiB)", longer.usage.memory_mib <= 1.25 * whole.usage.memory_mib)
+    ratio = longer.usage.cpu_seconds / whole.usage.cpu_seconds
+    target(options, "four times the particles: processor time", where, "<= 4 x", f"{ratio:.2f} x", ratio <= 4)
+
+
+def main() -> None:
+    options = arguments(__doc__ or "")
+    where = "one GPU" if options.use_gpu else f"{torch.get_num_threads()} CPU threads"
+    parts = options.only or ["gradients", "exact", "whole"]
+    if "gradients" in parts:
+        gradients(options, where)
+    if "exact" in parts:
+        exactness(options, slides_set(options.work / METHOD / "speed-exact", 15, Imaging(1.0, (200.0, 25.0)), 400, options.device))
+    if "whole" in parts:
+        whole_runs(options, where)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ class GaussianHeterogeneityConfig(RunConfig):
     anchors: int = param(32, "Points whose displacements carry the Gaussians with them; 0 lets each Gaussian move on its own.", label="Anchors", low=0, high=10_000, expert=True)
     components: int = param(4, "Eigen-motions that are reported, and latents of the methods 'linear' and 'autoencoder'.", label="Components", low=1, high=50)
     rounds: int = param(12, "Rounds of expectation-maximisation at each resolution.", label="Rounds", low=1, high=500, expert=True)
-    keep_rigid: bool = param(False, "Keep rigid-body motion of the whole particle in the eigen-motions; without it pose errors do not look like conformations.",
+    keep_rigid: bool = param(True, "Keep rigid-body motion of the whole particle in the eigen-motions, which shows most when the poses are good. Without it "
+                             "pose errors do not look like conformations; rounds of pose refinement always leave it out.",
                              label="Keep rigid motion?", expert=True)
     score: str = param("likelihood", "Score of gradients and scans: 'likelihood', rings weighted by CTF and noise, or 'frc', mean Fourier ring correlation, as Chen 2018 "
                        "(the method 'slides' always takes it).", label="Score", choices=("likelihood", "frc"), expert=True)

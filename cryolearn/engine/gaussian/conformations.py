@@ -16,6 +16,7 @@ from .autoencoder import AutoencoderFit
 from .config import GaussianHeterogeneityConfig
 from .curve import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, state_likelihood, transfer_curve
 from .eigen_motions import EigenMotions, find_eigen_motions
+from .fisher import settled
 from .forward import Gaussians
 from .found import Found, found_on_curve
 from .found_autoencoder import autoencoder_of, comparison_notes, found_on_network, judge_rows
@@ -51,17 +52,32 @@ class Problem:
         """What the gradients are taken by."""
         return "amplitude" if self.config.vary == "composition" else "position"
 
+    @property
+    def keeps_rigid(self) -> bool:
+        """Whether the gradients keep their rigid-body part; the slides take nothing from theirs."""
+        return self.config.method == "slides" or (self.config.keep_rigid and not self.config.refine_poses)
+
     def source(self, images: GaussianImages | None = None, score: str = "") -> GradientSource:
         """Gradients of the images, by the configured score or another."""
-        slides = self.config.method == "slides"  # their score, and nothing taken from the gradients
-        return GradientSource(
-            images or self.images, self.model, self.kind, score or ("frc" if slides else self.config.score), self.moves, slides or self.config.keep_rigid)
+        chosen = "frc" if self.config.method == "slides" else self.config.score
+        return GradientSource(images or self.images, self.model, self.kind, score or chosen, self.moves, self.keeps_rigid)
 
 
 def eigen_motions_of(problem: Problem, images: GaussianImages | None = None, score: str = "") -> EigenMotions:
     """Eigen-motions of the particles' gradients."""
     config = problem.config
-    return find_eigen_motions(problem.source(images, score), config.components, config.null_runs, config.seed)
+    # where poses may be wrong, the metric would look for the motion among what their errors leave, which is little
+    metric = problem.keeps_rigid or problem.kind == "amplitude" or not bool(problem.moves.all())
+    return find_eigen_motions(problem.source(images, score), config.components, config.null_runs, config.seed, metric)
+
+
+def eigen_displacements(problem: Problem, eigen: EigenMotions) -> Tensor:
+    """Eigen-motions (K, M, 3) or (K, M, 1) with unit norm, in the frame in which most of the Gaussians are still."""
+    vectors = eigen.vectors.view(len(eigen.vectors), len(problem.model), -1)
+    if problem.kind == "amplitude" or problem.keeps_rigid or not bool(problem.moves.all()):
+        return vectors
+    still = torch.stack([settled(vector, problem.model.positions_angst) for vector in vectors])
+    return still / still.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]
 
 
 def motions_in_angst(problem: Problem, eigen: EigenMotions) -> tuple[Tensor, NDArray[np.float64]]:
@@ -69,10 +85,10 @@ def motions_in_angst(problem: Problem, eigen: EigenMotions) -> tuple[Tensor, NDA
 
     A gradient has no scale; a scan of some images along each motion finds one. The scatter that error bars explain is taken away.
     """
-    images, count = problem.images, len(problem.model)
+    images = problem.images
     rows = np.unique(np.linspace(0, len(images) - 1, min(_SCALE_SAMPLE, len(images))).round().astype(np.int64))
     sample = images.subset(rows)
-    vectors = eigen.vectors.view(len(eigen.vectors), count, -1)
+    vectors = eigen_displacements(problem, eigen)
     deviations = np.zeros(len(vectors))
     for number, vector in enumerate(vectors):
         largest = float(vector.norm(dim=1).max())
@@ -196,7 +212,7 @@ def _one_step(problem: Problem, eigen: EigenMotions) -> Found:
 
 
 def _scan(problem: Problem, eigen: EigenMotions) -> Found:
-    vectors = eigen.vectors.view(len(eigen.vectors), len(problem.model), -1)[:1]
+    vectors = eigen_displacements(problem, eigen)[:1]
     largest = float(vectors[0].norm(dim=1).max())
     unit = vectors[0] / largest
     scanned = scan_motion(problem.source(), unit if problem.kind == "position" else unit[:, 0])

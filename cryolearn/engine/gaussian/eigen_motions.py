@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..progress import Progress
+from .fisher import LARGEST_METRIC, fisher_metric
 from .gradients import GradientSource
 
 __all__ = ["EigenMotions", "find_eigen_motions", "principal_components"]
@@ -26,19 +28,16 @@ Stream = Callable[[], Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]]
 class EigenMotions:
     """Attributes
     ----------
-    mean : (size,) mean vector
-    vectors : (K, size) orthonormal
-    variance : (K,) of the particles along them
-    explained : (K,) part of the whole variance
+    vectors : (K, size) displacements of unit norm, orthonormal unless they were found in the Fisher metric
+    explained : (K,) part of the whole variance of the gradients
     null : (K,) the same of shuffled residuals, largest of the runs
-    flexibility : (M,) root mean square of the gradient of each Gaussian, relative to their mean
+    flexibility : (M,) how far the particles carry each Gaussian along the eigen-motions beyond noise, relative to their mean (of the raw gradients,
+        their root mean square, as Chen 2018)
     projection : (n, K) place of each particle, in standard deviations
     scores : (n,)
     """
 
-    mean: Tensor
     vectors: Tensor
-    variance: Tensor
     explained: Tensor
     null: Tensor
     flexibility: Tensor
@@ -51,36 +50,44 @@ class EigenMotions:
         return (self.explained > self.null[0]).cpu().numpy()
 
 
-def find_eigen_motions(source: GradientSource, components: int, null_runs: int = 1, seed: int = 1) -> EigenMotions:
-    """Principal components of a stream of gradients and of its null."""
-    count = len(source.images)
-    progress = Progress("Gradients", count * (1 + null_runs))
-    flexibility = torch.zeros(len(source.model), device=source.images.device, dtype=torch.float64)
+def find_eigen_motions(source: GradientSource, components: int, null_runs: int = 1, seed: int = 1, metric: bool = True) -> EigenMotions:
+    """Principal components of a stream of gradients and of its null.
+
+    Gradients of the likelihood are whitened by their Fisher information (:mod:`fisher`) as long as it fits in memory; those of the FRC are taken
+    as they are. ``metric`` off takes them all as they are.
+    """
+    count, gaussians = len(source.images), len(source.model)
+    passes = 1 if source.size <= _LARGEST_COVARIANCE else _POWER_STEPS + 1
+    progress = Progress("Gradients", count * (passes * (1 + null_runs) + 1))
+    white = None
+    if metric and source.score == "likelihood" and source.size <= LARGEST_METRIC:
+        white = fisher_metric(source.images, source.model, source.kind, source.moves, source.keep_rigid)
     scores = np.empty(count, np.float32)
 
-    def watched() -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-        for rows, score, vectors in source.vectors():
+    def stream(shuffle: NDArray[np.int64] | None = None) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+        for rows, score, vectors in source.vectors(shuffle=shuffle, plain=white is not None):
             progress.step(len(rows))
-            yield rows, score, vectors
+            yield rows, score, vectors if white is None else white.whiten(vectors)
 
-    mean, vectors, variance, total, spread = principal_components(watched, source.size, count, components, seed)
-    projection = np.empty((count, len(vectors)), np.float32)
-    for rows, score, gradient in source.vectors():
+    mean, axes, variance, total, spread = principal_components(stream, source.size, count, components, seed)
+    projection = np.empty((count, len(axes)), np.float32)
+    for rows, score, gradient in stream():
         scores[rows] = score.cpu().numpy()
-        projection[rows] = ((gradient - mean) @ vectors.T / variance.sqrt().clamp(min=1e-30)).cpu().numpy()
-    flexibility = spread.view(len(source.model), -1).sum(1).sqrt()
+        projection[rows] = ((gradient - mean) @ axes.T / variance.sqrt().clamp(min=1e-30)).cpu().numpy()
     null = torch.zeros_like(variance)
     for run in range(null_runs):
-        shuffle = np.random.default_rng([seed, run]).permutation(count)
-
-        def shuffled(order: NDArray[np.int64] = shuffle) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-            for rows, score, vectors in source.vectors(shuffle=order):
-                progress.step(len(rows))
-                yield rows, score, vectors
-
+        shuffled = partial(stream, np.random.default_rng([seed, run]).permutation(count))
         _, _, noise, noise_total, _ = principal_components(shuffled, source.size, count, components, seed)
         null = torch.maximum(null, noise / noise_total)
-    return EigenMotions(mean, vectors, variance, variance / total, null, (flexibility / flexibility.mean()).float(), projection, scores)
+    explained = variance / total
+    if white is None:
+        vectors, flexibility = axes, spread.view(gaussians, -1).sum(1).sqrt()
+    else:
+        vectors = white.displacements(axes)
+        beyond = (explained - null[0]).clamp(min=0)
+        beyond[0] = beyond[0].clamp(min=1e-6)  # without a motion beyond noise the map shows the first
+        flexibility = (vectors.view(len(vectors), gaussians, -1).square().sum(2).T @ beyond).sqrt()
+    return EigenMotions(vectors, explained, null, (flexibility / flexibility.mean()).float(), projection, scores)
 
 
 def principal_components(stream: Stream, size: int, count: int, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

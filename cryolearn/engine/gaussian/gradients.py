@@ -47,6 +47,14 @@ class GradientSource:
     moves: Tensor | None = None
     keep_rigid: bool = False
 
+    def shares(self) -> Tensor:
+        """(M,) what a position gradient is divided by: amplitude times volume, not less than the median's.
+
+        A small Gaussian feels its neighbours' residual; it shall not speak louder than they.
+        """
+        shares = self.model.amplitudes * self.model.sigma_angst**3
+        return shares.clamp(min=float(shares.median()))
+
     @property
     def size(self) -> int:
         """Length of a vector."""
@@ -57,7 +65,9 @@ class GradientSource:
         """Images at a time."""
         return max(1, _FACTORS_AT_A_TIME[self.images.device.type] // (len(self.model) * (3 * self.images.band.radius + 2)))
 
-    def vectors(self, rows: NDArray[np.int64] | None = None, shuffle: NDArray[np.int64] | None = None) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    def vectors(
+        self, rows: NDArray[np.int64] | None = None, shuffle: NDArray[np.int64] | None = None, plain: bool = False,
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
         """Rows, scores (b,) and vectors (b, size) of batches of images.
 
         Position gradients are divided by the Gaussian's amplitude and volume, so that heavy Gaussians do not rule (as in the programs
@@ -68,9 +78,11 @@ class GradientSource:
         shuffle
             (n,) a permutation: image i is given the residual of image ``shuffle[i]``. What is left is noise of the right size without any
             common motion, the null of the eigen-motions.
+        plain
+            The derivatives themselves (by relative amplitudes), undivided and with their rigid part.
         """
         model, band = self.model, self.images.band
-        size = (model.amplitudes * model.sigma_angst**3).clamp(min=1e-3 * float((model.amplitudes * model.sigma_angst**3).max()))
+        shares = self.shares()
         whole = self.moves is None or bool(self.moves.all())  # beside a still part, a region that moves as one is no pose error
         rigid = None
         if whole and not self.keep_rigid and self.kind == "position":
@@ -87,11 +99,13 @@ class GradientSource:
             by_place, by_amplitude, _ = projection.gradients(band.on_grid(direction))
             if self.kind == "amplitude":
                 vectors = by_amplitude * model.amplitudes
+            elif plain:
+                vectors = (by_place @ batch.rotation[:, :2]).flatten(1)
             else:
-                vectors = (by_place @ batch.rotation[:, :2] / size[:, None]).flatten(1)
+                vectors = (by_place @ batch.rotation[:, :2] / shares[:, None]).flatten(1)
             if self.moves is not None:
                 vectors = vectors * self.moves.repeat_interleave(vectors.shape[1] // len(self.moves))
-            if rigid is not None:
+            if rigid is not None and not plain:
                 vectors = vectors - (vectors @ rigid.T) @ rigid
             yield batch.rows, score, vectors
 

@@ -1,0 +1,108 @@
+"""Fisher information of the Gaussians' places or amplitudes, the metric in which gradients become displacements.
+
+A gradient is a force: neighbours that overlap feel the same residual, and a Gaussian at the end of a swing feels more than it moves. Under noise alone the
+gradients of the log-likelihood have the covariance H, the Fisher information averaged over views. Whitened by it (``L^-1 g``, ``H = L L^T``) noise is the same
+in every direction, so principal components find the weakest motion that the data can show, and ``L^-T`` takes a component back to a displacement (the
+average Gauss-Newton step). Rigid-body motions are taken out in the same metric, which is what fitting them as well would do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .forward import Gaussians, project
+from .gradients import rigid_body_motions
+from .particles import GaussianImages
+
+__all__ = ["LARGEST_METRIC", "Metric", "fisher_metric", "settled"]
+
+LARGEST_METRIC = 6000  # values of a vector: the matrix takes 288 MB in double precision
+_SAMPLE = 300
+_IMAGES_AT_A_TIME_BYTES = 1 << 27
+_REGULARISATION = 0.05  # of the mean diagonal: directions that no image sees stay where they are
+_SETTLING_STEPS = 30
+
+
+@dataclass
+class Metric:
+    """Attributes
+    ----------
+    inverse : (size, size) ``L^-1``
+    rigid : (6, size) orthonormal rigid-body motions in whitened space, or none (0, size)
+    """
+
+    inverse: Tensor
+    rigid: Tensor
+
+    def whiten(self, gradients: Tensor) -> Tensor:
+        """Gradients (b, size) of the log-likelihood in the metric where noise is the same in every direction."""
+        white = gradients @ self.inverse.T
+        return white - (white @ self.rigid.T) @ self.rigid
+
+    def displacements(self, axes: Tensor) -> Tensor:
+        """Unit displacements (K, size) of whitened directions (K, size)."""
+        steps = axes @ self.inverse
+        return steps / steps.norm(dim=1, keepdim=True).clamp(min=1e-30)
+
+
+def fisher_metric(images: GaussianImages, model: Gaussians, kind: str, moves: Tensor | None, keep_rigid: bool) -> Metric:
+    """Metric from the derivatives of projections at the views of a sample of the images.
+
+    Parameters
+    ----------
+    kind
+        'position' or 'amplitude' (relative).
+    moves
+        (M,) bool, Gaussians that may move; None is all.
+    """
+    parts = 3 if kind == "position" else 1
+    size, band = parts * len(model), images.band
+    information = torch.zeros(size, size, dtype=torch.float64, device=images.device)
+    rows = np.unique(np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).round().astype(np.int64))
+    noise = band.per_point(images.noise_power)
+    plane = torch.stack((band.kx, band.ky)).float() * (2 * math.pi / band.length_angst)
+    chunk = max(1, _IMAGES_AT_A_TIME_BYTES // (16 * size * len(band)))
+    for batch in images.batches(rows, chunk):
+        projection = project(model, batch.rotation, band)
+        waves = (projection.along_y[..., :, None] * projection.along_x[..., None, :]).flatten(2)[:, :, band.grid_index]
+        waves = waves * model.amplitudes[:, None] * (batch.transfer / noise.sqrt())[:, None]
+        if kind == "position":
+            slope = batch.rotation[:, :2].transpose(1, 2) @ plane  # (b, 3, P): d(phase)/d(place)
+            waves = (waves[:, :, None] * slope[:, None]).flatten(1, 2)  # but for the factor -i
+        split = torch.cat((waves.real, waves.imag), dim=-1).transpose(0, 1).flatten(1)
+        information += 2 * (split @ split.T).double()
+    information /= len(rows)
+    free = torch.ones(len(model), dtype=torch.bool, device=images.device) if moves is None else moves
+    fixed = ~free.repeat_interleave(parts)
+    scale = information.diagonal()[~fixed].mean()
+    information[fixed], information[:, fixed] = 0, 0
+    information.diagonal().add_(_REGULARISATION * scale)
+    lower = torch.linalg.cholesky(information)
+    inverse = torch.linalg.solve_triangular(lower, torch.eye(size, dtype=lower.dtype, device=lower.device), upper=False)
+    rigid = torch.zeros(0, size, dtype=lower.dtype, device=lower.device)
+    # beside a still part, a region that moves as one is no pose error
+    if kind == "position" and not keep_rigid and bool(free.all()):
+        motions = rigid_body_motions(model.positions_angst.double(), torch.ones_like(model.amplitudes, dtype=torch.float64))
+        rigid = torch.linalg.qr(lower.T @ motions.T)[0].T
+    return Metric(inverse.float(), rigid.float())
+
+
+def settled(displacement: Tensor, positions_angst: Tensor) -> Tensor:
+    """The displacement (M, 3) with the rigid-body motion added that leaves the most Gaussians still (least sum of lengths).
+
+    Where poses could have taken up any rigid motion, this is the frame in which a moving arm moves and the body does not.
+    """
+    basis = rigid_body_motions(positions_angst.double(), torch.ones(len(positions_angst), dtype=torch.float64, device=positions_angst.device))
+    field, weight = displacement.double().flatten(), torch.ones(len(positions_angst), dtype=torch.float64, device=positions_angst.device)
+    rest = field
+    for _ in range(_SETTLING_STEPS):  # iteratively reweighted least squares
+        heavy = basis * weight.repeat_interleave(3)
+        rest = field - torch.linalg.solve(heavy @ basis.T, heavy @ field) @ basis
+        length = rest.view(-1, 3).norm(dim=1)
+        weight = 1 / (length + 1e-3 * length.mean().clamp(min=1e-30))
+    return rest.view(-1, 3).to(displacement.dtype)

@@ -66,15 +66,13 @@ class Problem:
 def eigen_motions_of(problem: Problem, images: GaussianImages | None = None, score: str = "") -> EigenMotions:
     """Eigen-motions of the particles' gradients."""
     config = problem.config
-    # where poses may be wrong, the metric would look for the motion among what their errors leave, which is little
-    metric = problem.keeps_rigid or problem.kind == "amplitude" or not bool(problem.moves.all())
-    return find_eigen_motions(problem.source(images, score), config.components, config.null_runs, config.seed, metric)
+    return find_eigen_motions(problem.source(images, score), config.components, config.null_runs, config.seed)
 
 
 def eigen_displacements(problem: Problem, eigen: EigenMotions) -> Tensor:
     """Eigen-motions (K, M, 3) or (K, M, 1) with unit norm, in the frame in which most of the Gaussians are still."""
     vectors = eigen.vectors.view(len(eigen.vectors), len(problem.model), -1)
-    if problem.kind == "amplitude" or problem.keeps_rigid or not bool(problem.moves.all()):
+    if problem.source().keeps_rigid:
         return vectors
     still = torch.stack([settled(vector, problem.model.positions_angst) for vector in vectors])
     return still / still.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]
@@ -156,7 +154,7 @@ def find_conformations(problem: Problem, eigen: EigenMotions, copies: int = 1) -
     if method == "scan":
         return _scan(problem, eigen), None
     if method == "linear":
-        lines = linear_of(problem.images, problem.model, problem.moves, eigen_motions_of(problem, score="likelihood"), problem.config)
+        lines = linear_of(problem.source(score="likelihood"), problem.config)
         return found_on_lines(lines, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
     network = None
     if method == "autoencoder":
@@ -177,7 +175,7 @@ def _autoencoder(problem: Problem, copies: int) -> AutoencoderFit:
     part = problem.images.subset(judge_rows(len(problem.images), copies)[0])
     eigen = eigen_motions_of(problem, part, "likelihood")
     curve = curve_of(replace(problem, before=None), part, "judged", eigen)
-    return autoencoder_of(problem.images, problem.model, problem.moves, eigen, curve, problem.config, problem.folder / "network", copies)
+    return autoencoder_of(problem.source(score="likelihood"), curve, problem.config, problem.folder / "network", copies)
 
 
 def refine_problem_poses(problem: Problem, half: NDArray[np.int64], about: tuple[Tensor, Tensor]) -> RefinedPoses:

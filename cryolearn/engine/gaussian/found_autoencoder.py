@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..training.curve import write_learning_curve
 from .autoencoder import AutoencoderFit, fit_autoencoder
 from .config import GaussianHeterogeneityConfig
 from .curve import CurveFit, evaluate_curve
-from .eigen_motions import EigenMotions
-from .forward import Gaussians
 from .found import Found
 from .found_linear import linear_of
+from .gradients import GradientSource
 from .particles import GaussianImages
 
 __all__ = ["autoencoder_of", "comparison_notes", "found_on_network", "judge_rows", "marginal_likelihood"]
@@ -37,11 +35,12 @@ def marginal_likelihood(images: GaussianImages, fit: CurveFit) -> NDArray[np.flo
     return torch.logsumexp(with_empty.double(), 1).cpu().numpy()
 
 
-def autoencoder_of(images: GaussianImages, model: Gaussians, moves: Tensor, eigen: EigenMotions, curve: CurveFit, config: GaussianHeterogeneityConfig,
-                   folder: Path, copies: int = 1) -> AutoencoderFit:
-    """Train on the first rows of :func:`judge_rows`; ``eigen`` and ``curve`` are of these rows alone."""
+def autoencoder_of(source: GradientSource, curve: CurveFit, config: GaussianHeterogeneityConfig, folder: Path, copies: int = 1) -> AutoencoderFit:
+    """Train on the first rows of :func:`judge_rows`; ``source`` is of all images, ``curve`` of these rows alone."""
+    images, model = source.images, source.model
+    moves = torch.ones(len(model), dtype=torch.bool, device=images.device) if source.moves is None else source.moves
     training, held_out = judge_rows(len(images), copies)
-    lines = linear_of(images.subset(training), model, moves, eigen, config)
+    lines = linear_of(replace(source, images=images.subset(training)), config)
     fit = fit_autoencoder(
         images, model, curve.curve.spread, config.components, training=training, held_out=held_out,
         curve_likelihood=marginal_likelihood(images.subset(held_out), curve), moves=moves, config=replace(config, output=str(folder)), start=lines,

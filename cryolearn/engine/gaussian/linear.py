@@ -34,7 +34,7 @@ _DISPLACEMENT_PRIOR_ANGST = 20.0  # standard deviations of what may change; weak
 _PLACE_PRIOR_ANGST = 2.0
 _AMPLITUDE_PRIOR = 0.5
 _CHANGE_PRIOR = 1.0
-_OPTIMISER_STEPS = 8
+_OPTIMISER_STEPS = 12
 _MEMORY = {"cpu": 1 << 28, "cuda": 1 << 31}  # numbers of the accumulators, 4 bytes each
 _VOLUMES = {"cpu": 50, "cuda": 600}  # places of the lattice times volumes of each
 

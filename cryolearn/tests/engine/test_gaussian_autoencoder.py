@@ -125,7 +125,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[AutoencoderFit, 
     everything = torch.ones(len(model), dtype=torch.bool)
     training, held_out = judge_rows(COUNT)
     part = images.subset(training)
-    eigen = find_eigen_motions(GradientSource(part, model, score="likelihood"), 2)
+    eigen = find_eigen_motions(GradientSource(part, model, score="likelihood"), 2, metric=False)
     curve = make_curve(model, vary="conformation", path="open", states=9, degree=3, anchors=24, moves=everything, seed=1)
     guess = start_directions(eigen.projection, eigen.significant)[0]
     trajectory = fit_curve(part, curve, first_posterior(curve, guess), 5, temperatures=(4.0, 2.0))

@@ -171,7 +171,7 @@ def test_two_independent_motions_are_told_apart() -> None:
     model, first, second = scene()
     one, two = uniform(COUNT, 12.0, 1), uniform(COUNT, 12.0, 2)
     images = imaged(model, hinged(model, first, one, 1) + hinged(model, second, two, 0), 1.0)
-    eigen = find_eigen_motions(GradientSource(images, model, score="likelihood"), 2)
+    eigen = find_eigen_motions(GradientSource(images, model, score="likelihood"), 2, metric=False)
     everything = torch.ones(len(model), dtype=torch.bool)
     fit = fit_linear(images, model, eigen.vectors.view(2, -1, 3), 8, moves=everything, anchors=24, places=9)
     latent = fit.latent.double()

@@ -53,15 +53,16 @@ class EigenMotions:
 def find_eigen_motions(source: GradientSource, components: int, null_runs: int = 1, seed: int = 1, metric: bool = True) -> EigenMotions:
     """Principal components of a stream of gradients and of its null.
 
-    Gradients of the likelihood are whitened by their Fisher information (:mod:`fisher`) as long as it fits in memory; those of the FRC are taken
-    as they are. ``metric`` off takes them all as they are.
+    Gradients of the likelihood are whitened by their Fisher information (:mod:`fisher`) as long as it fits in memory. Those of the FRC are taken as they
+    are, and so are those without their rigid-body part: in the metric, little of most motions is left beside what rigid motion explains.
+    ``metric`` off takes all as they are.
     """
     count, gaussians = len(source.images), len(source.model)
     passes = 1 if source.size <= _LARGEST_COVARIANCE else _POWER_STEPS + 1
     progress = Progress("Gradients", count * (passes * (1 + null_runs) + 1))
     white = None
-    if metric and source.score == "likelihood" and source.size <= LARGEST_METRIC:
-        white = fisher_metric(source.images, source.model, source.kind, source.moves, source.keep_rigid)
+    if metric and source.keeps_rigid and source.score == "likelihood" and source.size <= LARGEST_METRIC:
+        white = fisher_metric(source.images, source.model, source.kind, source.moves)
     scores = np.empty(count, np.float32)
 
     def stream(shuffle: NDArray[np.int64] | None = None) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:

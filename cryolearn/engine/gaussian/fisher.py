@@ -3,7 +3,7 @@
 A gradient is a force: neighbours that overlap feel the same residual, and a Gaussian at the end of a swing feels more than it moves. Under noise alone the
 gradients of the log-likelihood have the covariance H, the Fisher information averaged over views. Whitened by it (``L^-1 g``, ``H = L L^T``) noise is the same
 in every direction, so principal components find the weakest motion that the data can show, and ``L^-T`` takes a component back to a displacement (the
-average Gauss-Newton step). Rigid-body motions are taken out in the same metric, which is what fitting them as well would do.
+average Gauss-Newton step).
 """
 
 from __future__ import annotations
@@ -33,16 +33,13 @@ class Metric:
     """Attributes
     ----------
     inverse : (size, size) ``L^-1``
-    rigid : (6, size) orthonormal rigid-body motions in whitened space, or none (0, size)
     """
 
     inverse: Tensor
-    rigid: Tensor
 
     def whiten(self, gradients: Tensor) -> Tensor:
         """Gradients (b, size) of the log-likelihood in the metric where noise is the same in every direction."""
-        white = gradients @ self.inverse.T
-        return white - (white @ self.rigid.T) @ self.rigid
+        return gradients @ self.inverse.T
 
     def displacements(self, axes: Tensor) -> Tensor:
         """Unit displacements (K, size) of whitened directions (K, size)."""
@@ -50,7 +47,7 @@ class Metric:
         return steps / steps.norm(dim=1, keepdim=True).clamp(min=1e-30)
 
 
-def fisher_metric(images: GaussianImages, model: Gaussians, kind: str, moves: Tensor | None, keep_rigid: bool) -> Metric:
+def fisher_metric(images: GaussianImages, model: Gaussians, kind: str, moves: Tensor | None) -> Metric:
     """Metric from the derivatives of projections at the views of a sample of the images.
 
     Parameters
@@ -84,12 +81,7 @@ def fisher_metric(images: GaussianImages, model: Gaussians, kind: str, moves: Te
     information.diagonal().add_(_REGULARISATION * scale)
     lower = torch.linalg.cholesky(information)
     inverse = torch.linalg.solve_triangular(lower, torch.eye(size, dtype=lower.dtype, device=lower.device), upper=False)
-    rigid = torch.zeros(0, size, dtype=lower.dtype, device=lower.device)
-    # beside a still part, a region that moves as one is no pose error
-    if kind == "position" and not keep_rigid and bool(free.all()):
-        motions = rigid_body_motions(model.positions_angst.double(), torch.ones_like(model.amplitudes, dtype=torch.float64))
-        rigid = torch.linalg.qr(lower.T @ motions.T)[0].T
-    return Metric(inverse.float(), rigid.float())
+    return Metric(inverse.float())
 
 
 def settled(displacement: Tensor, positions_angst: Tensor) -> Tensor:

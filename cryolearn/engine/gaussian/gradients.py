@@ -47,6 +47,11 @@ class GradientSource:
     moves: Tensor | None = None
     keep_rigid: bool = False
 
+    @property
+    def keeps_rigid(self) -> bool:
+        """Whether the vectors keep their rigid-body part: beside a still part, a region that moves as one is no pose error."""
+        return self.keep_rigid or self.kind != "position" or not (self.moves is None or bool(self.moves.all()))
+
     def shares(self) -> Tensor:
         """(M,) what a position gradient is divided by: amplitude times volume, not less than the median's.
 
@@ -83,9 +88,8 @@ class GradientSource:
         """
         model, band = self.model, self.images.band
         shares = self.shares()
-        whole = self.moves is None or bool(self.moves.all())  # beside a still part, a region that moves as one is no pose error
         rigid = None
-        if whole and not self.keep_rigid and self.kind == "position":
+        if not self.keeps_rigid:
             rigid = rigid_body_motions(model.positions_angst, torch.ones_like(model.amplitudes))
         for batch in self.images.batches(rows, self.chunk):
             projection = project(model, batch.rotation, band)

@@ -462,7 +462,7 @@ def merge_table(path: Path, rows: list[dict[str, object]], keys: tuple[str, ...]
 def write_table_of(path: Path, rows: list[dict[str, object]]) -> None:
     """A small table beside the pictures, for numbers that have no target."""
     with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(handle, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

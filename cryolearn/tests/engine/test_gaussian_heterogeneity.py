@@ -158,6 +158,7 @@ def test_still_particles_show_no_motion(tmp_path: Path) -> None:
     write_case(tmp_path, 300, reach_deg=0.0, noise=4.0)
     heterogeneity.run(config_of(tmp_path, tmp_path / "out", halves=True, null_runs=2))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["significant_components"] == 0
     assert summary["half_set_agreement"] < 0.5
     model = read_motion(str(tmp_path / "out" / "motion.npz"))
     places = model.conformation(np.array([[-0.7], [0.7]]))[0]

@@ -253,14 +253,6 @@ class TestGaussianHeterogeneity(GaussianProject):
         self.assertFalse(hasattr(run, 'outputVolumes'))
 
     # --------------------------------------------------- resume ----------------------------------------------------
-    def testContinueRepeatsOnlyWhatChanged(self):
-        run = self.gaussian
-        kept = {name: os.stat(run._getExtraPath(name)).st_mtime_ns for name in ('input_particles.star', 'conformations.npz')}
-        os.remove(run.outputEigenMotions.getFirstItem().getModeFile())
-        self.resume(run)
-        self.assertTrue(os.path.exists(run.outputEigenMotions.getFirstItem().getModeFile()))
-        self.assertEqual({name: os.stat(run._getExtraPath(name)).st_mtime_ns for name in kept}, kept)
-
     def testKilledRunContinues(self):
         broken = self.newProtocol(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=self.consensus, **SETTINGS)
 
@@ -274,6 +266,13 @@ class TestGaussianHeterogeneity(GaussianProject):
         np.testing.assert_array_equal(found['id'], expected['id'])
         np.testing.assert_allclose(found['amplitudes'], expected['amplitudes'], atol=1e-6)
         self.assertSetSize(broken.outputParticles, PARTICLES)
+        # once more after a file of the output was deleted: only the output is made again
+        kept = {name: os.stat(broken._getExtraPath(name)).st_mtime_ns for name in ('input_particles.star', 'conformations.npz')}
+        vector = broken.outputEigenMotions.getFirstItem().getModeFile()
+        os.remove(vector)
+        self.resume(broken)
+        self.assertTrue(os.path.exists(vector))
+        self.assertEqual({name: os.stat(broken._getExtraPath(name)).st_mtime_ns for name in kept}, kept)
 
     # --------------------------------------------------- viewers ---------------------------------------------------
     def testEveryLineOfTheFormOpensAWindow(self):

@@ -161,7 +161,7 @@ def find_conformations(problem: Problem, eigen: EigenMotions, copies: int = 1) -
         network = _autoencoder(problem, copies)
         if network.accepted:
             return found_on_network(network, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
-    fit = curve_of(problem, problem.images, "all")
+    fit = curve_of(problem, problem.images, "all", eigen if problem.source().score == "likelihood" else None)
     if copies > 1:
         fit = fit_subunits(problem.images, fit, copies)
     found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta)

@@ -23,7 +23,7 @@ from .forward import Gaussians
 from .particles import GaussianImages
 from .slices import Corners, SliceGrid, VolumeSums, envelope
 
-__all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "state_likelihood", "transfer_curve"]
+__all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "state_likelihood", "thinned", "transfer_curve"]
 
 _DISPLACEMENT_PRIOR_ANGST = 20.0  # standard deviations of what may change; weak beside the data
 _PLACE_PRIOR_ANGST = 2.0
@@ -31,6 +31,7 @@ _AMPLITUDE_PRIOR = 0.5
 _CHANGE_PRIOR = 1.0
 _POPULATION_FLOOR = 0.1  # part of the prior over states that stays even, so that no state dies
 _OPTIMISER_STEPS = 6
+_SETTLED = 0.02  # log-likelihood an image gains in a round
 _LEAST_JUNK, _MOST_JUNK = 0.001, 0.5
 
 
@@ -205,7 +206,7 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
     start
         (n, G) first weights of the images over the grid.
     rounds
-        E- and M-steps.
+        E- and M-steps; fewer when the log-likelihood settles.
     temperatures
         Of the first rounds: the log-likelihoods are divided by them, so that images do not settle before the path has formed
         (deterministic annealing, Ueda & Nakano 1998). The other rounds are at 1.
@@ -224,6 +225,8 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
     _gather(images, grid, sums, posterior)
     likelihood = expected = torch.empty(0)
     for number in range(done, rounds):
+        if _has_settled(history, len(temperatures)):
+            break
         curve = _maximise(curve, sums, free_base=free_base)
         last = number == rounds - 1
         sums = VolumeSums(grid, len(curve.grid), len(curve.grid), images.device)
@@ -244,10 +247,23 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
         if record is not None:
             _save(record, number + 1, curve, posterior, history)
         progress.step(note=f"log-likelihood {history[-1]:.4f}")
-    if done >= rounds:
+    if not len(likelihood):  # the record was that of the end
         likelihood, expected = state_likelihood(images, curve_volumes(curve, grid), grid)
     best = expected.gather(1, likelihood.argmax(1, keepdim=True))[:, 0]
     return CurveFit(curve, likelihood, posterior, best, history)
+
+
+def _has_settled(history: list[float], heated: int) -> bool:
+    """Whether the last round changed so little that no posterior would notice; rounds after a change of temperature do not count."""
+    return len(history) > heated + 1 and history[-1] - history[-2] < _SETTLED
+
+
+def thinned(curve: Curve) -> tuple[Curve, NDArray[np.int64]]:
+    """The trajectory at every second place of its grid, ends included, and which places these are; separate states are all kept."""
+    count = len(curve.grid)
+    kept = np.arange(count) if curve.basis == "states" else np.unique(np.linspace(0, count - 1, max(5, (count + 1) // 2)).round().astype(np.int64))
+    at = torch.from_numpy(kept).to(curve.grid.device)
+    return replace(curve, grid=curve.grid[at], phi=curve.phi[at], population=torch.full_like(curve.population[at], 1 / len(kept))), kept
 
 
 def evaluate_curve(images: GaussianImages, curve: Curve) -> CurveFit:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .curve import Curve, CurveFit, fit_curve
+from .curve import Curve, CurveFit, evaluate_curve, fit_curve, thinned
 from .particles import GaussianImages
 
 __all__ = ["first_posterior", "search_curve", "start_directions"]
@@ -59,19 +59,21 @@ def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor],
     curve
         Motionless trajectory.
     starts
-        First posteriors (n, G). With more than one each is run at twice the resolution's length, annealed, and the likeliest goes on.
+        First posteriors (n, G). Each is run at twice the resolution's length and half of the places, annealed, and the likeliest goes on.
     rounds
         Of the last expectation-maximisation.
     record
         File that keeps the state after each round, to go on after a kill.
     """
+    if record is not None and record.exists():
+        return fit_curve(images, curve, starts[0], rounds, temperatures=_REFINE_HEAT, record=record)
     coarse = images.coarser(_COARSENING * images.band.length_angst / images.band.radius)
-    best: CurveFit | None = None
-    if record is None or not record.exists():
-        for number, start in enumerate(starts, 1):
-            found = fit_curve(coarse, curve, start, _SEARCH_ROUNDS, temperatures=_SEARCH_HEAT, what=f"Trajectory, start {number} of {len(starts)}")
-            if best is None or found.history[-1] > best.history[-1]:
-                best = found
-    path, weights = (curve, starts[0]) if best is None else (best.curve, best.posterior)
-    fit = fit_curve(images, path, weights, rounds, temperatures=_REFINE_HEAT, record=record)
-    return fit if best is None else replace(fit, starts=best.history[-1:])
+    few, kept = thinned(curve)
+    fits = []
+    for number, start in enumerate(starts, 1):
+        first = start[:, kept] / start[:, kept].sum(1, keepdim=True)
+        fits.append(fit_curve(coarse, few, first, _SEARCH_ROUNDS, temperatures=_SEARCH_HEAT, what=f"Trajectory, start {number} of {len(starts)}"))
+    best = max(fits, key=lambda fit: fit.history[-1])
+    whole = replace(best.curve, grid=curve.grid, phi=curve.phi, population=curve.population)
+    posterior = evaluate_curve(coarse, whole).posterior
+    return replace(fit_curve(images, whole, posterior, rounds, temperatures=_REFINE_HEAT, record=record), starts=best.history[-1:])

@@ -48,17 +48,19 @@ class Found:
 def latents_on_grid(posterior: Array, grid: Array, basis: str) -> tuple[Array, Array]:
     """Mean and standard deviation (n,) of latents with posteriors (n, G) over a grid (G,).
 
-    Of a closed path both are circular; of separate states the likeliest is taken, and the error is the chance that it is another.
+    Of a closed path both are circular; of separate states the likeliest is taken, and the error is the chance that it is another. A posterior that
+    sits on one place of the grid still leaves the distance to the next: a twelfth of its square is added to the variance.
     """
     if basis == "states":
         return grid[posterior.argmax(1)], 1 - posterior.max(1)
+    within = (grid[1] - grid[0]) ** 2 / 12
     if basis == "periodic":
         turn = posterior @ np.exp(1j * np.pi * grid)
         length = np.clip(np.abs(turn), 1e-12, 1)
         # never more than the deviation 1 / sqrt(3) of a uniform latent
-        return np.angle(turn) / np.pi, np.minimum(np.sqrt(-2 * np.log(length)) / np.pi, 1 / np.sqrt(3))
+        return np.angle(turn) / np.pi, np.minimum(np.sqrt(-2 * np.log(length) / np.pi**2 + within), 1 / np.sqrt(3))
     mean = posterior @ grid
-    return mean, np.sqrt(np.clip(posterior @ grid**2 - mean**2, 0, None))
+    return mean, np.sqrt(np.clip(posterior @ grid**2 - mean**2, 0, None) + within)
 
 
 def motion_of_curve(curve: Curve, pixel_size_angst: float, meta: dict[str, Any]) -> MotionModel:

@@ -69,6 +69,29 @@ class Curve:
         """(G + 1,) logarithms of the populations and, last, of images without a particle."""
         return torch.cat((self.population * (1 - self.junk), self.population.new_tensor([self.junk]))).log()
 
+    @property
+    def moving(self) -> Curve:
+        """The trajectory of the Gaussians in the focus alone."""
+        free = self._free
+        return self if bool(free.all()) else replace(self, base=self.base.part(free), spread=self.spread[free])
+
+    @property
+    def still(self) -> Gaussians | None:
+        """The Gaussians outside the focus; None when there are none."""
+        fixed = ~self._free
+        return self.base.part(fixed) if bool(fixed.any()) else None
+
+    @property
+    def _free(self) -> Tensor:
+        return self.spread.abs().sum(1) > 0
+
+    def with_moving(self, moving: Curve) -> Curve:
+        """The whole trajectory again, with what :attr:`moving` has become."""
+        free = self._free
+        base = replace(self.base, positions_angst=self.base.positions_angst.clone(), amplitudes=self.base.amplitudes.clone())
+        base.positions_angst[free], base.amplitudes[free] = moving.base.positions_angst, moving.base.amplitudes
+        return replace(self, base=base, bend=moving.bend, change=moving.change)
+
     def displacement(self) -> Tensor:
         """(D, M, 3) displacement fields in Å."""
         return self.spread @ self.bend
@@ -191,10 +214,14 @@ def state_likelihood(images: GaussianImages, volumes: Tensor, grid: SliceGrid, v
 
 def curve_volumes(curve: Curve, grid: SliceGrid) -> Tensor:
     """Transforms (G, z, y, x) of the states, corrected for the fading of the slices' interpolation."""
-    places, amplitudes = curve.states()
-    amplitudes = amplitudes / envelope(places, grid.band)
+    def volume(places: Tensor, amplitudes: Tensor, sigma: Tensor) -> Tensor:
+        return grid.volumes(places[None], (amplitudes / envelope(places, grid.band))[None], sigma)
+
+    moving, still = curve.moving, curve.still
+    places, amplitudes = moving.states()
     with torch.no_grad():
-        return torch.cat([grid.volumes(place[None], amplitude[None], curve.base.sigma_angst) for place, amplitude in zip(places, amplitudes, strict=True)])
+        volumes = torch.cat([volume(place, amplitude, moving.base.sigma_angst) for place, amplitude in zip(places, amplitudes, strict=True)])
+        return volumes if still is None else volumes.add_(volume(still.positions_angst, still.amplitudes, still.sigma_angst))
 
 
 def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, *, temperatures: Sequence[float] = (), free_base: bool = True,
@@ -313,9 +340,21 @@ def _gather(images: GaussianImages, grid: SliceGrid, sums: VolumeSums, weight: T
 
 
 def _maximise(curve: Curve, sums: VolumeSums, free_base: bool) -> Curve:
-    """Fit the trajectory to the sums by L-BFGS; the objective is the expected log-likelihood and the priors."""
-    grid, base = sums.grid, curve.base
-    signal, power = sums.signal, sums.power
+    """Fit the trajectory to the sums by L-BFGS; the objective is the expected log-likelihood and the priors.
+
+    Gaussians outside the focus are taken off the data once: the cost is that of the focus.
+    """
+    grid, signal, power = sums.grid, sums.signal, sums.power
+    still = curve.still
+    if still is not None:
+        faded = still.amplitudes * envelope(still.positions_angst, grid.band)
+        signal -= power * grid.volumes(still.positions_angst[None], faded[None], still.sigma_angst)
+    moving = _fit_to_sums(curve.moving, grid, signal, power, free_base)
+    return moving if still is None else curve.with_moving(moving)
+
+
+def _fit_to_sums(curve: Curve, grid: SliceGrid, signal: Tensor, power: Tensor, free_base: bool) -> Curve:
+    base = curve.base
     fade = envelope(base.positions_angst, grid.band)
     unit = {"bend": 5.0, "place": 1.0, "amplitude": 0.2, "change": 0.3}  # steps of similar effect
     bend = (curve.bend / unit["bend"]).requires_grad_(curve.moves_places)

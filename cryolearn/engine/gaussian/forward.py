@@ -38,6 +38,10 @@ class Gaussians:
     def __len__(self) -> int:
         return self.amplitudes.shape[-1]
 
+    def part(self, chosen: Tensor) -> Gaussians:
+        """Some of the Gaussians, by a mask (M,); amplitudes must be those of one model."""
+        return Gaussians(self.positions_angst[chosen], self.amplitudes[chosen], self.sigma_angst[chosen])
+
     def moved(self, displacement: Tensor) -> Gaussians:
         """The model with ``displacement`` added to its positions."""
         return replace(self, positions_angst=self.positions_angst + displacement)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from .particles import Band
@@ -18,6 +20,7 @@ from .particles import Band
 __all__ = ["OVERSAMPLING", "Corners", "SliceGrid", "VolumeSums", "envelope"]
 
 OVERSAMPLING = 2
+_SPARSE_BELOW = 4  # grid points a sample
 _MISFIT_BYTES = {"cpu": 1 << 27, "cuda": 1 << 31}
 _VALUES_AT_A_TIME = {"cpu": 1 << 24, "cuda": 1 << 28}  # slice values of all volumes held together, 4 bytes each
 
@@ -159,6 +162,13 @@ class VolumeSums:
         rows = torch.cat((
             signal.real[..., None] * weight[:, None], (signal.imag * corners.sign)[..., None] * weight[:, None], power[..., None] * second[:, None],
         ), dim=-1).flatten(0, 1)
+        count, samples = self.grid.size, len(rows)
+        if self.values.device.type == "cpu" and count < _SPARSE_BELOW * samples:
+            # a product with the sparse matrix of the weights: three times as fast as index_add_ where many samples meet, but it makes a second table
+            starts = np.arange(0, 8 * samples + 1, 8)
+            matrix = csr_matrix((corners.weight.numpy().ravel(), corners.index.numpy().ravel(), starts), shape=(samples, count))
+            self.values += torch.from_numpy(matrix.T @ rows.numpy())
+            return
         for corner in range(8):
             self.values.index_add_(0, corners.index[:, corner].contiguous(), rows * corners.weight[:, corner, None])
 

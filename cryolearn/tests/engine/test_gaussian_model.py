@@ -92,8 +92,10 @@ def test_slices_are_projections() -> None:
     assert (found - exact).abs().square().sum() < 0.01 * exact.abs().square().sum()
 
 
-def test_sums_are_the_adjoint_of_slices() -> None:
-    """<sample(V), y> = <V, add(y)> for every volume and weight."""
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_sums_are_the_adjoint_of_slices(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """<sample(V), y> = <V, add(y)> for every volume and weight, by both ways to add."""
+    monkeypatch.setattr("cryolearn.engine.gaussian.slices._SPARSE_BELOW", limit)
     grid, random = SliceGrid(BAND), torch.Generator().manual_seed(6)
     rotation = random_rotations(4, random)
     corners = grid.corners(rotation)

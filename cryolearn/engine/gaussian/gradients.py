@@ -16,7 +16,7 @@ from .scores import frc_score, likelihood_score
 
 __all__ = ["GradientSource", "rigid_body_motions"]
 
-_FACTORS_AT_A_TIME = {"cpu": 1 << 24, "cuda": 1 << 28}  # complex numbers of the separable factors, 8 bytes each
+_FACTORS_AT_A_TIME = {"cpu": 1 << 22, "cuda": 1 << 28}  # complex numbers of the separable factors, 8 bytes each
 
 
 def rigid_body_motions(positions_angst: Tensor, amplitudes: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ..engine.landscape.config import TrajectoryConfig
 from . import plots, scene
 from .backbone import readModelsAndWeights
 from .gaussian_scene import GaussianModel, GaussianScene, drawModel
+from .playing import Playing
 from .quick_engine import callEngine, emptyFolder
 from .scene_window import SceneWindow
 from .table import RowsTable
@@ -18,11 +19,10 @@ from .window import FigureWindow, addButton, addCheck, addChoice, addNote, addSl
 COLUMNS = (('motion', 'motion', 64), ('explained', 'explains %', 92), ('null', 'noise %', 74), ('std', 'SD (Å)', 64))
 THIS_MOTION, NO_COLOUR = 'this motion', 'none'
 SHOWN_FRAMES = 20  # models shown at once along a path
-STEPS = 24  # of one period of the animation
 LARGEST_SD, FIRST_SD = 8, 2
 
 
-class EigenMotionsWindow(GaussianScene, FigureWindow):
+class EigenMotionsWindow(Playing, GaussianScene, FigureWindow):
     """Table of eigen-motions at the left, Gaussians with arrows at the right.
 
     Parameters
@@ -35,7 +35,7 @@ class EigenMotionsWindow(GaussianScene, FigureWindow):
     def __init__(self, model, title='Eigen-motions', parent=None, onFocus=None):
         FigureWindow.__init__(self, title, parent, size=(7.4, 6.6))
         self.setUpScene(model)
-        self.onFocus, self._timer, self._step = onFocus, None, 0
+        self.onFocus = onFocus
 
     def makeControls(self, frame):
         self.table = RowsTable(frame, COLUMNS, self.model.motions, self.refresh, multiple=False, height=min(8, max(3, len(self.model.motions))),
@@ -71,8 +71,7 @@ class EigenMotionsWindow(GaussianScene, FigureWindow):
         label = self.colour.get()
         values = length if label == THIS_MOTION else self.model.values.get(label)
         moved = move.shape[1] == 3  # else amplitudes vary, and nothing moves
-        phase = np.sin(2 * np.pi * self._step / STEPS)
-        self.drawModel(figure, axes, self.model.positions + phase * move if moved else None, label, values)
+        self.drawModel(figure, axes, self.model.positions + self.phase * move if moved else None, label, values)
         if row is None:
             axes.set_title('%d Gaussians' % len(self.model))
             return
@@ -80,26 +79,6 @@ class EigenMotionsWindow(GaussianScene, FigureWindow):
             scene.drawArrows(axes, self.model.positions, move, self.rotation)
         axes.set_title(motionTitle(row, self.amplitude.get(), move), fontsize=11)
 
-    # ------------------------------------------------- playing ------------------------------------------------
-    def togglePlay(self):
-        if self._timer is not None:
-            self.onClose()
-            self._step = 0
-            self.playButton.config(text='Play')
-            self.refresh()
-            return
-        self.playButton.config(text='Stop')
-        self._advance()
-
-    def _advance(self):
-        self._step = (self._step + 1) % STEPS
-        self.refresh()
-        self._timer = self.window.root.after(60, self._advance)
-
-    def onClose(self):
-        if self._timer is not None:
-            self.window.root.after_cancel(self._timer)
-            self._timer = None
 
 
 def motionTitle(row, deviations, move):

@@ -4,12 +4,12 @@ import numpy as np
 
 from . import scene
 from .landscape_data import traceOfModes
+from .playing import Playing
 from .table import RowsTable
 from .window import FigureWindow, addButton, addCheck, addNote, addSlider
 
 COLUMNS = (('mode', 'mode', 50), ('collectivity', 'collectivity', 100), ('score', 'score', 65), ('frequency', 'frequency', 90))
 MOST_ARROWS = 70
-STEPS = 24  # of one period of the animation
 
 
 class ModesTable(RowsTable):
@@ -53,14 +53,14 @@ class ModeMotion:
         axes.set_title('mode %d, amplitude %.0f: RMSD %.1f Å' % (mode, amplitude, amplitude / np.sqrt(self.atoms)))
 
 
-class ModesWindow(FigureWindow):
+class ModesWindow(Playing, FigureWindow):
     """Table of modes at the left, the motion of the selected one at the right."""
 
     def __init__(self, rows, path, title='Normal modes', parent=None):
         FigureWindow.__init__(self, title, parent, size=(6.4, 6.2))
         self.motion = ModeMotion(path)
         self.rows = [row for row in rows if row['mode'] in self.motion.vectors]
-        self._press, self._timer, self._step = None, None, 0
+        self._press = None
 
     def makeControls(self, frame):
         self.table = ModesTable(frame, self.rows, self.refresh, multiple=False, height=14)
@@ -79,33 +79,10 @@ class ModesWindow(FigureWindow):
     def draw(self, figure):
         modes = self.table.selected()
         if modes:
-            phase = np.sin(2 * np.pi * self._step / STEPS)
-            self.motion.draw(figure.subplots(), modes[0], self.amplitude.get(), phase, self.arrows.get())
+                self.motion.draw(figure.subplots(), modes[0], self.amplitude.get(), self.phase, self.arrows.get())
 
     def _onMove(self, event):
         if self._press is not None:
             self.motion.rotation = scene.turn(self.motion.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
             self._press = event.x, event.y
             self.refresh()
-
-    def togglePlay(self):
-        if self._timer is not None:
-            self.onClose()
-            self._step = 0
-            self.playButton.config(text='Play')
-            self.refresh()
-            return
-        self.playButton.config(text='Stop')
-        self._advance()
-
-    def _advance(self):
-        self._step = (self._step + 1) % STEPS
-        self.refresh()
-        self._timer = self.window.root.after(60, self._advance)
-
-    def onClose(self):
-        if self._timer is not None:
-            self.window.root.after_cancel(self._timer)
-            self._timer = None
-
-

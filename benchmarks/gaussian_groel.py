@@ -36,7 +36,7 @@ def main() -> None:
     (folder / "consensus" / "map.mrc").replace(made.consensus)
     write_focus(options, first, shapes, box, pixel, str(folder / "focus.mrc"))
     run = heterogeneity(made, folder / "curve", options.use_gpu, symmetry="C7", focus=folder / "focus.mrc", maps=0, halves=False,
-                        resolution_angst=3 * pixel)  # the domains move by some 4 Å: at the default of six pixels there is too little to see
+                        resolutions_angst=[6 * pixel, 3 * pixel])  # the domains move by some 4 Å: at the default of six pixels there is too little to see
     judge(options, made.columns["latent"].astype(float), run, f"{count} rings of {box} px and {pixel:g} Å, SNR {SNR:g}, C7, focus on one apical domain")
 
 

@@ -72,11 +72,6 @@ class AutoencoderFit:
         """(n, K)."""
         return self.posterior.mean
 
-    @property
-    def latent_sigma(self) -> Tensor:
-        """(n, K)."""
-        return self.posterior.covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
-
     def motion(self, pixel_size_angst: float, meta: dict[str, Any]) -> MotionModel:
         """The decoder in the form that is written."""
         return self.network.motion(pixel_size_angst, meta)
@@ -155,7 +150,7 @@ def _learn_lines(network: Autoencoder, features: Tensor, start: LinearFit) -> No
     wanted = torch.zeros(len(features), network.latents, device=features.device)
     wanted[:, :latents] = start.latent[:, :latents].float()
     deviation = torch.ones_like(wanted)
-    deviation[:, :latents] = start.latent_sigma[:, :latents].float()
+    deviation[:, :latents] = start.posterior.sigma[:, :latents].float()
     moved, changed = start.displacement[:latents], start.weight_change[:latents]
     generator = torch.Generator().manual_seed(len(features))
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)

@@ -20,15 +20,13 @@ from torch import Tensor
 from ..io.motions import basis_values
 from ..progress import Progress
 from .forward import Gaussians
+from .free_parameters import FreeParameters
 from .particles import GaussianImages
 from .slices import Corners, SliceGrid, VolumeSums, envelope
 
 __all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "state_likelihood", "thinned", "transfer_curve"]
 
-_DISPLACEMENT_PRIOR_ANGST = 20.0  # standard deviations of what may change; weak beside the data
-_PLACE_PRIOR_ANGST = 2.0
-_AMPLITUDE_PRIOR = 0.5
-_CHANGE_PRIOR = 1.0
+_BEND_STEP_ANGST = 5.0
 _POPULATION_FLOOR = 0.1  # part of the prior over states that stays even, so that no state dies
 _OPTIMISER_STEPS = 6
 _SETTLED = 0.02  # log-likelihood an image gains in a round
@@ -354,34 +352,17 @@ def _maximise(curve: Curve, sums: VolumeSums, free_base: bool) -> Curve:
 
 
 def _fit_to_sums(curve: Curve, grid: SliceGrid, signal: Tensor, power: Tensor, free_base: bool) -> Curve:
-    base = curve.base
-    fade = envelope(base.positions_angst, grid.band)
-    unit = {"bend": 5.0, "place": 1.0, "amplitude": 0.2, "change": 0.3}  # steps of similar effect
-    bend = (curve.bend / unit["bend"]).requires_grad_(curve.moves_places)
-    change = (curve.change / unit["change"]).requires_grad_(curve.moves_amplitudes)
-    place = torch.zeros_like(base.positions_angst).requires_grad_(free_base)
-    amplitude = torch.zeros_like(base.amplitudes).requires_grad_(free_base)
-    parameters = [item for item in (bend, change, place, amplitude) if item.requires_grad]
-    optimiser = torch.optim.LBFGS(parameters, max_iter=_OPTIMISER_STEPS, history_size=20, line_search_fn="strong_wolfe")
+    fade = envelope(curve.base.positions_angst, grid.band)
+    free = FreeParameters(curve.base, curve.bend, curve.change, moves_places=curve.moves_places, moves_amplitudes=curve.moves_amplitudes,
+                          free_base=free_base, bend_unit_angst=_BEND_STEP_ANGST)
 
-    def closure() -> float:
-        optimiser.zero_grad()
-        places, amplitudes = curve._at(
-            base.positions_angst + place * unit["place"], base.amplitudes * torch.exp(amplitude * unit["amplitude"]), bend * unit["bend"],
-            change * unit["change"])
-        prior = (bend * unit["bend"] / _DISPLACEMENT_PRIOR_ANGST).square().sum() + (change * unit["change"] / _CHANGE_PRIOR).square().sum()
-        prior = prior + (place * unit["place"] / _PLACE_PRIOR_ANGST).square().sum() + (amplitude * unit["amplitude"] / _AMPLITUDE_PRIOR).square().sum()
-        loss = prior / 2
-        total = float(loss.detach())
+    def objective() -> float:
+        base, penalty = free.base(), free.penalty()
+        places, amplitudes = curve._at(base.positions_angst, base.amplitudes, free.bend(), free.change())
         with torch.no_grad():
             value, by_place, by_amplitude = grid.misfit(places.detach(), amplitudes.detach() * fade, base.sigma_angst, signal, power)
-        torch.autograd.backward([loss, places, amplitudes], [None, by_place, by_amplitude * fade])
-        return total + value
+        torch.autograd.backward([penalty, places, amplitudes], [None, by_place, by_amplitude * fade])
+        return float(penalty.detach()) + value
 
-    with torch.enable_grad():
-        optimiser.step(closure)
-    with torch.no_grad():
-        new_base = replace(
-            base, positions_angst=base.positions_angst + place * unit["place"],
-            amplitudes=base.amplitudes * torch.exp(amplitude * unit["amplitude"]))
-        return replace(curve, base=new_base, bend=(bend * unit["bend"]).detach(), change=(change * unit["change"]).detach())
+    base, bend, change = free.minimise(objective, _OPTIMISER_STEPS)
+    return replace(curve, base=base, bend=bend, change=change)

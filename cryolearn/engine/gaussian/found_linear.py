@@ -60,7 +60,7 @@ def found_on_lines(fit: LinearFit, rigid: NDArray[np.float64], pixel_size_angst:
     posterior, (count, latents) = fit.posterior, fit.latent.shape
     likelihood, expected, evidence = (values.cpu().numpy() for values in (posterior.log_likelihood, posterior.expected, posterior.evidence))
     return Found(
-        motion_of_lines(fit.motions, pixel_size_angst, meta), fit.latent.cpu().numpy(), fit.latent_sigma.cpu().numpy(), posterior.weight.cpu().numpy(),
+        motion_of_lines(fit.motions, pixel_size_angst, meta), fit.latent.cpu().numpy(), posterior.sigma.cpu().numpy(), posterior.weight.cpu().numpy(),
         likelihood, evidence - rigid, (likelihood - expected) / (2 * np.sqrt(expected.clip(1e-6))), np.zeros(count, bool), np.zeros((0, latents)),
         np.zeros((count, 0), np.float32),
         {"log_likelihood_by_round": fit.history, "junk_percent": 100 * fit.motions.junk, "explained_motion": fit.explained.tolist()})

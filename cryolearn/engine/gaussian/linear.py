@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..progress import Progress
 from .forward import Gaussians
+from .free_parameters import FreeParameters
 from .linear_motions import LatentPosterior, LinearMotions, lattice, motion_sizes, start_motions, to_principal_axes
 from .particles import GaussianImages
 from .slices import SliceGrid, VolumeSums, envelope
@@ -30,10 +31,7 @@ from .tangent import tangent_misfit, tangent_volumes
 
 __all__ = ["LinearFit", "expectation", "fit_linear", "linear_latents"]
 
-_DISPLACEMENT_PRIOR_ANGST = 20.0  # standard deviations of what may change; weak beside the data
-_PLACE_PRIOR_ANGST = 2.0
-_AMPLITUDE_PRIOR = 0.5
-_CHANGE_PRIOR = 1.0
+_BEND_STEP_ANGST = 3.0
 _OPTIMISER_STEPS = 12
 _MEMORY = {"cpu": 1 << 28, "cuda": 1 << 31}  # numbers of the accumulators, 4 bytes each
 _VOLUMES = {"cpu": 50, "cuda": 600}  # places of the lattice times volumes of each
@@ -60,11 +58,6 @@ class LinearFit:
     def latent(self) -> Tensor:
         """(n, K) posterior mean, in standard deviations of the particles."""
         return self.posterior.mean
-
-    @property
-    def latent_sigma(self) -> Tensor:
-        """(n, K) posterior standard deviation."""
-        return self.posterior.covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
 
     @property
     def log_likelihood(self) -> Tensor:
@@ -244,28 +237,16 @@ def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor, free_ba
     grid, base, outer = sums.grid, motions.base, len(motions) + 1
     signal, power = sums.signal.unflatten(0, (len(centres), outer)), sums.power.unflatten(0, (len(centres), -1))
     fade = envelope(base.positions_angst, grid.band)
-    unit = {"bend": 3.0, "place": 1.0, "amplitude": 0.2, "change": 0.3}  # steps of similar effect
-    bend = (motions.bend / unit["bend"]).requires_grad_(motions.moves_places)
-    change = (motions.change / unit["change"]).requires_grad_(motions.moves_amplitudes)
-    place = torch.zeros_like(base.positions_angst).requires_grad_(free_base)
-    amplitude = torch.zeros_like(base.amplitudes).requires_grad_(free_base)
-    parameters = [item for item in (bend, change, place, amplitude) if item.requires_grad]
-    optimiser = torch.optim.LBFGS(parameters, max_iter=_OPTIMISER_STEPS, history_size=20, line_search_fn="strong_wolfe")
+    free = FreeParameters(base, motions.bend, motions.change, moves_places=motions.moves_places, moves_amplitudes=motions.moves_amplitudes,
+                          free_base=free_base, bend_unit_angst=_BEND_STEP_ANGST)
     nodes = [centre.to(signal.device, torch.float32) for centre in centres]
     used = [part for part in range(len(centres)) if float(power[part, 0].max()) > 0]
 
-    def trial() -> LinearMotions:
-        amplitudes = base.amplitudes * torch.exp(amplitude * unit["amplitude"])
-        moved = replace(base, positions_angst=base.positions_angst + place * unit["place"], amplitudes=amplitudes)
-        return replace(motions, base=moved, bend=bend * unit["bend"], change=change * unit["change"])
-
-    def closure() -> float:
-        optimiser.zero_grad()
-        prior = (bend * unit["bend"] / _DISPLACEMENT_PRIOR_ANGST).square().sum() + (change * unit["change"] / _CHANGE_PRIOR).square().sum()
-        prior = prior + (place * unit["place"] / _PLACE_PRIOR_ANGST).square().sum() + (amplitude * unit["amplitude"] / _AMPLITUDE_PRIOR).square().sum()
-        (prior / 2).backward()
-        total = float(prior.detach()) / 2
-        now = trial()
+    def objective() -> float:
+        penalty = free.penalty()
+        penalty.backward()
+        total = float(penalty.detach())
+        now = replace(motions, base=free.base(), bend=free.bend(), change=free.change())
         field, changes = now.displacement(), now.weight_change()
         amplitudes = now.base.amplitudes * fade
         # what the parts share; their gradients meet here before they go on to the parameters
@@ -283,8 +264,5 @@ def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor, free_ba
         torch.autograd.backward([item for item, _ in pairs], [gradient for _, gradient in pairs])
         return total
 
-    with torch.enable_grad():
-        optimiser.step(closure)
-    with torch.no_grad():
-        fitted = trial()
-    return replace(fitted, bend=fitted.bend.detach(), change=fitted.change.detach())
+    fitted, bend, change = free.minimise(objective, _OPTIMISER_STEPS)
+    return replace(motions, base=fitted, bend=bend, change=change)

@@ -83,6 +83,11 @@ class LatentPosterior:
     expected: Tensor
     weight: Tensor
 
+    @property
+    def sigma(self) -> Tensor:
+        """(n, K) standard deviations."""
+        return self.covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+
 
 def start_motions(model: Gaussians, vectors: Tensor | None, changes: Tensor | None, moves: Tensor, anchors: int, vary: str, seed: int) -> LinearMotions:
     """Motions of a few Å along given directions (K, M, 3), or changes of amplitude (K, M).

@@ -187,7 +187,7 @@ def test_two_independent_motions_are_told_apart() -> None:
     # error bars: residuals of the latents about what the true angles predict of them
     truth = torch.stack([torch.ones(COUNT), one, two, one * two, one**2, two**2, one**3, two**3], dim=1).double()
     residual = latent - truth @ torch.linalg.lstsq(truth, latent).solution
-    inside = (residual.abs() < fit.latent_sigma).double().mean()
+    inside = (residual.abs() < fit.posterior.sigma).double().mean()
     assert 0.6 < float(inside) < 0.76
     # the motion stays where the arms are
     moved = fit.displacement.norm(dim=2)

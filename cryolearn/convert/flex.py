@@ -36,21 +36,30 @@ def appendAligned(particles, output, tableFile):
         naming the first particle without a row.
     """
     columns, meta = readTable(tableFile)
-    rows = rowsById(columns['id'])
     copyProperties(particles, output)
     output.setAlignmentProj()
     setModeNumbers(output, meta.get('mode_numbers', []))
     setMotion(output, None)
-    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate())
-    quality = [(name, columns[column], kind) for name, column, kind in QUALITY if column in columns]
+    for item, _ in _placedItems(particles, tableFile, columns, QUALITY, posed=True):
+        output.append(item)
+
+
+def _placedItems(particles, tableFile, columns, kinds, posed):
+    """Flexible copies of ``particles`` with latent vector, quality and, when ``posed``, pose from their rows of a table; with the row of each."""
+    rows = rowsById(columns['id'])
+    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate()) if posed else None
+    quality = [(name, columns[column], kind) for name, column, kind in kinds if column in columns]
     for particle in particles.iterItems():
-        row = _rowOf(rows, particle.getObjId(), tableFile)
+        if particle.getObjId() not in rows:
+            raise ValueError("Particle %d of the input has no row in '%s'." % (particle.getObjId(), tableFile))
+        row = rows[particle.getObjId()]
         item = flexItem(particle)
-        item.setZFlex(columns['amplitudes'][row].tolist())
-        item.setTransform(Transform(matrix=transforms[row]))
+        item.setZFlex(np.ravel(columns['amplitudes'][row]).tolist())
+        if posed:
+            item.setTransform(Transform(matrix=transforms[row]))
         for name, values, kind in quality:
             setattr(item, name, kind(values[row].item()))
-        output.append(item)
+        yield item, row
 
 
 def appendReduced(particles, output, reducedById):
@@ -99,25 +108,15 @@ def appendConformations(particles, output, tableFile, motionFile, labels=None, r
         naming the first particle without a row.
     """
     columns, _ = readTable(tableFile)
-    rows = rowsById(columns['id'])
     copyProperties(particles, output)
     setModeNumbers(output, [])
     setMotion(output, motionFile)
     output.setAlignmentProj()
-    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate()) if refined else None
-    quality = [(name, columns[column], kind) for name, column, kind in GAUSSIAN_QUALITY if column in columns]
-    for particle in particles.iterItems():
-        row = _rowOf(rows, particle.getObjId(), tableFile)
-        item = flexItem(particle)
-        item.setZFlex(np.ravel(columns['amplitudes'][row]).tolist())
+    for item, row in _placedItems(particles, tableFile, columns, GAUSSIAN_QUALITY, posed=refined):
         item.setZRed([])  # of another landscape
-        if refined:
-            item.setTransform(Transform(matrix=transforms[row]))
         for number, value in enumerate(np.ravel(columns['amplitude_sigma'][row]).tolist(), start=1):
             setattr(item, ERROR_ATTRIBUTE % number, Float(value))
-        for name, values, kind in quality:
-            setattr(item, name, kind(values[row].item()))
-        for name, value in (labels or {}).get(particle.getObjId(), {}).items():
+        for name, value in (labels or {}).get(item.getObjId(), {}).items():
             setattr(item, '_' + name, Float(value) if isinstance(value, float) else Integer(value))
         if item.getAttributeValue('_rlnRandomSubset') is None and 'half' in columns:
             item._rlnRandomSubset = Integer(int(columns['half'][row]))  # so that the halves stay apart in whatever follows
@@ -268,9 +267,3 @@ def _vector(item, length):
     if length is not None and len(vector) != length:
         raise ValueError('Particle %d has %d latent values where the others have %d.' % (item.getObjId(), len(vector), length))
     return vector
-
-
-def _rowOf(rows, objId, tableFile):
-    if objId not in rows:
-        raise ValueError("Particle %d of the input has no row in '%s'." % (objId, tableFile))
-    return rows[objId]

@@ -21,10 +21,11 @@ from pwem.protocols import ProtImportParticles, ProtImportVolumes, ProtSubSet
 from pyworkflow.gui import dialog
 from scipy.stats import spearmanr
 
-from cryolearn.convert.flex import motionFile
+from cryolearn.convert.flex import latentLength, latentNames, motionFile
 from cryolearn.convert.motions import collectivity, describeMotion, gaussiansFile, motionsFolder
 from cryolearn.convert.particles import writeParticles
 from cryolearn.convert.tables import readTable, rowsById
+from cryolearn.engine.config import fields_of
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from cryolearn.engine.io.motions import read_motion
 from cryolearn.engine.io.star import read_particles, write_particles
@@ -51,6 +52,7 @@ BOX, PIXEL = 48, 5.0
 SETTINGS = dict(resolutionsAngst='20', components=3, maps=STATES, rounds=4, states=11, halves=False, numberOfThreads=2)
 # methods/gaussian: the target of the curved path for the slides' experiment at an SNR of 1 in the band, which is 0.083 over all pixels
 SPEARMAN, SNR = 0.97, 0.5
+METHODS, VARIES = (fields_of(Config)[name].metadata['choices'] for name in ('method', 'vary'))
 
 
 class GaussianProject(KillingTest, WindowTest):
@@ -251,6 +253,30 @@ class TestGaussianHeterogeneity(GaussianProject):
         self.assertGreater(moved[:half].max(), 0.5)
         self.assertLess(moved[half:].max(), 1e-6)
         self.assertFalse(hasattr(run, 'outputVolumes'))
+
+    # ---------------------------------------------- symmetry, methods ----------------------------------------------
+    def testSymmetryGivesEverySubunitALatent(self):
+        twofold = self.launch(CryoLearnProtReconstruct, inputSet=self.imported, symmetry='C2').outputVolume
+        symmetric = dict(SETTINGS, symmetry='C2', maps=0, rounds=2)
+        refused = self.newProtocol(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=twofold, **symmetric)
+        self.proj.launchProtocol(refused, wait=True)
+        self.assertIn('give a focus', refused.getErrorMessage())
+        run = self.launch(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=twofold,
+                          inputGaussians=self.gaussian.outputGaussians, focusGaussians='1-15', **symmetric)
+        self.assertSetSize(run.outputParticles, PARTICLES)
+        self.assertEqual(latentLength(run.outputParticles), 2)
+        self.assertEqual(latentNames(motionFile(run.outputParticles), 2), ['latent 1, subunit 1', 'latent 1, subunit 2'])
+        self.assertTrue(os.path.exists(run._getExtraPath('subunits.csv')))
+        classes = self.launch(CryoLearnProtClusterLandscape, inputParticles=run.outputParticles, clusters=2).outputClasses
+        self.assertEqual(sum(len(item) for item in classes.iterItems()), PARTICLES)
+
+    def testAutoencoderAndBothKindsOfChange(self):
+        run = self.launch(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=self.consensus, method=METHODS.index('autoencoder'),
+                          vary=VARIES.index('both'), **dict(SETTINGS, maps=0, rounds=2, components=2))
+        self.assertSetSize(run.outputParticles, PARTICLES)
+        about = describeMotion(motionFile(run.outputParticles))
+        self.assertEqual(latentLength(run.outputParticles), about['latents'])
+        self.assertIn('autoencoder', ' '.join(run.summary() + run.methods()))
 
     # --------------------------------------------------- resume ----------------------------------------------------
     def testKilledRunContinues(self):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +17,18 @@ import numpy as np
 import torch
 from _gaussian_data import ParticleSet, add_structures_option
 from _results import parser, record
+from _run import Usage, engine, run_process
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
 from cryolearn.engine.imaging.fourier import fourier_resize, low_pass
 from cryolearn.engine.imaging.fsc import fsc
-from cryolearn.engine.imaging.gaussians import render_gaussians_3d
 from cryolearn.engine.imaging.masks import mask_from_map
 from cryolearn.engine.io.maps import read_map
 from cryolearn.engine.io.motions import MotionModel, read_motion
 from cryolearn.engine.io.tables import join, read_table
+from cryolearn.engine.landscape.gaussian_maps import GaussianMaps
 
 METHOD = "gaussian"
 CRYODRGN = "4.3.1"
@@ -58,33 +57,6 @@ def arguments(description: str, structures: bool = False, peers: bool = False) -
 
 
 # ---------------------------------------------------------------- the engine
-
-@dataclass
-class Usage:
-    """What a process took: time on the clock, time of the processor (which other programs on the machine change less), memory."""
-
-    seconds: float
-    memory_mib: float
-    cpu_seconds: float = 0.0
-
-
-def run_process(words: list[str], **settings: object) -> Usage:
-    start = time.monotonic()
-    process = subprocess.Popen(words, **settings)  # type: ignore[call-overload]
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status:
-        sys.exit(f"ERROR: '{' '.join(words[:6])} ...' failed.")
-    return Usage(time.monotonic() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
-
-
-def engine(command: str, output: Path, **options: object) -> Usage:
-    """Run an engine command; what it took."""
-    words = [sys.executable, "-m", "cryolearn.engine", command, "--output", str(output)]
-    for name, value in options.items():
-        words += [f"--{name}", json.dumps(value) if isinstance(value, (list, bool)) else str(value)]
-    return run_process(words)
-
 
 @dataclass
 class Run:
@@ -234,20 +206,20 @@ def nearest(places: Array, available: Array, kind: str) -> NDArray[np.int64]:
     return np.linalg.norm(gap / scale, axis=2).argmin(axis=1)
 
 
-def decoded_maps(motion: MotionModel, latents: Array, box: int, pixel: float) -> Tensor:
-    """The Gaussian model's own maps (T, n, n, n) at latents (T, K)."""
-    positions, weights = motion.conformation(latents)
-    sigma = torch.as_tensor(np.maximum(motion.sigma_angst, 0.5 * pixel), dtype=torch.float32)
-    pairs = zip(torch.as_tensor(positions, dtype=torch.float32), torch.as_tensor(weights, dtype=torch.float32))
-    return torch.stack([render_gaussians_3d(p, w, sigma, box, pixel) for p, w in pairs])
+def decoded_maps(made: ParticleSet, run: Run, latents: Array, on_consensus: bool) -> Tensor:
+    """Maps (T, n, n, n) at latents (T, K): the Gaussian model's own, or what it changes on top of the consensus map."""
+    motion, seen = run.motion(), run.latents[run.columns["weight"] > 0.5]
+    maps = GaussianMaps(motion, seen, made.box, made.pixel, read_map(str(made.consensus)).data if on_consensus else None)
+    return torch.stack([maps.at(places, weights) for places, weights in zip(*motion.conformation(latents))])
 
 
 @dataclass
 class Judged:
-    """Area under the FSC of each conformation, of maps and of Gaussian models."""
+    """Area under the FSC of each conformation: of reconstructions, of Gaussian models, and of the consensus map with what the model changes."""
 
     maps: Array
     model: Array
+    on_consensus: Array
 
 
 def judge_maps(run: Run, made: ParticleSet, kind: str, shells: int | None = None) -> Judged:
@@ -260,8 +232,8 @@ def judge_maps(run: Run, made: ParticleSet, kind: str, shells: int | None = None
     places = centres(run.latents[real], states, kind)
     at, volumes = run.path_maps()
     mine = volumes[torch.as_tensor(nearest(places, at, kind))]
-    model = decoded_maps(run.motion(), places, made.box, made.pixel)
-    return Judged(fsc_area(mine, truth, mask, shells), fsc_area(model, truth, mask, shells))
+    model, on_consensus = (decoded_maps(made, run, places, whether) for whether in (False, True))
+    return Judged(*(fsc_area(volumes, truth, mask, shells) for volumes in (mine, model, on_consensus)))
 
 
 def consensus_area(made: ParticleSet, shells: int | None = None) -> Array:
@@ -421,22 +393,24 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
     judged = judge_maps(run, made, kind, shells)
     rows: list[dict[str, object]] = [{
         "set": name, "condition": condition, "program": "this software", "correlation": correlation(run.latents[real]) if correlation else "",
-        "fsc_area_maps": float(judged.maps.mean()), "fsc_area_model": float(judged.model.mean()), "cpu_seconds": run.usage.cpu_seconds}]
+        "fsc_area_maps": float(judged.maps.mean()), "fsc_area_model": float(judged.model.mean()),
+        "fsc_area_on_consensus": float(judged.on_consensus.mean()), "cpu_seconds": run.usage.cpu_seconds}]
     rows.append({"set": name, "condition": condition, "program": "the consensus map, whatever the particle", "correlation": "",
-                 "fsc_area_maps": float(consensus_area(made, shells).mean()), "fsc_area_model": "", "cpu_seconds": ""})
+                 "fsc_area_maps": float(consensus_area(made, shells).mean()), "fsc_area_model": "", "fsc_area_on_consensus": "", "cpu_seconds": ""})
     if not options.no_peers:
         model = run_cryodrgn(options, made, options.work / METHOD / f"{name}-cryodrgn", peer_box, **peer)
         area = judge_cryodrgn(model, made)
         rows.append({"set": name, "condition": condition, "program": f"cryoDRGN {CRYODRGN}",
                      "correlation": correlation(model.latents[real]) if correlation else "", "fsc_area_maps": float(area.mean()),
-                     "fsc_area_model": "", "cpu_seconds": model.seconds})
+                     "fsc_area_model": "", "fsc_area_on_consensus": "", "cpu_seconds": model.seconds})
         other = run_recovar(options, made, options.work / METHOD / f"{name}-cryodrgn", model)
         if other is not None:
             recovar = correlation(other[real]) if correlation else ""
             rows.append({"set": name, "condition": condition, "program": "RECOVAR", "correlation": recovar, "fsc_area_maps": "", "fsc_area_model": "",
-                         "cpu_seconds": ""})
+                         "fsc_area_on_consensus": "", "cpu_seconds": ""})
         band = f"up to {2 * made.box * made.pixel / peer_box:.3g} Å"
-        for what, mine in (("reconstructions", judged.maps), ("Gaussian models", judged.model)):
+        for what, mine in (("reconstructions", judged.maps), ("Gaussian models", judged.model),
+                           ("consensus map with the Gaussian model's change", judged.on_consensus)):
             target(options, f"{name}: per-conformation FSC area {band} of the {what}, ceiling .5", condition, "above cryoDRGN",
                    f"{mine.mean():.3f} (cryoDRGN {area.mean():.3f}, consensus map {rows[1]['fsc_area_maps']:.3f})", float(mine.mean()) > float(area.mean()))
         if correlation:
@@ -446,25 +420,6 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
     for row in rows:
         print(row, flush=True)
     return rows
-
-
-def merge_table(path: Path, rows: list[dict[str, object]], keys: tuple[str, ...]) -> None:
-    """Write rows into a table, in the place of those with the same keys."""
-    old: list[dict[str, object]] = []
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as handle:
-            old = [dict(row) for row in csv.DictReader(handle)]
-    rounded = [{name: f"{value:.4g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows]
-    new = {tuple(str(row[key]) for key in keys) for row in rounded}
-    write_table_of(path, [row for row in old if tuple(str(row[key]) for key in keys) not in new] + rounded)
-
-
-def write_table_of(path: Path, rows: list[dict[str, object]]) -> None:
-    """A small table beside the pictures, for numbers that have no target."""
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def target(options: argparse.Namespace, what: str, condition: str, goal: str, measured: str, holds: bool) -> None:

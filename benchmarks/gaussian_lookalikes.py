@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from _gaussian import METHOD, arguments, circular_best, compare, consensus, heterogeneity, merge_table, target
+from _gaussian import METHOD, arguments, circular_best, compare, consensus, heterogeneity, target
 from _gaussian_data import Imaging, MapScene, assembly_states, atom_maps, find_structure, hinge_states, make_set
 from _results import RESULTS
+from _run import merge_table
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 

@@ -6,9 +6,10 @@ cryoDRGN gets its own environment in the work folder. RECOVAR's licence is non-c
 
 from __future__ import annotations
 
-from _gaussian import METHOD, arguments, compare, heterogeneity, merge_table, rank_correlation
+from _gaussian import METHOD, arguments, compare, heterogeneity, rank_correlation
 from _gaussian_data import Imaging, slides_set
 from _results import RESULTS
+from _run import merge_table
 
 CASES = {
     "hinged arm ±15 degrees, SNR 1 in 25-200 Å": (15, Imaging(1.0, (200.0, 25.0))),

@@ -17,13 +17,13 @@ from _gaussian import (
     heterogeneity,
     in_truth_units,
     is_monotonic,
-    merge_table,
     rank_correlation,
     steps_along_truth,
     target,
 )
 from _gaussian_data import Imaging, ParticleSet, slides_set
 from _results import RESULTS
+from _run import merge_table
 
 from cryolearn.engine.figures import new_figure, save_figure
 

@@ -65,6 +65,8 @@ class TrajectoryConfig(RunConfig):
     extent_percent: float = param(95.0, "Part of the particles that a principal-axis path spans.", label="Extent", unit="%", low=10, high=100)
     geometry: str = param("linear", "'linear' displacements along the modes, or 'restored': rigid blocks rotate and bonds are restored "
                           "(for large amplitudes).", label="Geometry", choices=("linear", "restored"))
+    consensus: str = param("", "Consensus map of the run that found the motion of a Gaussian model: maps of the frames are then this map plus what the model changes, "
+                           "which keeps its detail. Without it they are maps of the Gaussians.", path=True)
     volumes: bool = param(True, "Write each conformation as a map too.", label="Write maps?")
     box: int = param(0, "Box of the maps; 0 takes that of the Gaussian model, with normal modes 128.", label="Box size", unit="px", low=0, high=1024)
     pixel_size_angst: float = param(0.0, "Pixel size of the maps; 0 takes that of the Gaussian model, with normal modes 2 Å.", label="Pixel size", unit="Å", low=0, high=50)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..figures import map_slices, save_figure
-from ..io.maps import MapSeriesWriter, write_map
+from ..io.maps import MapSeriesWriter, read_map, write_map
 from ..io.motions import MotionModel, read_motion
 from ..io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
 from ..progress import Progress
@@ -149,25 +149,37 @@ class GaussianFrames:
 
     def _write_maps(self, config: TrajectoryConfig, places: Array, weights: Array, centre: Array) -> None:
         """Maps whose centre is that of the model's own box, and all of them in one stack of volumes, ``movie.mrc``."""
-        import torch
-
-        from ..imaging.gaussians import render_gaussians_3d
+        from .gaussian_maps import GaussianMaps
 
         box = config.box or int(self.model.meta["box"])
         pixel = config.pixel_size_angst or float(self.model.meta["pixel_size_angst"])
-        sigma = torch.as_tensor(self.model.sigma_angst, dtype=torch.float32).clamp(min=pixel / 2)
+        maps = GaussianMaps(self.model, self.vectors, box, pixel, self._consensus(config, box, pixel))
         corner = centre - box // 2 * pixel
         progress = Progress("Maps", len(places), "maps")
         shown = {f"frame {number}": number for number in sorted({1, (len(places) + 1) // 2, len(places)})}
         drawn: dict[str, NDArray[np.float32]] = {}
         with MapSeriesWriter(os.path.join(config.output, "movie.mrc"), len(places), box, pixel, corner) as movie:
             for number, (at, weight) in enumerate(zip(places, weights), start=1):
-                density = render_gaussians_3d(torch.as_tensor(at, dtype=torch.float32), torch.as_tensor(weight, dtype=torch.float32), sigma, box, pixel).numpy()
+                density = maps.at(at, weight).numpy()
                 write_map(os.path.join(config.output, f"frame_{number:03d}.mrc"), density, pixel, corner)
                 movie.write(number - 1, density)
                 drawn |= {name: density for name, wanted in shown.items() if wanted == number}
                 progress.step()
         save_figure(map_slices(drawn, pixel, title="Frames"), os.path.join(config.output, "figures", "frames.png"))
+
+    def _consensus(self, config: TrajectoryConfig, box: int, pixel: float) -> NDArray[np.float32] | None:
+        """The map that the frames build on, which must be that of the motion."""
+        if not config.consensus:
+            return None
+        found = read_map(config.consensus)
+        for what, given, own in (("box", found.data.shape[0], int(self.model.meta["box"])),
+                                 ("pixel size", found.pixel_size_angst, float(self.model.meta["pixel_size_angst"]))):
+            if abs(given - own) > 1e-3 * own or len(set(found.data.shape)) > 1:
+                raise InputError(
+                    f"The map '{config.consensus}' has a {what} of {given:g}, but the motion was found with {own:g}: give the consensus map of that run.")
+        if (box, pixel) != (found.data.shape[0], pixel) or abs(pixel - found.pixel_size_angst) > 1e-3 * pixel:
+            raise InputError("Frames on the consensus map have its box and pixel size: leave both at 0, or leave the map out.")
+        return found.data
 
     def _write_table(self, config: TrajectoryConfig, frames: Array, shift: Array, weights: Array, rmsd: Array) -> None:
         with open(os.path.join(config.output, "frames.csv"), "w", newline="", encoding="utf-8") as handle:

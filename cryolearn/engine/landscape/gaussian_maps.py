@@ -48,5 +48,5 @@ class GaussianMaps:
         return self._render(places, weights, self._sigma) + self._rest
 
     def _render(self, places: Array, weights: Array, sigma: Tensor) -> Tensor:
-        values = (torch.as_tensor(array, dtype=torch.float32) for array in (places, weights))
-        return render_gaussians_3d(*values, sigma, self._box, self._pixel)
+        at, weight = (torch.as_tensor(array, dtype=torch.float32) for array in (places, weights))
+        return render_gaussians_3d(at, weight, sigma, self._box, self._pixel)

@@ -20,10 +20,11 @@ from ..imaging.ctf import Ctf
 from ..io.modes import read_modes
 from ..io.star import read_particles
 from ..io.tables import read_table, write_table
+from ..training.particle_images import ParticleImages
 from .aligner import Aligned, ElasticAligner
 from .calibration import calibrate, flat_model, read_calibration
 from .config import ElasticAlignConfig
-from .particles import ParticleImages, write_alignment
+from .particles import write_alignment
 from .reference import ElasticReference
 from .refine import Refined
 

@@ -15,11 +15,11 @@ import torch
 from ..imaging.ctf import Ctf
 from ..imaging.fourier import frequency_grid, power_spectrum, radial_filter
 from ..imaging.poses import random_rotations
+from ..training.network_input import NetworkInput
 from ..training.plan import block_generator
-from .network_input import NetworkInput
 from .reference import ElasticReference
 
-__all__ = ["BatchSimulator", "DensityRenderer", "Samples", "fit_contrast"]
+__all__ = ["BatchSimulator", "DensityRenderer", "Samples"]
 
 _CONTRAST_SPREAD = 0.15  # of the logarithm: particles of one set differ in ice and height
 
@@ -139,16 +139,3 @@ class BatchSimulator:
             torch.randn(count, size, size, generator=generator, device=self._device),
             torch.randint(len(self._ctf) if self._ctf is not None else 1, (count,), generator=generator, device=self._device),
         )
-
-
-def fit_contrast(image_power: torch.Tensor, noise_power: torch.Tensor, model_power: torch.Tensor) -> float:
-    """Factor from the reference's density to the images' from radial powers ``(n,)`` of both, CTF included.
-
-    Least squares of ``image_power - noise_power = contrast^2 model_power`` over the shells, each weighted by the number of
-    its points and by the variance of a power estimate. Shell 0 is left out: the background's mean was taken away.
-    """
-    shell = torch.arange(len(image_power), device=image_power.device, dtype=image_power.dtype)
-    weight = shell / image_power.clamp_min(1e-12).square()
-    above = (weight * (image_power - noise_power) * model_power).sum()
-    below = (weight * model_power.square()).sum().clamp_min(1e-30)
-    return math.sqrt(max(float(above / below), 0.0))

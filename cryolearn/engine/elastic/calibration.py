@@ -10,8 +10,8 @@ import torch
 
 from ..imaging.ctf import Ctf
 from ..io.tables import read_table, write_table
+from ..training.particle_images import ParticleImages
 from .aligner import ElasticAligner, ImageModel, radial_gain
-from .particles import ParticleImages
 from .refine import Observed, Refined
 
 _IMAGES = 48

@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ..errors import InputError
 from ..imaging.poses import euler_to_matrix, rotation_z
 from ..io.star import ParticleTable
 from ..io.tables import join, read_table
+from ..training.augment import move_images
+from ..training.network_input import NetworkInput
+from ..training.particle_images import ParticleImages
 from ..training.plan import block_generator, shuffled
 from .aligner import FLAG_LOW_CORRELATION, FLAG_NOT_CONVERGED
 from .batch_simulator import Samples
-from .network_input import NetworkInput
-from .particles import ParticleImages
 
 __all__ = ["LabelledParticles", "Labels", "move_samples", "read_labels"]
 
@@ -123,15 +123,7 @@ def move_samples(samples: Samples, turn_deg: torch.Tensor, shift_angst: torch.Te
     Pose and shift become those of the moved picture: ``Rz R`` and ``Rz t + s``; amplitudes stay.
     """
     turn = rotation_z(turn_deg)
-    size = samples.images.shape[-1]
-    line = pixel_angst * (torch.arange(size, device=turn.device, dtype=samples.images.dtype) - size // 2)
-    y, x = torch.meshgrid(line, line, indexing="ij")
-    # a point of the moved picture shows what lay at the inversely moved point
-    source = (torch.stack([x, y], -1) - shift_angst[:, None, None]) @ turn[:, None, :2, :2]
-    pixel = source / pixel_angst + size // 2
-    images = functional.grid_sample(
-        samples.images[:, None], pixel * (2 / (size - 1)) - 1, mode="bicubic", padding_mode="zeros", align_corners=True
-    )[:, 0]
+    images = move_images(samples.images, turn_deg, shift_angst, pixel_angst)
     shift = (turn[:, :2, :2] @ samples.shift_angst[..., None])[..., 0] + shift_angst
     return Samples(images, turn @ samples.rotation, shift, samples.amplitudes)
 

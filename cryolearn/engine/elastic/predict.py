@@ -19,12 +19,13 @@ from ..figures import error_histogram, save_figure
 from ..io.models import load_model
 from ..io.modes import read_modes
 from ..io.star import ParticleTable, read_particles
+from ..training.network_input import NetworkInput
+from ..training.particle_images import ParticleImages
 from .aligner import FLAG_NOT_CONVERGED, ElasticAligner, choose_best
 from .calibration import calibrate, flat_model, read_calibration
 from .config import ElasticPredictConfig
 from .network import AmplitudeResNet34, MultiNetwork
-from .network_input import NetworkInput
-from .particles import ParticleImages, write_alignment
+from .particles import write_alignment
 from .reference import ElasticReference
 from .refine import Observed, Refined, refine
 from .refine_hypotheses import Start, distinct_hypotheses, refine_hypotheses

@@ -17,19 +17,20 @@ from ..device import select_device
 from ..errors import InputError
 from ..imaging.ctf import Ctf
 from ..imaging.fourier import power_spectrum, radial_average
+from ..imaging.noise import fit_contrast
 from ..imaging.poses import random_rotations
 from ..io.models import save_model
 from ..io.modes import read_modes
 from ..io.star import ParticleTable, read_particles
+from ..training.network_input import NetworkInput, network_size
+from ..training.particle_images import ParticleImages
 from ..training.plan import TrainingPlan
 from ..training.processes import choose_precision
 from ..training.trainer import train
-from .batch_simulator import BatchSimulator, DensityRenderer, fit_contrast
+from .batch_simulator import BatchSimulator, DensityRenderer
 from .config import ElasticTrainConfig
 from .labelled import LabelledParticles, read_labels, share_of_labels
 from .network import AmplitudeResNet34, MultiNetwork
-from .network_input import NetworkInput, network_size
-from .particles import ParticleImages
 from .reference import ElasticReference
 from .task import ElasticTask
 

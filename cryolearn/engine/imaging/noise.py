@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .fourier import radial_filter
 
-__all__ = ["add_noise", "coloured_noise", "estimate_snr", "signal_variance", "white_noise"]
+__all__ = ["add_noise", "coloured_noise", "estimate_snr", "fit_contrast", "signal_variance", "white_noise"]
 
 
 def signal_variance(images: Tensor) -> Tensor:
@@ -71,3 +73,16 @@ def _mean_over_full_grid(half: Tensor) -> Tensor:
 def estimate_snr(images: Tensor, noise_variance: Tensor) -> Tensor:
     """Signal-to-noise ratio `(...,)` of noisy images whose noise variance `(...,)` is known (never below 0)."""
     return (signal_variance(images) / noise_variance - 1).clamp(min=0)
+
+
+def fit_contrast(image_power: Tensor, noise_power: Tensor, model_power: Tensor) -> float:
+    """Factor from the reference's density to the images' from radial powers ``(n,)`` of both, CTF included.
+
+    Least squares of ``image_power - noise_power = contrast^2 model_power`` over the shells, each weighted by the number of
+    its points and by the variance of a power estimate. Shell 0 is left out: the background's mean was taken away.
+    """
+    shell = torch.arange(len(image_power), device=image_power.device, dtype=image_power.dtype)
+    weight = shell / image_power.clamp_min(1e-12).square()
+    above = (weight * (image_power - noise_power) * model_power).sum()
+    below = (weight * model_power.square()).sum().clamp_min(1e-30)
+    return math.sqrt(max(float(above / below), 0.0))

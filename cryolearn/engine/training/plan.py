@@ -33,6 +33,8 @@ class TrainingPlan:
     checkpoint_steps : steps between checkpoints, beside the one at the end of each epoch
     gradient_clip : largest norm of the gradient; 0 does not clip
     precision : Lightning's name, '32-true' or 'bf16-mixed'
+    optimiser : 'adamw', 'adam' or 'rmsprop'; empty takes 'adamw' with the schedule 'cosine' and 'adam' with 'plateau'
+    block : samples that share their random numbers and stay in one process
     """
 
     digest: str
@@ -49,6 +51,8 @@ class TrainingPlan:
     checkpoint_steps: int = 200
     gradient_clip: float = 1.0
     precision: str = "32-true"
+    optimiser: str = ""
+    block: int = BLOCK
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,7 +64,7 @@ class TrainingPlan:
 
     @property
     def blocks_per_step(self) -> int:
-        return -(-self.batch // BLOCK)
+        return -(-self.batch // self.block)
 
     def check_processes(self, world: int) -> None:
         """Refuse a batch that cannot be dealt out evenly.
@@ -70,21 +74,21 @@ class TrainingPlan:
         InputError
             naming the batch, the number of processes and what would do.
         """
-        if world > 1 and self.batch % (BLOCK * world):
+        if world > 1 and self.batch % (self.block * world):
             raise InputError(
-                f"A batch of {self.batch} images cannot be shared evenly by {world} processes: choose a multiple of {BLOCK * world}."
+                f"A batch of {self.batch} images cannot be shared evenly by {world} processes: choose a multiple of {self.block * world}."
             )
 
     def blocks(self, step: int, rank: int = 0, world: int = 1) -> list[tuple[int, int]]:
         """Blocks of one step for one process, as (number of the block, images in it)."""
         first = step * self.blocks_per_step
-        sizes = [min(BLOCK, self.batch - BLOCK * index) for index in range(self.blocks_per_step)]
+        sizes = [min(self.block, self.batch - self.block * index) for index in range(self.blocks_per_step)]
         return [(first + index, size) for index, size in enumerate(sizes)][rank::world]
 
     def validation_blocks(self, rank: int = 0, world: int = 1) -> list[tuple[int, int]]:
         """Blocks of the validation set: the same in every epoch, and never those of a training step."""
-        count = -(-self.validation_images // BLOCK)
-        return [(-1 - index, BLOCK) for index in range(count)][rank::world]
+        count = -(-self.validation_images // self.block)
+        return [(-1 - index, self.block) for index in range(count)][rank::world]
 
     def rate(self, step: int) -> float:
         """Learning rate of a step as a fraction of the largest."""

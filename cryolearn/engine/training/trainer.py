@@ -23,6 +23,7 @@ from .processes import quieten, trainer_arguments
 __all__ = ["Task", "train"]
 
 Blocks = list[tuple[int, int]]
+_OPTIMISERS: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
 
 class Task(ABC):
@@ -92,7 +93,7 @@ class _Learner(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         plan = self.plan
-        kind = torch.optim.AdamW if plan.schedule == "cosine" else torch.optim.Adam
+        kind = _OPTIMISERS[plan.optimiser or ("adamw" if plan.schedule == "cosine" else "adam")]
         optimizer = kind(self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
         steps = {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate), "interval": "step"}
         if plan.schedule == "cosine":

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.elastic.batch_simulator import BatchSimulator, DensityRenderer, Samples, fit_contrast
+from cryolearn.engine.elastic.batch_simulator import BatchSimulator, DensityRenderer, Samples
 from cryolearn.engine.elastic.labelled import move_samples
 from cryolearn.engine.elastic.losses import multi_loss, soft_cells
 from cryolearn.engine.elastic.network import AmplitudeResNet34, Hypotheses, MultiNetwork
-from cryolearn.engine.elastic.network_input import NetworkInput, network_size
 from cryolearn.engine.elastic.reference import ElasticReference
 from cryolearn.engine.elastic.refine_hypotheses import distinct_hypotheses
 from cryolearn.engine.elastic.task import weighted_amplitudes
 from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d
+from cryolearn.engine.imaging.noise import fit_contrast
 from cryolearn.engine.imaging.poses import angle_between_deg, random_rotations, rotation_z, so3_log
+from cryolearn.engine.training.network_input import NetworkInput, network_size
 
 SIZE, PIXEL = 32, 4.0
 

@@ -10,6 +10,8 @@ from ..convert.flex import latentLength, modeNumbers, writeLatentItems, writeLat
 from ..convert.modes import checkModeNumbers
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures, fillVolumes, modelsFile
+from ..convert.volumes import writeVolume
+from ..engine.config import help_of
 from ..engine.landscape.config import TrajectoryConfig
 from .protocol_elastic_base import CryoLearnProtElasticBase
 
@@ -47,6 +49,8 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         self.addEngineParam(form, Config, 'geometry', condition='inputModes')
         maps = form.addGroup('Maps')
         self.addEngineParam(maps, Config, 'volumes')
+        maps.addParam('inputVolume', params.PointerParam, pointerClass='Volume', allowsNull=True, condition='volumes and not inputModes',
+                      label='Consensus map (optional)', help=help_of(Config, 'consensus'))
         maps.addParam('box', params.IntParam, default=0, condition='volumes', label='Box size (px)', validators=[params.GE(0, 'must be at least 0.')],
                       help='Side of the maps in pixels; 0 takes that of the particles.')
         maps.addParam('pixelSizeAngst', params.FloatParam, default=0., condition='volumes', label='Pixel size (Å)',
@@ -56,7 +60,8 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):
         motion = self.getMotionFile(self.particles())
-        inputs = self.engineDigest(inputSet=self.inputSet.get(), motion=motion or self._modesDigest(), path=self.path.get())
+        inputs = self.engineDigest(inputSet=self.inputSet.get(), motion=motion or self._modesDigest(), path=self.path.get(),
+                                   consensus=self.inputVolume.get() if self._onConsensus() else None)
         self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
         digest = self.engineDigest(self._config(), inputs=inputs)
         self._insertFunctionStep(self.trajectoryStep, digest, needsGPU=False)
@@ -67,13 +72,21 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         return self.buildConfig(
             TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(particles, self._modeNumbers()),
             clusters=self.getClustersFile() if self.path.get() == CLUSTERS else '', box=self.box.get() or particles.getXDim(),
-            pixel_size_angst=self.pixelSizeAngst.get() or particles.getSamplingRate(), output=self._getExtraPath())
+            pixel_size_angst=self.pixelSizeAngst.get() or particles.getSamplingRate(),
+            consensus=self.getConsensusFile() if self._onConsensus() else '', output=self._getExtraPath())
 
     def getTableFile(self):
         return self._getExtraPath('input_landscape.npz')
 
     def getClustersFile(self):
         return self._getExtraPath('input_clusters.npz')
+
+    def getConsensusFile(self):
+        return self._getExtraPath('input_consensus.mrc')
+
+    def _onConsensus(self):
+        """Whether frames of a Gaussian model are built on the consensus map."""
+        return bool(self.volumes.get() and self.inputVolume.get() is not None and self.getMotionFile(self.particles()))
 
     def _hasClasses(self):
         return isinstance(self.inputSet.get(), SetOfClasses)
@@ -93,9 +106,13 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
     def convertInputStep(self, digest):
         if not self.getMotionFile(self.particles()):
             self.convertModes()
+        files = [self.getTableFile()]
+        if self._onConsensus():
+            writeVolume(self.inputVolume.get(), self.getConsensusFile())
+            files.append(self.getConsensusFile())
         if not self._hasClasses():
             writeLatents(self.inputSet.get(), self.getTableFile(), self.inputSet.get().getXDim(), self._subunit())
-            return [self.getTableFile()]
+            return files
         members = {}
 
         def items():
@@ -104,7 +121,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
                 yield particle
         writeLatentItems(items(), self.particles(), self.getTableFile(), self.particles().getXDim())
         writeClasses(members, self.getClustersFile())
-        return [self.getTableFile(), self.getClustersFile()]
+        return files + [self.getClustersFile()]
 
     def trajectoryStep(self, digest):
         self.runEngine('trajectory', self._config())
@@ -122,6 +139,8 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             self._defineSourceRelation(self.inputSet, output)
             if self.inputModes.get() is not None:
                 self._defineSourceRelation(self.inputModes, output)
+            if self._onConsensus():
+                self._defineSourceRelation(self.inputVolume, output)
         self._describe()
         return [output.getFileName() for output in outputs.values()]
 
@@ -157,6 +176,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         if self.getMotionFile(particles):
             errors += self._validateMotion(particles)
             length = length if errors else self._subunit()
+            errors += self._validateConsensus(particles)
             if not errors and latentLength(particles) != length and self._hasClasses():
                 errors.append('Classes of particles with several subunits have no path of one subunit: give the particles.')
         else:
@@ -168,6 +188,17 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             if count == 0 or count % length:
                 errors.append('The path has %d numbers, but each of its points takes %d.' % (count, length))
         return errors
+
+    def _validateConsensus(self, particles):
+        if not self._onConsensus():
+            return []
+        given = self.inputVolume.get().getXDim(), self.inputVolume.get().getSamplingRate()
+        if given[0] != particles.getXDim() or abs(given[1] - particles.getSamplingRate()) > 1e-3 * given[1]:
+            return ['The consensus map has %d px of %.3g Å, but the particles have %d px of %.3g Å: give the map that the motion was found with.'
+                    % (*given, particles.getXDim(), particles.getSamplingRate())]
+        if (self.box.get() or given[0], self.pixelSizeAngst.get() or given[1]) != given:
+            return ['Frames on the consensus map have its box and pixel size: leave both at 0, or leave the map out.']
+        return []
 
     def _validateAmplitudes(self, particles, length):
         """Sentences about normal modes that the particles' amplitudes cannot belong to."""

@@ -14,7 +14,7 @@ import torch
 
 from cryolearn.engine.errors import InputError
 from cryolearn.engine.imaging.gaussians import render_gaussians_3d
-from cryolearn.engine.io.maps import MapSeriesWriter, read_map
+from cryolearn.engine.io.maps import MapSeriesWriter, read_map, write_map
 from cryolearn.engine.io.motions import MotionModel, write_motion
 from cryolearn.engine.io.structures import read_structure
 from cryolearn.engine.io.tables import read_table, write_table
@@ -37,6 +37,7 @@ def _model(basis: str = "polynomial", terms: int = 1) -> MotionModel:
 
 
 def _run(folder: Path, model: MotionModel, latents: np.ndarray, **options) -> Path:
+    folder.mkdir(exist_ok=True)
     write_motion(str(folder / "motion.npz"), model)
     write_table(str(folder / "conformations.npz"), {"id": np.arange(len(latents)) * 3 + 1, "amplitudes": latents}, {"latent_names": ["opening"]})
     run(TrajectoryConfig(output=str(folder / "out"), table=str(folder / "conformations.npz"), motion=str(folder / "motion.npz"), **options))
@@ -192,3 +193,22 @@ def test_a_second_run_leaves_none_of_the_first(tmp_path: Path) -> None:
         out = _run(tmp_path, _model(), latents, frames=frames, volumes=volumes)
     assert sorted(path.name for path in out.glob("frame_*")) == ["frame_001.cif", "frame_001.pdb", "frame_002.cif", "frame_002.pdb"]
     assert not (out / "movie.mrc").exists()
+
+
+def test_frames_on_the_consensus_map(tmp_path: Path) -> None:
+    """Of particles seen without noise the mean over their frames is the consensus map, and each frame differs from it as the Gaussians do."""
+    model = _model()
+    latents = np.linspace(-1, 1, 9)[:, None]
+    detail = np.random.default_rng(1).normal(size=(BOX,) * 3).astype(np.float32)  # what no Gaussian can hold
+    write_map(str(tmp_path / "consensus.mrc"), detail, PIXEL)
+    options = dict(path="frames", points=latents[:, 0].tolist())
+    plain = _run(tmp_path / "plain", model, latents, **options)
+    on_map = _run(tmp_path / "map", model, latents, consensus=str(tmp_path / "consensus.mrc"), **options)
+    own, built = (np.stack([read_map(str(out / f"frame_{number:03d}.mrc")).data for number in range(1, 10)]) for out in (plain, on_map))
+    np.testing.assert_allclose(built.mean(axis=0), detail, atol=1e-4 * own.max())
+    np.testing.assert_allclose(built - detail, own - own.mean(axis=0), atol=1e-4 * own.max())
+    write_map(str(tmp_path / "other.mrc"), detail[:20, :20, :20], PIXEL)
+    with pytest.raises(InputError, match="box of 20, but the motion was found with 24"):
+        _run(tmp_path / "map", model, latents, consensus=str(tmp_path / "other.mrc"), **options)
+    with pytest.raises(InputError, match="leave both at 0"):
+        _run(tmp_path / "map", model, latents, consensus=str(tmp_path / "consensus.mrc"), box=32, **options)

@@ -197,13 +197,16 @@ class TestGaussianHeterogeneity(GaussianProject):
         means = {item.getObjId(): np.mean([found[particle.getObjId()][0] for particle in item], axis=0) for item in clusters.outputClasses}
         self.assertModels(clusters.outputStructures, means)
 
-        run = self.launch(CryoLearnProtTrajectory, inputSet=clusters.outputClasses, path=2, frames=3)
+        run = self.launch(CryoLearnProtTrajectory, inputSet=clusters.outputClasses, path=2, frames=3, inputVolume=self.consensus)
         ends = [means[number] for number in sorted(means)]
         self.assertModels(run.outputStructures, {1: ends[0], 2: (ends[0] + ends[1]) / 2, 3: ends[1]})
         self.assertSetSize(run.outputVolumes, 3)
         volume = run.outputVolumes.getFirstItem()
         self.assertEqual((volume.getDim(), volume.getSamplingRate()), ((BOX,) * 3, PIXEL))
         self.assertIn(self.particles.getObjId(), {item.getObjId() for item in self.ancestors(run.outputVolumes)})
+        consensus, *frames = (mrcfile.read(item.getFileName().replace(':mrc', '')) for item in (self.consensus, *run.outputVolumes.iterItems()))
+        for frame in frames:  # the change of a motion, not a map of its own
+            self.assertGreater(np.corrcoef(frame.ravel(), consensus.ravel())[0, 1], 0.9)
 
         maps = self.launch(CryoLearnProtReconstruct, inputSet=clusters.outputClasses)
         self.assertSetSize(maps.outputVolumes, 2)
@@ -441,6 +444,8 @@ class TestGaussianHeterogeneity(GaussianProject):
         sentences = self.errors((CryoLearnProtTrajectory, dict(inputSet=self.simulation.outputParticles)))
         self.assertEqual(len(sentences), 1, sentences)
         self.assertIn('Give the normal modes', sentences[0])
+        sentences = self.errors((CryoLearnProtTrajectory, dict(inputSet=self.particles, inputVolume=other)))
+        self.assertIn('give the map that the motion was found with', sentences[0])
 
     def testBadInputThatOnlyTheEngineSees(self):
         """More Gaussians than voxels, an empty focus, poses that are all alike: the run's error is the engine's sentence."""

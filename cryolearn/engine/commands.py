@@ -32,5 +32,8 @@ COMMANDS: Dict[str, Command] = {
     "trajectory": Command(_E + "landscape.config:TrajectoryConfig", _E + "landscape.trajectory:run"),
     "reconstruct": Command(_E + "imaging.config:ReconstructConfig", _E + "imaging.reconstruct_command:run"),
     "gaussian-heterogeneity": Command(_E + "gaussian.config:GaussianHeterogeneityConfig", _E + "gaussian.heterogeneity:run"),
+    "distance-train": Command(_E + "orientation.config:DistanceTrainConfig", _E + "orientation.train:run", shared=True),
+    "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover:run"),
+    "orientation-compare": Command(_E + "orientation.config:CompareOrientationsConfig", _E + "orientation.compare:run"),
     "fsc": Command(_E + "imaging.config:FscConfig", _E + "imaging.fsc_command:run"),
 }

@@ -29,7 +29,7 @@ Stream = Callable[[], Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]]
 class EigenMotions:
     """Attributes
     ----------
-    vectors : (K, size) displacements of unit norm, orthonormal unless they were found in the Fisher metric
+    vectors : (K, 3 M or M) displacements of unit norm, orthonormal unless they were found in the Fisher metric
     explained : (K,) part of the whole variance of the gradients
     null : (K,) the same of shuffled residuals, largest of the runs
     flexibility : (M,) how far the particles carry each Gaussian along the eigen-motions beyond noise, relative to their mean (of the raw gradients,
@@ -58,12 +58,12 @@ def find_eigen_motions(source: GradientSource, components: int, null_runs: int =
     are, and so are those without their rigid-body part: in the metric, little of most motions is left beside what rigid motion explains.
     ``metric`` off takes all as they are.
     """
-    count, gaussians = len(source.images), len(source.model)
+    count = len(source.images)
     passes = 1 if source.size <= _LARGEST_COVARIANCE else _POWER_STEPS + 1
     progress = Progress("Gradients", count * (passes * (1 + null_runs) + 1))
     white = None
     if metric and source.keeps_rigid and source.score == "likelihood" and source.size <= LARGEST_METRIC:
-        white = fisher_metric(source.images, source.model, source.kind, source.moves)
+        white = fisher_metric(source)
     scores = np.empty(count, np.float32)
 
     def stream(shuffle: NDArray[np.int64] | None = None) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
@@ -83,13 +83,14 @@ def find_eigen_motions(source: GradientSource, components: int, null_runs: int =
         null = torch.maximum(null, noise / noise_total)
     explained = variance / total
     if white is None:
-        vectors, flexibility = axes, spread.view(gaussians, -1).sum(1).sqrt()
+        vectors = source.everywhere(axes)
+        flexibility = source.everywhere(spread[None])[0].sum(1).sqrt()
     else:
-        vectors = white.displacements(axes)
+        vectors = source.everywhere(white.displacements(axes))
         beyond = (explained - null[0]).clamp(min=0)
         beyond[0] = beyond[0].clamp(min=1e-6)  # without a motion beyond noise the map shows the first
-        flexibility = (vectors.view(len(vectors), gaussians, -1).square().sum(2).T @ beyond).sqrt()
-    return EigenMotions(vectors, explained, null, (flexibility / flexibility.mean()).float(), projection, scores)
+        flexibility = (vectors.square().sum(2).T @ beyond).sqrt()
+    return EigenMotions(vectors.flatten(1), explained, null, (flexibility / flexibility.mean()).float(), projection, scores)
 
 
 def principal_components(stream: Stream, size: int, count: int, components: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .forward import Gaussians, project
-from .gradients import rigid_body_motions
-from .particles import GaussianImages
+from .forward import project
+from .gradients import GradientSource, rigid_body_motions
 
 __all__ = ["LARGEST_METRIC", "Metric", "fisher_metric", "settled"]
 
@@ -47,18 +46,10 @@ class Metric:
         return steps / steps.norm(dim=1, keepdim=True).clamp(min=1e-30)
 
 
-def fisher_metric(images: GaussianImages, model: Gaussians, kind: str, moves: Tensor | None) -> Metric:
-    """Metric from the derivatives of projections at the views of a sample of the images.
-
-    Parameters
-    ----------
-    kind
-        'position' or 'amplitude' (relative).
-    moves
-        (M,) bool, Gaussians that may move; None is all.
-    """
-    parts = 3 if kind == "position" else 1
-    size, band = parts * len(model), images.band
+def fisher_metric(source: GradientSource) -> Metric:
+    """Metric of the source's gradients, from the derivatives of projections of the focus at the views of a sample of the images."""
+    images, model = source.images, source.focus
+    size, band = source.size, images.band
     information = torch.zeros(size, size, dtype=torch.float64, device=images.device)
     rows = np.unique(np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).round().astype(np.int64))
     noise = band.per_point(images.noise_power)
@@ -68,17 +59,13 @@ def fisher_metric(images: GaussianImages, model: Gaussians, kind: str, moves: Te
         projection = project(model, batch.rotation, band)
         waves = (projection.along_y[..., :, None] * projection.along_x[..., None, :]).flatten(2)[:, :, band.grid_index]
         waves = waves * model.amplitudes[:, None] * (batch.transfer / noise.sqrt())[:, None]
-        if kind == "position":
+        if source.kind == "position":
             slope = batch.rotation[:, :2].transpose(1, 2) @ plane  # (b, 3, P): d(phase)/d(place)
             waves = (waves[:, :, None] * slope[:, None]).flatten(1, 2)  # but for the factor -i
         split = torch.cat((waves.real, waves.imag), dim=-1).transpose(0, 1).flatten(1)
         information += 2 * (split @ split.T).double()
     information /= len(rows)
-    free = torch.ones(len(model), dtype=torch.bool, device=images.device) if moves is None else moves
-    fixed = ~free.repeat_interleave(parts)
-    scale = information.diagonal()[~fixed].mean()
-    information[fixed], information[:, fixed] = 0, 0
-    information.diagonal().add_(_REGULARISATION * scale)
+    information.diagonal().add_(_REGULARISATION * information.diagonal().mean())
     lower = torch.linalg.cholesky(information)
     inverse = torch.linalg.solve_triangular(lower, torch.eye(size, dtype=lower.dtype, device=lower.device), upper=False)
     return Metric(inverse.float())

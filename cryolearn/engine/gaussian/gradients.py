@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .forward import Gaussians, project
+from .forward import Gaussians, Projection, project
 from .particles import GaussianImages
 from .scores import frc_score, likelihood_score
 
 __all__ = ["GradientSource", "rigid_body_motions"]
 
 _FACTORS_AT_A_TIME = {"cpu": 1 << 22, "cuda": 1 << 28}  # complex numbers of the separable factors, 8 bytes each
+_KEPT_BYTES = 1 << 30
 
 
 def rigid_body_motions(positions_angst: Tensor, amplitudes: Tensor) -> Tensor:
@@ -34,9 +35,9 @@ class GradientSource:
 
     Attributes
     ----------
-    kind : 'position' (vectors 3 M long) or 'amplitude' (M long)
+    kind : 'position' (vectors 3 F long) or 'amplitude' (F long), for F Gaussians in the focus
     score : 'frc' or 'likelihood'
-    moves : (M,) bool, Gaussians in the focus; the others' part is 0
+    moves : (M,) bool, Gaussians in the focus; None is all
     keep_rigid : of positions, keep translations and rotations of the whole
     """
 
@@ -47,28 +48,46 @@ class GradientSource:
     moves: Tensor | None = None
     keep_rigid: bool = False
 
+    def __post_init__(self) -> None:
+        part = None if self.moves is None or bool(self.moves.all()) else self.moves
+        self.focus = self.model if part is None else self.model.part(part)
+        self._still = None if part is None else self.model.part(~part)
+        room = len(self.images) * len(self.images.band) * 8
+        self._still_values = np.empty((len(self.images), len(self.images.band)), np.complex64) if self._still is not None and room <= _KEPT_BYTES else None
+        self._still_known = np.zeros(len(self.images), bool)
+
     @property
     def keeps_rigid(self) -> bool:
         """Whether the vectors keep their rigid-body part: beside a still part, a region that moves as one is no pose error."""
-        return self.keep_rigid or self.kind != "position" or not (self.moves is None or bool(self.moves.all()))
+        return self.keep_rigid or self.kind != "position" or self._still is not None
 
     def shares(self) -> Tensor:
-        """(M,) what a position gradient is divided by: amplitude times volume, not less than the median's.
+        """(F,) what a position gradient is divided by: amplitude times volume, not less than the median's.
 
         A small Gaussian feels its neighbours' residual; it shall not speak louder than they.
         """
-        shares = self.model.amplitudes * self.model.sigma_angst**3
+        shares = self.focus.amplitudes * self.focus.sigma_angst**3
         return shares.clamp(min=float(shares.median()))
 
     @property
     def size(self) -> int:
         """Length of a vector."""
-        return len(self.model) * (3 if self.kind == "position" else 1)
+        return len(self.focus) * (3 if self.kind == "position" else 1)
+
+    def everywhere(self, vectors: Tensor) -> Tensor:
+        """Vectors (K, size) over the focus as (K, M, 3 or 1) over all Gaussians, 0 outside."""
+        parts = vectors.view(len(vectors), len(self.focus), -1)
+        if self._still is None or self.moves is None:
+            return parts
+        whole = parts.new_zeros(len(parts), len(self.model), parts.shape[2])
+        whole[:, self.moves] = parts
+        return whole
 
     @property
     def chunk(self) -> int:
-        """Images at a time."""
-        return max(1, _FACTORS_AT_A_TIME[self.images.device.type] // (len(self.model) * (3 * self.images.band.radius + 2)))
+        """Images at a time; more once what the Gaussians outside the focus give is known."""
+        used = self.focus if self._still_known.all() else self.model
+        return max(1, _FACTORS_AT_A_TIME[self.images.device.type] // (len(used) * (3 * self.images.band.radius + 2)))
 
     def vectors(
         self, rows: NDArray[np.int64] | None = None, shuffle: NDArray[np.int64] | None = None, plain: bool = False,
@@ -86,14 +105,14 @@ class GradientSource:
         plain
             The derivatives themselves (by relative amplitudes), undivided and with their rigid part.
         """
-        model, band = self.model, self.images.band
+        model, band = self.focus, self.images.band
         shares = self.shares()
         rigid = None
         if not self.keeps_rigid:
             rigid = rigid_body_motions(model.positions_angst, torch.ones_like(model.amplitudes))
         for batch in self.images.batches(rows, self.chunk):
             projection = project(model, batch.rotation, band)
-            values = projection.values.flatten(1)[:, band.grid_index]
+            values = self._with_still(projection, batch.rows, batch.rotation)
             if shuffle is not None:
                 batch.data = self._with_residual_of(shuffle[batch.rows], values, batch)
             if self.score == "frc":
@@ -107,8 +126,6 @@ class GradientSource:
                 vectors = (by_place @ batch.rotation[:, :2]).flatten(1)
             else:
                 vectors = (by_place @ batch.rotation[:, :2] / shares[:, None]).flatten(1)
-            if self.moves is not None:
-                vectors = vectors * self.moves.repeat_interleave(vectors.shape[1] // len(self.moves))
             if rigid is not None and not plain:
                 vectors = vectors - (vectors @ rigid.T) @ rigid
             yield batch.rows, score, vectors
@@ -121,6 +138,21 @@ class GradientSource:
         band, images = self.images.band, self.images
         data = torch.from_numpy(np.ascontiguousarray(images.transforms[others])).to(images.device)
         shift, rotation, transfer = images.shift_angst[others], images.rotation[others], images.transfer(others)
-        theirs = project(self.model, rotation, band).values.flatten(1)[:, band.grid_index]
+        theirs = self._with_still(project(self.focus, rotation, band), others, rotation)
         residual = (band.shifted(data, -shift) - transfer * theirs) * torch.where(transfer < 0, -1.0, 1.0)
         return batch.transfer * values + residual * torch.where(batch.transfer < 0, -1.0, 1.0)
+
+    def _with_still(self, projection: Projection, rows: NDArray[np.int64], rotation: Tensor) -> Tensor:
+        """Coefficients (b, P) of the whole model; those of the Gaussians outside the focus are computed once and kept while there is room."""
+        band = self.images.band
+        values = projection.values.flatten(1)[:, band.grid_index]
+        if self._still is None:
+            return values
+        kept = self._still_values
+        if kept is None or not self._still_known[rows].all():
+            still = project(self._still, rotation, band).values.flatten(1)[:, band.grid_index]
+            if kept is not None:
+                kept[rows], self._still_known[rows] = still.cpu().numpy(), True
+        else:
+            still = torch.from_numpy(kept[rows]).to(values.device)
+        return values + still

@@ -1,4 +1,4 @@
-"""Background-normalised images of a particle set with their CTFs and poses, read in batches."""
+"""Images of a particle set with their CTFs and poses, read in batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOISE_SAMPLE = 500
 
 
 class ParticleImages:
-    """Background-normalised images and CTFs of a particle set, read in batches.
+    """Images and CTFs of a particle set, read in batches.
 
     Parameters
     ----------
@@ -26,6 +26,7 @@ class ParticleImages:
     radius_angst : the background begins here
     invert_contrast : particles are black
     ignore_ctf : images carry no CTF
+    normalise : bring the background to mean 0 and deviation 1
 
     Raises
     ------
@@ -34,7 +35,8 @@ class ParticleImages:
     """
 
     def __init__(
-        self, table: ParticleTable, radius_angst: float, device: torch.device, *, invert_contrast: bool = False, ignore_ctf: bool = False
+        self, table: ParticleTable, radius_angst: float, device: torch.device, *, invert_contrast: bool = False, ignore_ctf: bool = False,
+        normalise: bool = True,
     ) -> None:
         if not len(table):
             raise InputError("The particle set is empty: give at least one particle.")
@@ -51,13 +53,13 @@ class ParticleImages:
         # at least the image's corners are background
         self.radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
         self._sign = -1.0 if invert_contrast else 1.0
-        self._ignore_ctf = ignore_ctf
+        self._ignore_ctf, self._normalise = ignore_ctf, normalise
 
     def read(self, rows: np.ndarray) -> tuple[torch.Tensor, Ctf | None]:
-        """Images ``(B, box, box)`` with background of mean 0 and deviation 1, and their CTFs."""
+        """Images ``(B, box, box)``, background of mean 0 and deviation 1 unless they are left as they are, and their CTFs."""
         images = torch.from_numpy(self._stack.read(rows)).to(self.device) * self._sign
         ctf = None if self._ignore_ctf else Ctf.from_table(self.table.ctf, rows, self.device)
-        return normalise_background(images, self.radius_px), ctf
+        return normalise_background(images, self.radius_px) if self._normalise else images, ctf
 
     def poses(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotations ``(B, 3, 3)`` and shifts ``(B, 2)`` Å of the STAR file; without poses they are 1 and 0."""

@@ -1,0 +1,149 @@
+"""A trained distance network: reads particles, gives their distances to landmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..chunks import in_chunks
+from ..config import digest_file, digest_values
+from ..errors import InputError
+from ..io.models import load_model
+from ..io.star import ParticleTable
+from ..training.network_input import NetworkInput
+from ..training.particle_images import ParticleImages
+from .calibration import Calibration
+from .config import RecoverOrientationsConfig
+from .kernel import SimilarityKernel
+from .networks import build_network
+from .simulator import standardise
+
+__all__ = ["DistanceModel"]
+
+_PIXEL_TOLERANCE = 1e-3
+_IN_MEMORY_BYTES = 1 << 30
+_AT_ONCE = 4096
+_NEEDED = ("kind", "preset", "arguments", "symmetry", "input", "box", "pixel_size_angst", "calibration", "digest")
+
+
+class DistanceModel:
+    """A distance network with what it was trained on.
+
+    Attributes
+    ----------
+    kernel : similarity that it learned, of the particle's point group
+    preset : 'exact', 'paper' or 'views'
+    description : what ``model.json`` holds
+    """
+
+    def __init__(self, folder: str, network: nn.Module, kernel: SimilarityKernel, description: dict[str, Any], device: torch.device) -> None:
+        self.folder, self.kernel, self.description, self.device = folder, kernel, description, device
+        self.preset = str(description["preset"])
+        self.scheme = NetworkInput.from_dict(description["input"])
+        self.calibration = Calibration.from_dict(description["calibration"])
+        self._network = network
+
+    @classmethod
+    def load(cls, folder: str, device: torch.device) -> DistanceModel:
+        """Read a model.
+
+        Raises
+        ------
+        InputError
+            when the folder holds none, or the model of another method.
+        """
+        weights, description = load_model(folder)
+        missing = [name for name in _NEEDED if name not in description]
+        if missing or description["kind"] != "distance":
+            raise InputError(f"'{folder}' is not a distance network: its model.json has no '{(missing or ['kind: distance'])[0]}'.")
+        kernel = SimilarityKernel(description["symmetry"])
+        network = build_network(description["preset"], kernel, description["arguments"])
+        network.load_state_dict(weights)
+        return cls(folder, network.to(device).eval(), kernel, description, device)
+
+    def check_particles(self, table: ParticleTable) -> None:
+        """Refuse particles that the network cannot take.
+
+        Raises
+        ------
+        InputError
+            when the pixel size is another one or the box is smaller than the network's; larger boxes are cut.
+        """
+        pixel, box = float(self.description["pixel_size_angst"]), int(self.description["box"])
+        if abs(table.pixel_size_angst / pixel - 1) > _PIXEL_TOLERANCE:
+            raise InputError(
+                f"The particles have {table.pixel_size_angst:g} Å/px, but the distance network was trained for {pixel:g} Å/px: give particles of that "
+                "pixel size, or train another network."
+            )
+        if table.box < box:
+            raise InputError(
+                f"The particles have a box of {table.box} px, but the distance network was trained for {box} px and takes no smaller one: extract them "
+                "in a larger box, or train another network."
+            )
+
+    def measure(
+        self, table: ParticleTable, landmarks: np.ndarray, config: RecoverOrientationsConfig, folder: str | Path
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Calibrated distances in radians of all particles to some of them, and their weights.
+
+        The network looks at each image once; what it says is kept on disk by chunks, so that killed work goes on; the caller removes them with
+        :func:`cryolearn.engine.chunks.remove_chunks`. Beyond a gibibyte the result is a file in ``folder`` that is mapped into memory.
+
+        Parameters
+        ----------
+        landmarks : ``(L,)`` rows of the table
+        folder : for records
+
+        Returns
+        -------
+        distances, weights : ``(P, L)`` float32; weights are 1 / variance in 1/rad^2, and 0 for the distance of a landmark to itself
+        """
+        self.check_particles(table)
+        feature, variance = self.features(table, config, folder)
+        landmarks = np.asarray(landmarks, dtype=np.int64)
+        results = [_new_array(Path(folder) / f"{name}.f32", (len(table), len(landmarks))) for name in ("distances", "weights")]
+        there, there_variance = feature[landmarks], variance[landmarks]
+        for start in range(0, len(table), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            found = self.calibration.apply(feature[rows] @ there.T, variance[rows, None] + there_variance)
+            for result, values in zip(results, found, strict=True):
+                result[rows] = values.cpu().numpy()
+        results[0][landmarks, np.arange(len(landmarks))] = 0
+        results[1][landmarks, np.arange(len(landmarks))] = 0
+        return results[0], results[1]
+
+    def features(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit features ``(P, n)`` of all images and their predicted variances ``(P,)``, streamed."""
+        radius = float(self.description["radius_angst"]) + float(self.description["shift_range_angst"])
+        images = ParticleImages(table, radius, self.device, invert_contrast=config.invert_contrast, ignore_ctf=self.scheme.ignore_ctf, normalise=False)
+        scheme = self._scheme_for(config)
+        network, box = self._network, self.scheme.box
+
+        @torch.no_grad()
+        def look(rows: np.ndarray) -> dict[str, np.ndarray]:
+            data, ctf = images.read(rows)
+            first = table.box // 2 - box // 2
+            feature, spread = network(standardise(scheme.from_images(data[:, first : first + box, first : first + box], ctf)))
+            return {"feature": feature.cpu().numpy(), "variance": spread.exp().cpu().numpy()}
+
+        digest = digest_values([
+            digest_file(self.folder), [digest_file(path) for path in table.image_file], table.ids.tolist(), config.invert_contrast, config.phase_flipped,
+        ])
+        columns = in_chunks(Path(folder), digest, table.ids, config.chunk, look, "features", config.batch)
+        assert columns is not None  # one process
+        return torch.from_numpy(columns["feature"]).to(self.device), torch.from_numpy(columns["variance"]).to(self.device)
+
+    def _scheme_for(self, config: RecoverOrientationsConfig) -> NetworkInput:
+        values = {**self.scheme.to_dict(), "phase_flipped": config.phase_flipped, "ignore_ctf": config.ignore_ctf or self.scheme.ignore_ctf}
+        return NetworkInput.from_dict(values)
+
+
+def _new_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    if 4 * shape[0] * shape[1] <= _IN_MEMORY_BYTES:
+        return np.zeros(shape, np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return np.memmap(path, np.float32, "w+", shape=shape)

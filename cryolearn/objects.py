@@ -7,14 +7,12 @@ from pwem.objects import EMObject
 from pyworkflow.object import Float, Integer, String
 
 
-class ElasticModel(EMObject):
-    """A trained amplitude network: a folder with ``weights.safetensors``, ``model.json``, and the modes it was trained on."""
+class TrainedModel(EMObject):
+    """Base of the trained networks: a folder with ``weights.safetensors`` and ``model.json``."""
 
     def __init__(self, folder=None, **kwargs):
         EMObject.__init__(self, **kwargs)
         self._folder = String(folder)
-        self._architecture = String()
-        self._modeNumbers = String()
         self._samplingRate = Float()
         self._box = Integer()
 
@@ -23,11 +21,13 @@ class ElasticModel(EMObject):
         """The model in ``folder``, described by its model.json."""
         model = cls(folder=folder)
         description = model.getDescription()
-        model._architecture.set(str(description.get('architecture', '')))
-        model._modeNumbers.set(' '.join(str(number) for number in description.get('mode_numbers', [])))
         model._samplingRate.set(description.get('pixel_size_angst'))
         model._box.set(description.get('box'))
+        model._describe(description)
         return model
+
+    def _describe(self, description):
+        """Take over what a kind of model says of itself beyond pixel size and box."""
 
     def getFolder(self):
         return self._folder.get()
@@ -41,22 +41,57 @@ class ElasticModel(EMObject):
         with open(self.getFileName(), encoding='utf-8') as handle:
             return json.load(handle)
 
-    def getModeNumbers(self):
-        return [int(number) for number in (self._modeNumbers.get() or '').split()]
-
     def getSamplingRate(self):
         return self._samplingRate.get()
 
     def getBox(self):
         return self._box.get()
 
-    def getArchitecture(self):
-        return self._architecture.get()
-
     def getFiles(self):
         folder = self.getFolder()
         return {os.path.join(folder, name) for name in os.listdir(folder)} if os.path.isdir(folder) else set()
 
+
+class ElasticModel(TrainedModel):
+    """A trained amplitude network, which knows the modes it was trained on."""
+
+    def __init__(self, folder=None, **kwargs):
+        TrainedModel.__init__(self, folder, **kwargs)
+        self._architecture = String()
+        self._modeNumbers = String()
+
+    def _describe(self, description):
+        self._architecture.set(str(description.get('architecture', '')))
+        self._modeNumbers.set(' '.join(str(number) for number in description.get('mode_numbers', [])))
+
+    def getModeNumbers(self):
+        return [int(number) for number in (self._modeNumbers.get() or '').split()]
+
+    def getArchitecture(self):
+        return self._architecture.get()
+
     def __str__(self):
         return 'ElasticModel (%s, modes %s, %s px, %.2f Å/px)' % (
             self.getArchitecture(), self._modeNumbers.get(), self.getBox(), self.getSamplingRate() or 0)
+
+
+class DistanceModel(TrainedModel):
+    """A trained network that tells the distance between the orientations of two particle images, for one point group."""
+
+    def __init__(self, folder=None, **kwargs):
+        TrainedModel.__init__(self, folder, **kwargs)
+        self._preset = String()
+        self._symmetry = String()
+
+    def _describe(self, description):
+        self._preset.set(str(description.get('preset', '')))
+        self._symmetry.set(str(description.get('symmetry', 'C1')))
+
+    def getPreset(self):
+        return self._preset.get()
+
+    def getSymmetry(self):
+        return self._symmetry.get()
+
+    def __str__(self):
+        return 'DistanceModel (%s, %s, %s px, %.2f Å/px)' % (self.getPreset(), self.getSymmetry(), self.getBox(), self.getSamplingRate() or 0)

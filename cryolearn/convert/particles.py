@@ -33,7 +33,7 @@ TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rl
                'rlnOpticsGroupName': str, 'rlnGroupName': str})
 
 
-def writeParticles(particles, starFile, stackFolder=None, poses=True):
+def writeParticles(particles, starFile, stackFolder=None, poses=True, names=None):
     """Write a set (or any iterable with a set's properties) as STAR.
 
     Parameters
@@ -46,20 +46,22 @@ def writeParticles(particles, starFile, stackFolder=None, poses=True):
         Where stacks in formats other than MRC are converted to; the folder of the STAR by default.
     poses : bool
         False leaves the poses out.
+    names : StackNames, optional
+        Says the names of image files, the same one for sets that share files.
 
     Returns
     -------
     int
         Number of particles written.
     """
-    return writeParticleItems(particles.iterItems(), particles, starFile, stackFolder, poses)
+    return writeParticleItems(particles.iterItems(), particles, starFile, stackFolder, poses, names)
 
 
-def writeParticleItems(items, properties, starFile, stackFolder=None, poses=True):
+def writeParticleItems(items, properties, starFile, stackFolder=None, poses=True, names=None):
     """As :func:`writeParticles`, for ``items`` (iterable of particles) that have the properties of a set ``properties``."""
     pixelSize = properties.getSamplingRate()
     hasPoses = poses and properties.getAlignment() == ALIGN_PROJ
-    toRow = _RowMaker(properties.hasCTF(), _StackNames(stackFolder or os.path.dirname(starFile)))
+    toRow = _RowMaker(properties.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)))
     count, rows, transforms = 0, [], []
     with open(starFile, 'w') as handle:
         handle.write('# Written by scipion-em-cryolearn\n')
@@ -95,23 +97,37 @@ def _writeRows(writer, rows, transforms, pixelSize, count):
     return count
 
 
-class _StackNames:
+def realName(name):
+    """A file's own name, relative to the project when it is in it, whatever links lead to it."""
+    real, here = os.path.realpath(_plainName(name)), os.path.realpath('.')
+    return os.path.relpath(real, here) if real.startswith(here + os.sep) else real
+
+
+def _plainName(name):
+    return name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
+
+
+class StackNames:
     """Image names for the STAR; stacks that are not MRC are converted, each file once.
 
-    STAR has no quotes: a stack with a space in its path gets a link without one.
+    STAR has no quotes: a stack with a space in its path gets a link without one. With ``followLinks`` a file has one name, whatever links
+    lead to it.
     """
 
-    def __init__(self, folder):
-        self._folder, self._names = folder, {}
+    def __init__(self, folder, followLinks=False):
+        self._folder, self._followLinks, self._names = folder, followLinks, {}
 
     def __call__(self, location):
         index, name = location
         if name not in self._names:
-            self._names[name] = self._mrcName(name)
+            real = realName(name) if self._followLinks else name
+            if real not in self._names:
+                self._names[real] = self._mrcName(real)
+            self._names[name] = self._names[real]
         return '%06d@%s' % (max(index, 1), self._names[name])
 
     def _mrcName(self, name):
-        plain = name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
+        plain = _plainName(name)
         if os.path.splitext(plain)[1].lower() in MRC_EXTENSIONS:
             return plain if len(plain.split()) == 1 else self._link(plain)
         from pwem.emlib.image import ImageHandler

@@ -2,6 +2,8 @@
 
 from .protocol_base import CryoLearnProtBase
 from .protocol_cluster_landscape import CryoLearnProtClusterLandscape
+from .protocol_compare_orientations import CryoLearnProtCompareOrientations
+from .protocol_distance_train import CryoLearnProtDistanceTrain
 from .protocol_elastic_align import CryoLearnProtElasticAlign
 from .protocol_elastic_base import CryoLearnProtElasticBase
 from .protocol_elastic_predict import CryoLearnProtElasticPredict
@@ -9,14 +11,15 @@ from .protocol_elastic_train import CryoLearnProtElasticTrain
 from .protocol_gaussian_heterogeneity import CryoLearnProtGaussianHeterogeneity
 from .protocol_normal_modes import CryoLearnProtNormalModes
 from .protocol_reconstruct import CryoLearnProtReconstruct
+from .protocol_recover_orientations import CryoLearnProtRecoverOrientations
 from .protocol_select_landscape import CryoLearnProtSelectLandscape
 from .protocol_simulate_particles import CryoLearnProtSimulateParticles
 from .protocol_trajectory import CryoLearnProtTrajectory
 from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
 
 __all__ = [
-    'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase',
-    'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain', 'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtNormalModes',
-    'CryoLearnProtReconstruct', 'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory',
-    'CryoLearnProtVolumeToGaussians',
+    'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtCompareOrientations', 'CryoLearnProtDistanceTrain',
+    'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase', 'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain',
+    'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct', 'CryoLearnProtRecoverOrientations',
+    'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory', 'CryoLearnProtVolumeToGaussians',
 ]

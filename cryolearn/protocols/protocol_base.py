@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from subprocess import CalledProcessError
 
@@ -18,6 +19,8 @@ from ..engine.errors import InputError
 from .config_params import addConfigParam, configValue, paramName
 
 NOT_READY = 'Output is not ready yet.'
+FEWEST_PARTICLES = 50  # from which orientations are learned or recovered
+_SYMMETRY = re.compile(r'[CD][1-9]\d{0,2}|T|O|I[12]?', re.IGNORECASE)
 
 
 class EngineError(PyworkflowException):
@@ -80,6 +83,16 @@ class CryoLearnProtBase(EMProtocol):
         config.use_gpu = bool(self.usesGpu())
         config.gpu_list = ' '.join(str(gpu) for gpu in self.getGpuList()) or config.gpu_list
         return config
+
+    @staticmethod
+    def pointedItems(pointers):
+        """Objects that a parameter of many inputs points to, those of sets one by one."""
+        items = []
+        for pointer in pointers:
+            item = pointer.get()
+            if item is not None:
+                items += [member.clone() for member in item.iterItems()] if hasattr(item, 'iterItems') else [item]
+        return items
 
     def engineDigest(self, *configs, **inputs):
         """Digest for a step's arguments: parameters and inputs that the step's result depends on.
@@ -227,6 +240,20 @@ class CryoLearnProtBase(EMProtocol):
         if ctf and not particles.hasCTF():
             errors.append('The %s have no CTF: estimate it, or choose to ignore the CTF.' % what)
         return errors
+
+    @staticmethod
+    def _validateNumber(particles, fewest=FEWEST_PARTICLES):
+        """A sentence about a set that has too few particles to say anything."""
+        if particles is None or particles.getSize() >= fewest:
+            return []
+        return ['There are only %d particles: at least %d are needed.' % (particles.getSize(), fewest)]
+
+    @staticmethod
+    def _validateSymmetry(group, optional=False):
+        """A sentence about a point group that nobody knows."""
+        if _SYMMETRY.fullmatch((group or '').strip()) or (optional and not (group or '').strip()):
+            return []
+        return ["The symmetry '%s' is not known: give Cn, Dn, T, O, I, I1 or I2." % (group or '')]
 
     # --------------------------------------------------- summary ---------------------------------------------------
     def _setSummary(self, *lines):

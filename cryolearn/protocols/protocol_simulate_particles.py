@@ -80,11 +80,8 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
 
     def _states(self):
         """``[(file in extra, volume)]`` of all maps, those of sets one by one."""
-        volumes = []
-        for pointer in self.inputVolumes:
-            item = pointer.get()
-            volumes += [volume.clone() for volume in item.iterItems()] if hasattr(item, 'iterItems') else [item]
-        return [(self._getExtraPath('input_state_%03d.mrc' % number), volume) for number, volume in enumerate(volumes, start=1)]
+        return [(self._getExtraPath('input_state_%03d.mrc' % number), volume)
+                for number, volume in enumerate(self.pointedItems(self.inputVolumes), start=1)]
 
     def _config(self):
         values = {'output': self._getExtraPath()}

@@ -5,10 +5,11 @@ from .viewer_landscape import CryoLearnLandscapeViewer, CryoLearnParticlesFlexVi
 from .viewer_learning import CryoLearnLearningViewer, CryoLearnModelViewer
 from .viewer_maps import CryoLearnMapsViewer
 from .viewer_modes import CryoLearnModesViewer, CryoLearnSetOfModesViewer
+from .viewer_orientation import CryoLearnDistanceTrainViewer, CryoLearnOrientationErrorsViewer, CryoLearnRecoverViewer
 from .viewer_trajectory import CryoLearnTrajectoryViewer
 
 __all__ = [
-    'CryoLearnGaussianViewer', 'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer', 'CryoLearnMapsViewer', 'CryoLearnModelViewer',
-    'CryoLearnModesViewer', 'CryoLearnParticlesFlexViewer', 'CryoLearnSetOfModesViewer', 'CryoLearnSetOfMotionsViewer',
-    'CryoLearnTrajectoryViewer',
+    'CryoLearnDistanceTrainViewer', 'CryoLearnGaussianViewer', 'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer', 'CryoLearnMapsViewer',
+    'CryoLearnModelViewer', 'CryoLearnModesViewer', 'CryoLearnOrientationErrorsViewer', 'CryoLearnParticlesFlexViewer', 'CryoLearnRecoverViewer',
+    'CryoLearnSetOfModesViewer', 'CryoLearnSetOfMotionsViewer', 'CryoLearnTrajectoryViewer',
 ]

@@ -5,7 +5,7 @@ import os
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
-from ..objects import ElasticModel
+from ..objects import TrainedModel
 from ..protocols import CryoLearnProtElasticTrain
 from . import plots
 from .viewer_base import CryoLearnViewer
@@ -59,7 +59,7 @@ class CryoLearnLearningViewer(CryoLearnViewer):
 class CryoLearnModelViewer(Viewer):
     """Opens the learning curves of a trained network."""
 
-    _targets = [ElasticModel]
+    _targets = [TrainedModel]
     _environments = [DESKTOP_TKINTER]
     _name = 'learning curves (cryolearn)'
 

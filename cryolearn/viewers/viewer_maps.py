@@ -61,7 +61,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
     # --------------------------------------------------- maps -------------------------------------------------
     def getMaps(self):
         """``{label: path}`` of the run's maps, half maps last."""
-        found = sorted(glob.glob(os.path.join(self.mapsFolder(), '*.mrc')), key=lambda path: ('_half' in path, path))
+        found = sorted(glob.glob(os.path.join(self.mapsFolder(), '*.mrc')), key=lambda path: (isHalf(path), path))
         return {os.path.splitext(os.path.basename(path))[0].replace('_', ' '): path for path in found if not path.endswith('_mask.mrc')}
 
     def _showSlices(self, param=None):
@@ -69,7 +69,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
         return [SlicesWindow(self.title('Slices'), maps, self.formWindow)] if maps else self._notReady('The map')
 
     def _showSurface(self, param=None):
-        maps = {label: path for label, path in self.getMaps().items() if '_half' not in path and 'input' not in label}
+        maps = {label: path for label, path in self.getMaps().items() if not isHalf(path) and 'input' not in label}
         if not maps:
             return self._notReady('The map')
         readers = [lambda path=path: readMap(path) for path in maps.values()]
@@ -79,6 +79,11 @@ class CryoLearnMapsViewer(CryoLearnViewer):
             models, backbone = readModels(model)
             traces, linked = np.stack([models[0][backbone.rows]] * len(maps)), backbone.linked
         return [SceneWindow(self.title('Surface'), self.formWindow, traces, linked, readers, list(maps), startWithMap=True)]
+
+
+def isHalf(path):
+    """Is it a half map, by its name?"""
+    return 'half' in os.path.basename(path)
 
 
 def fscCurves(folder, threshold):

@@ -2,8 +2,8 @@
 
 from .wizard_clusters import CryoLearnClustersWizard
 from .wizard_gaussians import CryoLearnFocusWizard, CryoLearnGaussiansWizard
-from .wizard_images import CryoLearnMaskRadiusWizard, CryoLearnResolutionWizard
+from .wizard_images import CryoLearnDiameterWizard, CryoLearnMaskRadiusWizard, CryoLearnResolutionWizard
 from .wizard_modes import CryoLearnModesWizard
 
-__all__ = ['CryoLearnClustersWizard', 'CryoLearnFocusWizard', 'CryoLearnGaussiansWizard', 'CryoLearnMaskRadiusWizard', 'CryoLearnModesWizard',
-           'CryoLearnResolutionWizard']
+__all__ = ['CryoLearnClustersWizard', 'CryoLearnDiameterWizard', 'CryoLearnFocusWizard', 'CryoLearnGaussiansWizard', 'CryoLearnMaskRadiusWizard',
+           'CryoLearnModesWizard', 'CryoLearnResolutionWizard']

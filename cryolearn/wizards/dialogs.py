@@ -53,11 +53,13 @@ class FigureDialog(dialog.Dialog):
 class RadiusDialog(FigureDialog):
     """A circle over the input's own image; the value is its radius in Å."""
 
+    _title = 'Mask radius'
+
     def __init__(self, parent, preview, radius=0.):
         self.preview = preview
         self.half = preview.image(0).shape[0] * preview.pixelSize / 2.
         self.first = radius if 0 < radius <= self.half else 0.9 * self.half
-        FigureDialog.__init__(self, parent, 'Mask radius')
+        FigureDialog.__init__(self, parent, self._title)
 
     def makeControls(self, frame):
         self.which = addChoice(frame, 'Image', self.preview.names, self.refresh)
@@ -77,6 +79,22 @@ class RadiusDialog(FigureDialog):
 
     def currentValue(self):
         return round(self.radius.get(), 1)
+
+
+class DiameterDialog(RadiusDialog):
+    """A circle over the input's own image; the value is its diameter in Å."""
+
+    _title = 'Particle diameter'
+
+    def __init__(self, parent, preview, diameter=0.):
+        RadiusDialog.__init__(self, parent, preview, diameter / 2.)
+
+    def draw(self, figure):
+        RadiusDialog.draw(self, figure)
+        figure.axes[0].set_title('diameter %.0f Å of a box of %.0f Å' % (2 * self.radius.get(), 2 * self.half))
+
+    def currentValue(self):
+        return round(2 * self.radius.get(), 1)
 
 
 class ResolutionDialog(FigureDialog):

@@ -3,8 +3,8 @@
 from pyworkflow.gui import dialog
 from pyworkflow.wizard import Wizard
 
-from ..protocols import CryoLearnProtElasticAlign, CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians
-from .dialogs import RadiusDialog, ResolutionDialog
+from ..protocols import CryoLearnProtElasticAlign, CryoLearnProtReconstruct, CryoLearnProtRecoverOrientations, CryoLearnProtVolumeToGaussians
+from .dialogs import DiameterDialog, RadiusDialog, ResolutionDialog
 from .images import previewOf
 
 
@@ -32,6 +32,15 @@ class CryoLearnMaskRadiusWizard(_ImageWizard):
     _parameter = 'maskRadiusAngst'
     _dialog = RadiusDialog
     _targets = [(kind, ['maskRadiusAngst']) for kind in _inputs]
+
+
+class CryoLearnDiameterWizard(_ImageWizard):
+    """Diameter of the particle, as a circle over particles."""
+
+    _inputs = {CryoLearnProtRecoverOrientations: 'inputParticles'}
+    _parameter = 'particleDiameterAngst'
+    _dialog = DiameterDialog
+    _targets = [(kind, ['particleDiameterAngst']) for kind in _inputs]
 
 
 class CryoLearnResolutionWizard(_ImageWizard):

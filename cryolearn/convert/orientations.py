@@ -1,0 +1,160 @@
+"""Orientations: the engine's result tables -> sets of particles with projection alignment, joined by id, and the tables that the viewers draw."""
+
+import csv
+import math
+import os
+
+import numpy as np
+from pwem.objects import Particle, Transform
+from pyworkflow.object import Float, Integer
+
+from .particles import StackNames, realName, writeParticles
+from .poses import transformsFromPoses
+from .tables import readTable, rowsById
+
+PARTICLES_TABLE, ERRORS_TABLE, ERRORS_SUMMARY = 'orientations.npz', 'errors.npz', 'errors.csv'
+VALIDATION_TABLE, DISTANCES_TABLE = 'validation.npz', 'distances.npz'
+DEGREES = math.degrees(1)
+# Columns of the tables that become columns of the sets: attribute, table's name, factor.
+RECOVERED = (('_orientationConfidence', 'confidence', 1.), ('_orientationResidualDeg', 'residual_rad', DEGREES),
+             ('_orientationLogLikelihood', 'log_likelihood', 1.))
+COMPARED = (('_orientationErrorDeg', 'error_rad', DEGREES), ('_orientationPhysicalErrorDeg', 'physical_rad', DEGREES),
+            ('_orientationO4ErrorDeg', 'o4_rad', DEGREES))
+HALF_ATTRIBUTE = '_rlnRandomSubset'
+
+
+def appendRecovered(particles, output, tableFile):
+    """Fill a new SetOfParticles with the input's particles, the orientations found, and how sure they are.
+
+    Parameters
+    ----------
+    particles : SetOfParticles
+        The particles that the engine was given.
+    output : SetOfParticles
+        New, empty set. Gets the input's properties and a projection alignment.
+    tableFile : str
+        Result table with ``id``, ``rotation``, ``shift_angst``; other known columns come along.
+
+    Raises
+    ------
+    ValueError
+        naming the first particle without a row.
+    """
+    _append(particles, output, tableFile, RECOVERED)
+
+
+def appendCompared(particles, output, tableFile):
+    """As :func:`appendRecovered`, for orientations that were aligned to others: each particle has its errors in degrees.
+
+    A particle that is not among the others has no error (an empty cell in the set's table).
+    """
+    _append(particles, output, tableFile, COMPARED)
+
+
+def _append(particles, output, tableFile, kinds):
+    columns, _ = readTable(tableFile)
+    rows = rowsById(columns['id'])
+    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate())
+    kinds = [(name, columns[column] * factor) for name, column, factor in kinds if column in columns]
+    output.copyInfo(particles)
+    output.setHasCTF(particles.hasCTF())
+    output.setAlignmentProj()
+    for particle in particles.iterItems():
+        objId = particle.getObjId()
+        if objId not in rows:
+            raise ValueError("Particle %d of the input has no row in '%s'." % (objId, tableFile))
+        row = rows[objId]
+        item = _plainItem(particle)
+        item.setTransform(Transform(matrix=transforms[row]))
+        for name, values in kinds:
+            value = float(values[row])
+            setattr(item, name, Float(value if np.isfinite(value) else None))
+        if 'half' in columns:
+            setattr(item, HALF_ATTRIBUTE, Integer(int(columns['half'][row])))  # so that the halves stay apart in whatever follows
+        output.append(item)
+
+
+def _plainItem(particle):
+    """A Particle with all that ``particle`` has, its id included, but for the latent vectors of a flexible one."""
+    item = Particle()
+    item.copy(particle, ignoreAttrs=['_flexInfo', '_zFlex', '_zRed'])
+    item.setEnabled(particle.isEnabled())
+    return item
+
+
+def writeBoth(reference, particles, folder):
+    """Write two sets of the same images as ``input_reference.star`` and ``input_particles.star`` in which one image has one name.
+
+    Links are followed and stacks that must be converted are converted once for both, so that the images of two imports of the same files are
+    the same.
+    """
+    names = StackNames(folder, followLinks=True)
+    paths = [os.path.join(folder, 'input_%s.star' % what) for what in ('reference', 'particles')]
+    for item, path in zip((reference, particles), paths):
+        writeParticles(item, path, names=names)
+    return paths
+
+
+def shareFiles(first, second):
+    """Is an image file of one set a file of the other? Quick for sets of any size."""
+    one, other = ({realName(name) for name in particles.getFiles()} for particles in (first, second))
+    return bool(one & other)
+
+
+# --------------------------------------------------- for the viewers --------------------------------------------------
+def readErrors(folder):
+    """Errors and reference orientations of a comparison, particles that both sets have.
+
+    Returns
+    -------
+    errors : dict
+        ``{kind: (n,) degrees}``, the one of the alignment asked for first.
+    rotations : array (n, 3, 3)
+        Orientations of the reference.
+    """
+    columns, _ = readTable(os.path.join(folder, ERRORS_TABLE))
+    both = np.isfinite(columns['error_rad'])
+    errors = {'error after the alignment asked for': DEGREES * columns['error_rad'][both]}
+    for name, label in (('physical_rad', 'physical error'), ('o4_rad', 'O(4) error')):
+        if name in columns and not np.array_equal(columns[name][both], columns['error_rad'][both]):
+            errors[label] = DEGREES * columns[name][both]
+    return errors, columns['reference'][both]
+
+
+def readErrorSummary(folder):
+    """Rows of errors.csv: ``[{'kind': ..., 'mean_rad': ...}]`` with numbers."""
+    with open(os.path.join(folder, ERRORS_SUMMARY), newline='') as handle:
+        return [{name: value if name == 'kind' else float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+
+
+def readDistances(path):
+    """Distances of pairs that a network learned, beside the known ones.
+
+    Returns
+    -------
+    known : array (n,), degrees
+        The true distance (of validation pairs), or that of the recovered orientations.
+    learned : dict
+        ``{how it was read: (n,) degrees}``.
+    weights : array (n,) or None
+        With them each known distance counts the same.
+    """
+    columns, _ = readTable(path)
+    known = columns['true_rad' if 'true_rad' in columns else 'recovered_rad']
+    learned = {'calibrated' if name == 'calibrated_rad' else 'as read': DEGREES * columns[name]
+               for name in ('calibrated_rad', 'learned_rad') if name in columns}
+    return DEGREES * known, learned, columns.get('even_weight')
+
+
+def readRecovered(folder):
+    """Rotations (n, 3, 3) and what is known of each: ``{label: (n,)}``."""
+    columns, _ = readTable(os.path.join(folder, PARTICLES_TABLE))
+    known = (('confidence', 'confidence', 1.), ('residual_rad', 'distance residual (degrees)', DEGREES),
+             ('log_likelihood', 'log-likelihood', 1.))
+    return columns['rotation'], {label: factor * columns[name] for name, label, factor in known if name in columns}
+
+
+def viewingDirections(rotations):
+    """Longitude and latitude (radians) on the particle's sphere of the directions that images are seen from."""
+    direction = np.asarray(rotations)[:, 2]  # A maps the particle into the view, so its last row is the view's axis in the particle
+    return np.arctan2(direction[:, 1], direction[:, 0]), np.arcsin(np.clip(direction[:, 2], -1, 1))

@@ -1,0 +1,86 @@
+"""Comparison of two sets of orientations of the same particles."""
+
+import math
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfParticles
+
+from ..convert.orientations import ERRORS_SUMMARY, ERRORS_TABLE, appendCompared, readErrorSummary, shareFiles, writeBoth
+from ..engine.orientation.config import CompareOrientationsConfig as Config
+from .protocol_base import CryoLearnProtBase
+
+
+class CryoLearnProtCompareOrientations(CryoLearnProtBase):
+    """Aligns one set of orientations to another of the same particles and tells the error of each particle.
+
+    Two sets of orientations may be equally right and yet differ: by a rotation of the particle and by its handedness, which images leave free.
+    That difference is found and taken off first (in closed form); errors are what remains, for symmetric particles the smallest over the
+    group. The images of the two sets are joined by their names, so either may be a subset.
+
+    The output is the second set, turned to the first, with the error of each particle in degrees.
+    """
+
+    _label = 'compare orientations'
+    _possibleOutputs = {'outputParticles': SetOfParticles}
+
+    # ---------------------------------------------------- form -----------------------------------------------------
+    def _defineParams(self, form):
+        form.addSection(label='Input')
+        form.addParam('inputReference', params.PointerParam, pointerClass='SetOfParticles', pointerCondition='hasAlignmentProj', important=True,
+                      label='Reference orientations',
+                      help='Particles with the orientations to compare with: the truth of a simulation, or the result of another program.')
+        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', pointerCondition='hasAlignmentProj', important=True,
+                      label='Orientations to judge',
+                      help='Particles with the orientations that are aligned to the reference and judged.')
+        self.addEngineParams(form, Config, 'symmetry', 'alignment')
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        sets = [[item, item.getSamplingRate()] for item in (self.inputReference.get(), self.inputParticles.get())]
+        inputs = self.engineDigest(sets=sets)
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs)
+        self._insertFunctionStep(self.compareStep, digest, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _config(self):
+        return self.buildConfig(Config, reference=self._getExtraPath('input_reference.star'), particles=self._getExtraPath('input_particles.star'),
+                                output=self._getExtraPath())
+
+    def convertInputStep(self, digest):
+        return writeBoth(self.inputReference.get(), self.inputParticles.get(), self._getExtraPath())
+
+    def compareStep(self, digest):
+        self.runEngine('orientation-compare', self._config())
+        return [self._getExtraPath(name) for name in (ERRORS_TABLE, ERRORS_SUMMARY, 'aligned.star')]
+
+    def createOutputStep(self, digest):
+        particles = SetOfParticles.create(self._getPath())
+        appendCompared(self.inputParticles.get(), particles, self._getExtraPath(ERRORS_TABLE))
+        self._defineOutputs(outputParticles=particles)
+        self._defineSourceRelation(self.inputReference, particles)
+        self._defineSourceRelation(self.inputParticles, particles)
+        self._describe()
+        return [particles.getFileName()]
+
+    def _describe(self):
+        found = self._readEngineSummary(self._getExtraPath())
+        lines = ['%s: mean %.2f, median %.2f, 95th percentile %.2f degrees.' % (
+            row['kind'], *(math.degrees(row['%s_rad' % name]) for name in ('mean', 'median', 'p95'))) for row in readErrorSummary(self._getExtraPath())]
+        lines.append('%s particles are in both sets, of %d and %d.' % (found.get('particles', '?'), self.inputReference.get().getSize(),
+                                                                      self.inputParticles.get().getSize()))
+        self._setSummary(*lines)
+        self._setMethods('Orientations were aligned (%s, in closed form) and compared.' % self.getEngineValue(Config, 'alignment'), *lines[:1])
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        reference, particles = self.inputReference.get(), self.inputParticles.get()
+        errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get())
+        errors += self._validateParticles(reference, alignment=True, what='reference particles')
+        errors += self._validateParticles(particles, alignment=True, what='particles to judge')
+        if reference is not None and particles is not None and not errors and not shareFiles(reference, particles):
+            errors.append('The two sets share no image: choose orientations of the same images (the images of one set may be a part of the other\'s).')
+        return errors
+
+    def _citations(self):
+        return ['Banjac2021']

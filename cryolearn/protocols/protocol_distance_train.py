@@ -1,0 +1,186 @@
+"""Training of the network that tells the distance between the orientations of two particle images."""
+
+import math
+import os
+
+import pyworkflow.protocol.params as params
+
+from ..convert.orientations import VALIDATION_TABLE
+from ..convert.particles import writeParticles
+from ..convert.volumes import writeVolume
+from ..engine.orientation.config import DistanceTrainConfig as Config
+from ..objects import DistanceModel
+from .protocol_base import CryoLearnProtBase
+
+SIMULATION, PARTICLES = range(2)
+EXACT, PAPER, VIEWS = range(3)
+MODEL = 'model'
+BLOCK = 16  # images whose pairs are learned together
+
+
+class CryoLearnProtDistanceTrain(CryoLearnProtBase):
+    """Trains a network that tells, from two particle images alone, how far apart their orientations are.
+
+    It learns from images that are simulated anew from maps and atomic models, of the same protein or of others, or from particles that were
+    aligned before. Particles given beside maps and models shape the simulation: box, pixel size, CTF and noise become theirs.
+
+    "recover orientations" then finds the orientations of images that nobody has aligned. For a protein that the network has not
+    seen, choose the network "views" and give it many maps or models. A killed training continues from its last checkpoint
+    and ends as if it had not been killed.
+    """
+
+    _label = 'distance network: train'
+    _possibleOutputs = {'outputModel': DistanceModel}
+
+    # ---------------------------------------------------- form -----------------------------------------------------
+    def _defineParams(self, form):
+        self._defineGpuParams(form)
+        simulated = 'source == %d' % SIMULATION
+        form.addSection(label='Input')
+        self.addEngineParam(form, Config, 'source')
+        form.addParam('inputVolumes', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, condition=simulated,
+                      label='Maps', important=True, help='Maps to project: of the same protein, or of many others for the network "views".')
+        form.addParam('inputStructures', params.MultiPointerParam, pointerClass='AtomStruct,SetOfAtomStructs', allowsNull=True,
+                      condition=simulated, label='Structures', important=True, help='Atomic models to project, beside or instead of maps.')
+        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', allowsNull=True, label='Particles', important=True,
+                      help='Learning from simulation: optional; particles like those whose orientations will be recovered, aligned or not. Their box, '
+                           'pixel size, CTF and noise shape the simulation.\nLearning from particles: aligned particles.')
+        self.addEngineParam(form, Config, 'symmetry')
+        images = form.addGroup('Images', condition='inputParticles')
+        self.addEngineParams(images, Config, 'ignore_ctf', 'invert_contrast')
+
+        form.addSection(label='Simulation')
+        images = form.addGroup('Images', condition=simulated)
+        self.addEngineParams(images, Config, 'box_px', 'pixel_size_angst', condition='%s and not inputParticles' % simulated)
+        self.addEngineParams(images, Config, 'defocus_low_angst', 'defocus_high_angst', condition='%s and not inputParticles' % simulated)
+        self.addEngineParams(images, Config, 'snr', 'snr_factor', 'shift_range_angst', 'images_per_epoch', condition=simulated)
+
+        form.addSection(label='Network')
+        self.addEngineParam(form, Config, 'preset')
+        self.addEngineParams(form, Config, 'network_pixel_angst', 'network_size_px')
+        self.addEngineParam(form, Config, 'width', condition='preset != %d' % PAPER)
+        self.addEngineParam(form, Config, 'views', condition='preset == %d' % VIEWS)
+        training = form.addGroup('Training')
+        self.addEngineParams(training, Config, 'epochs', 'batch', 'learning_rate')
+        self.addEngineParam(training, Config, 'weight_decay', condition='preset != %d' % PAPER)
+        self.addEngineParam(training, Config, 'validation_fraction', condition='source == %d' % PARTICLES)
+        self.addEngineParams(training, Config, 'precision', 'checkpoint_steps', 'seed')
+        form.addParallelSection(threads=4, mpi=1)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        volumes = [[volume, volume.getSamplingRate()] for volume in self._volumes().values()]
+        particles = self.inputParticles.get()
+        inputs = self.engineDigest(particles=particles, sampling=particles.getSamplingRate() if particles is not None else None, volumes=volumes)
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs)
+        self._insertFunctionStep(self.trainStep, digest, needsGPU=bool(self.usesGpu()))
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def getParticlesFile(self):
+        return self._getExtraPath('input_particles.star') if self.inputParticles.get() is not None else ''
+
+    def _simulates(self):
+        return self.source.get() == SIMULATION
+
+    def _volumes(self):
+        """``{file in extra: volume}`` of all maps, those of sets one by one."""
+        items = self.pointedItems(self.inputVolumes) if self._simulates() else []
+        return {self._getExtraPath('input_map_%03d.mrc' % number): item for number, item in enumerate(items, start=1)}
+
+    def _structures(self):
+        """Files of all atomic models."""
+        return [item.getFileName() for item in self.pointedItems(self.inputStructures)] if self._simulates() else []
+
+    def _config(self):
+        particles = self.inputParticles.get()
+        return self.buildConfig(
+            Config, volumes=list(self._volumes()), structures=self._structures(), particles=self.getParticlesFile(),
+            phase_flipped=particles is not None and bool(particles.isPhaseFlipped()), output=self._getExtraPath())
+
+    def convertInputStep(self, digest):
+        files = [writeVolume(volume, path) for path, volume in self._volumes().items()]
+        if self.getParticlesFile():
+            writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
+            files.append(self.getParticlesFile())
+        return files
+
+    def trainStep(self, digest):
+        self.runEngine('distance-train', self._config())
+        return [self._getExtraPath(MODEL, name) for name in ('weights.safetensors', 'model.json')] + [self._getExtraPath(VALIDATION_TABLE)]
+
+    def createOutputStep(self, digest):
+        model = DistanceModel.fromFolder(self._getExtraPath(MODEL))
+        self._defineOutputs(outputModel=model)
+        for pointer in self._sources():
+            self._defineSourceRelation(pointer, model)
+        self._describe(model)
+
+    def _sources(self):
+        simulated = [*self.inputVolumes, *self.inputStructures] if self._simulates() else []
+        return simulated + ([self.inputParticles] if self.inputParticles.get() is not None else [])
+
+    def _describe(self, model):
+        found = self._readEngineSummary(self._getExtraPath())
+        degrees = {name: '%.1f' % math.degrees(found['%s_error_rad' % name]) for name in ('distance', 'calibrated', 'constant_answer')}
+        numbers = ('Mean error of the distance of unseen images, all distances alike: {distance} degrees, calibrated {calibrated} degrees '
+                   '(a constant answer: {constant_answer}).').format(**degrees)
+        source = ('images simulated from %d map(s) and %d structure(s)' % (len(self._volumes()), len(self._structures())) if self._simulates()
+                  else '%d aligned particles' % self.inputParticles.get().getSize())
+        self._setSummary('Network "%s", symmetry %s, trained on %s for %d epochs.' % (model.getPreset(), model.getSymmetry(), source, self.epochs.get()),
+                         numbers)
+        self._setMethods('A network ("%s") that tells the distance between the orientations of two images [Banjac2021] was trained on %s for %d epochs.'
+                         % (model.getPreset(), source, self.epochs.get()))
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get())
+        particles = self.inputParticles.get()
+        if self._simulates():
+            errors += self._validateSimulation(particles)
+        elif particles is None:
+            errors.append('Aligned particles are needed to learn from particles: give them, or learn from simulation.')
+        errors += self._validateParticles(particles, alignment=not self._simulates(), ctf=not self.ignoreCtf.get())
+        if not self._simulates() and not errors:
+            errors += self._validateNumber(particles)
+        return errors + self._validateMultiples()
+
+    def _validateMultiples(self):
+        together = self.views.get() if self.preset.get() == VIEWS else BLOCK
+        values = [('Width', 8, self.width.get())] if self.preset.get() != PAPER else []
+        values += [('Views together', BLOCK, together)] if self.preset.get() == VIEWS else []
+        values += [('Batch', together, self.batch.get())]
+        return ['"%s" is %d: it must be a multiple of %d.' % (name, value, step) for name, step, value in values if value % step]
+
+    def _validateSimulation(self, particles):
+        errors, volumes = [], list(self._volumes().values())
+        if not volumes and not self._structures():
+            errors.append('Neither maps nor structures are given: the network needs at least one of them to learn from, or aligned particles.')
+        for volume in volumes:
+            name, dim = volume.getFileName(), volume.getDim()
+            if dim is None or not os.path.exists(str(name).split(':')[0]):
+                errors.append("The map '%s' does not exist." % name)
+            elif len(set(dim)) > 1:
+                errors.append("The map '%s' is %d x %d x %d voxels: it must be a cube." % ((name,) + tuple(dim)))
+            elif not volume.getSamplingRate():
+                errors.append("The map '%s' has no sampling rate." % name)
+        errors += ["The structure '%s' does not exist." % name for name in self._structures() if not os.path.exists(name)]
+        if particles is None and self.defocusLowAngst.get() > self.defocusHighAngst.get():
+            errors.append('The smallest defocus (%g Å) is above the largest (%g Å).' % (self.defocusLowAngst.get(), self.defocusHighAngst.get()))
+        if self.imagesPerEpoch.get() < self.batch.get():
+            errors.append('An epoch of %d images holds no batch of %d: choose a smaller batch.' % (self.imagesPerEpoch.get(), self.batch.get()))
+        return errors
+
+    def _warnings(self):
+        warnings, images = [], self.epochs.get() * self.imagesPerEpoch.get()
+        if self._simulates() and not self.usesGpu() and images > 200000:
+            warnings.append('%d images will be simulated and learned on the CPU, which takes hours: use a GPU or fewer epochs.' % images)
+        if self._simulates() and self.preset.get() == VIEWS and len(self._volumes()) + len(self._structures()) == 1:
+            warnings.append('The network "views" is for proteins that it has not seen, and it learns that from many others: one map or structure '
+                            'teaches it that one only.')
+        if self._simulates() and self.inputParticles.get() is None and not self.snr.get():
+            warnings.append('Without particles and without an SNR the network learns from images without noise: it will not know noisy ones.')
+        return warnings
+
+    def _citations(self):
+        return ['Banjac2021']

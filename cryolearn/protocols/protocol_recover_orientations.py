@@ -1,0 +1,160 @@
+"""Orientations of particle images from the distances that a network tells between them."""
+
+import math
+
+import pyworkflow.protocol.params as params
+from pwem.objects import FSC, SetOfParticles, Volume
+
+from ..convert.fsc import makeFsc, resolutionText
+from ..convert.orientations import PARTICLES_TABLE, appendRecovered
+from ..convert.particles import writeParticles
+from ..convert.volumes import makeVolume
+from ..engine.orientation.config import RecoverOrientationsConfig as Config
+from .protocol_base import CryoLearnProtBase
+
+NETWORK, RANDOM = range(2)
+MAP, HALVES, FSC_FILE, STAR = 'map.mrc', ('half1.mrc', 'half2.mrc'), 'fsc.csv', 'particles.star'
+SAME_SAMPLING = 1e-3  # relative difference of pixel sizes that is taken as rounding in a header
+
+
+class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
+    """Finds the orientations of particle images that nobody has aligned, without a reference map.
+
+    A network ("distance network: train") tells for each pair of images how far apart their orientations are. Orientations whose mutual
+    distances fit are found, their common free rotation is read off the images, and rounds of matching against the images' own
+    reconstruction, half sets apart, make them precise. A map with half maps and their Fourier shell correlation comes out too.
+
+    The handedness of the map is free, as it always is from images alone. The summary says when the result should not be
+    trusted. Every particle of the input is in the output. A killed run continues after its last record.
+    """
+
+    _label = 'recover orientations'
+    _possibleOutputs = {'outputParticles': SetOfParticles, 'outputVolume': Volume, 'outputFSC': FSC}
+
+    # ---------------------------------------------------- form -----------------------------------------------------
+    def _defineParams(self, form):
+        self._defineGpuParams(form)
+        form.addSection(label='Input')
+        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', label='Particles', important=True,
+                      help='Particle images with CTF. Orientations that they may have are not used.')
+        self.addEngineParam(form, Config, 'start')
+        form.addParam('inputModel', params.PointerParam, pointerClass='DistanceModel', allowsNull=True, condition='start == %d' % NETWORK,
+                      label='Network', important=True,
+                      help='Network of the protocol "distance network: train", of particles with this pixel size, in a box that is no larger.')
+        self.addEngineParams(form, Config, 'symmetry', 'particle_diameter_angst')
+        images = form.addGroup('Images')
+        self.addEngineParams(images, Config, 'ignore_ctf', 'invert_contrast')
+        form.addSection(label='Recovery')
+        distances = form.addGroup('From distances', condition='start == %d' % NETWORK, expertLevel=params.LEVEL_ADVANCED)
+        self.addEngineParams(distances, Config, 'landmarks', 'restarts', 'gauge_candidates')
+        matching = form.addGroup('Matching against the own reconstruction')
+        self.addEngineParam(matching, Config, 'rounds')
+        self.addEngineParams(matching, Config, 'matching_resolution_angst', 'shift_range_angst', condition='rounds > 0')
+        self.addEngineParams(form, Config, 'batch', 'chunk', 'seed')
+        form.addParallelSection(threads=4, mpi=0)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        particles = self.inputParticles.get()
+        inputs = self.engineDigest(particles=particles, sampling=particles.getSamplingRate())
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs, model=sorted(self._model().getFiles()) if self._model() else [])
+        self._insertFunctionStep(self.recoverStep, digest, needsGPU=bool(self.usesGpu()))
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def getParticlesFile(self):
+        return self._getExtraPath('input_particles.star')
+
+    def _model(self):
+        """The network, or None when the start is random."""
+        return self.inputModel.get() if self.start.get() == NETWORK else None
+
+    def _config(self):
+        return self.buildConfig(
+            Config, particles=self.getParticlesFile(), model=self._model().getFolder() if self._model() else '',
+            phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()), output=self._getExtraPath())
+
+    def convertInputStep(self, digest):
+        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath(), poses=False)
+        return [self.getParticlesFile()]
+
+    def recoverStep(self, digest):
+        self.runEngine('orientation-recover', self._config())
+        return [self._getExtraPath(name) for name in (PARTICLES_TABLE, STAR, MAP, *HALVES, FSC_FILE)]
+
+    # --------------------------------------------------- output ----------------------------------------------------
+    def createOutputStep(self, digest):
+        particles = SetOfParticles.create(self._getPath())
+        appendRecovered(self.inputParticles.get(), particles, self._getExtraPath(PARTICLES_TABLE))
+        volume = makeVolume(self._getExtraPath(MAP), [self._getExtraPath(name) for name in HALVES])
+        fsc = makeFsc(self._getExtraPath(FSC_FILE), 'half maps')
+        outputs = dict(outputParticles=particles, outputVolume=volume, outputFSC=fsc)
+        self._defineOutputs(**outputs)
+        for output in outputs.values():
+            self._defineSourceRelation(self.inputParticles, output)
+            if self._model() is not None:
+                self._defineSourceRelation(self.inputModel, output)
+        self._describe(particles.getSize())
+        return [particles.getFileName()]
+
+    def _describe(self, count):
+        found = self._readEngineSummary(self._getExtraPath())
+        lines = ['Orientations of %d particles, symmetry %s.' % (count, self._group())]
+        if found.get('residual_rad') is not None:
+            lines.append('Learned distances are fitted to %.1f degrees; margin of the free rotation %s.' % (
+                math.degrees(found['residual_rad']), '%.3g' % found['gauge_margin'] if found.get('gauge_margin') is not None else 'not asked'))
+        lines.append('Half maps: %s (FSC 0.143).' % resolutionText(found.get('resolution_angst')))
+        if found.get('trust') == 'doubtful':
+            lines.append('*Doubtful*, do not build on it: %s' % ' '.join(found.get('trust_reasons', [])))
+        self._setSummary(*lines)
+        self._setMethods('Orientations of %d particles were recovered without a reference %s, followed by %d rounds of projection matching against '
+                         'the images\' own reconstruction, half sets apart.' % (
+                             count, 'from learned distances between images [Banjac2021]' if self._model() else 'from random starts', self.rounds.get()))
+
+    def _group(self):
+        """Point group of the form, or else the network's."""
+        return (self.symmetry.get() or '').strip() or (self._model().getSymmetry() if self._model() else 'C1')
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        particles = self.inputParticles.get()
+        errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get(), optional=True)
+        errors += self._validateParticles(particles, ctf=not self.ignoreCtf.get()) or self._validateNumber(particles)
+        if self.start.get() == RANDOM:
+            if not self.rounds.get():
+                errors.append('From random orientations there must be at least one matching round.')
+        elif self.inputModel.get() is None:
+            errors.append('A network is needed to start from distances: train one with "distance network: train", or start from random orientations.')
+        elif particles is not None and not errors:
+            errors += self._validateModel(particles)
+        return errors
+
+    def _validateModel(self, particles):
+        model, errors = self.inputModel.get(), []
+        try:
+            model.getDescription()
+        except (OSError, ValueError):
+            return ["The network's description '%s' is missing or damaged: train it again." % model.getFileName()]
+        if model.getSamplingRate() and abs(particles.getSamplingRate() / model.getSamplingRate() - 1) > SAME_SAMPLING:
+            errors.append('The particles have %g Å/px, but the network was trained for %g Å/px.' % (particles.getSamplingRate(), model.getSamplingRate()))
+        if model.getBox() and particles.getXDim() < model.getBox():
+            errors.append('The particles have a box of %d px, but the network was trained for %d px and takes no smaller one: extract them in a larger box.'
+                          % (particles.getXDim(), model.getBox()))
+        if self.symmetry.get() and self._group().upper() != model.getSymmetry().upper():
+            errors.append('The network tells distances of symmetry %s, but the form says %s: leave the symmetry empty, or train for it.'
+                          % (model.getSymmetry(), self._group()))
+        return errors
+
+    def _warnings(self):
+        particles, warnings = self.inputParticles.get(), []
+        if particles is not None and not self.usesGpu() and particles.getSize() > 20000:
+            warnings.append('%d particles take long on the CPU: use a GPU.' % particles.getSize())
+        diameter = self.particleDiameterAngst.get() or 0
+        if particles is not None and particles.getSamplingRate() and diameter > particles.getXDim() * particles.getSamplingRate():
+            warnings.append('The particle diameter (%g Å) is larger than the box (%g Å).' % (diameter, particles.getXDim() * particles.getSamplingRate()))
+        if not self.rounds.get() and self.start.get() == NETWORK:
+            warnings.append('Without matching rounds the orientations are as good as the learned distances, no better.')
+        return warnings
+
+    def _citations(self):
+        return ['Banjac2021']

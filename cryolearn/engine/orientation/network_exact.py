@@ -105,7 +105,7 @@ class RingNetwork(nn.Module):
     def __init__(self, kernel: SimilarityKernel, *, size: int, radius_px: float, width: int = 64, turns: int = 24, depth: int = 4, taps: int = 9) -> None:
         super().__init__()
         self.encoder = RingEncoder(size=size, radius_px=radius_px, width=width, turns=turns, depth=depth, kernel=taps)
-        self.head = nn.Linear(width, kernel.dimension)
+        self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, kernel.dimension))
         self.trust = nn.Linear(width, 1)
         self.spread = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
         mirror = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # seen from behind, a projection is its own mirror image in y

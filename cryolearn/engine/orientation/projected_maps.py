@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..imaging.fourier import cosine_low_pass, fourier_resize, frequency_grid, power_spectrum
+from ..imaging.fourier import cosine_low_pass, fourier_resize, frequency_grid, power_spectrum, radial_average, radial_index
 from ..imaging.gaussians import render_gaussians_3d
 from ..imaging.poses import random_rotations
 from ..imaging.slices import VolumeProjector
@@ -22,6 +22,7 @@ __all__ = ["ProjectedMaps", "largest_extent", "map_radius"]
 _SAMPLE = 64
 _KEPT_BYTES = {"cpu": 2 << 30, "cuda": 8 << 30}
 _WATER = ("HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "SOL")
+_SYMMETRIC = 0.6  # correlation of whitened projections; without the symmetry it is near 0
 _INSIDE = 0.995  # share of a map's density within its radius
 
 
@@ -33,7 +34,7 @@ class ProjectedMaps:
     volumes, structures : files
     box, pixel_size_angst : of the images; their field of view is the network's too
     size : side in pixels of the network's grid
-    symmetry : rotations ``(n, 3, 3)`` of the particle, over which the maps are averaged
+    symmetry : rotations ``(n, 3, 3)`` that the maps must have
 
     Attributes
     ----------
@@ -43,10 +44,13 @@ class ProjectedMaps:
     Raises
     ------
     InputError
-        when a map is no cube of positive density or a particle does not fit the box.
+        when a map is empty, does not have the symmetry, or a particle does not fit the box.
     """
 
-    def __init__(self, volumes: list[str], structures: list[str], box: int, pixel_size_angst: float, size: int, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, volumes: list[str], structures: list[str], box: int, pixel_size_angst: float, size: int, device: torch.device, seed: int,
+        symmetry: torch.Tensor | None = None,
+    ) -> None:
         self.size, self.pixel_angst, self.device = size, box * pixel_size_angst / size, device
         self._maps: list[torch.Tensor] = []
         self._projectors: OrderedDict[int, VolumeProjector] = OrderedDict()
@@ -63,11 +67,14 @@ class ProjectedMaps:
                     f"'{path}' reaches {radius:.0f} Å from its centre, but images of {box} px at {pixel_size_angst:g} Å only "
                     f"{box * pixel_size_angst / 2:.0f} Å: choose a larger box."
                 )
-            images = VolumeProjector(data.to(device)).project_real(views)
+            projector = VolumeProjector(data.to(device))
+            images = projector.project_real(views)
             # the grid holds all but what lies beyond its band, so this is the variance over the images' own box too
             variance = float(images.var((1, 2), correction=0).mean())
             if not variance > 0:
                 raise InputError(f"The projections of '{path}' are empty: it has no density in the box.")
+            if symmetry is not None and len(symmetry) > 1:
+                _check_symmetry(path, projector, views, symmetry.to(views))
             powers.append(power_spectrum(images).mean(0) / variance)
             self._maps.append((data / math.sqrt(variance)).to(torch.float32))
             self.radius_angst = max(self.radius_angst, radius)
@@ -102,6 +109,23 @@ class ProjectedMaps:
         band = cosine_low_pass(self.size, 0.48 * self.size, 2.0, dims=3)
         sharpen = torch.exp(2 * math.pi**2 * extra * k2.clamp(max=(0.5 / self.pixel_angst) ** 2)) * band
         return torch.fft.irfftn(torch.fft.rfftn(data) * sharpen, s=(self.size,) * 3)
+
+
+def _check_symmetry(path: str, projector: VolumeProjector, views: torch.Tensor, symmetry: torch.Tensor) -> None:
+    """Compare projections along directions that the symmetry makes equal; all shells up to half the band count alike."""
+    first = projector.project(views)
+    shell = radial_index(projector.box, device=views.device)
+    band = (shell >= 2) & (shell <= projector.box // 4)
+    for number, matrix in enumerate(symmetry[1:], 2):
+        second = projector.project(views @ matrix)
+        power = (first.abs().square() + second.abs().square()).mean(0) / 2
+        weight = torch.where(band, 1 / radial_average(power, projector.box)[shell.clamp(max=projector.box // 2)].clamp_min(1e-30), torch.zeros_like(power))
+        agreement = float(((first * second.conj()).real * weight).sum() / (power * weight).sum() / len(views))
+        if agreement < _SYMMETRIC:
+            raise InputError(
+                f"'{path}' does not have the declared symmetry: its projections agree to {agreement:.2f} only under rotation {number} of the group; declare "
+                "another symmetry, or turn the map to the group's axes (RELION's)."
+            )
 
 
 def map_radius(data: torch.Tensor, pixel_angst: float) -> float:

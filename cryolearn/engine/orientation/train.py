@@ -102,7 +102,7 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
     size = choose_size(config, box, pixel)
     maps = None
     if config.source == "simulation":
-        maps = ProjectedMaps(config.volumes, config.structures, box, pixel, size, device, config.seed)
+        maps = ProjectedMaps(config.volumes, config.structures, box, pixel, size, device, config.seed, kernel.matrices)
     radius = maps.radius_angst if maps is not None else _DEFAULT_RADIUS * box * pixel
     power = None if maps is None else maps.power
     images, files, ctf = None, (), None  # type: ParticleImages | None, tuple[str, ...], Ctf | None
@@ -167,5 +167,5 @@ def _plan(config: DistanceTrainConfig, setting: _Setting, block: int, device: to
         # the paper's rate is constant
         schedule="plateau" if paper else "cosine", patience=10**9 if paper else 10, optimiser="rmsprop" if paper else "adamw",
         gradient_clip=0.0 if paper else 1.0, checkpoint_steps=config.checkpoint_steps, precision=choose_precision(config.precision, device), block=block,
-        validation_images=1024,
+        validation_images=min(1024, max(256, config.images_per_epoch // 10)),
     )

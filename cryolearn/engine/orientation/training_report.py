@@ -22,7 +22,8 @@ from .task import DistanceTask
 
 __all__ = ["UnseenPairs", "plateau_plot", "unseen_pairs", "write_model"]
 
-_BLOCKS = 512  # of unseen images, half of them for the calibration
+_BLOCKS = (64, 512)  # least and most blocks of unseen images, half of them for the calibration
+_SHARE = 0.1  # of the images of training
 _FIRST = 10_000  # far from the blocks of the learning curve's validation
 _AT_ONCE = 16
 _SHOWN = 4000
@@ -50,7 +51,7 @@ class UnseenPairs:
 
 
 @torch.no_grad()
-def unseen_pairs(task: DistanceTask, block: int, blocks: int = _BLOCKS) -> UnseenPairs:
+def unseen_pairs(task: DistanceTask, block: int, blocks: int) -> UnseenPairs:
     """Distances that a network reads from images that it never saw."""
     found: dict[str, list[torch.Tensor]] = {name: [] for name in UnseenPairs.__dataclass_fields__}
     task.network.eval()
@@ -75,7 +76,8 @@ def unseen_pairs(task: DistanceTask, block: int, blocks: int = _BLOCKS) -> Unsee
 def write_model(config: DistanceTrainConfig, task: DistanceTask, plan: TrainingPlan, history: list[dict[str, float]], description: dict[str, Any]) -> None:
     """Write ``model/``, ``validation.npz``, ``summary.json`` and the figures of a finished training."""
     out = Path(config.output)
-    pairs = unseen_pairs(task, plan.block)
+    blocks = int(np.clip(_SHARE * plan.steps * plan.batch / plan.block, *_BLOCKS)) // 2 * 2
+    pairs = unseen_pairs(task, plan.block, blocks)
     half = len(pairs.true_rad) // 2  # whole blocks: no image is on both sides
     known, judged = pairs[:half], pairs[half:]
     calibration = fit_calibration(known.similarity, known.spread, known.true_rad, task.weights.largest_rad)

@@ -157,11 +157,9 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         if not volumes and not self._structures():
             errors.append('Neither maps nor structures are given: the network needs at least one of them to learn from, or aligned particles.')
         for volume in volumes:
-            name, dim = volume.getFileName(), volume.getDim()
-            if dim is None or not os.path.exists(str(name).split(':')[0]):
+            name = volume.getFileName()
+            if not os.path.exists(str(name).split(':')[0]):
                 errors.append("The map '%s' does not exist." % name)
-            elif len(set(dim)) > 1:
-                errors.append("The map '%s' is %d x %d x %d voxels: it must be a cube." % ((name,) + tuple(dim)))
             elif not volume.getSamplingRate():
                 errors.append("The map '%s' has no sampling rate." % name)
         errors += ["The structure '%s' does not exist." % name for name in self._structures() if not os.path.exists(name)]

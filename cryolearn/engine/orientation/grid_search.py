@@ -1,0 +1,154 @@
+"""Likelihood of every pose of a grid over SO(3) and of shifts, as matrix products of images with slices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..imaging.poses import random_rotations, rotation_grid
+from .fourier_images import FourierImages
+from .reference import Poses, Reference
+
+__all__ = ["GridSums", "best_poses", "expected_slices", "pose_grid", "shift_grid"]
+
+_SCORES = {"cpu": 1 << 25, "cuda": 1 << 29}  # log-likelihoods held at a time, 4 bytes each; twice that is in use
+_MOST_SHIFTS = 37
+
+
+def pose_grid(step_deg: float, group: Tensor | None, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Rotations (R, 3, 3) at about ``step_deg``, turned as a whole at random so that no view is favoured; one of each set of equivalent ones.
+
+    Of equivalent poses A S the one that turns least is kept (the group's Voronoi cell).
+    """
+    grid = rotation_grid(step_deg, device=device) @ random_rotations(1, generator, device=device)[0]
+    if group is None or len(group) == 1:
+        return grid
+    traces = torch.einsum("rij,gji->rg", grid, group.to(grid))
+    return grid[traces[:, 0] >= traces.amax(1) - 1e-5]
+
+
+def shift_grid(range_angst: float, step_angst: float, device: torch.device) -> Tensor:
+    """Shifts (S, 2) on a square grid within a disc, the origin first; the step is widened where there would be too many."""
+    while True:
+        count = int(range_angst / step_angst + 1e-6)
+        line = torch.arange(-count, count + 1, device=device) * step_angst
+        points = torch.cartesian_prod(line, line).reshape(-1, 2)
+        points = points[points.norm(dim=1) <= range_angst + 1e-3]
+        if len(points) <= _MOST_SHIFTS:
+            return points[points.norm(dim=1).argsort()]
+        step_angst *= 1.2
+
+
+class _Bank:
+    """Whitened slices of all poses of the grid."""
+
+    def __init__(self, images: FourierImages, reference: Reference, rotations: Tensor, shifts: Tensor) -> None:
+        self.images, self.count, self.shifts = images, len(rotations), shifts
+        white = images.whitening()
+        self.slices = reference.slices(images, rotations)
+        self.table = torch.cat((self.slices[0] * white, self.slices[1] * white), dim=1)
+        energy = self.table.square()
+        points = len(white)
+        self.energy = (energy[:, :points] + energy[:, points:]) if images.ctf is not None else energy.sum(1)
+        if images.ctf is not None:  # squares ring by ring: the CTF hardly changes within one
+            self.energy = energy.new_zeros(self.count, images.rings + 1).index_add_(1, images.ring, self.energy)
+        self.white = white.repeat(2)
+        self.waves = images.waves(shifts)
+
+    def scores(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Log-likelihoods (b, S, R) against noise alone, images C Y shifted back (b, S, 2 P), transfer (b, P)."""
+        transfer = self.images.transfer(rows)
+        data = self.images.data[rows] if transfer is None else self.images.data[rows] * transfer
+        moved = data[:, None] * self.waves
+        parts = torch.cat((moved.real, moved.imag), dim=-1)
+        found = ((parts * self.white).flatten(0, 1) @ self.table.T).mul_(2).view(len(rows), len(self.shifts), self.count)
+        if transfer is None:
+            found -= self.energy
+        else:
+            found -= (self.images.ring_mean(transfer.square()) @ self.energy.T)[:, None]
+        return found, parts, transfer
+
+    def batches(self) -> tuple[Tensor, ...]:
+        step = max(1, _SCORES.get(self.images.device.type, 1 << 25) // (self.count * len(self.shifts)))
+        return torch.arange(len(self.images), device=self.images.device).split(step)
+
+
+@dataclass
+class GridSums:
+    """What expectation over a grid gives.
+
+    Attributes
+    ----------
+    signal : (R, P) complex sums of C Y over all images, weighted by posterior
+    power : (R, P) sums of C^2
+    rotations : (R, 3, 3)
+    residual : (rings + 1,) expected power of what the slices leave unexplained
+    evidence : (n,) log-likelihood with the poses integrated out
+    """
+
+    signal: Tensor
+    power: Tensor
+    rotations: Tensor
+    residual: Tensor
+    evidence: Tensor
+
+
+def expected_slices(images: FourierImages, reference: Reference, rotations: Tensor, shifts: Tensor, temperature: float = 1.0) -> GridSums:
+    """Weighted means of images over the posterior of their poses, tempered by ``temperature`` (1 is the posterior itself).
+
+    Memory: ``16 R P`` bytes and 256 MiB (4 GiB on a GPU).
+    """
+    bank = _Bank(images, reference, rotations, shifts)
+    points = len(images.kx)
+    total = bank.table.new_zeros(bank.count, 2 * points)
+    power = bank.table.new_zeros(bank.count, points)
+    evidence = bank.table.new_empty(len(images))
+    for rows in bank.batches():
+        found, parts, transfer = bank.scores(rows)
+        flat = found.flatten(1)
+        evidence[rows] = torch.logsumexp(flat, 1) - math.log(flat.shape[1])
+        share = torch.softmax(flat / temperature, 1).view_as(found)
+        total += share.flatten(0, 1).T @ parts.flatten(0, 1)
+        over_shifts = share.sum(1)
+        power += over_shifts.sum(0)[:, None] if transfer is None else over_shifts.T @ transfer.square()
+    real, imaginary = bank.slices
+    explained = power * (real.square() + imaginary.square()) - 2 * (real * total[:, :points] + imaginary * total[:, points:])
+    left = (images.data.abs().square().sum(0) + explained.sum(0)) / len(images)
+    return GridSums(torch.complex(total[:, :points], total[:, points:]), power, rotations, images.ring_mean(left), evidence)
+
+
+def best_poses(
+    images: FourierImages, reference: Reference, rotations: Tensor, shifts: Tensor, keep: int, near_deg: float, group: Tensor | None = None,
+) -> tuple[Poses, Tensor, Tensor]:
+    """The ``keep`` likeliest poses of each image with their posterior weights.
+
+    Returns
+    -------
+    poses
+    confidence : (n,) posterior of all rotations within ``near_deg`` of the likeliest one (modulo ``group``)
+    evidence : (n,) log-likelihood with the poses integrated out
+    """
+    bank = _Bank(images, reference, rotations, shifts)
+    flat_rotations = rotations.flatten(1)
+    least_trace = 1 + 2 * math.cos(math.radians(near_deg))
+    count, device = len(images), images.device
+    weight, where = torch.empty(count, keep, device=device), torch.empty(count, keep, dtype=torch.long, device=device)
+    confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
+    for rows in bank.batches():
+        found, _, _ = bank.scores(rows)
+        flat = found.flatten(1)
+        evidence[rows] = torch.logsumexp(flat, 1) - math.log(flat.shape[1])
+        best = flat.topk(keep, dim=1)
+        where[rows] = best.indices
+        weight[rows] = torch.softmax(best.values, 1)
+        over_shifts = torch.logsumexp(found, 1)
+        top = rotations[best.indices[:, 0] % bank.count]
+        near = torch.zeros_like(over_shifts, dtype=torch.bool)
+        for element in (group if group is not None else torch.eye(3, device=device)[None]).to(rotations):
+            near |= (top @ element).flatten(1) @ flat_rotations.T >= least_trace
+        share = torch.softmax(over_shifts, 1)
+        confidence[rows] = (share * near).sum(1).clamp(max=1)
+    return Poses(rotations[where % bank.count], shifts[where // bank.count], weight), confidence, evidence

@@ -1,149 +1,237 @@
-"""Orientations that fit given distances best: a descent on the rotations themselves, from a start nearby."""
+"""Orientations that fit given distances better: Gauss-Newton steps on every image at once.
+
+With unit quaternions q the distance of image i to landmark l is ``d = 2 acos |<q_i, q_l s>|``, s the group's nearest element, and turning image i on the
+detector's side by the small vector w changes it by ``-a w``, a the axis from i to l. So the sum of weight (d - D)^2 has the gradient
+``-sum weight (d - D) a`` and the block ``sum weight a a^T`` of its Gauss-Newton matrix, both of them products of (P, L) matrices with quaternions.
+
+The distance has a kink at 0 and at its largest value: axes of pairs closer than ``_SOFT_RAD`` to 0 fade out. Junk does not spoil the rest: residuals above
+three times their typical size pull no more than that (Huber), and images whose distances fit much worse than those of the others weigh less.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
+import numpy as np
+import roma
 import torch
 from torch import Tensor
 
-from ..imaging.poses import matrix_to_quaternion, quaternion_to_matrix
 from .kernel import SimilarityKernel
 
-__all__ = ["Polished", "polish"]
+__all__ = ["Fit", "Measured", "group_quaternions", "nearest_products", "polish"]
 
-_NUMBERS_AT_A_TIME = 1 << 22  # pairs in memory: about 10 arrays of 8 bytes each
-_SETTLED = 1e-7  # relative change of the loss
-_SMALLEST_STEP = 1e-3
-_HUBER = 2.5  # in robust standard deviations of the residuals: a hundredth of the efficiency for normal noise, and junk does not pull
-_TINY = 1e-9
-
-
-@dataclass
-class Polished:
-    """Attributes
-    ----------
-    rotations : (P, 3, 3) float64
-    loss : weighted mean of the squared residuals, L_OR of Banjac et al. 2021 (Huber's beyond 2.5 standard deviations)
-    residual_rad : (P,) root of the weighted mean squared residual of each image
-    """
-
-    rotations: Tensor
-    loss: float
-    residual_rad: Tensor
+_SOFT_RAD = 1e-6
+_HUBER = 3.0  # typical residuals
+_JUNK = 1.5  # times the median image's residual
+_PAIRS = 1 << 20  # in memory at a time
+_DOUBLE = 3_000_000  # pairs up to which numbers are double
+_TRUST_RAD = 0.5  # longest step of an image
+_BLOCKS_EVERY = 5  # iterations between two evaluations of the blocks
+_RIDGE = 0.02  # of a block's mean diagonal
+_DONE = 0.02  # of the expected error: smaller steps are none
+FLOOR = 2.76  # mean error of an orientation whose L distances are each off by s: FLOOR s / sqrt(L), Cramer-Rao for uniform orientations
+_CONJUGATE = (-1.0, -1.0, -1.0, 1.0)
 
 
-def polish(distances_rad: Tensor, landmarks: Tensor, rotations: Tensor, kernel: SimilarityKernel, weights: Tensor | None = None, steps: int = 100) -> Polished:
-    """Minimise ``sum w_pl rho(d_pl - d(A_p, A_l))`` over all rotations at once.
+def group_quaternions(kernel: SimilarityKernel) -> Tensor:
+    """``(n, 4)`` quaternions x, y, z, w of the group, float64."""
+    return roma.rotmat_to_unitquat(kernel.matrices)
 
-    A Gauss-Newton step of each image against all others at rest: a residual r pulls along the axis of ``A_p^T A_l``, and as the axes of many pairs point
-    everywhere, the curvature is a third of the summed weights. Sums over pairs are matrix products of quaternions; memory is bounded by blocks of rows.
+
+class Measured:
+    """Distances of all images to landmarks, read in pieces.
 
     Parameters
     ----------
-    distances_rad
-        (P, L) of all images to the landmarks.
-    landmarks
-        (L,) rows of the landmarks.
-    rotations
-        (P, 3, 3) to start from.
-    weights
-        (P, L); all 1 without them. The pair of an image with itself never counts.
+    distances_rad : (P, L) array or memory map
+    landmarks : (L,) rows that the columns belong to
+    weights : (P, L) or None
     """
-    points = _quaternions(rotations)
-    copies = _quaternions(kernel.matrices.to(rotations.device))
-    scale = math.inf
-    loss, pull, residual, spread = _pull(distances_rad, landmarks, points, copies, weights, scale)
-    scale = _HUBER * spread
-    loss, pull, residual, spread = _pull(distances_rad, landmarks, points, copies, weights, scale)
-    step = 1.0
-    for _ in range(steps):
-        trial = _moved(points, step * pull)
-        new, new_pull, new_residual, new_spread = _pull(distances_rad, landmarks, trial, copies, weights, scale)
-        if new > loss:
-            step /= 2
-            if step < _SMALLEST_STEP:
-                break
-            continue
-        gain = loss - new
-        points, loss, pull, residual, spread = trial, new, new_pull, new_residual, new_spread
-        if gain < _SETTLED * max(loss, 1e-12):
+
+    def __init__(self, distances_rad, landmarks, weights, device: torch.device | str = "cpu") -> None:  # type: ignore[no-untyped-def]
+        self.distances, self.weights = distances_rad, weights
+        self.landmarks = torch.as_tensor(landmarks, dtype=torch.long)
+        self.images = len(distances_rad)
+        self.dtype = torch.float64 if self.images * len(self.landmarks) <= _DOUBLE else torch.float32
+        # with all pairs, alike in both directions, the columns say the same as the rows
+        self.full = self.images == len(self.landmarks) and bool((self.landmarks == torch.arange(self.images)).all())
+        for values in (distances_rad, weights):
+            if self.full and values is not None:
+                some = slice(0, self.images, max(1, self.images // 50))
+                self.full = np.allclose(values[some], values[:, some].T, atol=1e-5, equal_nan=True)
+        self.rows_at_once = max(1, _PAIRS // len(self.landmarks))
+
+    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, their distances and weights (b, L); an image's distance to itself has none, nor has what is no number."""
+        for start in range(0, self.images, self.rows_at_once):
+            rows = slice(start, min(start + self.rows_at_once, self.images))
+            yield rows, *self.block(rows)
+
+    def block(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+        at = torch.arange(self.images)[rows]
+        where = rows if isinstance(rows, slice) else at.numpy()
+        distance = torch.as_tensor(self.distances[where]).to(self.dtype)
+        weight = torch.ones_like(distance) if self.weights is None else torch.as_tensor(self.weights[where]).to(self.dtype)
+        known = torch.isfinite(distance) & torch.isfinite(weight) & (at[:, None] != self.landmarks)
+        return torch.where(known, distance, torch.zeros_like(distance)), torch.where(known, weight, torch.zeros_like(weight))
+
+
+class Fit:
+    """How orientations fit the distances, and where they should move.
+
+    Attributes
+    ----------
+    loss : weighted mean squared residual, rad^2
+    objective : what polish lowers (junk counts less)
+    residual_rad : (P,) root of the weighted mean squared residual of each image
+    pull : (P, 4) and blocks (P, 4, 4), products with quaternions before they are turned into each image's frame
+    """
+
+    def __init__(self, images: int, dtype: torch.dtype, blocks: bool) -> None:
+        self.pull = torch.zeros(images, 4, dtype=dtype)
+        self.blocks = torch.zeros(images, 16, dtype=dtype) if blocks else None
+        self.squares = torch.zeros(images, dtype=torch.float64)
+        self.weight = torch.zeros(images, dtype=torch.float64)
+        self.objective = 0.0
+        self.typical_rad = 0.0
+
+    @property
+    def loss(self) -> float:
+        return float(self.squares.sum() / self.weight.sum())
+
+    @property
+    def residual_rad(self) -> Tensor:
+        return (self.squares / self.weight.clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
+
+
+def nearest_products(quaternions: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+    """Inner products (b, L) with the nearest of the group's copies (n, L, 4) of the landmarks, signed, and which copy that is."""
+    best = quaternions @ turned[0].T
+    which = torch.zeros(best.shape, dtype=torch.uint8)
+    for number in range(1, len(turned)):
+        other = quaternions @ turned[number].T
+        closer = other.abs() > best.abs()
+        best = torch.where(closer, other, best)
+        which[closer] = number
+    return best, which
+
+
+def evaluate(
+    quaternions: Tensor, measured: Measured, group: Tensor, trust: Tensor, limit_rad: float, soft_rad: float, blocks: bool, only_rows: bool = False
+) -> Fit:
+    """Residuals, pulls and blocks of all images.
+
+    Parameters
+    ----------
+    quaternions : (P, 4)
+    group : (n, 4)
+    trust : (P,) factor of each image's weights
+    limit_rad : largest residual that pulls in full
+    soft_rad : pairs closer than this to a kink of the distance pull less
+    only_rows : landmarks feel their own rows only
+    """
+    dtype = measured.dtype
+    q, group, trust = quaternions.to(dtype), group.to(dtype), trust.to(dtype)
+    at = measured.landmarks
+    turned = roma.quat_product(q[at][None].expand(len(group), -1, -1), group[:, None].expand(-1, len(at), -1))
+    back = group * group.new_tensor(_CONJUGATE)
+    fit = Fit(len(q), dtype, blocks)
+    both = not (measured.full or only_rows)  # all pairs: the columns say the same as the rows
+    total = 0.0
+    for rows, distance, weight in measured.pieces():
+        product, which = nearest_products(q[rows], turned)
+        cosine = product.abs().clamp(max=1)
+        sine = (1 - cosine.square()).clamp_min(0).sqrt()
+        residual = 2 * torch.atan2(sine, cosine) - distance
+        squares = weight * residual.square()
+        fit.squares[rows] += squares.sum(1, dtype=torch.float64)
+        fit.weight[rows] += weight.sum(1, dtype=torch.float64)
+        weight = weight * trust[rows, None] * trust[at]
+        bounded = residual.clamp(-limit_rad, limit_rad)
+        fit.objective += float((weight * bounded * (2 * residual - bounded)).sum(dtype=torch.float64))
+        total += float(weight.sum(dtype=torch.float64))
+        soft = (soft_rad / 2) ** 2
+        weight = weight * (cosine.square() / (cosine.square() + soft))
+        inverse = sine / (sine.square() + soft)
+        pull = weight * bounded * inverse * torch.where(product < 0, -1.0, 1.0).to(dtype)
+        curve = weight * inverse.square() if blocks else None
+        own = q[rows]
+        for number in range(len(group)):
+            chosen = which == number if len(group) > 1 else None
+            part = pull if chosen is None else torch.where(chosen, pull, torch.zeros_like(pull))
+            fit.pull[rows] += part @ turned[number]
+            reverse = roma.quat_product(own, back[number].expand_as(own)) if both else own
+            if both:
+                fit.pull.index_add_(0, at, part.T @ reverse)
+            if curve is not None and fit.blocks is not None:
+                part = curve if chosen is None else torch.where(chosen, curve, torch.zeros_like(curve))
+                fit.blocks[rows] += part @ _outer(turned[number])
+                if both:
+                    fit.blocks.index_add_(0, at, part.T @ _outer(reverse))
+    fit.objective /= max(total, torch.finfo(torch.float64).tiny)
+    return fit
+
+
+def _outer(vectors: Tensor) -> Tensor:
+    return (vectors[:, :, None] * vectors[:, None]).flatten(1)
+
+
+def frames(quaternions: Tensor) -> Tensor:
+    """``(P, 3, 4)``: takes a quaternion p to the vector part of ``p conj(q)``."""
+    x, y, z, w = quaternions.unbind(-1)
+    rows = ((w, -z, y, -x), (z, w, -x, -y), (-y, x, w, -z))
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def polish(
+    quaternions: Tensor, measured: Measured, kernel: SimilarityKernel, iterations: int = 60,
+    movable: Tensor | None = None, report: Callable[[str], None] | None = None,
+) -> tuple[Tensor, Fit]:
+    """Move orientations to the nearest minimum of the robust sum of squared residuals.
+
+    Each iteration takes one pass over the (P, L) distances, ``_PAIRS`` of them in memory at a time: about 15 operations a pair and group element.
+
+    Parameters
+    ----------
+    quaternions : (P, 4) start
+    movable : (P,) bool, images that may move; None all
+
+    Returns
+    -------
+    quaternions (P, 4) float64 and their fit
+    """
+    group = group_quaternions(kernel)
+    q = torch.nn.functional.normalize(quaternions.double(), dim=-1)
+    trust, limit, soft, step, last = torch.ones(len(q), dtype=torch.float64), math.inf, _SOFT_RAD, 1.0, math.inf
+    inverse = torch.empty(0)
+    for number in range(iterations):
+        fit = evaluate(q, measured, group, trust, limit, soft, blocks=number % _BLOCKS_EVERY == 0, only_rows=movable is not None)
+        frame = frames(q)
+        if fit.blocks is not None:
+            block = frame @ fit.blocks.double().view(-1, 4, 4) @ frame.transpose(1, 2)
+            ridge = _RIDGE * block.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-300)
+            inverse = torch.linalg.inv(block + ridge[:, None, None] * torch.eye(3, dtype=torch.float64))
+        move = step * (inverse @ (frame @ fit.pull.double()[:, :, None]))[:, :, 0]
+        if movable is not None:
+            move = move * movable[:, None]
+        move = move * (_TRUST_RAD / move.norm(dim=1, keepdim=True).clamp_min(_TRUST_RAD))
+        q = torch.nn.functional.normalize(roma.quat_product(roma.rotvec_to_unitquat(move), q), dim=-1)
+        size = float(move.norm(dim=1).mean())
+        if report is not None: report(f"{number} {fit.objective:.7f} {fit.loss:.7f} {size:.2e} {step}")
+        trust, limit, expected = _robust(fit, len(measured.landmarks))
+        soft = max(expected, _SOFT_RAD)
+        if size < max(_DONE * expected, 1e-9):
             break
-        step = min(1.0, step * 1.5)
-    return Polished(quaternion_to_matrix(points[:, [1, 2, 3, 0]]), loss, residual)
+        step = min(1.0, 1.2 * step) if size < 0.9 * last else max(0.7 * step, 0.3)  # shorter when it goes to and fro
+        last = size
+    return q, evaluate(q, measured, group, trust, limit, soft, False)
 
 
-def _quaternions(rotations: Tensor) -> Tensor:
-    """(n, 4) w, x, y, z in double precision."""
-    return matrix_to_quaternion(rotations.double())[:, [3, 0, 1, 2]]
-
-
-def _product(first: Tensor, second: Tensor) -> Tensor:
-    """Products (..., 4) of quaternions w, x, y, z."""
-    w, v = first[..., :1], first[..., 1:]
-    s, u = second[..., :1], second[..., 1:]
-    return torch.cat((w * s - (v * u).sum(-1, keepdim=True), w * u + s * v + torch.linalg.cross(v, u, dim=-1)), dim=-1)
-
-
-def _moved(points: Tensor, rotvec: Tensor) -> Tensor:
-    """``A exp(rotvec)`` for quaternions (n, 4) and rotation vectors (n, 3)."""
-    angle = rotvec.norm(dim=1, keepdim=True).clamp(max=0.5, min=_TINY)  # a long step on a curved surface is no step of Gauss and Newton
-    axis = torch.nn.functional.normalize(rotvec, dim=1)
-    moved = _product(points, torch.cat((torch.cos(angle / 2), torch.sin(angle / 2) * axis), dim=1))
-    return torch.nn.functional.normalize(moved, dim=1)
-
-
-def _pull(distances: Tensor, landmarks: Tensor, points: Tensor, copies: Tensor, weights: Tensor | None, scale: float) -> tuple[float, Tensor, Tensor, float]:
-    """Loss, Gauss-Newton steps (P, 3), residuals (P,) and the robust standard deviation of the residuals (by a sample)."""
-    count, marks = distances.shape
-    places = points[landmarks]
-    rows = max(1, _NUMBERS_AT_A_TIME // (marks * max(1, len(copies) // 4)))
-    force, curvature = torch.zeros(count, 3, dtype=points.dtype, device=points.device), torch.zeros(count, dtype=points.dtype, device=points.device)
-    residual = torch.empty(count, dtype=points.dtype, device=points.device)
-    total = mass = 0.0
-    sample: list[Tensor] = []
-    for start in range(0, count, rows):
-        some = slice(start, min(start + rows, count))
-        mine = points[some]
-        nearest, cosine = _nearest_copies(mine, places, copies)
-        size = cosine.abs().clamp(max=1)
-        error = distances[some].to(points.dtype) - 2 * torch.acos(size)
-        weight = torch.ones_like(error) if weights is None else weights[some].to(points.dtype)
-        weight = weight * (torch.arange(start, start + len(mine), device=points.device)[:, None] != landmarks)
-        sample.append(error[:: max(1, len(error) // 64)].flatten())
-        shrink = (scale / error.abs().clamp(min=_TINY)).clamp(max=1) if math.isfinite(scale) else torch.ones_like(error)
-        squares = weight * error.square() * (2 * shrink - shrink.square())
-        total, mass = total + float(squares.sum()), mass + float(weight.sum())
-        residual[some] = (squares.sum(1) / weight.sum(1).clamp(min=_TINY)).sqrt()
-        weight = weight * shrink
-        # the axis of A_p^T A_l is the vector part of conj(q_p) q_l over its length; a residual above 0 pushes the pair apart
-        length = torch.sqrt((1 - size.square()).clamp(min=_TINY))
-        along = -weight * error * torch.where(cosine < 0, -1.0, 1.0) / length
-        curve = weight.sum(1)
-        curvature[some] += curve
-        curvature.index_add_(0, landmarks, weight.sum(0))
-        for number, copy in enumerate(copies):  # one product a copy: pairs take their nearest one
-            part = along if len(copies) == 1 else along * (nearest == number)
-            theirs = _product(places, copy.expand_as(places))
-            force[some] += _axes(mine, part @ theirs)
-            back = _product(mine, (copy * copy.new_tensor([1.0, -1, -1, -1])).expand_as(mine))
-            force.index_add_(0, landmarks, _axes(places, part.T @ back))
-    spread = 1.4826 * float(torch.cat(sample).abs().median())
-    return total / max(mass, _TINY), force * 3 / (2 * curvature.clamp(min=_TINY)[:, None]) * 2, residual, max(spread, 1e-6)
-
-
-def _axes(own: Tensor, others: Tensor) -> Tensor:
-    """Vector part (n, 3) of ``conj(own) others`` for summed quaternions (n, 4)."""
-    w, v = own[:, :1], own[:, 1:]
-    return w * others[:, 1:] - others[:, :1] * v - torch.linalg.cross(v, others[:, 1:], dim=1)
-
-
-def _nearest_copies(mine: Tensor, places: Tensor, copies: Tensor) -> tuple[Tensor, Tensor]:
-    """Which symmetric copy of each landmark (p, L) is nearest, and the inner product with it."""
-    best, nearest = mine @ places.T, torch.zeros(len(mine), len(places), dtype=torch.long, device=mine.device)
-    for number, copy in enumerate(copies[1:], start=1):
-        inner = mine @ _product(places, copy.expand_as(places)).T
-        closer = inner.abs() > best.abs()
-        best, nearest = torch.where(closer, inner, best), torch.where(closer, number, nearest)
-    return nearest, best
+def _robust(fit: Fit, landmarks: int) -> tuple[Tensor, float, float]:
+    """Factor of each image's weights, largest residual that pulls in full, and the expected error of an orientation (the floor)."""
+    residual = fit.residual_rad
+    typical = float(residual.median())
+    ratio = residual / max(typical, 1e-300) / _JUNK
+    return 1 / ratio.clamp_min(1).square(), _HUBER * typical + 1e-9, FLOOR * typical / math.sqrt(landmarks)

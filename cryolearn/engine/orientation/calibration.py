@@ -23,7 +23,7 @@ class Calibration:
     ----------
     similarity, distance_rad : ``(k,)`` knots, similarity falling
     variance_rad2 : ``(k,)`` variance of the distance at each knot, for a pair whose predicted variance is the mean one
-    mean_spread : that mean, of the sum of both images' predicted variances
+    mean_spread : that mean
     constant, slope : a pair's variance is the knot's times ``constant + slope * predicted / mean_spread``
     """
 
@@ -48,7 +48,7 @@ class Calibration:
 
         Parameters
         ----------
-        spread : sum of both images' predicted variances
+        spread : predicted variances of the pairs
         """
         knots, distance, variance = (
             torch.tensor(values[::-1], dtype=similarity.dtype, device=similarity.device)

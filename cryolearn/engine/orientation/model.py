@@ -19,7 +19,7 @@ from ..training.particle_images import ParticleImages
 from .calibration import Calibration
 from .config import RecoverOrientationsConfig
 from .kernel import SimilarityKernel
-from .networks import build_network
+from .networks import build_network, compare, encode
 from .simulator import standardise
 
 __all__ = ["DistanceModel"]
@@ -103,43 +103,57 @@ class DistanceModel:
         distances, weights : ``(P, L)`` float32; weights are 1 / variance in 1/rad^2, and 0 for the distance of a landmark to itself
         """
         self.check_particles(table)
-        feature, variance = self.features(table, config, folder)
+        encoded = self.encode(table, config, folder)
         landmarks = np.asarray(landmarks, dtype=np.int64)
-        results = [_new_array(Path(folder) / f"{name}.f32", (len(table), len(landmarks))) for name in ("distances", "weights")]
-        there, there_variance = feature[landmarks], variance[landmarks]
-        for start in range(0, len(table), _AT_ONCE):
-            rows = slice(start, start + _AT_ONCE)
-            found = self.calibration.apply(feature[rows] @ there.T, variance[rows, None] + there_variance)
-            for result, values in zip(results, found, strict=True):
-                result[rows] = values.cpu().numpy()
-        results[0][landmarks, np.arange(len(landmarks))] = 0
-        results[1][landmarks, np.arange(len(landmarks))] = 0
-        return results[0], results[1]
+        distances, weights = (_new_array(Path(folder) / f"{name}.f32", (len(table), len(landmarks))) for name in ("distances", "weights"))
+        together = self.views // 2 or None
+        rows_at_once, landmarks_at_once = together or _AT_ONCE, together or len(landmarks)
+        # in sets, landmarks meet in another order than that of the file, where neighbours may be alike
+        order = np.random.default_rng(config.seed).permutation(len(landmarks)) if together else np.arange(len(landmarks))
+        for columns in np.split(order, range(landmarks_at_once, len(landmarks), landmarks_at_once)):
+            there = encoded[landmarks[columns]].to(self.device)
+            for start in range(0, len(table), rows_at_once):
+                rows = np.arange(start, min(start + rows_at_once, len(table)))
+                found = self._compare(encoded[rows].to(self.device), there)
+                for result, values in zip((distances, weights), found, strict=True):
+                    result[np.ix_(rows, columns)] = values.cpu().numpy()
+        distances[landmarks, np.arange(len(landmarks))] = 0
+        weights[landmarks, np.arange(len(landmarks))] = 0
+        return distances, weights
 
-    def features(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit features ``(P, n)`` of all images and their predicted variances ``(P,)``, streamed."""
+    @torch.no_grad()
+    def _compare(self, encoded: torch.Tensor, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.calibration.apply(*compare(self._network, encoded[None], others[None]))
+
+    @property
+    def views(self) -> int:
+        """Images that the network wants to see together; 0 when it looks at one pair after another."""
+        return int(self.description["views"]) if self.preset == "views" else 0
+
+    def encode(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> torch.Tensor:
+        """What the network keeps of each image, ``(P, n)`` on the CPU, streamed; of 'exact' and 'paper' unit features and a log variance."""
         radius = float(self.description["radius_angst"]) + float(self.description["shift_range_angst"])
-        images = ParticleImages(table, radius, self.device, invert_contrast=config.invert_contrast, ignore_ctf=self.scheme.ignore_ctf, normalise=False)
-        scheme = self._scheme_for(config)
-        network, box = self._network, self.scheme.box
+        images = ParticleImages(table, radius, self.device, invert_contrast=config.invert_contrast, ignore_ctf=self._ignore_ctf(config), normalise=False)
+        scheme = NetworkInput.from_dict({**self.scheme.to_dict(), "phase_flipped": config.phase_flipped, "ignore_ctf": self._ignore_ctf(config)})
+        box = self.scheme.box
+        first = table.box // 2 - box // 2
 
         @torch.no_grad()
         def look(rows: np.ndarray) -> dict[str, np.ndarray]:
             data, ctf = images.read(rows)
-            first = table.box // 2 - box // 2
-            feature, spread = network(standardise(scheme.from_images(data[:, first : first + box, first : first + box], ctf)))
-            return {"feature": feature.cpu().numpy(), "variance": spread.exp().cpu().numpy()}
+            seen = standardise(scheme.from_images(data[:, first : first + box, first : first + box], ctf))
+            return {"encoded": encode(self._network, seen).cpu().numpy()}
 
         digest = digest_values([
             digest_file(self.folder), [digest_file(path) for path in table.image_file], table.ids.tolist(), config.invert_contrast, config.phase_flipped,
+            config.ignore_ctf,
         ])
         columns = in_chunks(Path(folder), digest, table.ids, config.chunk, look, "features", config.batch)
         assert columns is not None  # one process
-        return torch.from_numpy(columns["feature"]).to(self.device), torch.from_numpy(columns["variance"]).to(self.device)
+        return torch.from_numpy(columns["encoded"])
 
-    def _scheme_for(self, config: RecoverOrientationsConfig) -> NetworkInput:
-        values = {**self.scheme.to_dict(), "phase_flipped": config.phase_flipped, "ignore_ctf": config.ignore_ctf or self.scheme.ignore_ctf}
-        return NetworkInput.from_dict(values)
+    def _ignore_ctf(self, config: RecoverOrientationsConfig) -> bool:
+        return config.ignore_ctf or self.scheme.ignore_ctf
 
 
 def _new_array(path: Path, shape: tuple[int, int]) -> np.ndarray:

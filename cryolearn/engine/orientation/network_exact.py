@@ -11,7 +11,7 @@ from torch.nn import functional
 from ..imaging.poses import random_rotations, rotation_z
 from .kernel import SimilarityKernel
 
-__all__ = ["RingEncoder", "RingNetwork", "left_representation"]
+__all__ = ["RingBlock", "RingEncoder", "RingNetwork", "left_representation"]
 
 _SAMPLE = 4  # rotations per dimension from which the representation is found
 
@@ -27,7 +27,7 @@ def left_representation(kernel: SimilarityKernel, rotations: torch.Tensor) -> to
     return moved.transpose(-1, -2) @ inverse
 
 
-class _RingBlock(nn.Module):
+class RingBlock(nn.Module):
     """Convolution around the circle, normalised and activated; residual where the shape allows."""
 
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1) -> None:
@@ -63,7 +63,7 @@ class RingEncoder(nn.Module):
         self.points: torch.Tensor  # (rings, samples, 2) pixels, x and y
         self.register_buffer("points", torch.stack([radius[:, None] * angle.cos(), radius[:, None] * angle.sin()], -1), persistent=False)
         self._reach = 1.3 * radius_px
-        blocks = [_RingBlock(rings, width, kernel, 2), *(_RingBlock(width, width, kernel) for _ in range(depth))]
+        blocks = [RingBlock(rings, width, kernel, 2), *(RingBlock(width, width, kernel) for _ in range(depth))]
         self.layers = nn.Sequential(*blocks)
 
     def centre(self, images: torch.Tensor) -> torch.Tensor:
@@ -106,7 +106,7 @@ class RingNetwork(nn.Module):
         super().__init__()
         self.encoder = RingEncoder(size=size, radius_px=radius_px, width=width, turns=turns, depth=depth, kernel=taps)
         self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, kernel.dimension))
-        self.trust = nn.Linear(width, 1)
+        self.trust = nn.Linear(width, 1, bias=False)
         self.spread = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
         mirror = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # seen from behind, a projection is its own mirror image in y
         turn = rotation_z(torch.arange(turns) * (360 / turns))

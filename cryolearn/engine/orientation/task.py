@@ -9,6 +9,7 @@ from torch import nn
 
 from ..training.trainer import Blocks, Task
 from .kernel import SimilarityKernel
+from .networks import compare, encode
 from .pairs import DistanceWeights, block_pairs
 from .readout import PaperReadout, Readout
 from .simulator import Samples
@@ -29,7 +30,7 @@ class DistanceTask(Task):
 
     Parameters
     ----------
-    network : images ``(b, size, size)`` -> unit features ``(b, k)`` and log variances ``(b,)``
+    network : of :func:`.networks.build_network`
     source : of the samples
     readout : 'paper' also takes the paper's loss
     weights : of pairs by their distance
@@ -51,34 +52,32 @@ class DistanceTask(Task):
         return sums
 
     def _losses(self, blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.pair_losses(*self.features(blocks))
+        return self.pair_losses(*self.similarities(blocks))
 
-    def features(self, blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features ``(n, b, k)``, log variances ``(n, b)`` and poses ``(n, b, 3, 3)`` of ``n`` equally large blocks."""
+    def similarities(self, blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Similarities and their predicted variances ``(n, b, b)``, and poses ``(n, b, 3, 3)``, of ``n`` equally large blocks."""
         samples = self._source.draw(blocks)
         shape = (len(blocks), len(samples.images) // len(blocks))
-        feature, spread = self.network(samples.images)
-        return feature.unflatten(0, shape), spread.unflatten(0, shape), samples.rotation.unflatten(0, shape)
+        similarity, variance = compare(self.network, encode(self.network, samples.images).unflatten(0, shape))
+        return similarity, variance, samples.rotation.unflatten(0, shape)
 
-    def pair_losses(self, feature: torch.Tensor, spread: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and error ``(n,)`` of ``n`` blocks of features ``(n, b, k)``, log variances ``(n, b)`` and poses ``(n, b, 3, 3)``."""
-        first, second = block_pairs(rotation.shape[1], feature.device)
+    def pair_losses(self, similarity: torch.Tensor, variance: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and error ``(n,)`` of ``n`` blocks of similarities and variances ``(n, b, b)`` and poses ``(n, b, 3, 3)``."""
+        first, second = block_pairs(rotation.shape[1], similarity.device)
         one, other = rotation[:, first], rotation[:, second]
-        true = self.kernel.distance_rad(one, other).to(feature.dtype)
-        target = self.kernel.between(one, other).to(feature.dtype)
-        found = (feature @ feature.transpose(1, 2))[:, first, second]
-        return distance_losses(found, spread[:, first], spread[:, second], target, true, self.weights(true), self.readout)
+        true = self.kernel.distance_rad(one, other).to(similarity.dtype)
+        target = self.kernel.between(one, other).to(similarity.dtype)
+        return distance_losses(similarity[:, first, second], variance[:, first, second], target, true, self.weights(true), self.readout)
 
 
 def distance_losses(
-    found: torch.Tensor, spread: torch.Tensor, other_spread: torch.Tensor, target: torch.Tensor, true_rad: torch.Tensor, weight: torch.Tensor,
-    readout: Readout,
+    found: torch.Tensor, variance: torch.Tensor, target: torch.Tensor, true_rad: torch.Tensor, weight: torch.Tensor, readout: Readout
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and mean absolute error ``(n,)`` of the distance in radians over pairs ``(n, p)``; the error, and the paper's loss, with their weights.
 
     The exact read-out learns the similarity by least squares, all pairs alike: more weight for close pairs, which are few, only slows it down, even
-    in the error that is even over distances (0.105 instead of 0.089 rad after the same time). Beside that it learns the variance of each
-    image's part in the residual by maximum likelihood; the variance does not act back on the similarity, which would let hard images be given
+    in the error that is even over distances (0.105 instead of 0.089 rad after the same time). Beside that it learns the residual's
+    variance by maximum likelihood; the variance does not act back on the similarity, which would let hard images be given
     up. The paper's learns the distance itself by its absolute error.
     """
     distance = readout.distance_rad(found)
@@ -88,6 +87,5 @@ def distance_losses(
     residual = found - target
     # a similarity's error for a given error of the angles is largest half way and vanishes where orientations are alike
     unit = (1 - target.square()).clamp_min(0) + 0.05
-    variance = spread.exp() + other_spread.exp()
     likelihood = 0.5 * (residual.detach().square() / unit / variance + variance.log())
     return 9 * residual.square().mean(1) + 0.1 * likelihood.mean(1), error.detach()

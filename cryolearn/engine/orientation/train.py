@@ -74,6 +74,7 @@ def run(config: DistanceTrainConfig) -> None:
             "kind": "distance", "preset": config.preset, "arguments": arguments, "symmetry": config.symmetry, "input": setting.appearance.scheme.to_dict(),
             "pixel_size_angst": setting.pixel_size_angst, "box": setting.box, "snr": setting.appearance.snr, "radius_angst": setting.radius_angst,
             "shift_range_angst": config.shift_range_angst, "phase_flipped": config.phase_flipped, "source": config.source, "digest": plan.digest,
+            "views": config.views,
         }
         write_model(config, task, plan, history, description)
 

@@ -34,7 +34,7 @@ _FAR_RAD = 2.9
 class UnseenPairs:
     """All pairs within blocks of unseen images; arrays ``(n,)``, blocks one after another.
 
-    ``first`` and ``second`` count images through all blocks, ``spread`` is the sum of both images' predicted variances, ``weight`` makes every
+    ``first`` and ``second`` count images through all blocks, ``spread`` is the predicted variance, ``weight`` makes every
     distance count the same.
     """
 
@@ -59,14 +59,13 @@ def unseen_pairs(task: DistanceTask, block: int, blocks: int) -> UnseenPairs:
     one, other = block_pairs(block, device)
     for start in range(0, blocks, _AT_ONCE):
         numbers = [(-_FIRST - start - index, block) for index in range(min(_AT_ONCE, blocks - start))]
-        feature, log_variance, rotation = task.features(numbers)
-        variance = log_variance.exp()
+        similarity, variance, rotation = task.similarities(numbers)
         true = task.kernel.distance_rad(rotation[:, one], rotation[:, other])
-        similarity = (feature @ feature.transpose(1, 2))[:, one, other]
+        similarity, variance = similarity[:, one, other], variance[:, one, other]
         offset = (start + torch.arange(len(numbers), device=device))[:, None] * block
         values = {
             "first": offset + one, "second": offset + other, "true_rad": true, "learned_rad": task.readout.distance_rad(similarity),
-            "similarity": similarity, "spread": variance[:, one] + variance[:, other], "weight": task.weights(true),
+            "similarity": similarity, "spread": variance, "weight": task.weights(true),
         }
         for name, part in values.items():
             found[name].append(part.flatten().cpu())

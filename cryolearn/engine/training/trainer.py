@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from .processes import quieten, trainer_arguments
 __all__ = ["Task", "train"]
 
 Blocks = list[tuple[int, int]]
-_OPTIMISERS: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+_OPTIMISERS: dict[str, Any] = {
+    "adamw": torch.optim.AdamW, "adam": torch.optim.Adam,
+    "rmsprop": partial(torch.optim.RMSprop, alpha=0.9, eps=1e-7),  # Keras' values, which published networks were trained with
+}
 
 
 class Task(ABC):

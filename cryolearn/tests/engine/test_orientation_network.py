@@ -14,6 +14,7 @@ from cryolearn.engine.orientation.calibration import Calibration, fit_calibratio
 from cryolearn.engine.orientation.kernel import SimilarityKernel
 from cryolearn.engine.orientation.network_exact import RingNetwork, left_representation
 from cryolearn.engine.orientation.network_paper import PaperNetwork
+from cryolearn.engine.orientation.network_views import ViewsNetwork
 from cryolearn.engine.orientation.pairs import DistanceWeights, block_pairs, draw_block_poses, largest_distance
 from cryolearn.engine.orientation.readout import ExactReadout, PaperReadout
 from cryolearn.engine.orientation.task import distance_losses
@@ -76,6 +77,23 @@ def test_features_turn_with_the_picture(group: str) -> None:
     assert torch.allclose(spread, turned_spread, atol=1e-4) and torch.allclose(spread, mirrored_spread, atol=1e-4)
 
 
+def test_relative_rotations_turn_with_the_pictures() -> None:
+    """What 'views' carries along for a pair is ``A_i A_j^T``: a quarter turn of one picture turns one side of it."""
+    torch.manual_seed(2)
+    network = ViewsNetwork(size=SIZE, radius_px=18.0, width=16).eval()
+    images = blob_images(4) - 0.3 * (blob_images(4) > 0)
+    turned = torch.cat([quarter_turn(images[:1]), images[1:]])
+    with torch.no_grad():
+        pairs, moved = (network._pairs(network.encode(part)[None].unflatten(2, (24, 16)))[0] for part in (images, turned))
+        assert network(images[None])[0].shape == (1, 4, 4)
+    turn = rotation_z(torch.tensor(90.0))
+    expected = pairs.clone()
+    expected[:, :, 0] = turn @ expected[:, :, 0]
+    expected[:, :, :, 0] = expected[:, :, :, 0] @ turn.T
+    assert torch.allclose(moved, expected, atol=1e-3) and (moved - pairs).abs().max() > 0.1
+    assert torch.allclose(pairs, pairs.transpose(2, 3).transpose(-1, -2), atol=1e-5)
+
+
 def test_features_do_not_depend_on_where_the_particle_is() -> None:
     torch.manual_seed(1)
     network = RingNetwork(SimilarityKernel(), size=SIZE, radius_px=16.0, width=16).eval()
@@ -99,13 +117,13 @@ def free_features(count: int, length: int, readout: ExactReadout | PaperReadout,
     paper = isinstance(readout, PaperReadout)
     free = (torch.rand if paper else torch.randn)(count, length, generator=generator).requires_grad_()
     optimiser = torch.optim.Adam([free], lr=0.05)
-    nothing = torch.zeros_like(true)[None]
+    one = torch.ones_like(true)[None]
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 0.05 * 0.5 * (1 + math.cos(math.pi * step / steps))
         # the paper's features come out of a ReLU
         feature = functional.normalize(free.relu() if paper else free, dim=1, eps=1e-6)
         found = (feature[first] * feature[second]).sum(1)
-        loss, error = distance_losses(found[None], nothing, nothing, target[None], true[None], weight[None], readout)
+        loss, error = distance_losses(found[None], one, target[None], true[None], weight[None], readout)
         optimiser.zero_grad()
         loss.sum().backward()
         optimiser.step()
@@ -192,11 +210,10 @@ def test_losses_are_least_where_they_should_be() -> None:
     noisy = target + 0.1 * torch.randn(target.shape, generator=generator)
 
     def loss(found: torch.Tensor, log_variance: float) -> float:
-        spread = torch.full_like(target, log_variance)
-        return float(distance_losses(found, spread, spread, target, true, weight, ExactReadout(kernel))[0])
+        return float(distance_losses(found, torch.full_like(target, math.exp(log_variance)), target, true, weight, ExactReadout(kernel))[0])
 
     assert loss(target, 0.0) < loss(noisy, 0.0)
-    # maximum likelihood: the sum of both variances is the mean square of the residual in its unit
+    # maximum likelihood: the variance is the mean square of the residual in its unit
     unit = (1 - target.square()).clamp_min(0) + 0.05
-    best = math.log(float(((noisy - target).square() / unit).mean()) / 2)
+    best = math.log(float(((noisy - target).square() / unit).mean()))
     assert loss(noisy, best) < loss(noisy, best + 0.3) and loss(noisy, best) < loss(noisy, best - 0.3)

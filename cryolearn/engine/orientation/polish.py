@@ -219,7 +219,8 @@ def polish(
         move = move * (_TRUST_RAD / move.norm(dim=1, keepdim=True).clamp_min(_TRUST_RAD))
         q = torch.nn.functional.normalize(roma.quat_product(roma.rotvec_to_unitquat(move), q), dim=-1)
         size = float(move.norm(dim=1).mean())
-        if report is not None: report(f"{number} {fit.objective:.7f} {fit.loss:.7f} {size:.2e} {step}")
+        if report is not None:
+            report(f"iteration {number + 1}: mean squared residual {fit.loss:.6f} rad^2, mean step {size:.1e} rad")
         trust, limit, expected = _robust(fit, len(measured.landmarks))
         soft = max(expected, _SOFT_RAD)
         if size < max(_DONE * expected, 1e-9):

@@ -189,6 +189,7 @@ def judge_orientations(truth: Array, found: Array, group: str) -> OrientationErr
     kernel = SimilarityKernel(group)
     pair = torch.as_tensor(truth, dtype=torch.float64), torch.as_tensor(found, dtype=torch.float64)
     free, physical = align_o4(*pair, kernel), align_physical(*pair, kernel)
+    free = min(free, physical, key=lambda item: item.mean_rad)  # what images leave free, distances do too
     values = [np.asarray(torch.as_tensor(item.errors_rad)) for item in (free, physical)]
     return OrientationErrors(*(float(number(item)) for item in values for number in (np.mean, np.median)), physical)
 
@@ -294,6 +295,14 @@ def judge_learned(made: ParticleSet, distances_rad: Array) -> DistanceErrors:
     true = true_distances(made.rotation, made.specimen.group)
     pairs = np.triu_indices(len(true), 1)
     return judge_distances(true[pairs], distances_rad[pairs])
+
+
+def map_of_truth(options: argparse.Namespace, made: ParticleSet) -> float | None:
+    """Resolution at FSC 0.5 of the map of the same images at their true orientations: what no orientations can better by much."""
+    outcome = run_engine(options, "reconstruct", f"truth-{made.specimen.name}", particles=made.truth, use_ctf=made.imaging.ctf, symmetry=made.specimen.group)
+    errors = judge_orientations(made.rotation, made.rotation, made.specimen.group)
+    volume = torch.from_numpy(read_map(str(outcome.folder / "map.mrc")).data)
+    return judge_map(volume, made.specimen, made.rotation, made.rotation, errors)[0]
 
 
 def in_angstrom(resolution: float | None) -> str:

@@ -41,7 +41,7 @@ def main() -> None:
     laptop = options.scale == "laptop"
     # the same noise a square Å gives SNR 0.04 in 64 px of 4 Å (or 5 Å for the larger ribosome) and 0.01 in 128 px of 3 Å: pixels and empty rim differ
     count, box, peer_box, snr = (3000, 64, 32, 0.04) if laptop else (100000, 128, 128, 0.01)
-    peer = {"epochs": 20} if laptop else {"epochs": 20, "width": 1024}
+    peer = {"epochs": 10} if laptop else {"epochs": 20, "width": 1024}  # an epoch at laptop scale takes a minute of a core
     settings = {
         "IgG-1D look-alike": ("closed", {"path": "closed", "maps": 20 if laptop else 100, "states": 41}),
         "IgG-RL look-alike": ("open", {"method": "autoencoder", "components": 8, "maps": 20 if laptop else 100}),

@@ -400,6 +400,7 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
     if not options.no_peers:
         model = run_cryodrgn(options, made, options.work / METHOD / f"{name}-cryodrgn", peer_box, **peer)
         area = judge_cryodrgn(model, made)
+        rival = f"cryoDRGN, {peer['epochs']} epochs:"
         rows.append({"set": name, "condition": condition, "program": f"cryoDRGN {CRYODRGN}, {peer['epochs']} epochs",
                      "correlation": correlation(model.latents[real]) if correlation else "", "fsc_area_maps": float(area.mean()),
                      "fsc_area_model": "", "fsc_area_on_consensus": "", "cpu_seconds": model.seconds})
@@ -412,11 +413,11 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
         for what, mine in (("reconstructions", judged.maps), ("Gaussian models", judged.model),
                            ("consensus map with the Gaussian model's change", judged.on_consensus)):
             target(options, f"{name}: per-conformation FSC area {band} of the {what}, ceiling .5", condition, "above cryoDRGN",
-                   f"{mine.mean():.3f} (cryoDRGN, {peer['epochs']} epochs, {area.mean():.3f}, consensus map {rows[1]['fsc_area_maps']:.3f})", float(mine.mean()) > float(area.mean()))
+                   f"{mine.mean():.3f} ({rival} {area.mean():.3f}, consensus map {rows[1]['fsc_area_maps']:.3f})", float(mine.mean()) > float(area.mean()))
         if correlation:
             own, theirs = (float(rows[number]["correlation"]) for number in (0, 2))  # type: ignore[arg-type]
             beside = "".join(f"; RECOVAR {row['correlation']:.3f}" for row in rows[3:])
-            target(options, f"{name}: correlation with the truth", condition, "above cryoDRGN", f"{own:.3f} (cryoDRGN, {peer['epochs']} epochs, {theirs:.3f}{beside})", own > theirs)
+            target(options, f"{name}: correlation with the truth", condition, "above cryoDRGN", f"{own:.3f} ({rival} {theirs:.3f}{beside})", own > theirs)
     for row in rows:
         print(row, flush=True)
     return rows

@@ -58,7 +58,7 @@ def main() -> None:
     options = arguments(__doc__ or "", structures=True, peers=True)
     laptop = options.scale == "laptop"
     count, box, peer_box = (2000, 64, 32) if laptop else (50000, 128, 128)
-    peer = {"epochs": 10} if laptop else {"epochs": 25, "width": 1024}
+    peer = {"epochs": 20} if laptop else {"epochs": 25, "width": 1024}
     for name, scene_of in SETS.items():
         scene, stranger, truth = scene_of(options, box)
         for snr in (0.1, 0.01):

@@ -20,6 +20,7 @@ RECOVERED = (('_orientationConfidence', 'confidence', 1.), ('_orientationResidua
              ('_orientationLogLikelihood', 'log_likelihood', 1.))
 COMPARED = (('_orientationErrorDeg', 'error_rad', DEGREES), ('_orientationPhysicalErrorDeg', 'physical_rad', DEGREES),
             ('_orientationO4ErrorDeg', 'o4_rad', DEGREES))
+ERROR_KINDS = {'physical': 'physical error', 'o4': 'O(4) error'}
 HALF_ATTRIBUTE = '_rlnRandomSubset'
 
 
@@ -112,13 +113,10 @@ def readErrors(folder):
     rotations : array (n, 3, 3)
         Orientations of the reference.
     """
-    columns, _ = readTable(os.path.join(folder, ERRORS_TABLE))
+    columns, about = readTable(os.path.join(folder, ERRORS_TABLE))
     both = np.isfinite(columns['error_rad'])
-    errors = {'error after the alignment asked for': DEGREES * columns['error_rad'][both]}
-    for name, label in (('physical_rad', 'physical error'), ('o4_rad', 'O(4) error')):
-        if name in columns and not np.array_equal(columns[name][both], columns['error_rad'][both]):
-            errors[label] = DEGREES * columns[name][both]
-    return errors, columns['reference'][both]
+    kinds = sorted(ERROR_KINDS, key=lambda kind: kind != about['alignment'])
+    return {ERROR_KINDS[kind]: DEGREES * columns[kind + '_rad'][both] for kind in kinds}, columns['reference'][both]
 
 
 def readErrorSummary(folder):

@@ -64,11 +64,14 @@ class CryoLearnProtCompareOrientations(CryoLearnProtBase):
         return [particles.getFileName()]
 
     def _describe(self):
-        found = self._readEngineSummary(self._getExtraPath())
-        lines = ['%s: mean %.2f, median %.2f, 95th percentile %.2f degrees.' % (
-            row['kind'], *(math.degrees(row['%s_rad' % name]) for name in ('mean', 'median', 'p95'))) for row in readErrorSummary(self._getExtraPath())]
-        lines.append('%s particles are in both sets, of %d and %d.' % (found.get('particles', '?'), self.inputReference.get().getSize(),
-                                                                      self.inputParticles.get().getSize()))
+        found, lines = self._readEngineSummary(self._getExtraPath()), []
+        for row in readErrorSummary(self._getExtraPath()):
+            numbers = tuple(math.degrees(row['%s_rad' % name]) for name in ('mean', 'median', 'p95'))
+            lines.append('%s error: mean %%.2f, median %%.2f, 95th percentile %%.2f degrees.' % row['kind'].capitalize() % numbers)
+        lines.append('%d particles are in both sets, of %d and %d; orientations at random would be %.0f degrees off.' % (
+            found['particles'], self.inputReference.get().getSize(), self.inputParticles.get().getSize(), math.degrees(found['random_error_rad'])))
+        if found['physical_alignment']['mirrored']:
+            lines.append('The judged orientations belong to the other hand of the particle.')
         self._setSummary(*lines)
         self._setMethods('Orientations were aligned (%s, in closed form) and compared.' % self.getEngineValue(Config, 'alignment'), *lines[:1])
 

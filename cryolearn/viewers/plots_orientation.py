@@ -50,6 +50,7 @@ def drawSphere(figure, longitude, latitude, values=None, label='images', title='
     axes = figure.add_subplot(projection='mollweide')
     if values is None or len(longitude) >= FEWEST_IN_CELLS:
         mesh = _drawCells(axes, longitude, latitude, values)
+        label = label if values is None else label + ', mean of a cell'
     else:
         mesh = axes.scatter(longitude, latitude, c=values, s=18, linewidths=0, cmap='viridis', vmin=values.min(), vmax=np.percentile(values, 98))
     figure.colorbar(mesh, ax=axes, orientation='horizontal', shrink=0.7, pad=0.06, label=label, extend='max' if values is not None else 'neither')

@@ -189,7 +189,7 @@ def judge_orientations(truth: Array, found: Array, group: str) -> OrientationErr
     kernel = SimilarityKernel(group)
     pair = torch.as_tensor(truth, dtype=torch.float64), torch.as_tensor(found, dtype=torch.float64)
     free, physical = align_o4(*pair, kernel), align_physical(*pair, kernel)
-    free = min(free, physical, key=lambda item: item.mean_rad)  # what images leave free, distances do too
+    free = min(free, physical, key=lambda item: float(np.mean(item.errors_rad)))  # what images leave free, distances do too
     values = [np.asarray(torch.as_tensor(item.errors_rad)) for item in (free, physical)]
     return OrientationErrors(*(float(number(item)) for item in values for number in (np.mean, np.median)), physical)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ import gemmi
 import numpy as np
 import torch
 from _gaussian_data import density, find_structure, heavy_atoms, superpose
+from Bio.Align import PairwiseAligner, substitution_matrices
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -142,27 +144,27 @@ def protein_specimen(options: argparse.Namespace, path: Path, box: int, pixel: f
 # ---------------------------------------------------------------- which proteins are another protein
 
 def sequences(path: Path) -> list[str]:
-    """One-letter sequences of the protein chains of a model, of 50 residues and more."""
+    """Different one-letter sequences of the protein chains of a model, of 50 residues and more."""
     document = gemmi.read_structure(str(path))
     document.setup_entities()
-    found = []
+    found = set()
     for chain in document[0]:
-        text = gemmi.one_letter_code([residue.name for residue in chain.get_polymer()]).upper()
-        if len(text) >= 50:
-            found.append(text)
-    return found
+        polymer = chain.get_polymer()
+        if polymer.check_polymer_type() in (gemmi.PolymerType.PeptideL, gemmi.PolymerType.PeptideD):
+            text = gemmi.one_letter_code([residue.name for residue in polymer]).upper()
+            if len(text) >= 50:
+                found.add(text)
+    return sorted(found)
 
 
-def largest_identity(first: Iterable[str], second: Iterable[str]) -> float:
-    """Largest sequence identity, per cent of the shorter chain, between chains of two models (global alignment of gemmi)."""
-    scoring = gemmi.AlignmentScoring("b")  # BLOSUM62
-    spelled = [[gemmi.expand_one_letter_sequence(text, gemmi.ResidueKind.AA) for text in sorted(set(group))] for group in (first, second)]
-    best = 0.0
-    for one in spelled[0]:
-        for other in spelled[1]:
-            matches = gemmi.align_string_sequences(one, other, [], scoring).match_count
-            best = max(best, 100.0 * matches / min(len(one), len(other)))
-    return best
+def smallest_e_value(first: Iterable[str], second: Iterable[str]) -> float:
+    """How many pairs of unrelated chains as long as these would align as well by chance: the smallest of all pairs of two models' chains.
+
+    Local alignment by Biopython, BLOSUM62 with gap costs 11 and 1; ``E = K m n exp(-lambda S)`` with BLAST's constants for them (Altschul & Gish 1996).
+    """
+    aligner = PairwiseAligner(mode="local", substitution_matrix=substitution_matrices.load("BLOSUM62"), open_gap_score=-12, extend_gap_score=-1)
+    pairs = [(one, other) for one in first for other in second]
+    return min((0.041 * len(one) * len(other) * math.exp(-0.267 * aligner.score(one, other)) for one, other in pairs), default=math.inf)
 
 
 # ---------------------------------------------------------------- particle sets

@@ -117,8 +117,8 @@ def experiment(options: argparse.Namespace, trunk: str, exact: bool, imaging: Im
         found.append(((feature @ feature.T).cpu(), true, samples.rotation.cpu().double()))
     off = ~torch.eye(known, dtype=torch.bool)
     raw, calibrated, distance = judge(readout, found[1][0], found[1][1], (found[0][0][off], found[0][1][off]), largest)
-    recovered = recover(distance, torch.arange(tested), None, kernel, 25, seed)
-    errors = judge_orientations(found[1][2].numpy(), recovered.rotations.numpy(), "C1")
+    recovered = recover(distance.numpy(), np.arange(tested), None, kernel, 25, seed)
+    errors = judge_orientations(found[1][2].numpy(), recovered.rotations, "C1")
     row = {
         "trunk": trunk, "readout": "exact" if exact else "paper", "noise": imaging.noise, "seed": seed, "mae": raw.mae_uniform, "far": raw.far,
         "slope": raw.slope, "mae_calibrated": calibrated.mae_uniform, "slope_calibrated": calibrated.slope, "error_or": errors.o4_mean,

@@ -63,7 +63,7 @@ def recovery(options: argparse.Namespace) -> None:
     noise = np.triu(np.random.default_rng(1).normal(scale=0.2, size=(number, number)), 1)
     distances = np.clip(true_distances(poses.numpy(), "C1") + noise + noise.T, 0, np.pi)
     start = time.process_time()
-    found = recover_from_distances(torch.from_numpy(distances), torch.arange(number), None, kernel, 25, 1)
+    found = recover_from_distances(distances, np.arange(number), None, kernel, 25, 1)
     took = time.process_time() - start
     condition = f"P = {number}, distances off by 0.2 rad"
     target(options, "recovery from distances: time", condition, "< 60 s on 2 cores", f"{took:.1f} s of processor", took < 120)

@@ -46,7 +46,7 @@ class DistanceTrainConfig(RunConfig):
                                       expert=True)
     epochs: int = param(20, "Epochs.", label="Epochs", low=1, high=100000)
     images_per_epoch: int = param(20000, "Images of an epoch.", label="Images per epoch", low=16)
-    batch: int = param(128, "Images of one optimiser step, over all processes (a multiple of 16).", label="Batch", low=16, high=65536)
+    batch: int = param(64, "Images of one optimiser step, over all processes (a multiple of 16).", label="Batch", low=16, high=65536)
     learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.002, and 0.001 for 'paper'.", label="Learning rate", low=0, high=1)
     weight_decay: float = param(1e-5, "Weight decay (not for 'paper').", label="Weight decay", low=0, high=1, expert=True)
     validation_fraction: float = param(0.1, "Part of the aligned particles that is kept for validation.", label="Validation fraction", low=0.01, high=0.5, expert=True)

@@ -103,6 +103,8 @@ class DistanceModel:
         distances, weights : ``(P, L)`` float32; weights are 1 / variance in 1/rad^2, and 0 for the distance of a landmark to itself
         """
         self.check_particles(table)
+        if table.ctf is not None and self.scheme.ignore_ctf and not config.ignore_ctf:
+            print("Warning: the particles have a CTF, but the distance network was trained on images without: its distances may be poor.", flush=True)
         encoded = self.encode(table, config, folder)
         landmarks = np.asarray(landmarks, dtype=np.int64)
         distances, weights = (_new_array(Path(folder) / f"{name}.f32", (len(table), len(landmarks))) for name in ("distances", "weights"))

@@ -119,8 +119,9 @@ class RingNetwork(nn.Module):
 
     def pool(self, found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and log variance from what the encoder found, ``(b, 2, turns, width)``."""
-        weight = self.trust(found).float().flatten(1).softmax(1).view(found.shape[:3])
-        given = self.head(found).float() * weight[..., None]
-        feature = torch.einsum("bmti,mtji->bj", given, self.frames)
-        summary = (found.float() * weight[..., None]).sum((1, 2))
-        return functional.normalize(feature, dim=1, eps=1e-6), self.spread(summary.detach())[:, 0].float()
+        trust, given = self.trust(found).float(), self.head(found).float()
+        with torch.autocast(found.device.type, enabled=False):  # sixteen bits would blur small angles
+            weight = trust.flatten(1).softmax(1).view(found.shape[:3])
+            feature = torch.einsum("bmti,mtji->bj", given * weight[..., None], self.frames)
+            summary = (found.detach().float() * weight.detach()[..., None]).sum((1, 2))
+            return functional.normalize(feature, dim=1, eps=1e-6), self.spread(summary)[:, 0]

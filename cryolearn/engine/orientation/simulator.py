@@ -17,6 +17,9 @@ from .projected_maps import ProjectedMaps
 __all__ = ["ImageSimulator", "Samples", "standardise"]
 
 
+_MAPS = 2**40  # apart from the numbers of blocks
+
+
 @dataclass
 class Samples:
     """Network inputs ``(b, size, size)`` and the poses ``(b, 3, 3)`` that they show; the images of a block are of one particle."""
@@ -73,7 +76,8 @@ class ImageSimulator:
             return torch.rand(shape, generator=generator, device=self._device) * 2 - 1
 
         size = self._scheme.size
-        which = int(torch.randint(len(self._maps), (1,), generator=generator, device=self._device))
+        # on the CPU, with numbers of its own: a GPU need not be waited for
+        which = int(torch.randint(len(self._maps), (1,), generator=block_generator(self._seed, _MAPS + number)))
         rotation = draw_block_poses(count, generator, self._largest_rad)
         shift = uniform(count, 2) * (self._shift_range_angst / self._scheme.network_pixel_angst)
         picks = torch.randint(len(self._ctf) if self._ctf is not None else 1, (count,), generator=generator, device=self._device)

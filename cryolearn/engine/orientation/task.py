@@ -58,7 +58,9 @@ class DistanceTask(Task):
         """Similarities and their predicted variances ``(n, b, b)``, and poses ``(n, b, 3, 3)``, of ``n`` equally large blocks."""
         samples = self._source.draw(blocks)
         shape = (len(blocks), len(samples.images) // len(blocks))
-        similarity, variance = compare(self.network, encode(self.network, samples.images).unflatten(0, shape))
+        encoded = encode(self.network, samples.images).float().unflatten(0, shape)
+        with torch.autocast(encoded.device.type, enabled=False):  # sixteen bits would blur small angles
+            similarity, variance = compare(self.network, encoded)
         return similarity, variance, samples.rotation.unflatten(0, shape)
 
     def pair_losses(self, similarity: torch.Tensor, variance: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

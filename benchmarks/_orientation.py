@@ -37,7 +37,7 @@ _BINS = 32  # of distances, as the paper makes its pairs uniform
 BUDGETS = {"laptop": {"epochs": 10, "images_per_epoch": 12800}, "paper": {"epochs": 100, "images_per_epoch": 63104}}
 
 
-def arguments(description: str, peers: bool = False) -> argparse.Namespace:
+def arguments(description: str, peers: bool = False, distances_only: bool = False) -> argparse.Namespace:
     """Options of a benchmark."""
     made = parser(description)
     add_data_option(made)
@@ -46,6 +46,8 @@ def arguments(description: str, peers: bool = False) -> argparse.Namespace:
     made.add_argument("--only", nargs="*", default=[], help="names of the cases to run; all without it")
     if peers:
         made.add_argument("--aspire", type=Path, help="Python of an environment with ASPIRE; without it ASPIRE is left out")
+    if distances_only:
+        made.add_argument("--distances-only", action="store_true", help="train and judge the distances and what is recovered from them, without maps")
     options = made.parse_args()
     if options.use_gpu and not torch.cuda.is_available():
         sys.exit("ERROR: --use-gpu was given, but PyTorch sees no GPU.")
@@ -274,13 +276,13 @@ def sample_half_steps(fine: Tensor, turn: Tensor, shift_px: Tensor) -> Tensor:
     return moved[::2, ::2, ::2] if (fine.shape[-1] // 2) % 2 == 0 else moved[1::2, 1::2, 1::2]
 
 
-def measure_distances(made: ParticleSet, model: Path, work: Path) -> Array:
-    """Learned distances (n, n) in radians of all pairs of a set."""
+def measure_distances(made: ParticleSet, model: Path, work: Path) -> tuple[Array, Array]:
+    """Learned distances (n, n) in radians of all pairs of a set, and their weights."""
     config = RecoverOrientationsConfig(output=str(work), particles=str(made.particles), model=str(model), ignore_ctf=not made.imaging.ctf)
     work.mkdir(parents=True, exist_ok=True)
     table = read_particles(str(made.particles))
-    measured, _ = DistanceModel.load(str(model), torch.device("cpu")).measure(table, np.arange(len(table)), config, str(work))
-    return np.asarray(measured, float)
+    measured = DistanceModel.load(str(model), torch.device("cpu")).measure(table, np.arange(len(table)), config, str(work))
+    return np.asarray(measured[0], float), np.asarray(measured[1], float)
 
 
 def true_distances(rotation: Array, group: str) -> Array:

@@ -33,7 +33,7 @@ def measure(options: argparse.Namespace, name: str, imaging: Imaging, seed: int)
     box, number, *_ = SETTINGS[options.scale]
     made = make_set(options, paper_specimen(options, "5j0n", box), number, imaging)
     model = train(options, made, seed=seed).folder / "model"
-    learned = judge_learned(made, measure_distances(made, model, model.parent / f"distances-{made.folder.name}"))
+    learned = judge_learned(made, measure_distances(made, model, model.parent / f"distances-{made.folder.name}")[0])
     errors = [judge_orientations(made.rotation, recover(options, made, model, **extra).rotation, "C1") for extra in ({"rounds": 0}, {})]
     row: dict[str, object] = {
         "case": name, "seed": seed, "mae": learned.mae_uniform, "slope": learned.slope, "alone_o4": errors[0].o4_mean,

@@ -8,6 +8,7 @@ part brings is seen beside it: the distances alone (no matching rounds), and mat
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ from _run import merge_table
 from numpy.typing import NDArray
 
 from cryolearn.engine.figures import fsc_curves, save_figure
+from cryolearn.engine.orientation.kernel import SimilarityKernel
+from cryolearn.engine.orientation.recovery import recover as recover_from_distances
 
 SIZES = {"laptop": (84, SPLIT["test"]), "paper": (116, SPLIT["test"])}  # box and images to recover
 LIKE = 600  # other images of the same kind, from which training takes what noise there is
@@ -61,7 +64,7 @@ CASES = [
 
 
 def main() -> None:
-    options = arguments(__doc__ or "")
+    options = arguments(__doc__ or "", distances_only=True)
     box, number = SIZES[options.scale]
     for case in CASES:
         if options.only and case.name not in options.only:
@@ -72,12 +75,20 @@ def main() -> None:
         budget = BUDGETS[options.scale]
         condition = (f"{case.name}, {made.specimen.group}, {number} unseen images of {box} px, network trained on "
                      f"{budget['epochs'] * budget['images_per_epoch']} simulated images")
-        distances = measure_distances(made, model, model.parent / f"distances-{made.folder.name}")
+        distances, weights = measure_distances(made, model, model.parent / f"distances-{made.folder.name}")
         learned = judge_learned(made, distances)
         target(options, "distance MAE on unseen images", condition, f"<= {case.mae:.2f} rad (paper {case.paper})", str(learned),
                learned.mae_uniform <= case.mae)
         target(options, "no plateau at large distances", condition, f"slope at the far end > 0.5 (paper's ends at {PAPER_PLATEAU_RAD} rad)",
                f"slope {learned.slope:.2f}, far end {learned.far:.2f} rad", not learned.plateau)
+        start = time.process_time()
+        found = recover_from_distances(distances, np.arange(number), weights, SimilarityKernel(made.specimen.group), 25, 1)
+        took = time.process_time() - start
+        free = judge_orientations(made.rotation, found.rotations, made.specimen.group)
+        target(options, "E_OR from the learned distances", condition, f"<= {case.error:.2f} rad (paper {case.paper})",
+               f"{free.o4_mean:.3f} rad (median {free.o4_median:.3f}), L_OR {found.loss:.4f}, {took:.0f} s of processor", free.o4_mean <= case.error)
+        if options.distances_only:
+            continue
         runs = {
             "network and matching": recover(options, made, model), "network alone": recover(options, made, model, rounds=0),
             "matching from random orientations": recover(options, made, None),

@@ -87,7 +87,7 @@ def main() -> None:
                 continue
             told = f"SNR {0.065 if noise else 0:g} at {PAPER_BOX} px ({snr:.3g} here)" if noise else "no noise"
             condition = f"{name}, {told}, {count} images of {box} px; learned from {len(proteins)} other proteins, E-values >= {relation:.1g}"
-            learned = judge_learned(made, measure_distances(made, model, model.parent / f"distances-{made.folder.name}"))
+            learned = judge_learned(made, measure_distances(made, model, model.parent / f"distances-{made.folder.name}")[0])
             target(options, "unseen protein: distance MAE of the network", condition, "below .53 rad, which knowing nothing gives", str(learned),
                    learned.mae < 0.53)
             rows: list[dict[str, object]] = []

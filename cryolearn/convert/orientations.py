@@ -145,11 +145,12 @@ def readDistances(path):
 
 
 def readRecovered(folder):
-    """Rotations (n, 3, 3) and what is known of each: ``{label: (n,)}``."""
+    """Rotations (n, 3, 3) and what is known of each: ``{label: (n,)}``, without what this run did not find out."""
     columns, _ = readTable(os.path.join(folder, PARTICLES_TABLE))
     known = (('confidence', 'confidence', 1.), ('residual_rad', 'distance residual (degrees)', DEGREES),
              ('log_likelihood', 'log-likelihood', 1.))
-    return columns['rotation'], {label: factor * columns[name] for name, label, factor in known if name in columns}
+    found = {label: factor * columns[name] for name, label, factor in known if name in columns}
+    return columns['rotation'], {label: values for label, values in found.items() if np.isfinite(values).all() and np.ptp(values) > 0}
 
 
 def viewingDirections(rotations):

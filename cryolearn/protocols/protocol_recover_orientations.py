@@ -99,13 +99,15 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
 
     def _describe(self, count):
         found = self._readEngineSummary(self._getExtraPath())
-        lines = ['Orientations of %d particles, symmetry %s.' % (count, self._group())]
-        if found.get('residual_rad') is not None:
-            lines.append('Learned distances are fitted to %.1f degrees; margin of the free rotation %s.' % (
-                math.degrees(found['residual_rad']), '%.3g' % found['gauge_margin'] if found.get('gauge_margin') is not None else 'not asked'))
-        lines.append('Half maps: %s (FSC 0.143).' % resolutionText(found.get('resolution_angst')))
-        if found.get('trust') == 'doubtful':
-            lines.append('*Doubtful*, do not build on it: %s' % ' '.join(found.get('trust_reasons', [])))
+        lines = ['Orientations of %d particles, symmetry %s.' % (count, found['symmetry'])]
+        if found['residual_rad'] is not None:
+            lines.append('They fit the learned distances to %.1f degrees (root mean square).' % math.degrees(found['residual_rad']))
+        if found['median_confidence'] is not None:
+            lines.append('Median confidence %.2f.' % found['median_confidence'])
+        lines.append('Half maps: %s (FSC 0.143).' % resolutionText(found['resolution_angst']))
+        if found['trust'] != 'high':
+            lines += ['*Doubtful*, do not build on it:', *found['trust_reasons']]
+        lines += found['warnings']
         self._setSummary(*lines)
         self._setMethods('Orientations of %d particles were recovered without a reference %s, followed by %d rounds of projection matching against '
                          'the images\' own reconstruction, half sets apart.' % (

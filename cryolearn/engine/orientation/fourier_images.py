@@ -112,7 +112,7 @@ def transform_images(images: Tensor, kx: Tensor, ky: Tensor) -> Tensor:
 def read_fourier_images(
     source: ParticleImages, pixel_size_angst: float, box: int, rings: int, batch: int, phase_flipped: bool = False,
 ) -> FourierImages:
-    """Read all images of a set once and keep their transforms up to a radius of ``rings`` Fourier pixels.
+    """Read all images of a set once and keep their transforms up to a radius of ``rings`` Fourier pixels; the noise is all that is there at first.
 
     Memory: about ``4 pi rings^2`` bytes an image on the device (22 kB at 42 rings), besides one batch of images.
     """
@@ -130,4 +130,5 @@ def read_fourier_images(
     if ctfs:
         names = list(vars(ctfs[0]))
         whole = Ctf(*(torch.cat([getattr(ctf, name) for ctf in ctfs]) for name in names))
-    return FourierImages(data, kx, ky, ring, source.noise_power()[: rings + 1], box * pixel_size_angst, rings, whole, phase_flipped)
+    found = FourierImages(data, kx, ky, ring, torch.ones(rings + 1, device=source.device), box * pixel_size_angst, rings, whole, phase_flipped)
+    return replace(found, noise=found.ring_mean(data.abs().square().mean(0)))

@@ -45,8 +45,8 @@ def shift_grid(range_angst: float, step_angst: float, device: torch.device) -> T
 class _Bank:
     """Whitened slices of all poses of the grid."""
 
-    def __init__(self, images: FourierImages, reference: Reference, rotations: Tensor, shifts: Tensor) -> None:
-        self.images, self.count, self.shifts = images, len(rotations), shifts
+    def __init__(self, images: FourierImages, reference: Reference, rotations: Tensor, shifts: Tensor, about: Tensor | None = None) -> None:
+        self.images, self.count, self.shifts, self.about = images, len(rotations), shifts, about
         white = images.whitening()
         self.slices = reference.slices(images, rotations)
         self.table = torch.cat((self.slices[0] * white, self.slices[1] * white), dim=1)
@@ -62,6 +62,8 @@ class _Bank:
         """Log-likelihoods (b, S, R) against noise alone, images C Y shifted back (b, S, 2 P), transfer (b, P)."""
         transfer = self.images.transfer(rows)
         data = self.images.data[rows] if transfer is None else self.images.data[rows] * transfer
+        if self.about is not None:
+            data = data * self.images.waves(self.about[rows])
         moved = data[:, None] * self.waves
         parts = torch.cat((moved.real, moved.imag), dim=-1)
         found = ((parts * self.white).flatten(0, 1) @ self.table.T).mul_(2).view(len(rows), len(self.shifts), self.count)
@@ -122,8 +124,11 @@ def expected_slices(images: FourierImages, reference: Reference, rotations: Tens
 
 def best_poses(
     images: FourierImages, reference: Reference, rotations: Tensor, shifts: Tensor, keep: int, near_deg: float, group: Tensor | None = None,
+    about: Tensor | None = None,
 ) -> tuple[Poses, Tensor, Tensor]:
-    """The ``keep`` likeliest poses of each image with their posterior weights.
+    """The ``keep`` likeliest rotations of each image with their posterior weights, the likeliest shift at each.
+
+    Shifts are counted from ``about`` (n, 2).
 
     Returns
     -------
@@ -131,24 +136,24 @@ def best_poses(
     confidence : (n,) posterior of all rotations within ``near_deg`` of the likeliest one (modulo ``group``)
     evidence : (n,) log-likelihood with the poses integrated out
     """
-    bank = _Bank(images, reference, rotations, shifts)
+    bank = _Bank(images, reference, rotations, shifts, about)
     flat_rotations = rotations.flatten(1)
     least_trace = 1 + 2 * math.cos(math.radians(near_deg))
     count, device = len(images), images.device
     weight, where = torch.empty(count, keep, device=device), torch.empty(count, keep, dtype=torch.long, device=device)
+    shift = torch.empty(count, keep, 2, device=device)
     confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
     for rows in bank.batches():
         found, _, _ = bank.scores(rows)
-        flat = found.flatten(1)
-        evidence[rows] = torch.logsumexp(flat, 1) - math.log(flat.shape[1])
-        best = flat.topk(keep, dim=1)
-        where[rows] = best.indices
-        weight[rows] = torch.softmax(best.values, 1)
         over_shifts = torch.logsumexp(found, 1)
-        top = rotations[best.indices[:, 0] % bank.count]
+        evidence[rows] = torch.logsumexp(over_shifts, 1) - math.log(found[0].numel())
+        best = over_shifts.topk(keep, dim=1)
+        where[rows], weight[rows] = best.indices, torch.softmax(best.values, 1)
+        moved = found.gather(2, best.indices[:, None].expand(-1, len(shifts), -1)).argmax(1)
+        shift[rows] = shifts[moved] + (0 if about is None else about[rows, None])
+        top = rotations[best.indices[:, 0]]
         near = torch.zeros_like(over_shifts, dtype=torch.bool)
         for element in (group if group is not None else torch.eye(3, device=device)[None]).to(rotations):
             near |= (top @ element).flatten(1) @ flat_rotations.T >= least_trace
-        share = torch.softmax(over_shifts, 1)
-        confidence[rows] = (share * near).sum(1).clamp(max=1)
-    return Poses(rotations[where % bank.count], shifts[where // bank.count], weight), confidence, evidence
+        confidence[rows] = (torch.softmax(over_shifts, 1) * near).sum(1).clamp(max=1)
+    return Poses(rotations[where], shift, weight), confidence, evidence

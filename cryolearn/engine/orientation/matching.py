@@ -7,7 +7,6 @@ half sets never meet: each is matched against the map of its own images only (Sc
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,6 +26,7 @@ _FEWEST_RINGS = 6
 _KEPT_POSES = 6
 _GLOBAL_RINGS = 16  # a grid of 7.5 degrees resolves no more of a particle that fills its box
 _FINE_GRID_DEG, _COARSE_GRID_DEG = 7.5, 10.0
+_GLOBAL_ROUNDS = 2
 _AGREED = 0.143
 
 
@@ -73,9 +73,11 @@ class _Rounds:
         self.generator = torch.Generator().manual_seed(seed)
         first, self.agreed = common_reference(images, poses, halves, diameter_angst, symmetry)
         self.references = [Reference(first)] * 2
+        self._measure_noise()  # what the start leaves unexplained: the more it is wrong, the softer the first search
         self.curve = torch.zeros(images.box // 2 + 1)
         self.confidence = torch.zeros(len(images), device=images.device)
         self.log_likelihood = torch.zeros(len(images), device=images.device)
+        self.searched = False
         self.stretch = max(1.0, images.length_angst / (1.25 * diameter_angst))
 
     def rings(self, most: int | None = None) -> int:
@@ -92,7 +94,11 @@ class _Rounds:
         rings = self.rings(round(_GLOBAL_RINGS * self.stretch))
         device = self.images.device
         grid = pose_grid(step_deg, self.symmetry, self.generator, device)
-        shifts = shift_grid(self.shift_range, self.images.length_angst / (4 * rings), device)
+        spacing = self.images.length_angst / (4 * rings)
+        # the first search tries all shifts, later ones those about what was found
+        about = self.poses.best[1] if self.searched else None
+        shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, device)
+        self.searched = True
         keep = _KEPT_POSES
         count = len(self.images)
         rotation, shift = torch.empty(count, keep, 3, 3, device=device), torch.empty(count, keep, 2, device=device)
@@ -100,7 +106,7 @@ class _Rounds:
         for half, reference in zip((1, 2), self.references, strict=True):
             rows, band = self.band(rings, half)
             found, self.confidence[rows], self.log_likelihood[rows] = best_poses(
-                band, reference, grid, shifts, keep, 2 * step_deg, self.symmetry)
+                band, reference, grid, shifts, keep, 2 * step_deg, self.symmetry, None if about is None else about[rows])
             rotation[rows], shift[rows], weight[rows] = found.rotation, found.shift_angst, found.weight
         self.poses = Poses(rotation, shift, weight)
 
@@ -127,6 +133,9 @@ class _Rounds:
         volumes, self.curve = half_references(sums, particle_mask(self.images, self.diameter))
         self.references = [Reference(volume) for volume in volumes]
         self.agreed = _agreed_rings(self.curve, _AGREED)
+        self._measure_noise()
+
+    def _measure_noise(self) -> None:
         rotation, shift = self.poses.best
         parts = [unexplained_power(self.images.rows(rows), reference, rotation[rows], shift[rows])
                  for reference, rows in ((self.references[half - 1], torch.nonzero(self.halves == half).flatten()) for half in (1, 2))]
@@ -147,7 +156,7 @@ def match(
     halves
         (n,) 1 or 2, the half set of each image.
     rounds
-        The first half of them search all poses, the rest about the present ones.
+        The first two of them (one of three) search all poses, the rest about the present ones; the last one ends with Gauss-Newton steps.
     symmetry
         (g, 3, 3) rotations of the particle's point group.
 
@@ -156,7 +165,7 @@ def match(
     A global round takes ``1.6e9 n`` multiplications at 7.5 degrees and 10 rings and one shift; memory beside the images is below 1 GB.
     """
     work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
-    globally = max(1, math.ceil(rounds / 2))
+    globally = min(_GLOBAL_ROUNDS, max(1, rounds // 2))
     reach, step = _FINE_GRID_DEG, _FINE_GRID_DEG / 2
     progress = Progress("Matching", rounds, "rounds", interval_s=0)
     for number in range(rounds):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..imaging.fourier import radial_filter, rfftn_centred, irfftn_centred
+from ..imaging.fourier import irfftn_centred, radial_filter, rfftn_centred
 from ..imaging.fourier_volume import from_real, padded_side, trilinear_envelope
 from ..imaging.fsc import fsc
 from ..imaging.interpolate import sample_half_volume

@@ -84,9 +84,8 @@ class Fit:
     Attributes
     ----------
     loss : weighted mean squared residual, rad^2
-    objective : what polish lowers (junk counts less)
     residual_rad : (P,) root of the weighted mean squared residual of each image
-    pull : (P, 4) and blocks (P, 4, 4), products with quaternions before they are turned into each image's frame
+    pull : (P, 4) and blocks (P, 16), products with quaternions before they are turned into each image's frame
     """
 
     def __init__(self, images: int, dtype: torch.dtype, blocks: bool) -> None:
@@ -94,8 +93,7 @@ class Fit:
         self.blocks = torch.zeros(images, 16, dtype=dtype) if blocks else None
         self.squares = torch.zeros(images, dtype=torch.float64)
         self.weight = torch.zeros(images, dtype=torch.float64)
-        self.objective = 0.0
-        self.typical_rad = 0.0
+        self.trusted = torch.zeros(2, images, dtype=torch.float64)
 
     @property
     def loss(self) -> float:
@@ -104,6 +102,11 @@ class Fit:
     @property
     def residual_rad(self) -> Tensor:
         return (self.squares / self.weight.clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
+
+    @property
+    def trusted_residual_rad(self) -> Tensor:
+        """As residual_rad, over the partners that are no junk."""
+        return (self.trusted[0] / self.trusted[1].clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
 
 
 def nearest_products(quaternions: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +142,6 @@ def evaluate(
     back = group * group.new_tensor(_CONJUGATE)
     fit = Fit(len(q), dtype, blocks)
     both = not (measured.full or only_rows)  # all pairs: the columns say the same as the rows
-    total = 0.0
     for rows, distance, weight in measured.pieces():
         product, which = nearest_products(q[rows], turned)
         cosine = product.abs().clamp(max=1)
@@ -148,14 +150,15 @@ def evaluate(
         squares = weight * residual.square()
         fit.squares[rows] += squares.sum(1, dtype=torch.float64)
         fit.weight[rows] += weight.sum(1, dtype=torch.float64)
+        fit.trusted[0, rows] += (squares @ trust[at]).double()
+        fit.trusted[1, rows] += (weight @ trust[at]).double()
         weight = weight * trust[rows, None] * trust[at]
-        bounded = residual.clamp(-limit_rad, limit_rad)
-        fit.objective += float((weight * bounded * (2 * residual - bounded)).sum(dtype=torch.float64))
-        total += float(weight.sum(dtype=torch.float64))
+        # Huber, as a weight, so that images with large residuals still take whole steps
+        weight = weight * (limit_rad / residual.abs().clamp_min(1e-30)).clamp(max=1)
         soft = (soft_rad / 2) ** 2
         weight = weight * (cosine.square() / (cosine.square() + soft))
         inverse = sine / (sine.square() + soft)
-        pull = weight * bounded * inverse * torch.where(product < 0, -1.0, 1.0).to(dtype)
+        pull = weight * residual * inverse * torch.where(product < 0, -1.0, 1.0).to(dtype)
         curve = weight * inverse.square() if blocks else None
         own = q[rows]
         for number in range(len(group)):
@@ -170,7 +173,6 @@ def evaluate(
                 fit.blocks[rows] += part @ _outer(turned[number])
                 if both:
                     fit.blocks.index_add_(0, at, part.T @ _outer(reverse))
-    fit.objective /= max(total, torch.finfo(torch.float64).tiny)
     return fit
 
 
@@ -232,7 +234,7 @@ def polish(
 
 def _robust(fit: Fit, landmarks: int) -> tuple[Tensor, float, float]:
     """Factor of each image's weights, largest residual that pulls in full, and the expected error of an orientation (the floor)."""
-    residual = fit.residual_rad
+    residual = fit.trusted_residual_rad
     typical = float(residual.median())
     ratio = residual / max(typical, 1e-300) / _JUNK
-    return 1 / ratio.clamp_min(1).square(), _HUBER * typical + 1e-9, FLOOR * typical / math.sqrt(landmarks)
+    return ratio.clamp_min(1).pow(-4), _HUBER * typical + 1e-9, FLOOR * typical / math.sqrt(landmarks)

@@ -28,6 +28,7 @@ _SEED_IMAGES = 96  # that annealing poses
 _CORE = 1000  # landmarks that are solved before all others
 _KEPT = 4  # starts that are polished
 _LOST = 1.5  # times the median image's residual: the image is placed anew
+_EXACT_RAD = 1e-3  # residuals below are none
 _SEED_ITERATIONS, _CORE_ITERATIONS, _LAST_ITERATIONS = 40, 40, 60
 _PLACED_FROM = 500  # landmarks
 
@@ -55,7 +56,8 @@ def recover(
 ) -> Recovered:
     """Find orientations whose distances are the given ones.
 
-    Time: about fifty passes over the (P, L) distances of some 20 operations a pair and group element, and ``restarts`` annealings of under a second.
+    Time: twenty to a hundred passes over the (P, L) distances, of some 20 operations a pair and group element, and ``restarts`` annealings
+    of under a second each.
     Memory beside the distances: under 1 GB, and 500 bytes an image.
 
     Parameters
@@ -99,7 +101,7 @@ def recover(
     else:
         whole = torch.empty_like(poses)
         whole[measured.landmarks[core]] = poses
-    whole, fit = polish(whole, measured, kernel, _LAST_ITERATIONS)
+    whole, fit = _solve(whole, measured, kernel, _LAST_ITERATIONS)
     tell(f"fitted {measured.images} images: mean squared residual {fit.loss:.4f} rad^2")
     return Recovered(quaternion_to_matrix(whole).numpy(), fit.residual_rad.numpy(), fit.loss, fits.double().numpy())
 
@@ -121,18 +123,17 @@ def _seed_poses(block: Measured, count: int, kernel: SimilarityKernel, restarts:
     return min(solved, key=lambda item: item[1].loss)[0], fits
 
 
-def _solve(poses: Tensor, block: Measured, kernel: SimilarityKernel, iterations: int) -> tuple[Tensor, Fit]:
+def _solve(poses: Tensor, measured: Measured, kernel: SimilarityKernel, iterations: int) -> tuple[Tensor, Fit]:
     """Polish, place what fits badly anew, polish."""
-    poses, fit = polish(poses, block, kernel, iterations)
-    lost = fit.residual_rad > _LOST * fit.residual_rad.median()
-    if bool(lost.any()):
-        rest, good = lost.nonzero()[:, 0], (~lost).nonzero()[:, 0][:_PLACED_FROM]
-        again = poses.clone()
-        again[rest] = place(block, rest, poses[good], good, kernel)
-        other = polish(again, block, kernel, iterations)
-        if other[1].loss < fit.loss:
-            return other
-    return poses, fit
+    poses, fit = polish(poses, measured, kernel, iterations)
+    lost = fit.trusted_residual_rad > _LOST * fit.trusted_residual_rad.median() + _EXACT_RAD
+    columns = (~lost[measured.landmarks]).nonzero()[:, 0][:_PLACED_FROM]
+    if not bool(lost.any()) or len(columns) < _FEWEST:
+        return poses, fit
+    again = poses.clone()
+    again[lost] = place(measured, lost.nonzero()[:, 0], poses[measured.landmarks[columns]], columns, kernel)
+    other = polish(again, measured, kernel, iterations)
+    return other if other[1].loss < fit.loss else (poses, fit)
 
 
 def _alike(fits: Tensor) -> int:

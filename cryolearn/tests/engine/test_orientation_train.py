@@ -54,10 +54,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A map, and 96 noisy particles of it with CTF at known poses."""
     path = tmp_path_factory.mktemp("distances")
     write_map(str(path / "map.mrc"), blobs().numpy(), PIXEL)
+    write_map(str(path / "d2.mrc"), blobs("D2", 5).numpy(), PIXEL)
     simulate(SimulateParticlesConfig(
         output=str(path / "particles"), volumes=[str(path / "map.mrc")], number=96, box=BOX, pixel_size_angst=PIXEL, snr=2.0, shift_angst=4.0, seed=4,
     ))
     return path
+
+
+@pytest.fixture(scope="module")
+def clean(folder: Path) -> Path:
+    """400 aligned particles without noise and CTF."""
+    simulate(SimulateParticlesConfig(
+        output=str(folder / "clean"), volumes=[str(folder / "map.mrc")], number=400, box=BOX, pixel_size_angst=PIXEL, snr=0.0, apply_ctf=False,
+        shift_angst=4.0, seed=5,
+    ))
+    return folder / "clean" / "particles.star"
 
 
 def train_config(folder: Path, output: str, **changes) -> DistanceTrainConfig:
@@ -157,15 +168,9 @@ def test_two_processes_train_the_same_network_as_one(folder: Path) -> None:
         assert (first[name] - second[name]).abs().max() < 0.1 * 2e-3, name
 
 
-def test_aligned_particles_move_with_their_labels(folder: Path) -> None:
+def test_aligned_particles_move_with_their_labels(folder: Path, clean: Path) -> None:
     """Pictures that were turned, mirrored and centred are projections at the poses they are labelled with."""
-    table = read_particles(str(folder / "particles" / "particles.star"))
-    clean = SimulateParticlesConfig(
-        output=str(folder / "clean"), volumes=[str(folder / "map.mrc")], number=400, box=BOX, pixel_size_angst=PIXEL, snr=0.0, apply_ctf=False,
-        shift_angst=4.0, seed=5,
-    )
-    simulate(clean)
-    table = read_particles(str(folder / "clean" / "particles.star"))
+    table = read_particles(str(clean))
     images = ParticleImages(table, 60.0, CPU, ignore_ctf=True, normalise=False)
     scheme = NetworkInput(BOX, PIXEL, BOX, (1.0,) * (BOX // 2 + 1), (1e-6,) * (BOX // 2 + 1), 1.0, 1.0, ignore_ctf=True)
     source = LabelledImages(images, scheme, SimilarityKernel(), shift_range_angst=0.0, largest_rad=np.pi, validation_fraction=0.1, seed=1)
@@ -188,7 +193,6 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_presets_and_symmetries_train_and_measure(folder: Path, name: str) -> None:
-    write_map(str(folder / "d2.mrc"), blobs("D2", 5).numpy(), PIXEL)
     volume = "d2.mrc" if name == "D2" else "map.mrc"
     train(train_config(folder, name, volumes=[str(folder / volume)], **OTHERS[name]))
     model = DistanceModel.load(str(folder / name / "model"), CPU)
@@ -197,11 +201,8 @@ def test_other_presets_and_symmetries_train_and_measure(folder: Path, name: str)
     assert np.isfinite(distance).all() and (weight >= 0).all() and distance.max() <= np.pi + 1e-6
 
 
-def test_learning_from_aligned_particles_runs(folder: Path) -> None:
-    many = read_particles(str(folder / "clean" / "particles.star")) if (folder / "clean").exists() else None
-    if many is None:
-        pytest.skip("the aligned particles are made by another test")
-    train(train_config(folder, "labelled", source="particles", particles=str(folder / "clean" / "particles.star"), volumes=[], ignore_ctf=True))
+def test_learning_from_aligned_particles_runs(folder: Path, clean: Path) -> None:
+    train(train_config(folder, "labelled", source="particles", particles=str(clean), volumes=[], ignore_ctf=True))
     assert load_model(str(folder / "labelled" / "model"))[1]["source"] == "particles"
 
 

@@ -38,7 +38,7 @@ class Gauge:
     left : (3, 3) rotation to multiply all recovered orientations with, from the left
     transposed : the recovered orientations are to be transposed first
     score : mean agreement of predicted common lines over their mean power, at most about SNR / (1 + SNR)
-    margin : how much of that score the best really different candidate (other bit, or 30 degrees away) falls short of
+    margin : how much of the score's gain over a random candidate the best really different one (other bit, or 30 degrees away) falls short of
     """
 
     left: Tensor
@@ -198,8 +198,10 @@ def find_gauge(
         grid = random_rotations(candidates, generator, device=images.device)
         spacing = (8 * math.pi**2 / candidates) ** (1 / 3) / 2
         found: list[tuple[float, bool, Tensor]] = []
+        chance: list[float] = []
         for transposed in (False, True) if transposition else (False,):
             values = scores.of(grid, transposed, _GRID_PAIRS)
+            chance.append(float(values.mean()))
             for index in values.argsort(descending=True)[:_KEPT].tolist():
                 left, value = _climb(scores, grid[index], transposed, generator, spacing)
                 found.append((value, transposed, left))
@@ -209,4 +211,5 @@ def find_gauge(
     found.sort(key=lambda item: -item[0])
     score, bit, left = found[0]
     others = [value for value, other_bit, other in found if other_bit != bit or _apart_deg(left, other) > _OTHER_DEG]
-    return Gauge(left, bit, score, (score - max(others, default=0.0)) / max(abs(score), 1e-12))
+    gain = max(score - sum(chance) / len(chance), 1e-12)
+    return Gauge(left, bit, score, min(1.0, (score - max(others, default=score - gain)) / gain))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.fsc import fsc
+from ..imaging.reconstruction import Reconstructor
 from ..progress import Progress
 from .fourier_images import FourierImages
 from .grid_search import best_poses, pose_grid, shift_grid
@@ -127,10 +128,13 @@ class _Rounds:
         over = (shift.norm(dim=1, keepdim=True) / max(self.shift_range, 1e-3)).clamp(min=1)
         self.poses = Poses.single(rotation, shift / over)
 
+    def back_projected(self) -> Reconstructor:
+        """Sums of both halves."""
+        return back_projected(self.images, self.poses, self.halves, self.symmetry)
+
     def update(self) -> None:
         """New references of both halves, their FSC and the noise."""
-        sums = back_projected(self.images, self.poses, self.halves, self.symmetry)
-        volumes, self.curve = half_references(sums, particle_mask(self.images, self.diameter))
+        volumes, self.curve = half_references(self.back_projected(), particle_mask(self.images, self.diameter))
         self.references = [Reference(volume) for volume in volumes]
         self.agreed = _agreed_rings(self.curve, _AGREED)
         self._measure_noise()

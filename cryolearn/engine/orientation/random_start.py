@@ -56,16 +56,14 @@ def start_from_nothing(
     """
     stretch = max(1.0, images.length_angst / (1.25 * diameter_angst))
     coarse, fine = (max(2, min(images.rings, round(rings * stretch))) for rings in (_COARSE_RINGS, _FINE_RINGS))
-    step_angst = images.length_angst / (4 * fine)
-    shifts = shift_grid(shift_range_angst, step_angst, images.device)
     progress = Progress("Random starts", starts * _STEPS, "steps")
     work = images.band(fine)
-    found = [_one_start(work, coarse, diameter_angst, shifts, seed + 7919 * number, symmetry, progress) for number in range(starts)]
+    found = [_one_start(work, coarse, diameter_angst, shift_range_angst, seed + 7919 * number, symmetry, progress) for number in range(starts)]
     noise = torch.stack([power for _, power in found]).mean(0)
     work = replace(work, noise=noise)
     generator = torch.Generator().manual_seed(seed)
     judged = work.rows(torch.randperm(len(work), generator=generator)[:_JUDGED].to(work.device))
-    grid = pose_grid(_FINE_DEG, symmetry, generator, images.device)
+    grid, shifts = pose_grid(_FINE_DEG, symmetry, generator, images.device), _shifts(work, shift_range_angst)
     evidence = torch.stack([best_poses(judged, Reference(volume), grid, shifts, 1, _FINE_DEG, symmetry)[2].mean() for volume, _ in found])
     best = Reference(found[int(evidence.argmax())][0])
     grid = pose_grid(_FINE_DEG / 1.5, symmetry, generator, images.device)
@@ -74,7 +72,7 @@ def start_from_nothing(
 
 
 def _one_start(
-    images: FourierImages, coarse: int, diameter_angst: float, shifts: Tensor, seed: int, symmetry: Tensor | None, progress: Progress,
+    images: FourierImages, coarse: int, diameter_angst: float, shift_range_angst: float, seed: int, symmetry: Tensor | None, progress: Progress,
 ) -> tuple[Tensor, Tensor]:
     """Map in the box of the band and noise (rings + 1,) of one start."""
     generator = torch.Generator().manual_seed(seed)
@@ -89,7 +87,7 @@ def _one_start(
         rings = round(coarse + (images.rings - coarse) * min(1.0, 1.25 * part))
         band = replace(images, noise=noise).rows(_some_rows(images, generator)).band(rings)
         grid = pose_grid(_COARSE_DEG + (_FINE_DEG - _COARSE_DEG) * part, symmetry, generator, images.device)
-        found = expected_slices(band, Reference(volume), grid, shifts, _temperature(part))
+        found = expected_slices(band, Reference(volume), grid, _shifts(band, shift_range_angst), _temperature(part))
         noise = total_power.clone()
         noise[: rings + 1] = torch.maximum(found.residual, 1e-3 * total_power[: rings + 1])
         fresh = new_sums(images)
@@ -103,6 +101,11 @@ def _one_start(
         volume = sums.finish(constant=_WIENER) * mask
         progress.step(2 if step == 1 else 1)
     return volume, noise
+
+
+def _shifts(band: FourierImages, range_angst: float) -> Tensor:
+    """Shifts a third of the band's resolution apart."""
+    return shift_grid(range_angst, band.length_angst / (3 * band.rings), band.device)
 
 
 def _some_rows(images: FourierImages, generator: torch.Generator) -> Tensor:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["confidence_histogram", "doubts", "viewing_directions", "write_report"]
 
-_LEAST_MARGIN = 0.05
+_LEAST_MARGIN = 0.15
 _LARGEST_RESIDUAL_RAD = 0.5  # a guess has 0.67: distances between random orientations differ from pi / 2 + 2 / pi by that much
 _LEAST_CONFIDENCE = 0.5
 _LARGEST_MOVE_RAD = math.radians(45)
@@ -42,7 +42,7 @@ def doubts(summary: dict[str, Any], diameter_angst: float) -> list[str]:
     if residual is not None and residual > _LARGEST_RESIDUAL_RAD:
         reasons.append(f"The recovered orientations do not fit the learned distances: they differ by {residual:.2f} rad (root mean square).")
     if margin is not None and margin < _LEAST_MARGIN:
-        reasons.append(f"The images hardly tell the detector-side rotation: the next best agrees only {100 * margin:.0f} % less with the common lines.")
+        reasons.append(f"The images hardly tell the detector-side rotation: the next best agrees with the common lines but {100 * margin:.0f} % less.")
     if resolution is None:
         reasons.append("The half maps do not agree at any resolution.")
     elif resolution > diameter_angst / _LEAST_DETAILS:
@@ -78,7 +78,7 @@ def viewing_directions(rotations: NDArray[np.float64]) -> Figure:
     longitude, height = np.arctan2(view[:, 1], view[:, 0]), view[:, 2].clip(-1, 1)
     bands = int(np.clip(math.sqrt(len(view) / 8), 6, 36))
     edges = [np.linspace(-math.pi, math.pi, 2 * bands + 1), np.linspace(-1, 1, bands + 1)]  # equal steps of the sine of the latitude
-    counts, _, _ = np.histogram2d(longitude, height, [2 * bands, bands], [[-math.pi, math.pi], [-1, 1]])
+    counts, _, _ = np.histogram2d(longitude, height, bins=(2 * bands, bands), range=((-math.pi, math.pi), (-1.0, 1.0)))
     figure = new_figure(7.0, 4.2)
     axes = figure.add_subplot(projection="mollweide")
     drawn = axes.pcolormesh(edges[0], np.arcsin(edges[1]), counts.T / max(counts.mean(), 1e-9), cmap="viridis", vmin=0, rasterized=True)

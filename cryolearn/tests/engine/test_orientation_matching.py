@@ -1,0 +1,126 @@
+"""Projection matching against the images' own reconstruction, from given and from random orientations."""
+
+from __future__ import annotations
+
+import torch
+
+from cryolearn.engine.imaging.ctf import Ctf, ctf_at
+from cryolearn.engine.imaging.poses import angle_between_deg, random_rotations, so3_exp
+from cryolearn.engine.imaging.slices import VolumeProjector
+from cryolearn.engine.imaging.symmetry import symmetry_matrices
+from cryolearn.engine.orientation.alignment import align_physical
+from cryolearn.engine.orientation.fourier_images import FourierImages
+from cryolearn.engine.orientation.grid_search import best_poses, expected_slices, pose_grid, shift_grid
+from cryolearn.engine.orientation.local_search import ball_lattice, refine_continuously, search_lattice
+from cryolearn.engine.orientation.matching import _Rounds, match
+from cryolearn.engine.orientation.random_start import start_from_nothing
+from cryolearn.engine.orientation.reference import Poses, Reference
+
+from .orientation_cases import BOX, DIAMETER, PIXEL, degrees, fourier_images, model, projections
+
+COUNT = 200
+
+
+def true_reference(images: FourierImages) -> Reference:
+    """The model in the box of the band, in the scale of the images' unitary transforms."""
+    return Reference(model().volume(images.box, images.pixel_size_angst) * (images.pixel_size_angst**3 / PIXEL**2 / BOX))
+
+
+def test_slices_are_the_images() -> None:
+    """Clean images and slices of the model in a smaller box agree up to the ghosts of trilinear interpolation."""
+    images, rotations, shifts = projections(20, 1e6, 0, 4.0)
+    data = fourier_images(images).band(8)
+    found = true_reference(data).slices(data, rotations)
+    expected = data.data * data.waves(shifts)
+    error = (torch.complex(found[0], found[1]) - expected).abs().square().sum() / expected.abs().square().sum()
+    assert float(error) < 0.01
+
+
+def test_the_ctf_is_in_the_model() -> None:
+    images, rotations, shifts = projections(30, 1e6, 0)
+    data = fourier_images(images).band(8)
+    ctf = Ctf.constant(30, 15000.0, 14000.0, 30.0)
+    data.data = data.data * ctf_at(ctf, data.kx / data.length_angst, data.ky / data.length_angst)
+    data.ctf = ctf
+    data.noise = data.noise * 0 + 1e-3
+    away = so3_exp(torch.randn(30, 3, generator=torch.Generator().manual_seed(1)) * 0.03) @ rotations
+    found, _, _ = refine_continuously(data, true_reference(data), away, shifts, steps=4)
+    assert float(angle_between_deg(found, rotations).max()) < 0.5
+
+
+def test_a_global_search_and_local_steps_find_the_pose() -> None:
+    """With the true map: within the grid's spacing, then to the floor that noise sets, from no knowledge of pose or shift."""
+    images, rotations, shifts = projections(60, 4.0, 4, 8.0)
+    data = fourier_images(images).band(8)
+    data.noise = data.noise * 0 + float((images - projections(60, 1e6, 4, 8.0)[0]).var())
+    reference = true_reference(data)
+    grid = pose_grid(10.0, None, torch.Generator().manual_seed(0), torch.device("cpu"))
+    poses, confidence, _ = best_poses(data, reference, grid, shift_grid(12.0, 4.0, torch.device("cpu")), 3, 15.0)
+    rotation, shift = poses.best
+    assert float(angle_between_deg(rotation, rotations).median()) < 10
+    assert float(confidence.median()) > 0.9
+    turns, moves = ball_lattice(8.0, 4.0, torch.device("cpu")), shift_grid(4.0, 2.0, torch.device("cpu"))
+    before = (shift - shifts).norm(dim=1).median()
+    rotation, shift, _ = search_lattice(data, reference, rotation, shift, turns, moves)
+    middle = float(angle_between_deg(rotation, rotations).median())
+    rotation, shift, _ = refine_continuously(data, reference, rotation, shift, 3)
+    assert float(angle_between_deg(rotation, rotations).median()) < min(2.5, middle)
+    assert float((shift - shifts).norm(dim=1).median()) < min(1.0, float(before))
+
+
+def test_expected_slices_are_sums_over_the_posterior() -> None:
+    """All posterior is given out: the power of all poses adds up to the number of images, and the residual of the truth is the noise."""
+    images, rotations, _ = projections(50, 1.0, 6)
+    data = fourier_images(images).band(6)
+    noise = float((images - projections(50, 1e6, 6)[0]).var())
+    data.noise = data.noise * 0 + noise
+    found = expected_slices(data, true_reference(data), rotations, torch.zeros(1, 2))
+    assert abs(float(found.power[:, 0].sum()) - 50) < 1e-3
+    assert abs(float(found.residual[2:].mean()) / noise - 1) < 0.15
+
+
+def test_a_grid_has_one_of_equivalent_poses() -> None:
+    group = symmetry_matrices("D2").float()
+    whole = pose_grid(15.0, None, torch.Generator().manual_seed(0), torch.device("cpu"))
+    some = pose_grid(15.0, group, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert abs(len(some) / (len(whole) / 4) - 1) < 0.05
+
+
+def test_the_slices_of_the_imaging_room_are_the_same() -> None:
+    volume = model().volume(18, 8.0)
+    data = fourier_images(projections(5, 1.0, 0)[0], 8)
+    rotations = random_rotations(5, torch.Generator().manual_seed(1))
+    whole = VolumeProjector(volume).project(rotations)
+    expected = whole[:, data.ky.long() % 18, data.kx.long()]
+    found = Reference(volume).slices(data, rotations)
+    assert torch.allclose(torch.complex(found[0], found[1]), expected, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_orientations_from_nothing() -> None:
+    """From random orientations and unknown shifts to a few degrees."""
+    images, truth, shifts = projections(COUNT, 1.0, 7, 4.0)
+    data = fourier_images(images)
+    start = start_from_nothing(data, DIAMETER, 6.0, 1, 0)
+    first = degrees(align_physical(truth, start.poses.best[0]).errors_rad)
+    assert first < 30
+    halves = 1 + torch.arange(COUNT) % 2
+    found = match(data, start.poses, halves, 4, DIAMETER, 6.0, 0)
+    last = degrees(align_physical(truth, found.rotation).errors_rad)
+    assert last < 5 and last < first / 2
+    assert float(found.confidence.median()) > 0.9
+    assert float((found.shift_angst.norm(dim=1)).max()) <= 6.01
+
+
+def test_half_sets_are_kept_apart() -> None:
+    """After the common start, other images in one half change nothing of the other half's poses."""
+    images, truth, _ = projections(100, 1.0, 8)
+    halves = 1 + torch.arange(100) % 2
+    found = []
+    for changed in (False, True):
+        work = _Rounds(fourier_images(images), Poses.single(truth, torch.zeros(100, 2)), halves, DIAMETER, 4.0, None, 0)
+        if changed:
+            work.images.data[1::2] = work.images.data[1::2].flip(0)
+        sums = work.back_projected()
+        found.append([half.clone() for half in sums.half_maps()])
+    assert torch.equal(found[0][0], found[1][0])
+    assert not torch.allclose(found[0][1], found[1][1])

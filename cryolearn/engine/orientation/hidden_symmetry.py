@@ -46,6 +46,8 @@ def hidden_symmetry(half1: Tensor, half2: Tensor, pixel_size_angst: float, diame
     for index in found.argsort(descending=True)[:5].tolist():
         near = lattice @ turns[index]
         again = _agreement(channels, points, near)
+        away = torch.stack([torch.einsum("rij,ij->r", near, element.float()) for element in known]).amax(0)
+        again[away >= 1 + 2 * math.cos(math.radians(_LEAST_DEG))] = 0
         if float(again.max() / still) > _ALIKE:
             best = near[int(again.argmax())]
             return math.degrees(math.acos(max(-1.0, min(1.0, (float(best.trace()) - 1) / 2))))
@@ -62,6 +64,11 @@ def _channels(volume: Tensor) -> Tensor:
 def _agreement(channels: list[Tensor], points: Tensor, turns: Tensor) -> Tensor:
     """Correlation (R,) of the first map with the second after turns (R, 3, 3), over the points."""
     here = sample_half_volume(channels[0], points * 2)
-    there = torch.cat([sample_half_volume(channels[1], 2 * points @ some) for some in turns.split(1024)], dim=1)
+    # every ring counts alike: else the particle's overall shape hides its details
+    ring = points.norm(dim=1).round().long()
+    power = torch.zeros(int(ring.max()) + 1).index_add_(0, ring, here.square().sum(0)) / torch.bincount(ring).clamp(min=1)
+    white = power[ring].clamp(min=1e-6 * float(power.max())).rsqrt()
+    here = here * white
+    there = torch.cat([sample_half_volume(channels[1], 2 * points @ some) for some in turns.split(1024)], dim=1) * white
     cross = (here[:, None] * there).sum((0, 2))
     return cross / (here.square().sum() * there.square().sum((0, 2))).sqrt()

@@ -14,14 +14,14 @@ DISTANCE_BINS = 24
 def drawErrors(figure, errors, label='error'):
     """Histogram of errors in degrees with their mean, median and 95th percentile."""
     axes = figure.subplots()
-    top = max(float(np.percentile(errors, 99.5)), 1e-3)
+    top = max(min(float(np.percentile(errors, 99.5)), 2 * float(np.percentile(errors, 95))), 1e-3)  # a few outliers do not make one bar of the rest
     shown = errors[errors <= top]
     axes.hist(shown, bins=int(np.clip(np.sqrt(len(shown)), 12, 60)), range=(0, top), color=plots.COLOURS[5], edgecolor='white', linewidth=0.4)
     for name, value, colour, style in (('median', np.median(errors), plots.COLOURS[0], '-'), ('mean', errors.mean(), plots.COLOURS[4], '--'),
                                        ('95th percentile', np.percentile(errors, 95), '0.35', ':')):
         axes.axvline(value, color=colour, linestyle=style, linewidth=1.8, label='%s %.2f° (%.4f rad)' % (name, value, np.radians(value)))
     beyond = len(errors) - len(shown)
-    axes.set(xlabel='%s (degrees)%s' % (label, '; %d particles beyond the axis' % beyond if beyond else ''), ylabel='particles',
+    axes.set(xlabel='%s (degrees)%s' % (label, '; %d beyond the axis' % beyond if beyond else ''), ylabel='particles',
              title='%s of %d particles' % (label.capitalize(), len(errors)), xlim=(0, top))
     axes.grid(alpha=0.3, axis='y')
     axes.legend(frameon=False)
@@ -52,7 +52,7 @@ def drawSphere(figure, longitude, latitude, values=None, label='images', title='
         mesh = _drawCells(axes, longitude, latitude, values)
         label = label if values is None else label + ', mean of a cell'
     else:
-        mesh = axes.scatter(longitude, latitude, c=values, s=18, linewidths=0, cmap='viridis', vmin=values.min(), vmax=np.percentile(values, 98))
+        mesh = axes.scatter(longitude, latitude, c=values, s=18, linewidths=0, cmap='viridis', vmin=values.min(), vmax=np.percentile(values, 95))
     figure.colorbar(mesh, ax=axes, orientation='horizontal', shrink=0.7, pad=0.06, label=label, extend='max' if values is not None else 'neither')
     axes.set_facecolor('0.93')
     axes.grid(color='0.6', alpha=0.5, linewidth=0.6)

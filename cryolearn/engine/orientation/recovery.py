@@ -40,7 +40,7 @@ class Recovered:
     Attributes
     ----------
     rotations : (P, 3, 3) float64
-    residual_rad : (P,) root of the weighted mean squared residual of each image's distances
+    residual_rad : (P,) root of the weighted mean squared residual of each image's distances; partners whose own do not fit hardly count
     loss : weighted mean squared residual of all distances, rad^2 (L_OR of Banjac et al. 2021)
     fits : (restarts,) the same of each annealed start over the images that it poses, best first; several alike say that the best is no accident
     """
@@ -103,7 +103,7 @@ def recover(
         whole[measured.landmarks[core]] = poses
     whole, fit = _solve(whole, measured, kernel, _LAST_ITERATIONS)
     tell(f"fitted {measured.images} images: mean squared residual {fit.loss:.4f} rad^2")
-    return Recovered(quaternion_to_matrix(whole).numpy(), fit.residual_rad.numpy(), fit.loss, fits.double().numpy())
+    return Recovered(quaternion_to_matrix(whole).numpy(), fit.trusted_residual_rad.numpy(), fit.loss, fits.double().numpy())
 
 
 def _square(measured: Measured, chosen: Tensor) -> Measured:

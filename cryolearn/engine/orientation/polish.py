@@ -25,6 +25,7 @@ __all__ = ["Fit", "Measured", "group_quaternions", "nearest_products", "polish"]
 _SOFT_RAD = 1e-6
 _HUBER = 3.0  # typical residuals
 _JUNK = 1.5  # times the median image's residual
+_LEAST_TYPICAL_RAD = 0.01  # no images are junk, and no pairs outliers, by less: with exact distances those that still move would be
 _PAIRS = 1 << 20  # in memory at a time
 _DOUBLE = 3_000_000  # pairs up to which numbers are double
 _TRUST_RAD = 0.5  # longest step of an image
@@ -207,9 +208,9 @@ def polish(
     group = group_quaternions(kernel)
     q = torch.nn.functional.normalize(quaternions.double(), dim=-1)
     trust, limit, soft, step, last = torch.ones(len(q), dtype=torch.float64), math.inf, _SOFT_RAD, 1.0, math.inf
-    inverse = torch.empty(0)
+    inverse, fresh = torch.empty(0), True
     for number in range(iterations):
-        fit = evaluate(q, measured, group, trust, limit, soft, blocks=number % _BLOCKS_EVERY == 0, only_rows=movable is not None)
+        fit = evaluate(q, measured, group, trust, limit, soft, blocks=fresh, only_rows=movable is not None)
         frame = frames(q)
         if fit.blocks is not None:
             block = frame @ fit.blocks.double().view(-1, 4, 4) @ frame.transpose(1, 2)
@@ -223,7 +224,9 @@ def polish(
         size = float(move.norm(dim=1).mean())
         if report is not None:
             report(f"iteration {number + 1}: mean squared residual {fit.loss:.6f} rad^2, mean step {size:.1e} rad")
-        trust, limit, expected = _robust(fit, len(measured.landmarks))
+        trusted, limit, expected = _robust(fit, len(measured.landmarks))
+        fresh = number == 0 or (number + 1) % _BLOCKS_EVERY == 0
+        trust = trusted if fresh else trust  # pulls and blocks of one step must be of one trust, or it goes anywhere
         soft = max(expected, _SOFT_RAD)
         if size < max(_DONE * expected, 1e-9):
             break
@@ -236,5 +239,5 @@ def _robust(fit: Fit, landmarks: int) -> tuple[Tensor, float, float]:
     """Factor of each image's weights, largest residual that pulls in full, and the expected error of an orientation (the floor)."""
     residual = fit.trusted_residual_rad
     typical = float(residual.median())
-    ratio = residual / max(typical, 1e-300) / _JUNK
-    return ratio.clamp_min(1).pow(-4), _HUBER * typical + 1e-9, FLOOR * typical / math.sqrt(landmarks)
+    scale = max(typical, _LEAST_TYPICAL_RAD)
+    return (residual / (_JUNK * scale)).clamp_min(1).pow(-4), _HUBER * scale, FLOOR * typical / math.sqrt(landmarks)

@@ -26,8 +26,7 @@ def test_exact_distances(group: str) -> None:
     poses, distances, kernel = made(100, group, 0.0)
     found = recover(distances, np.arange(100), None, kernel, 8, 1)
     assert found.rotations.shape == (100, 3, 3) and found.rotations.dtype == np.float64
-    # groups of many turns about one axis have few pairs away from the kinks, so the last digits take long
-    limit = 0.01 if group in ("C2", "C7", "D7") else 1e-5
+    limit = 1e-5
     assert np.sqrt(found.loss) < limit
     assert align_o4(poses, found.rotations, kernel).errors_rad.mean() < limit
     assert len(found.fits) == 8 and (np.diff(found.fits) >= 0).all()
@@ -82,7 +81,7 @@ def test_junk_images_do_not_spoil_the_rest() -> None:
     found = recover(distances, np.arange(count), None, kernel, 10, 1)
     good = np.arange(len(junk), count)
     assert align_o4(poses[good], found.rotations[good]).errors_rad.mean() < 1.1 * FLOOR * noise / np.sqrt(len(good))
-    assert found.residual_rad[junk].min() > 2 * found.residual_rad[good].max()  # they are known by their residuals
+    assert found.residual_rad[junk].min() > 1.7 * found.residual_rad[good].max()  # they are known by their residuals
 
 
 def test_the_same_seed_gives_the_same_result() -> None:

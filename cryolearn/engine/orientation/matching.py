@@ -7,6 +7,7 @@ half sets never meet: each is matched against the map of its own images only (Sc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,6 +30,8 @@ _GLOBAL_RINGS = 16  # a grid of 7.5 degrees resolves no more of a particle that 
 _FINE_GRID_DEG, _COARSE_GRID_DEG = 7.5, 10.0
 _GLOBAL_ROUNDS = 2
 _AGREED = 0.143
+_NEAR_DEG, _WIDEST_DEG, _REACH = 15.0, 20.0, 2.0  # start of known error: searches reach twice that far
+_RESCUE_ROUND = 2
 
 
 @dataclass
@@ -149,7 +152,7 @@ class _Rounds:
 
 def match(
     images: FourierImages, poses: Poses, halves: Tensor, rounds: int, diameter_angst: float, shift_range_angst: float, seed: int,
-    symmetry: Tensor | None = None,
+    symmetry: Tensor | None = None, error_deg: float = math.inf,
 ) -> Matched:
     """Refine the poses of all images by matching rounds.
 
@@ -160,24 +163,30 @@ def match(
     halves
         (n,) 1 or 2, the half set of each image.
     rounds
-        The first two of them (one of three) search all poses, the rest about the present ones; the last one ends with Gauss-Newton steps.
+        The last one ends with Gauss-Newton steps.
     symmetry
         (g, 3, 3) rotations of the particle's point group.
+    error_deg
+        Expected error of the first poses. Below 15 degrees the rounds search about them, but for one that tries all poses, so that images that are far
+        off are found again; else the first two rounds (one of three) try all poses: noisy images would only lose by a search over all poses
+        against a map that is not yet sharp.
 
     Notes
     -----
     A global round takes ``1.6e9 n`` multiplications at 7.5 degrees and 10 rings and one shift; memory beside the images is below 1 GB.
     """
     work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
-    globally = min(_GLOBAL_ROUNDS, max(1, rounds // 2))
-    reach, step = _FINE_GRID_DEG, _FINE_GRID_DEG / 2
+    near = error_deg < _NEAR_DEG
+    everywhere = ({_RESCUE_ROUND} if rounds > _RESCUE_ROUND + 2 else set()) if near else set(range(min(_GLOBAL_ROUNDS, max(1, rounds // 2))))
+    reach = min(max(_REACH * error_deg, _FINE_GRID_DEG), _WIDEST_DEG) if near else _FINE_GRID_DEG
+    step = reach / (3 if near else 2)
     progress = Progress("Matching", rounds, "rounds", interval_s=0)
     for number in range(rounds):
-        if number < globally:
+        if number in everywhere:
             work.global_search(_COARSE_GRID_DEG if number == 0 else _FINE_GRID_DEG)
         else:
             work.local_search(reach, step, continuous=step < 1.5)
-            reach, step = step * 1.2, step / 2
+            reach, step = min(reach, step * 2.4), step / 2
         if number == rounds - 1:
             work.local_search(reach, step, continuous=True)
         work.update()

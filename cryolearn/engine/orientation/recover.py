@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,7 +219,9 @@ def _match(
         rotation, shift = (item.cpu() for item in start.best)
         confidence = np.full(count, np.nan, np.float32)
         if config.rounds:
-            found = match(data, start, torch.from_numpy(half).to(device), config.rounds, diameter, config.shift_range_angst, config.seed, group)
+            found = match(
+                data, start, torch.from_numpy(half).to(device), config.rounds, diameter, config.shift_range_angst, config.seed, group,
+                _expected_error_deg(residual) if config.start == "network" else math.inf)
             rotation, shift = found.rotation.cpu(), found.shift_angst.cpu()
             confidence, likelihood = found.confidence.cpu().numpy(), found.log_likelihood.cpu().numpy()
             if config.start == "network":
@@ -226,6 +229,11 @@ def _match(
                 facts["matching_moved_rad"] = float(moved.median())
     return {"id": table.ids, "rotation": rotation.double().numpy(), "shift_angst": shift.double().numpy(), "confidence": confidence.astype(np.float32),
             "log_likelihood": likelihood.astype(np.float32)}, facts
+
+
+def _expected_error_deg(residual_rad: NDArray[np.float32]) -> float:
+    """Error of an orientation whose distances to others are off by these: both ends of a pair bring theirs along."""
+    return float(np.degrees(np.median(residual_rad))) / math.sqrt(2)
 
 
 def _reconstruct(

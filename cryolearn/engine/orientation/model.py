@@ -62,7 +62,10 @@ class DistanceModel:
             raise InputError(f"'{folder}' is not a distance network: its model.json has no '{(missing or ['kind: distance'])[0]}'.")
         kernel = SimilarityKernel(description["symmetry"])
         network = build_network(description["preset"], kernel, description["arguments"])
-        network.load_state_dict(weights)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(f"The weights in '{folder}' do not fit the network that its model.json describes: train it anew with this version.") from error
         return cls(folder, network.to(device).eval(), kernel, description, device)
 
     def check_particles(self, table: ParticleTable) -> None:

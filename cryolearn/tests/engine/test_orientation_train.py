@@ -234,6 +234,11 @@ def test_bad_input_is_refused_in_one_sentence(folder: Path, trained: Path, tmp_p
         (tmp_path / "model" / "model.json").write_text("{}")
         (tmp_path / "model" / "weights.safetensors").write_bytes((trained / "model" / "weights.safetensors").read_bytes())
         DistanceModel.load(str(tmp_path / "model"), CPU)
+    described = json.loads((trained / "model" / "model.json").read_text())
+    described["arguments"]["width"] *= 2
+    (tmp_path / "model" / "model.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match="do not fit the network"):
+        DistanceModel.load(str(tmp_path / "model"), CPU)
 
 
 def test_larger_boxes_are_cut(folder: Path, trained: Path, tmp_path: Path) -> None:

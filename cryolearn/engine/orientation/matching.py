@@ -39,7 +39,7 @@ class Matched:
     """Attributes
     ----------
     rotation, shift_angst : (n, 3, 3), (n, 2)
-    confidence : (n,) posterior of the neighbourhood of the pose among all poses, from the last global search
+    confidence : (n,) posterior of the neighbourhood of the pose among all poses, given the last maps
     log_likelihood : (n,) against noise alone
     curve : FSC of the half maps in the last round, of the matching band's box
     """
@@ -95,24 +95,34 @@ class _Rounds:
 
     def global_search(self, step_deg: float) -> None:
         """All poses of a grid, in-plane angles and shifts included."""
+        # the first search tries all shifts, later ones those about what was found
+        self.poses, _ = self._over_grid(step_deg, _KEPT_POSES, self.poses.best[1] if self.searched else None)
+        self.searched = True
+
+    def judge(self, step_deg: float) -> None:
+        """Confidence of the present poses: the posterior of their neighbourhood among all poses of a grid, given the last map."""
+        rotation, shift = self.poses.best
+        found, confidence = self._over_grid(step_deg, 1, shift)
+        group = self.symmetry if self.symmetry is not None else torch.eye(3, device=rotation.device)[None]
+        traces = torch.einsum("nij,nik,gkj->ng", rotation, found.rotation[:, 0], group.to(rotation))  # tr(A^T A' S)
+        near = traces.amax(1) >= 1 + 2 * math.cos(math.radians(2 * step_deg))
+        self.confidence = torch.where(near, confidence, 1 - confidence)
+
+    def _over_grid(self, step_deg: float, keep: int, about: Tensor | None) -> tuple[Poses, Tensor]:
+        """The likeliest poses of a grid, shifts counted from ``about``, and how much of the posterior lies about the likeliest one."""
         rings = self.rings(round(_GLOBAL_RINGS * self.stretch))
-        device = self.images.device
+        device, count = self.images.device, len(self.images)
         grid = pose_grid(step_deg, self.symmetry, self.generator, device)
         spacing = self.images.length_angst / (4 * rings)
-        # the first search tries all shifts, later ones those about what was found
-        about = self.poses.best[1] if self.searched else None
         shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, device)
-        self.searched = True
-        keep = _KEPT_POSES
-        count = len(self.images)
         rotation, shift = torch.empty(count, keep, 3, 3, device=device), torch.empty(count, keep, 2, device=device)
-        weight = torch.empty(count, keep, device=device)
+        weight, confidence = torch.empty(count, keep, device=device), torch.empty(count, device=device)
         for half, reference in zip((1, 2), self.references, strict=True):
             rows, band = self.band(rings, half)
-            found, self.confidence[rows], self.log_likelihood[rows] = best_poses(
+            found, confidence[rows], self.log_likelihood[rows] = best_poses(
                 band, reference, grid, shifts, keep, 2 * step_deg, self.symmetry, None if about is None else about[rows])
             rotation[rows], shift[rows], weight[rows] = found.rotation, found.shift_angst, found.weight
-        self.poses = Poses(rotation, shift, weight)
+        return Poses(rotation, shift, weight), confidence
 
     def local_search(self, reach_deg: float, step_deg: float, continuous: bool) -> None:
         """A lattice about the best pose, or Gauss-Newton steps from it."""
@@ -191,5 +201,7 @@ def match(
             work.local_search(reach, step, continuous=True)
         work.update()
         progress.step(1, f"halves agree to {images.length_angst / max(1, work.agreed):.1f} Å")
+    likelihood = work.log_likelihood.clone()
+    work.judge(_FINE_GRID_DEG)
     rotation, shift = work.poses.best
-    return Matched(rotation, shift, work.confidence, work.log_likelihood, work.curve)
+    return Matched(rotation, shift, work.confidence, likelihood, work.curve)

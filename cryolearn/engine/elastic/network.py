@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..imaging.poses import rotation_z, so3_exp, view_grid
+from ..training.rings import ring_layers, ring_pair, ring_points
 
 __all__ = ["AmplitudeResNet34", "Hypotheses", "MultiNetwork"]
 
@@ -41,21 +42,6 @@ class Conditional:
     log_scale: torch.Tensor  # (..., K + 2): of each amplitude, of the turn, of the shift
 
 
-class _RingBlock(nn.Module):
-    """Convolution around the circle, normalised and activated; residual where the shape allows."""
-
-    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(channels_in, channels, kernel, stride, bias=False)
-        self.norm = nn.GroupNorm(8, channels)
-        self._around = (kernel // 2, kernel - 1 - kernel // 2)
-        self._residual = channels_in == channels and stride == 1
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.gelu(self.norm(self.convolution(functional.pad(x, self._around, mode="circular"))))
-        return x + y if self._residual else y
-
-
 class MultiNetwork(nn.Module):
     """A distribution over poses, and shift and amplitudes given the pose.
 
@@ -81,11 +67,8 @@ class MultiNetwork(nn.Module):
         self.centre_radius_angst = centre_radius_angst
         self.views_count, self.turns_count = views, turns
         rings = max(6, math.ceil(radius_angst / pixel_angst) - 1)
-        samples = 2 * turns
-        radius = (torch.arange(rings) + 0.5) * radius_angst / rings
-        angle = torch.arange(samples) * (2 * math.pi / samples)
         self.points: torch.Tensor  # (rings, samples, 2) Å, x and y
-        self.register_buffer("points", torch.stack([radius[:, None] * angle.cos(), radius[:, None] * angle.sin()], -1), persistent=False)
+        self.register_buffer("points", ring_points(rings, radius_angst, turns), persistent=False)
         self.views: torch.Tensor
         self.register_buffer("views", view_grid(2 * views)[:views], persistent=False)  # the half sphere in front
         self.turns: torch.Tensor
@@ -97,8 +80,7 @@ class MultiNetwork(nn.Module):
         self.register_buffer("cells", (self.mirrors[:, None, None] @ front).flatten(0, 2), persistent=False)
         self.spacing_rad = math.sqrt(2 * math.pi / views)
 
-        blocks = [_RingBlock(rings, width, kernel, samples // turns), *(_RingBlock(width, width, kernel) for _ in range(depth))]
-        self.rings = nn.Sequential(*blocks)
+        self.rings = ring_layers(rings, width, depth, kernel)
         self.view_logits = nn.Linear(width, views)
         self.hidden = nn.Linear(width, 2 * width)
         self.view_embedding = nn.Embedding(views, 2 * width)
@@ -124,9 +106,7 @@ class MultiNetwork(nn.Module):
         size = images.shape[-1]
         centre = self.centre(images)
         pixel = (self.points + centre[:, None, None]) / self.pixel_angst + size // 2
-        rings = functional.grid_sample(images[:, None], pixel * (2 / (size - 1)) - 1, align_corners=True)[:, 0]
-        mirrored = rings.flip(2).roll(1, 2)  # angle -> -angle
-        found: torch.Tensor = self.rings(torch.cat([rings, mirrored]))
+        found: torch.Tensor = self.rings(ring_pair(images, pixel))
         return found.reshape(2, len(images), *found.shape[1:]).permute(1, 0, 3, 2), centre
 
     def cell_logits(self, features: torch.Tensor) -> torch.Tensor:

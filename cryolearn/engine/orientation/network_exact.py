@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ..imaging.poses import random_rotations, rotation_z
+from ..training.rings import ring_layers, ring_pair, ring_points
 from .kernel import SimilarityKernel
 
-__all__ = ["RingBlock", "RingEncoder", "RingNetwork", "left_representation"]
+__all__ = ["RingEncoder", "RingNetwork", "left_representation"]
 
 _SAMPLE = 4  # rotations per dimension from which the representation is found
 
@@ -25,21 +24,6 @@ def left_representation(kernel: SimilarityKernel, rotations: torch.Tensor) -> to
     inverse = torch.linalg.pinv(kernel.embed(poses).T)
     moved = kernel.embed((rotations.double()[..., None, :, :] @ poses).flatten(0, -3)).unflatten(0, (*rotations.shape[:-2], len(poses)))
     return moved.transpose(-1, -2) @ inverse
-
-
-class RingBlock(nn.Module):
-    """Convolution around the circle, normalised and activated; residual where the shape allows."""
-
-    def __init__(self, channels_in: int, channels: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(channels_in, channels, kernel, stride, bias=False)
-        self.norm = nn.GroupNorm(8, channels)
-        self._around = (kernel // 2, kernel - 1 - kernel // 2)
-        self._residual = channels_in == channels and stride == 1
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = functional.gelu(self.norm(self.convolution(functional.pad(x, self._around, mode="circular"))))
-        return x + y if self._residual else y
 
 
 class RingEncoder(nn.Module):
@@ -57,14 +41,11 @@ class RingEncoder(nn.Module):
     def __init__(self, *, size: int, radius_px: float, width: int, turns: int, depth: int, kernel: int) -> None:
         super().__init__()
         self.size, self.turns = size, turns
-        rings, samples = max(6, round(radius_px)), 2 * turns
-        radius = (torch.arange(rings) + 0.5) * radius_px / rings
-        angle = torch.arange(samples) * (2 * math.pi / samples)
+        rings = max(6, round(radius_px))
         self.points: torch.Tensor  # (rings, samples, 2) pixels, x and y
-        self.register_buffer("points", torch.stack([radius[:, None] * angle.cos(), radius[:, None] * angle.sin()], -1), persistent=False)
+        self.register_buffer("points", ring_points(rings, radius_px, turns), persistent=False)
         self._reach = 1.3 * radius_px
-        blocks = [RingBlock(rings, width, kernel, 2), *(RingBlock(width, width, kernel) for _ in range(depth))]
-        self.layers = nn.Sequential(*blocks)
+        self.layers = ring_layers(rings, width, depth, kernel)
 
     def centre(self, images: torch.Tensor) -> torch.Tensor:
         """Centre of mass ``(b, 2)``, pixels, of the positive density in a soft mask that follows it."""
@@ -84,9 +65,7 @@ class RingEncoder(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """``(b, 2, turns, width)`` of standardised images ``(b, size, size)``: of the picture and its mirror image in y."""
         pixel = self.points + self.centre(images)[:, None, None] + self.size // 2
-        rings = functional.grid_sample(images[:, None], pixel * (2 / (self.size - 1)) - 1, align_corners=True)[:, 0]
-        mirrored = rings.flip(2).roll(1, 2)  # angle -> -angle
-        found: torch.Tensor = self.layers(torch.cat([rings, mirrored]))
+        found: torch.Tensor = self.layers(ring_pair(images, pixel))
         return found.unflatten(0, (2, len(images))).permute(1, 0, 3, 2)
 
 

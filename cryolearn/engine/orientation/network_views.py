@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from ..imaging.poses import rotation_z
-from .network_exact import RingBlock, RingEncoder
+from ..training.rings import RingBlock
+from .network_exact import RingEncoder
 
 __all__ = ["ViewsNetwork"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .gaussians import pixel_coordinates
 
-__all__ = ["enforce_friedel", "from_real", "padded_side", "slice_points", "squared_radius", "to_real", "trilinear_envelope"]
+__all__ = ["enforce_friedel", "from_real", "padded_side", "slice_channels", "slice_points", "squared_radius", "to_real", "trilinear_envelope"]
 
 
 def padded_side(box: int, padding: float) -> int:
@@ -36,6 +36,14 @@ def from_real(volume: Tensor, side: int) -> Tensor:
     transform = torch.fft.fftshift(transform, dim=(0, 1))
     transform = torch.cat((transform, transform[:1]), dim=0)
     return torch.cat((transform, transform[:, :1]), dim=1)
+
+
+def slice_channels(volume: Tensor, padding: float) -> tuple[Tensor, int]:
+    """Real and imaginary parts (2, ...) of a `(box, box, box)` map's padded transform, made for trilinear slices, and the padded side."""
+    box = volume.shape[-1]
+    side = padded_side(box, padding)
+    transform = from_real(volume / trilinear_envelope(box, side, volume.device).to(volume.dtype), side)
+    return torch.stack((transform.real, transform.imag)), side
 
 
 def to_real(transform: Tensor, box: int) -> Tensor:

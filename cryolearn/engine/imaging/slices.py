@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .ctf import Ctf, ctf_2d
 from .fourier import irfft2_centred, phase_shift
-from .fourier_volume import from_real, padded_side, trilinear_envelope
+from .fourier_volume import slice_channels
 from .interpolate import sample_half_volume
 
 __all__ = ["VolumeProjector"]
@@ -34,10 +34,7 @@ class VolumeProjector:
         if volume.ndim != 3 or len(set(volume.shape)) != 1:
             raise ValueError(f"A map with equal sides is needed, but the shape is {tuple(volume.shape)}.")
         self.box = int(volume.shape[-1])
-        self.side = padded_side(self.box, padding)
-        envelope = trilinear_envelope(self.box, self.side, volume.device).to(volume.dtype)
-        transform = from_real(volume / envelope, self.side)
-        self._channels = torch.stack((transform.real, transform.imag))
+        self._channels, self.side = slice_channels(volume, padding)
         ky = torch.fft.fftfreq(self.box, 1 / self.box, device=volume.device, dtype=volume.dtype).round()
         kx = torch.arange(self.box // 2 + 1, device=volume.device, dtype=volume.dtype)
         grid = torch.stack(torch.broadcast_tensors(kx[None, :], ky[:, None]), dim=-1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.fourier import fourier_resize
-from ..imaging.fourier_volume import from_real, padded_side, trilinear_envelope
+from ..imaging.fourier_volume import slice_channels
 from ..imaging.interpolate import sample_half_volume
 from ..imaging.masks import sphere_mask
 from ..imaging.poses import rotation_grid, so3_exp
@@ -31,7 +31,7 @@ def hidden_symmetry(half1: Tensor, half2: Tensor, pixel_size_angst: float, diame
     box = half1.shape[-1]
     rings = min(round(_RINGS * max(1.0, box * pixel_size_angst / (1.25 * diameter_angst))), box // 2 - 1)
     mask = sphere_mask(box, diameter_angst / 2 / pixel_size_angst, 0.05 * box)
-    channels = [_channels(fourier_resize((half - (half * mask).sum() / mask.sum()) * mask, 2 * (rings + 1), 3)) for half in (half1, half2)]
+    channels = [slice_channels(fourier_resize((half - (half * mask).sum() / mask.sum()) * mask, 2 * (rings + 1), 3), 2.0)[0] for half in (half1, half2)]
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(_POINTS, 3, generator=generator)
     points = points / points.norm(dim=1, keepdim=True) * (1 + (rings - 1) * torch.rand(_POINTS, 1, generator=generator))
@@ -52,13 +52,6 @@ def hidden_symmetry(half1: Tensor, half2: Tensor, pixel_size_angst: float, diame
             best = near[int(again.argmax())]
             return math.degrees(math.acos(max(-1.0, min(1.0, (float(best.trace()) - 1) / 2))))
     return None
-
-
-def _channels(volume: Tensor) -> Tensor:
-    box = volume.shape[-1]
-    side = padded_side(box, 2.0)
-    transform = from_real(volume / trilinear_envelope(box, side), side)
-    return torch.stack((transform.real, transform.imag))
 
 
 def _agreement(channels: list[Tensor], points: Tensor, turns: Tensor) -> Tensor:

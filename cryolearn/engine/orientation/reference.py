@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.fourier import irfftn_centred, radial_filter, rfftn_centred
-from ..imaging.fourier_volume import from_real, padded_side, trilinear_envelope
+from ..imaging.fourier_volume import slice_channels
 from ..imaging.fsc import fsc
 from ..imaging.interpolate import sample_half_volume
 from ..imaging.masks import sphere_mask
@@ -41,11 +41,8 @@ class Reference:
     """Slices of a map `(box, box, box)` in the box of a band, as its samples."""
 
     def __init__(self, volume: Tensor) -> None:
-        box = volume.shape[-1]
-        side = padded_side(box, _PADDING)
-        transform = from_real(volume / trilinear_envelope(box, side, volume.device), side)
-        self._channels = torch.stack((transform.real, transform.imag))
-        self._scale = side / box
+        self._channels, side = slice_channels(volume, _PADDING)
+        self._scale = side / volume.shape[-1]
 
     def slices(self, images: FourierImages, rotations: Tensor) -> Tensor:
         """Real and imaginary parts (2, ..., P) of the slices at poses (..., 3, 3)."""

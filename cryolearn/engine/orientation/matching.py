@@ -96,33 +96,34 @@ class _Rounds:
     def global_search(self, step_deg: float) -> None:
         """All poses of a grid, in-plane angles and shifts included."""
         # the first search tries all shifts, later ones those about what was found
-        self.poses, _ = self._over_grid(step_deg, _KEPT_POSES, self.poses.best[1] if self.searched else None)
+        self.poses, _, self.log_likelihood = self._over_grid(step_deg, _KEPT_POSES, self.poses.best[1] if self.searched else None)
         self.searched = True
 
     def judge(self, step_deg: float) -> None:
         """Confidence of the present poses: the posterior of their neighbourhood among all poses of a grid, given the last map."""
         rotation, shift = self.poses.best
-        found, confidence = self._over_grid(step_deg, 1, shift)
+        found, confidence, _ = self._over_grid(step_deg, 1, shift)
         group = self.symmetry if self.symmetry is not None else torch.eye(3, device=rotation.device)[None]
         traces = torch.einsum("nij,nik,gkj->ng", rotation, found.rotation[:, 0], group.to(rotation))  # tr(A^T A' S)
         near = traces.amax(1) >= 1 + 2 * math.cos(math.radians(2 * step_deg))
         self.confidence = torch.where(near, confidence, 1 - confidence)
 
-    def _over_grid(self, step_deg: float, keep: int, about: Tensor | None) -> tuple[Poses, Tensor]:
-        """The likeliest poses of a grid, shifts counted from ``about``, and how much of the posterior lies about the likeliest one."""
+    def _over_grid(self, step_deg: float, keep: int, about: Tensor | None) -> tuple[Poses, Tensor, Tensor]:
+        """The likeliest poses of a grid, shifts counted from ``about``, how much of the posterior lies about the likeliest one, and the evidence."""
         rings = self.rings(round(_GLOBAL_RINGS * self.stretch))
         device, count = self.images.device, len(self.images)
         grid = pose_grid(step_deg, self.symmetry, self.generator, device)
         spacing = self.images.length_angst / (4 * rings)
         shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, device)
         rotation, shift = torch.empty(count, keep, 3, 3, device=device), torch.empty(count, keep, 2, device=device)
-        weight, confidence = torch.empty(count, keep, device=device), torch.empty(count, device=device)
+        weight = torch.empty(count, keep, device=device)
+        confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
         for half, reference in zip((1, 2), self.references, strict=True):
             rows, band = self.band(rings, half)
-            found, confidence[rows], self.log_likelihood[rows] = best_poses(
+            found, confidence[rows], evidence[rows] = best_poses(
                 band, reference, grid, shifts, keep, 2 * step_deg, self.symmetry, None if about is None else about[rows])
             rotation[rows], shift[rows], weight[rows] = found.rotation, found.shift_angst, found.weight
-        return Poses(rotation, shift, weight), confidence
+        return Poses(rotation, shift, weight), confidence, evidence
 
     def local_search(self, reach_deg: float, step_deg: float, continuous: bool) -> None:
         """A lattice about the best pose, or Gauss-Newton steps from it."""
@@ -201,7 +202,6 @@ def match(
             work.local_search(reach, step, continuous=True)
         work.update()
         progress.step(1, f"halves agree to {images.length_angst / max(1, work.agreed):.1f} Å")
-    likelihood = work.log_likelihood.clone()
     work.judge(_FINE_GRID_DEG)
     rotation, shift = work.poses.best
-    return Matched(rotation, shift, work.confidence, likelihood, work.curve)
+    return Matched(rotation, shift, work.confidence, work.log_likelihood, work.curve)

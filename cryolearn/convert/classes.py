@@ -4,7 +4,7 @@ import numpy as np
 from pwem.objects import VolumeFlex
 
 from .flex import PROGRAM
-from .tables import readTable, rowsById, writeTable
+from .tables import readTable, rowOf, rowsById, writeTable
 
 
 def fillClasses(classes, clustersFile, representatives):
@@ -26,10 +26,7 @@ def fillClasses(classes, clustersFile, representatives):
     numbers = columns['class']
 
     def setClass(particle, _):
-        objId = particle.getObjId()
-        if objId not in rows:
-            raise ValueError("Particle %d of the input has no row in '%s'." % (objId, clustersFile))
-        particle.setClassId(int(numbers[rows[objId]]))
+        particle.setClassId(int(numbers[rowOf(rows, particle.getObjId(), clustersFile)]))
 
     def setRepresentative(item):
         item.setAlignmentProj()

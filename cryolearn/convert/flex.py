@@ -6,7 +6,7 @@ from pyworkflow.object import Float, Integer, String
 
 from .motions import describeMotion
 from .poses import posesFromTransforms, transformsFromPoses
-from .tables import readTable, rowsById, writeTable
+from .tables import readTable, rowOf, rowsById, writeTable
 
 PROGRAM = 'CryoLearn'
 # Columns of the table that become columns of the set: attribute, table's name, type.
@@ -50,9 +50,7 @@ def _placedItems(particles, tableFile, columns, kinds, posed):
     transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate()) if posed else None
     quality = [(name, columns[column], kind) for name, column, kind in kinds if column in columns]
     for particle in particles.iterItems():
-        if particle.getObjId() not in rows:
-            raise ValueError("Particle %d of the input has no row in '%s'." % (particle.getObjId(), tableFile))
-        row = rows[particle.getObjId()]
+        row = rowOf(rows, particle.getObjId(), tableFile)
         item = flexItem(particle)
         item.setZFlex(np.ravel(columns['amplitudes'][row]).tolist())
         if posed:

@@ -10,7 +10,7 @@ from pyworkflow.object import Float, Integer
 
 from .particles import StackNames, realName, writeParticles
 from .poses import transformsFromPoses
-from .tables import readTable, rowsById
+from .tables import readTable, rowOf, rowsById
 
 PARTICLES_TABLE, ERRORS_TABLE, ERRORS_SUMMARY = 'orientations.npz', 'errors.npz', 'errors.csv'
 VALIDATION_TABLE, DISTANCES_TABLE = 'validation.npz', 'distances.npz'
@@ -61,10 +61,7 @@ def _append(particles, output, tableFile, kinds):
     output.setHasCTF(particles.hasCTF())
     output.setAlignmentProj()
     for particle in particles.iterItems():
-        objId = particle.getObjId()
-        if objId not in rows:
-            raise ValueError("Particle %d of the input has no row in '%s'." % (objId, tableFile))
-        row = rows[objId]
+        row = rowOf(rows, particle.getObjId(), tableFile)
         item = _plainItem(particle)
         item.setTransform(Transform(matrix=transforms[row]))
         for name, values in kinds:

@@ -35,3 +35,16 @@ def rowsById(ids):
         values, counts = np.unique(ids, return_counts=True)
         raise ValueError('Id %d stands %d times in the result table.' % (values[counts > 1][0], counts.max()))
     return rows
+
+
+def rowOf(rows, objId, tableFile):
+    """Row of a particle among ``rows`` (:func:`rowsById`).
+
+    Raises
+    ------
+    ValueError
+        naming the particle that has none.
+    """
+    if objId not in rows:
+        raise ValueError("Particle %d of the input has no row in '%s'." % (objId, tableFile))
+    return rows[objId]

@@ -32,11 +32,12 @@ from cryolearn.engine.imaging.fourier import (
 )
 from cryolearn.engine.imaging.gaussian_splat import splat_gaussians
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
+from cryolearn.engine.imaging.masks import mask_from_map
 from cryolearn.engine.imaging.poses import euler_to_matrix, matrix_to_euler, random_rotations, so3_exp
 from cryolearn.engine.imaging.slices import VolumeProjector
 from cryolearn.engine.io.maps import write_map
-from cryolearn.engine.io.stacks import StackWriter
-from cryolearn.engine.io.star import CtfTable, ParticleTable, write_particles
+from cryolearn.engine.io.stacks import ImageStack, StackWriter
+from cryolearn.engine.io.star import CtfTable, ParticleTable, read_particles, write_particles
 from cryolearn.engine.io.structures import Structure, atom_sigmas, atom_weights, read_structure
 from cryolearn.engine.io.tables import write_table
 
@@ -325,6 +326,42 @@ def _unit(filters: Tensor) -> Tensor:
     return ((filters**2 * hermitian_weight(box, filters.device)).sum(dim=(-2, -1), keepdim=True) / box**2) ** -0.5
 
 
+def ideal_places(made: ParticleSet, scene: MapScene, imaging: Imaging, truth: Array) -> Array:
+    """Posterior means (N,) of who knows the true maps, poses, noise and populations: no method can rank the particles better.
+
+    ``truth`` (S,) is what each of the scene's states stands for; all states are equally likely.
+    """
+    table = read_particles(str(made.particles))
+    stack, box, pixel = ImageStack(table), made.box, made.pixel
+    rotation, shift = (torch.as_tensor(made.columns[name], dtype=torch.float32, device=scene.device) for name in ("rotation", "shift_angst"))
+    ky, kx = frequency_grid(box, dtype=torch.float64)
+    envelope = torch.exp(-imaging.b_factor / 4 * (ky**2 + kx**2) / pixel**2)
+    colour, weight = _solvent_filter(box, pixel).to(scene.device), hermitian_weight(box, scene.device)
+
+    def signal(rows: NDArray[np.int64], state: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        assert table.ctf is not None
+        transfer = (ctf_2d(Ctf.from_table(table.ctf, rows, dtype=torch.float64), box, pixel) * envelope).to(scene.device, torch.float32)
+        return scene.transforms(state[:, None], rotation[rows], shift[rows]), transfer
+
+    order = np.flatnonzero(made.real)
+    states = np.asarray(made.columns["state"], np.int64)
+    scale = _noise_variance(lambda rows: signal(rows, states[rows]), order, made.columns["contaminant"], imaging, box, pixel) ** -0.5
+    found = np.empty(len(rotation))
+    for start in range(0, len(found), _BATCH):
+        rows = np.arange(start, min(start + _BATCH, len(found)))
+        images = torch.fft.rfft2(torch.from_numpy(stack.read(rows)).to(scene.device))
+        logarithm = []
+        for state in range(len(truth)):
+            seen, transfer = signal(rows, np.full(len(rows), state))
+            coloured = colour * transfer
+            power = box**2 * (1 - imaging.solvent_noise + imaging.solvent_noise * (coloured * _unit(coloured)) ** 2)
+            rest = images - torch.fft.rfft2(irfft2_centred(seen * transfer, box) * scale)
+            logarithm.append(-(weight * rest.abs() ** 2 / power).sum((1, 2)) / 2)
+        posterior = torch.softmax(torch.stack(logarithm, 1).double(), 1).cpu().numpy()
+        found[rows] = posterior @ truth
+    return found
+
+
 def _write_star(folder: Path, rotation: Tensor, shift: Tensor, ctf: CtfTable, imaging: Imaging, box: int, pixel: float, count: int) -> None:
     """The STAR file, with poses as good as ``imaging`` says they are known."""
     generator = torch.Generator().manual_seed(imaging.seed + 1)
@@ -445,6 +482,14 @@ def groel_subunit(structure: Structure, degrees: Array) -> tuple[Structure, Arra
     turns = axis_rotation(tangent, np.deg2rad(degrees))
     shapes[:, apical] = np.einsum("kij,nj->kni", turns, placed[apical] - hinge) + hinge
     return first, shapes, axis_rotation(np.array([0.0, 0, 1]), 2 * np.pi * np.arange(7) / 7)
+
+
+def write_apical_focus(path: Path, first: Structure, shapes: Array, box: int, pixel: float, device: torch.device) -> None:
+    """Mask of the first subunit's apical domain, as a user would draw it: all that it sweeps over its shapes (k, N, 3)."""
+    apical = (first.residue_number >= 191) & (first.residue_number <= 376)
+    steps = shapes[:: max(1, (len(shapes) - 1) // 2)]
+    swept = torch.stack([density(shape[apical], np.ones(apical.sum()), np.full(apical.sum(), 3.0), box, pixel, device) for shape in steps]).sum(0).cpu()
+    write_map(str(path), (mask_from_map(swept, 0.05 * float(swept.max()), 1.0, 2.0) > 0.5).float().numpy(), pixel)
 
 
 def _rotation_between(start: Array, end: Array) -> Array:

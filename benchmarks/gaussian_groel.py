@@ -6,14 +6,12 @@ import argparse
 
 import numpy as np
 from _gaussian import METHOD, arguments, engine, heterogeneity, rank_correlation, target
-from _gaussian_data import Imaging, MapScene, atom_maps, density, find_structure, groel_subunit, make_set, neighbour_angles
+from _gaussian_data import Imaging, MapScene, atom_maps, find_structure, groel_subunit, make_set, neighbour_angles, write_apical_focus
 from _results import RESULTS
 from scipy.stats import spearmanr
 
 from cryolearn.engine.figures import new_figure, save_figure
 from cryolearn.engine.gaussian.subunits import subunit_correlation
-from cryolearn.engine.imaging.masks import mask_from_map
-from cryolearn.engine.io.maps import write_map
 
 WIDTH_ANGST, SIGMA_DEG, LIMIT_DEG, STEPS = 224.0, 8.0, 16.0, 17
 NEIGHBOURS, SNR = 0.6, 0.1
@@ -34,17 +32,10 @@ def main() -> None:
     gpu: dict[str, object] = {"use_gpu": True} if options.use_gpu else {}
     engine("reconstruct", folder / "consensus", particles=made.particles, symmetry="C7", **gpu)
     (folder / "consensus" / "map.mrc").replace(made.consensus)
-    write_focus(options, first, shapes, box, pixel, str(folder / "focus.mrc"))
+    write_apical_focus(folder / "focus.mrc", first, shapes, box, pixel, options.device)
     run = heterogeneity(made, folder / "curve", options.use_gpu, symmetry="C7", focus=folder / "focus.mrc", maps=0, halves=False,
                         resolutions_angst=[6 * pixel, 3 * pixel])  # the domains move by some 4 Å: at the default of six pixels there is too little to see
     judge(options, made.columns["latent"].astype(float), run, f"{count} rings of {box} px and {pixel:g} Å, SNR {SNR:g}, C7, focus on one apical domain")
-
-
-def write_focus(options: argparse.Namespace, first: object, shapes: np.ndarray, box: int, pixel: float, path: str) -> None:
-    """Mask of the first subunit's apical domain, as a user would draw it: all that it sweeps."""
-    apical = (first.residue_number >= 191) & (first.residue_number <= 376)  # type: ignore[attr-defined]
-    swept = sum(density(shape[apical], np.ones(apical.sum()), np.full(apical.sum(), 3.0), box, pixel, options.device) for shape in shapes[:: STEPS // 2])
-    write_map(path, (mask_from_map(swept.cpu(), 0.05 * float(swept.max()), 1.0, 2.0) > 0.5).float().numpy(), pixel)  # type: ignore[union-attr]
 
 
 def lag_correlations(latents: np.ndarray) -> np.ndarray:

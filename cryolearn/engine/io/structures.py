@@ -68,8 +68,13 @@ class Structure:
         return replace(self, coordinates=moved)
 
 
-def read_structure(path: str) -> Structure:
+def read_structure(path: str, first_conformer: bool = False) -> Structure:
     """Read the first model of a PDB or mmCIF file.
+
+    Parameters
+    ----------
+    first_conformer : bool
+        Of alternate positions keep those of each residue's first conformer, as validation programs do, instead of each atom's most occupied one.
 
     Raises
     ------
@@ -82,7 +87,7 @@ def read_structure(path: str) -> Structure:
         document = gemmi.read_structure(path)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"The structure '{path}' cannot be read as PDB or mmCIF: {str(error).splitlines()[0]}.") from error
-    atoms = list(_atoms(document[0])) if len(document) else []
+    atoms = list(_atoms(document[0], first_conformer)) if len(document) else []
     if not atoms:
         raise InputError(f"The structure '{path}' has no atoms.")
     rows: dict[str, list[Any]] = {name: list(values) for name, values in zip(_FIELDS, zip(*atoms))}
@@ -103,12 +108,12 @@ _TYPES: dict[str, Any] = {"coordinates": np.float64, "atomic_number": np.int64, 
                           "residue_number": np.int64, "hetero": np.bool_}
 
 
-def _atoms(model: gemmi.Model) -> Iterable[tuple[Any, ...]]:
+def _atoms(model: gemmi.Model, first_conformer: bool) -> Iterable[tuple[Any, ...]]:
     for chain in model:
         for residue in chain.first_conformer():
             best: dict[str, gemmi.Atom] = {}
             occupancy: dict[str, float] = {}
-            for atom in residue:
+            for atom in residue.first_conformer() if first_conformer else residue:
                 kept = best.get(atom.name)
                 if kept is None or (atom.has_altloc() and atom.occ > kept.occ):
                     best[atom.name] = atom
@@ -148,7 +153,7 @@ def write_structures(path: str, structures: Iterable[Structure]) -> None:
     document = gemmi.Structure()
     document.name = os.path.splitext(os.path.basename(path))[0]
     for number, structure in enumerate(structures, 1):
-        document.add_model(_model(structure, number))
+        document.add_model(gemmi_model(structure, number))
     document.setup_entities()
     if path.lower().endswith(_CIF):
         document.make_mmcif_document().write_file(path)
@@ -159,7 +164,8 @@ def write_structures(path: str, structures: Iterable[Structure]) -> None:
         raise InputError(f"The structure does not fit the PDB format of '{path}' ({error}): write mmCIF (.cif).") from error
 
 
-def _model(structure: Structure, number: int) -> gemmi.Model:
+def gemmi_model(structure: Structure, number: int = 1) -> gemmi.Model:
+    """The structure as a model of gemmi."""
     model = gemmi.Model(number)
     chain: gemmi.Chain | None = None
     residue: gemmi.Residue | None = None

@@ -18,7 +18,7 @@ demo: environment
 
 test: check
 	@rm -rf $(SCIPION)/data/projects
-	@.venv/bin/python -m pytest $(PYTEST_OPTIONS)
+	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(PYTEST_OPTIONS)
 
 # Style, types, import arrows, and Scipion's own inspection of the plugin.
 check: inspect

@@ -95,3 +95,27 @@ class DistanceModel(TrainedModel):
 
     def __str__(self):
         return 'DistanceModel (%s, %s, %s px, %.2f Å/px)' % (self.getPreset(), self.getSymmetry(), self.getBox(), self.getSamplingRate() or 0)
+
+
+class SubtomogramModel(TrainedModel):
+    """A trained network that tells the class of a subtomogram."""
+
+    def __init__(self, folder=None, **kwargs):
+        TrainedModel.__init__(self, folder, **kwargs)
+        self._architecture = String()
+        self._classCount = Integer()
+
+    def _describe(self, description):
+        self._architecture.set(str(description.get('architecture', '')))
+        self._classCount.set(len(description.get('classes', [])))
+
+    def getArchitecture(self):
+        return self._architecture.get()
+
+    def getClassNames(self):
+        """Names of the classes that it knows, number 1 first."""
+        return self.getDescription().get('classes', [])
+
+    def __str__(self):
+        return 'SubtomogramModel (%s, %d classes, %s px, %.2f Å/px)' % (
+            self.getArchitecture(), self._classCount.get() or 0, self.getBox(), self.getSamplingRate() or 0)

@@ -1,0 +1,69 @@
+"""The MRC file of each subtomogram of Scipion."""
+
+import os
+
+import mrcfile
+import numpy as np
+
+MRC_EXTENSIONS = ('.mrc', '.mrcs', '.map', '.ccp4', '.rec', '.st')
+
+
+class SubtomogramFiles:
+    """Name of the MRC file of a subtomogram: its own where it has one to itself, else one that is written.
+
+    STAR has no quotes: a file with a space in its path gets a link without one. Files of other formats, and volumes in a stack, are written
+    into ``folder``.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def __call__(self, item, pixelSize):
+        index, name = item.getLocation()
+        plain = name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
+        if not os.path.exists(plain):
+            raise ValueError("The file '%s' of subtomogram %s does not exist." % (plain, item.getObjId()))
+        target = os.path.join(self._folder, 'subtomogram_%06d.mrc' % item.getObjId())
+        if os.path.splitext(plain)[1].lower() not in MRC_EXTENSIONS:
+            return self._write(target, _foreignData(item), pixelSize)
+        if index > 1 or (index == 1 and _isStack(plain)):
+            return self._write(target, _volumeOfStack(plain, index, item), pixelSize)
+        if len(plain.split()) == 1:
+            return plain
+        os.makedirs(self._folder, exist_ok=True)
+        if os.path.lexists(target):
+            os.remove(target)
+        os.symlink(os.path.abspath(plain), target)
+        return target
+
+    def _write(self, path, data, pixelSize):
+        os.makedirs(self._folder, exist_ok=True)
+        with mrcfile.new(path, overwrite=True) as mrc:
+            mrc.set_data(np.asarray(data, dtype=np.float32))
+            mrc.set_volume()
+            mrc.voxel_size = pixelSize
+        return path
+
+
+def _isStack(path):
+    with mrcfile.open(path, header_only=True, permissive=True) as mrc:
+        return int(mrc.header.nz) > int(mrc.header.ny)
+
+
+def _volumeOfStack(path, index, item):
+    """Volume ``index`` (from 1) of an MRC file that holds cubes one after another."""
+    with mrcfile.mmap(path, permissive=True) as mrc:
+        data = mrc.data.reshape((-1,) + mrc.data.shape[-2:])
+        box = data.shape[-1]
+        if index * box > len(data):
+            raise ValueError("The file '%s' holds no volume %d (of subtomogram %s)." % (path, index, item.getObjId()))
+        return np.array(data[(index - 1) * box:index * box])
+
+
+def _foreignData(item):
+    from pwem.emlib.image import ImageHandler
+    try:
+        return np.squeeze(ImageHandler().read(item.getLocation()).getData())
+    except Exception as error:  # xmippLib raises its own classes
+        raise ValueError("The file '%s' of subtomogram %s cannot be read: convert the subtomograms to MRC (%s)."
+                         % (item.getFileName(), item.getObjId(), str(error).strip().split('\n')[0])) from error

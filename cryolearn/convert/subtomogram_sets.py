@@ -1,0 +1,162 @@
+"""Result tables of the engine -> sets, classes and averages of subtomograms, as scipion-em-tomo and its plugins expect them.
+
+tomo guesses the alignment of a set from its first item and keeps no acquisition of its own, so both are said here explicitly: acquisition on
+each item and on the set, alignment of the set and of each class. Coordinates and whatever else an input item has are carried over.
+"""
+
+import numpy as np
+from pwem.constants import ALIGN_3D, ALIGN_NONE
+from pwem.objects import Transform
+from pyworkflow.object import Float, Scalar, String
+from tomo.objects import AverageSubTomogram, ClassSubTomogram, TomoAcquisition
+
+from .subtomograms import CLASS_ATTRIBUTE, iterItems
+
+CONFIDENCE_ATTRIBUTE = '_classConfidence'
+MAGNIFICATION = 10000  # pwem takes an acquisition without one for none
+NO_CLASS = 0  # class number of what belongs to none
+
+
+def makeAcquisition(tilt, voltage, sphericalAberration, amplitudeContrast, step=None, tiltAxis=None):
+    """Acquisition of a tilt series; ``tilt`` is the range (min, max) in degrees, voltage in kV, spherical aberration in mm."""
+    return TomoAcquisition(angleMin=tilt[0], angleMax=tilt[1], step=step, tiltAxisAngle=tiltAxis, voltage=voltage,
+                           sphericalAberration=sphericalAberration, amplitudeContrast=amplitudeContrast, magnification=MAGNIFICATION)
+
+
+def setAcquisition(item, subtomograms):
+    """Give an item an acquisition with all that is known: its own values, else its set's."""
+    item.setAcquisition(acquisitionOf(subtomograms.getAcquisition(), item.getAcquisition()))
+
+
+def acquisitionOf(*sources):
+    """A new acquisition with the values of several, the last one that has a value wins."""
+    acquisition = TomoAcquisition(magnification=MAGNIFICATION)
+    for source in sources:
+        for name, value in source.getAttributes() if source is not None else ():
+            if isinstance(value, Scalar) and value.hasValue() and hasattr(acquisition, name):
+                getattr(acquisition, name).set(value.get())
+    return acquisition
+
+
+def copyProperties(source, output):
+    """Give a new set what holds for all subtomograms of another; the acquisition is that of the first item where the set has none."""
+    output.copyInfo(source)
+    first = source.getFirstItem()
+    output.setAcquisition(acquisitionOf(first.getAcquisition() if first is not None else None, source.getAcquisition()))
+
+
+def appendSubtomograms(source, output, update=None, keep=None, aligned=None):
+    """Fill a new set with subtomograms of another.
+
+    Parameters
+    ----------
+    source, output : SetOfSubTomograms
+        ``output`` is new and empty.
+    update : callable, optional
+        ``update(item)`` changes a copy before it is appended.
+    keep : set of int, optional
+        Ids of those to take; all must be there.
+    aligned : bool, optional
+        Do the items have poses afterwards? As those of ``source`` when not said.
+
+    Raises
+    ------
+    ValueError
+        naming an id of ``keep`` that the source does not have.
+    """
+    copyProperties(source, output)
+    wanted = None if keep is None else {int(value) for value in keep}
+    for item in iterItems(source):
+        if wanted is not None:
+            if item.getObjId() not in wanted:
+                continue
+            wanted.discard(item.getObjId())
+        item = item.clone()
+        setAcquisition(item, source)
+        if update is not None:
+            update(item)
+        output.append(item)
+    if wanted:
+        raise ValueError('Subtomogram %d was selected, but it is not in the input set.' % min(wanted))
+    output.setAlignment(alignmentOf(source, aligned))
+
+
+def alignmentOf(source, aligned=None):
+    return source.getAlignment() if aligned is None else ALIGN_3D if aligned else ALIGN_NONE
+
+
+def setPose(item, matrix):
+    """Give a subtomogram its pose, Scipion's matrix (4, 4)."""
+    item.setTransform(Transform(matrix=np.asarray(matrix, dtype=float)))
+
+
+def setClass(item, number, name='', confidence=None):
+    """Give a subtomogram its class: number (0: none), name, and how sure that is (0 to 1)."""
+    item.setClassId(int(number))
+    setattr(item, CLASS_ATTRIBUTE, String(name))
+    if confidence is not None:
+        setattr(item, CONFIDENCE_ATTRIBUTE, Float(float(confidence)))
+
+
+def fillClasses(classes, numberOf, nameOf=None, representativeOf=None):
+    """Distribute the images of a new SetOfClassesSubTomograms.
+
+    Parameters
+    ----------
+    classes : SetOfClassesSubTomograms
+        Its images (``setImages``) are the subtomograms that were classified.
+    numberOf : callable
+        ``numberOf(item)`` is the number of its class; items of class 0 are in no class.
+    nameOf : callable, optional
+        ``nameOf(number)`` is the label of a class.
+    representativeOf : callable, optional
+        ``representativeOf(number)`` is its AverageSubTomogram, or None.
+    """
+    images = classes.getImages()
+    if images.hasCoordinates3D():
+        classes.setCoordinates3D(images.getCoordinates3D(asPointer=True))
+    found = {}
+    for item in iterItems(images):
+        number = int(numberOf(item))
+        if number == NO_CLASS:
+            continue
+        if number not in found:
+            found[number] = _newClass(classes, images, number, nameOf, representativeOf)
+        item = item.clone()
+        setAcquisition(item, images)
+        item.setClassId(number)
+        found[number].append(item)
+    for group in found.values():
+        group.setAlignment(images.getAlignment())
+        classes.update(group)
+
+
+def _newClass(classes, images, number, nameOf, representativeOf):
+    group = ClassSubTomogram(objId=number)
+    average = representativeOf(number) if representativeOf is not None else None
+    group.setRepresentative(average if average is not None else _nothing(images))
+    group.copyInfo(images)
+    group.setAcquisition(images.getAcquisition())
+    if nameOf is not None:
+        group.setObjLabel(nameOf(number))
+    classes.append(group)
+    return group
+
+
+def _nothing(images):
+    """Representative of a class that was not averaged."""
+    average = AverageSubTomogram()
+    average.setSamplingRate(images.getSamplingRate())
+    average.setAcquisition(acquisitionOf(images.getAcquisition()))
+    return average
+
+
+def makeAverage(path, images, halfMaps=()):
+    """Average of subtomograms with the properties of the set that it comes from."""
+    average = AverageSubTomogram()
+    average.setFileName(path)
+    average.setSamplingRate(images.getSamplingRate())
+    average.setAcquisition(acquisitionOf(images.getAcquisition()))
+    if halfMaps:
+        average.setHalfMaps(list(halfMaps))
+    return average

@@ -18,12 +18,12 @@ class SubtomogramFiles:
     def __init__(self, folder):
         self._folder = folder
 
-    def __call__(self, item, pixelSize):
+    def __call__(self, item, pixelSize, objId):
         index, name = item.getLocation()
         plain = name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
         if not os.path.exists(plain):
             raise ValueError("The file '%s' of subtomogram %s does not exist." % (plain, item.getObjId()))
-        target = os.path.join(self._folder, 'subtomogram_%06d.mrc' % item.getObjId())
+        target = os.path.join(self._folder, 'subtomogram_%06d.mrc' % objId)
         if os.path.splitext(plain)[1].lower() not in MRC_EXTENSIONS:
             return self._write(target, _foreignData(item), pixelSize)
         if index > 1 or (index == 1 and _isStack(plain)):

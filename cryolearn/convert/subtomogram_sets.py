@@ -7,13 +7,12 @@ each item and on the set, alignment of the set and of each class. Coordinates an
 import numpy as np
 from pwem.constants import ALIGN_3D, ALIGN_NONE
 from pwem.objects import Transform
-from pyworkflow.object import Float, Scalar, String
+from pyworkflow.object import Float, String
 from tomo.objects import AverageSubTomogram, ClassSubTomogram, TomoAcquisition
 
-from .subtomograms import CLASS_ATTRIBUTE, iterItems
+from .subtomograms import CLASS_ATTRIBUTE, MAGNIFICATION, acquisitionOf, iterItems
 
 CONFIDENCE_ATTRIBUTE = '_classConfidence'
-MAGNIFICATION = 10000  # pwem takes an acquisition without one for none
 NO_CLASS = 0  # class number of what belongs to none
 
 
@@ -26,16 +25,6 @@ def makeAcquisition(tilt, voltage, sphericalAberration, amplitudeContrast, step=
 def setAcquisition(item, subtomograms):
     """Give an item an acquisition with all that is known: its own values, else its set's."""
     item.setAcquisition(acquisitionOf(subtomograms.getAcquisition(), item.getAcquisition()))
-
-
-def acquisitionOf(*sources):
-    """A new acquisition with the values of several, the last one that has a value wins."""
-    acquisition = TomoAcquisition(magnification=MAGNIFICATION)
-    for source in sources:
-        for name, value in source.getAttributes() if source is not None else ():
-            if isinstance(value, Scalar) and value.hasValue() and hasattr(acquisition, name):
-                getattr(acquisition, name).set(value.get())
-    return acquisition
 
 
 def copyProperties(source, output):

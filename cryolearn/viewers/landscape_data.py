@@ -10,7 +10,7 @@ from ..convert.motions import MOTION_FILE, describeMotion
 from ..convert.tables import readTable
 
 HIDDEN = ('id', 'rotation', 'state_weight')
-CATEGORIES = ('class', 'state', 'flags')
+CATEGORIES = ('class', 'state', 'flags', 'true_class', 'half')
 NEIGHBOURS = 50  # particles whose mean gives the coordinates that are not on the two axes
 
 
@@ -52,6 +52,10 @@ class Landscape:
 
     def isCategory(self, label):
         return self.axes[label] in CATEGORIES
+
+    def namesOf(self, label):
+        """Names of the classes of a category by number, where they have any."""
+        return self.meta.get('class_names') if self.axes[label] in ('class', 'true_class') else None
 
     def tableWith(self, names):
         """One file that holds all these columns.

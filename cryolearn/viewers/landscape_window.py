@@ -9,7 +9,7 @@ from matplotlib.widgets import LassoSelector
 from . import plots
 from .window import FigureWindow, addButton, addCheck, addChoice, addNote
 
-LOOK, LASSO, PATH = 'look and zoom', 'lasso: draw around particles', 'path: click points'
+LOOK, LASSO, PATH = 'look and zoom', 'lasso: draw around points', 'path: click points'
 NO_COLOUR = 'none'
 LARGEST_OUTLINE = 200  # corners that a drawn outline is thinned to
 
@@ -24,11 +24,15 @@ class LandscapeWindow(FigureWindow):
         Called with ``(x axis spec, y axis spec, corners (m, 2))`` to make a subset.
     onPath, onShow : callable, optional
         Called with latent vectors ``(m, k)`` of the path's points: run a trajectory, or show conformations at once.
+    plotTitle, items : str
+        What the plot shows, and what its points are.
     """
 
-    def __init__(self, landscape, title='Conformational landscape', parent=None, onSelect=None, onPath=None, onShow=None):
+    def __init__(self, landscape, title='Conformational landscape', parent=None, onSelect=None, onPath=None, onShow=None,
+                 plotTitle='Conformational landscape', items='particles'):
         FigureWindow.__init__(self, title, parent, size=(7.6, 6.0))
         self.landscape, self.onSelect, self.onPath, self.onShow = landscape, onSelect, onPath, onShow
+        self.plotTitle, self.items = plotTitle, items
         self.corners, self.points, self._lasso, self._overlay = None, [], None, []
 
     # ------------------------------------------------- controls -----------------------------------------------
@@ -37,20 +41,21 @@ class LandscapeWindow(FigureWindow):
         first, second = startAxes(self.landscape)
         self.xAxis = addChoice(frame, 'Horizontal axis', labels, self._newAxes, first)
         self.yAxis = addChoice(frame, 'Vertical axis', labels, self._newAxes, second)
-        colour = next((label for label, spec in self.landscape.axes.items() if spec in ('class', 'correlation')), NO_COLOUR)
+        colour = next((label for label, spec in self.landscape.axes.items() if spec in ('class', 'true_class', 'correlation')), NO_COLOUR)
         self.colour = addChoice(frame, 'Colour of the points', [NO_COLOUR, *labels], self.refresh, colour)
         self.showDensity = addCheck(frame, 'Density', self.refresh)
         self.showPoints = addCheck(frame, 'Points', self.refresh)
         self.showErrors = addCheck(frame, 'Error bars', self.refresh, False) if 'amplitude_sigma' in self.landscape.columns else None
         ttk.Separator(frame).pack(fill='x', pady=8)
-        self.tool = addChoice(frame, 'Mouse', [LOOK, LASSO, PATH], self._newTool, LOOK)
+        hasPaths = 'amplitudes' in self.landscape.columns
+        self.tool = addChoice(frame, 'Mouse', [LOOK, LASSO, PATH] if hasPaths else [LOOK, LASSO], self._newTool, LOOK)
         if self.onSelect:
             self.subsetButton = addButton(frame, 'Make a subset of the outlined', self.makeSubset)
         if self.onShow:
             addButton(frame, 'Show conformations of the path', self.showPath)
         if self.onPath:
             addButton(frame, 'Run a trajectory along the path', self.runPath)
-        addButton(frame, 'Clear outline and path', self.clear)
+        addButton(frame, 'Clear outline and path' if hasPaths else 'Clear outline', self.clear)
         self.note = addNote(frame)
         self.canvas.mpl_connect('button_press_event', self._onClick)
 
@@ -60,7 +65,7 @@ class LandscapeWindow(FigureWindow):
 
     def _newTool(self):
         self._setLasso()
-        self.note.set({LASSO: 'Draw around particles with the left button.', LOOK: '',
+        self.note.set({LASSO: 'Draw around %s with the left button.' % self.items, LOOK: '',
                        PATH: 'Click the points of the path in their order.'}[self.tool.get()])
 
     def clear(self):
@@ -80,11 +85,12 @@ class LandscapeWindow(FigureWindow):
         if self.showPoints.get():
             label = self.colour.get()
             colour = None if label == NO_COLOUR else data.values(label)[shown]
-            drawn = plots.drawPoints(figure, axes, x[shown], y[shown], colour, label, label != NO_COLOUR and data.isCategory(label))
+            drawn = plots.drawPoints(figure, axes, x[shown], y[shown], colour, label, label != NO_COLOUR and data.isCategory(label),
+                                     names=data.namesOf(label) if label != NO_COLOUR else None, items=self.items)
         if self.showErrors is not None and self.showErrors.get():
             plots.drawErrorBars(axes, x[shown], y[shown], *[self._errors(axis.get(), shown) for axis in (self.xAxis, self.yAxis)])
-        count = '%d particles%s' % (len(data), ', %d points drawn' % drawn if 0 < drawn < len(data) else '')
-        axes.set(xlabel=self.xAxis.get(), ylabel=self.yAxis.get(), title='Conformational landscape (%s)' % count)
+        count = '%d %s%s' % (len(data), self.items, ', %d points drawn' % drawn if 0 < drawn < len(data) else '')
+        axes.set(xlabel=self.xAxis.get(), ylabel=self.yAxis.get(), title='%s (%s)' % (self.plotTitle, count))
         self._overlay = []
         self.drawOverlay()
         self._setLasso()
@@ -119,7 +125,7 @@ class LandscapeWindow(FigureWindow):
         if len(corners) < 3:
             return
         self.corners = corners[:: max(1, -(-len(corners) // LARGEST_OUTLINE))]
-        self.note.set('%d of %d particles are inside the outline.' % (len(self.insideOutline()), len(self.landscape)))
+        self.note.set('%d of %d %s are inside the outline.' % (len(self.insideOutline()), len(self.landscape), self.items))
         self.drawOverlay()
 
     def insideOutline(self):
@@ -131,7 +137,7 @@ class LandscapeWindow(FigureWindow):
 
     def makeSubset(self):
         if not len(self.insideOutline()):
-            self.showError('No particle is outlined: choose the lasso and draw around some points first.')
+            self.showError('Nothing is outlined: choose the lasso and draw around some points first.')
             return
         axes = self.landscape.axes
         self.note.set(self.onSelect(axes[self.xAxis.get()], axes[self.yAxis.get()], self.corners) or '')

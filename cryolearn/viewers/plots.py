@@ -37,8 +37,11 @@ def drawDensity(axes, x, y, bins=100):
     axes.pcolormesh(xEdges, yEdges, smooth.T, cmap='Greys', vmax=1.6 * smooth.max(), rasterized=True, zorder=0)
 
 
-def drawPoints(figure, axes, x, y, colour=None, label='', categorical=False, limit=MAX_POINTS):
-    """Points coloured by a column; a random part of them when there are many. Returns how many were drawn."""
+def drawPoints(figure, axes, x, y, colour=None, label='', categorical=False, limit=MAX_POINTS, names=None, items='particles'):
+    """Points coloured by a column; a random part of them when there are many. Returns how many were drawn.
+
+    ``names`` are those of the groups 1, 2 ... of a category.
+    """
     rows = sampleRows(len(x), limit)
     size = 14 if len(x) < 500 else 8 if len(x) < 3000 else 4
     style = dict(s=size, linewidths=0, alpha=0.75)
@@ -48,10 +51,11 @@ def drawPoints(figure, axes, x, y, colour=None, label='', categorical=False, lim
         groups, counts = np.unique(colour, return_counts=True)
         for group, count in zip(groups, counts):
             here = rows[colour[rows] == group]
-            name = '%d (%d)' % (group, count) if group > 0 else 'left out (%d)' % count
+            known = names[int(group) - 1] if names and 0 < group <= len(names) else '%d' % group
+            name = '%s (%d)' % (known, count) if group > 0 else 'left out (%d)' % count
             axes.scatter(x[here], y[here], color=colourOf(group), label=name, **style)
         if len(groups) <= 20:
-            axes.legend(title='%s (particles)' % label, fontsize=8, frameon=False, markerscale=2, loc='upper left', bbox_to_anchor=(1, 1))
+            axes.legend(title='%s (%s)' % (label, items), fontsize=8, frameon=False, markerscale=2, loc='upper left', bbox_to_anchor=(1, 1))
     else:
         low, high = np.nanpercentile(colour, (1, 99))
         points = axes.scatter(x[rows], y[rows], c=colour[rows], cmap='viridis', vmin=low, vmax=high, **style)

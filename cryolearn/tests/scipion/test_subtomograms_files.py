@@ -22,7 +22,8 @@ from tomo.objects import (
 
 from cryolearn.convert.poses import rotationFromAngles
 from cryolearn.convert.subtomogram_sets import appendSubtomograms, fillClasses, makeAverage, setClass, setPose
-from cryolearn.convert.subtomograms import checkSet, iterSubtomograms, tiltRange, writeSubtomograms
+from cryolearn.convert.subtomogram_star import writeLabelledSets, writeSubtomograms
+from cryolearn.convert.subtomograms import checkSet, iterSubtomograms, tiltRange
 
 PIXEL, BOX = 9.2, 8
 IDS = [4, 9, 17, 120, 4000000]  # neither from 1 nor in steps of 1
@@ -232,6 +233,19 @@ def test_members_of_two_classes_and_disabled_ones(folder):
     double.write()
     with pytest.raises(ValueError, match='Subtomogram 4 is in classes 1 and 2'):
         list(iterSubtomograms(double))
+
+
+def test_several_sets_are_classes_of_their_own(folder):
+    """Ids that repeat are numbered anew; what has a class keeps it."""
+    one, two = makeSet('one.sqlite', poses=False), makeSet('two.sqlite', ids=[4, 9], update=named)
+    assert writeLabelledSets([(one, 'from the lab'), (two, 'unused')], 'all.star') == 7
+    rows = rowsOf('all.star')
+    assert sorted(rows) == list(range(1, 8))
+    assert [rows[number].rlnClassName for number in range(1, 8)] == ['from_the_lab'] * 5 + ['ribosome_70S', 'ATPase']
+    assert not hasattr(rows[7], 'rlnAngleRot')
+    two.setSamplingRate(4.6)
+    with pytest.raises(ValueError, match="'second' has 4.6 Å/px, but 'first' has 9.2 Å/px"):
+        writeLabelledSets([(one, 'first'), (two, 'second')], 'all.star')
 
 
 # -------------------------------------------------------- sets ---------------------------------------------------------

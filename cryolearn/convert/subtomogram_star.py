@@ -1,0 +1,177 @@
+"""Scipion's sets of subtomograms as a STAR file and one MRC file each, and rows of such a file as Scipion's subtomograms.
+
+The identity of a subtomogram is its object id, which travels as ``rlnImageId``; nothing is ever joined by row. A subtomogram's ``Transform`` has
+the convention of a particle's: it holds ``inv([A | s])``, where ``A`` (RELION's rotation of rot, tilt, psi) turns the reference into the
+subtomogram, and ``s = -rlnOrigin`` in pixels is where the reference's origin lies in it. That is tomo's definition,
+``subtomogram(r) = reference(M r)``, and what its conversion to RELION gives.
+"""
+
+import os
+from collections import OrderedDict
+
+import numpy as np
+from emtable import Table
+
+from .poses import relionFromTransforms
+from .subtomogram_files import SubtomogramFiles
+from .subtomograms import SAME_SAMPLING, acquisitionOf, checkItem, imagesOf, iterSubtomograms, tiltRange
+
+CHUNK = 10000  # rows whose poses are converted at once
+POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst', 'rlnOriginZAngst')
+TILT_LABELS = ('rlnTomoTiltAngleMin', 'rlnTomoTiltAngleMax')
+CLASS_LABEL = 'rlnClassName'
+
+
+def writeSubtomograms(inputSet, starFile, poses=True, classes=False):
+    """Write a set of subtomograms, or classes of them, as a STAR file.
+
+    Parameters
+    ----------
+    inputSet : SetOfSubTomograms or SetOfClassesSubTomograms
+        Poses are written when the set has an alignment.
+    starFile : str
+        File to write. Paths in it are those of the set: relative to the project.
+    poses : bool
+        False leaves the poses out.
+    classes : bool
+        Write the class of each subtomogram; one without a class is an error.
+
+    Returns
+    -------
+    int
+        Number of subtomograms written.
+
+    Raises
+    ------
+    ValueError
+        naming the subtomogram that cannot be used.
+    """
+    images = imagesOf(inputSet)
+    entries = ((item.getObjId(), item, images, name) for item, _, name in iterSubtomograms(inputSet))
+    return _write(entries, images, starFile, poses and images.hasAlignment(), classes)
+
+
+def writeLabelledSets(inputSets, starFile):
+    """Write several sets of one sampling rate as one STAR file of labelled subtomograms, numbered anew.
+
+    Parameters
+    ----------
+    inputSets : list of (SetOfSubTomograms or SetOfClassesSubTomograms, str)
+        With the name that the subtomograms of a set get that have no class of their own.
+
+    Returns
+    -------
+    int
+        Number of subtomograms written.
+
+    Raises
+    ------
+    ValueError
+        naming the set or the subtomogram that cannot be used.
+    """
+    first, firstName = inputSets[0]
+    pixelSize, box = imagesOf(first).getSamplingRate(), imagesOf(first).getXDim()
+    for inputSet, name in inputSets[1:]:
+        problem = checkAlike(imagesOf(inputSet), pixelSize, box, name, firstName)
+        if problem:
+            raise ValueError(problem)
+
+    def entries():
+        number = 0
+        for inputSet, ownName in inputSets:
+            for item, _, name in iterSubtomograms(inputSet):
+                number += 1
+                yield number, item, imagesOf(inputSet), name or ownName
+    return _write(entries(), imagesOf(first), starFile, False, True)
+
+
+def checkAlike(subtomograms, pixelSize, box, name, otherName):
+    """A sentence about a set whose sampling rate or box is not that of another set; None when they are alike."""
+    if abs(subtomograms.getSamplingRate() / pixelSize - 1) > SAME_SAMPLING:
+        return "'%s' has %g Å/px, but '%s' has %g Å/px: bring all to one sampling rate first." % (name, subtomograms.getSamplingRate(), otherName, pixelSize)
+    if subtomograms.getXDim() != box:
+        return "'%s' has a box of %d px, but '%s' has %d px: extract all in one box." % (name, subtomograms.getXDim(), otherName, box)
+    return None
+
+
+def _write(entries, properties, starFile, poses, classes):
+    """Write ``(id, subtomogram, its set, name of its class)`` with the sampling rate and acquisition of the set ``properties``."""
+    pixelSize = properties.getSamplingRate()
+    fileOf = SubtomogramFiles(os.path.splitext(starFile)[0])
+    count, rows, transforms, hasHalves, names = 0, [], [], None, StarNames()
+    with open(starFile, 'w') as handle:
+        handle.write('# Written by scipion-em-cryolearn\n')
+        _writeOptics(handle, properties, pixelSize)
+        handle.write('# version 30001\n')
+        writer = Table.Writer(handle)
+        for objId, item, owner, name in entries:
+            problem = checkItem(item, owner)
+            if problem:
+                raise ValueError(problem)
+            row = OrderedDict(rlnImageId=objId, rlnImageName=fileOf(item, pixelSize, objId), rlnOpticsGroup=1)
+            row.update(zip(TILT_LABELS, tiltRange(item, owner)))
+            if classes:
+                if not name:
+                    raise ValueError("Subtomogram %s ('%s') has no class: give labelled subtomograms, or classes of them." % (objId, item.getFileName()))
+                row[CLASS_LABEL] = names(name)
+            half = item.getAttributeValue('_rlnRandomSubset')
+            hasHalves = half is not None if hasHalves is None else hasHalves
+            if hasHalves:
+                row['rlnRandomSubset'] = int(half)
+            if poses:
+                transforms.append(_matrix(item))
+            rows.append(row)
+            if len(rows) == CHUNK:
+                count = _writeRows(writer, rows, transforms, pixelSize, count)
+        if rows:
+            count = _writeRows(writer, rows, transforms, pixelSize, count)
+    if not count:
+        raise ValueError("The set of subtomograms is empty: there is nothing to write to '%s'." % starFile)
+    return count
+
+
+class StarNames:
+    """Names of classes as STAR can hold them: without white space."""
+
+    def __init__(self):
+        self._known = {}
+
+    def __call__(self, name):
+        short = '_'.join(name.split())
+        other = self._known.setdefault(short, name)
+        if other != name:
+            raise ValueError("The classes '%s' and '%s' have the same name but for white space: rename one of them." % tuple(sorted((other, name))))
+        return short
+
+
+def _matrix(item):
+    transform = item.getTransform() if item.hasTransform() else None
+    return np.eye(4) if transform is None else transform.getMatrix()
+
+
+def _writeRows(writer, rows, transforms, pixelSize, count):
+    """Add the poses to the rows, write them, empty the lists; returns the new count."""
+    if transforms:
+        angles, origins = relionFromTransforms(np.array(transforms), pixelSize)
+        for row, angle, origin in zip(rows, angles.tolist(), origins.tolist()):
+            row.update(zip(POSE_LABELS, angle + origin))
+    if count == 0:
+        writer.writeTableName('particles')
+        writer.writeHeader([Table.Column(label, type=type(value)) for label, value in rows[0].items()])
+    for row in rows:
+        writer.writeRowValues(row.values())
+    count += len(rows)
+    del rows[:], transforms[:]
+    return count
+
+
+def _writeOptics(handle, properties, pixelSize):
+    acquisition = acquisitionOf(properties.getFirstItem().getAcquisition() if properties.getSize() else None, properties.getAcquisition())
+    values = OrderedDict([('rlnOpticsGroup', 1), ('rlnOpticsGroupName', 'opticsGroup1'), ('rlnVoltage', acquisition.getVoltage() or 300.),
+                          ('rlnSphericalAberration', acquisition.getSphericalAberration() or 0.),
+                          ('rlnAmplitudeContrast', acquisition.getAmplitudeContrast() or 0.), ('rlnImagePixelSize', float(pixelSize)),
+                          ('rlnImageSize', int(properties.getXDim())), ('rlnImageDimensionality', 3)])
+    table = Table(columns=[Table.Column(label, type=type(value)) for label, value in values.items()])
+    table.addRow(**values)
+    handle.write('\n# version 30001\n')
+    table.writeStar(handle, tableName='optics')

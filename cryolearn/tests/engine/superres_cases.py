@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
+import numpy as np
 import prody
 
 from cryolearn.engine.io.maps import Map
@@ -27,3 +28,10 @@ def sharp_map(name: str, resolution_angst: float) -> Map:
     shape, origin = box_around(structure.coordinates, pixel, 8.0)
     x, y, z = (float(value) for value in origin)
     return Map(model_map(structure, shape, pixel, origin, resolution_angst), pixel, (x, y, z))
+
+
+def jittered(name: str, spread_angst: float = 0.3) -> Structure:
+    """The polymer with every atom moved at random: a model that fits its map badly enough for correlations to tell something."""
+    structure = polymer(name)
+    moves = np.random.default_rng(7).normal(0, spread_angst, structure.coordinates.shape)
+    return structure.with_coordinates(np.round(structure.coordinates + moves, 3))

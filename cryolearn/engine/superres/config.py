@@ -1,0 +1,102 @@
+"""Parameters of the commands on map enhancement and validation (standard library only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List
+
+from ..config import RunConfig, param
+
+
+@dataclass
+class MapTrainConfig(RunConfig):
+    """Train a network that sharpens maps: from degraded density to the density of an atomic model.
+
+    Writes ``model/`` (``weights.safetensors``, ``model.json``), ``manifest.csv`` (which model was learned from, kept for validation, or left out and why),
+    ``validation_fsc.csv``, ``learning.csv``, ``summary.json``, ``checkpoints/`` and ``figures/``.
+    """
+
+    structures: List[str] = param([], "Atomic models (PDB or mmCIF) whose density is learned.", path=True)
+    exclude: List[str] = param([], "Atomic models that the network will be tested on: relatives of theirs are not learned from.", path=True)
+    input_maps: List[str] = param([], "Maps to learn from as they are, in pairs with target_maps; on the same grid.", path=True)
+    target_maps: List[str] = param([], "What the input maps should become, in the same order.", path=True)
+    coefficients: List[str] = param([], "X-ray map coefficients (MTZ) whose density is degraded in the paper's way.", path=True)
+    coefficient_models: List[str] = param([], "Atomic models of the map coefficients, in the same order: they say where the molecule is.", path=True)
+    preset: str = param("residual", "'residual': signed density, no normalisation, told the resolution (default); 'paper': the 3D U-Net of Mullick et al.",
+                        label="Network", choices=("residual", "paper"))
+    degradation: str = param("physics", "'physics': spread of B factors, coloured noise of half maps, solvent, micelle, masks, as cryo-EM maps have them; 'paper': dilation "
+                             "by a ball, Gaussian blur and noise, on X-ray density.", label="Degradation", choices=("physics", "paper"))
+    voxel_angst: float = param(0.0, "Voxel size that the network works at; 0 takes 0.6 Å for the degradation 'paper', else 0.7 Å when no input is coarser than 2.5 Å, "
+                               "else 1 Å.", label="Voxel size", unit="Å", low=0, high=4)
+    finest_angst: float = param(2.5, "Finest resolution of the inputs of 'physics'.", label="Finest input", unit="Å", low=1, high=20)
+    coarsest_angst: float = param(6.0, "Coarsest resolution of the inputs of 'physics'.", label="Coarsest input", unit="Å", low=1, high=20)
+    ball_radius_px: int = param(2, "Radius of the ball that dilates the density, degradation 'paper'.", label="Ball radius", unit="voxels", low=0, high=8, expert=True)
+    blur_angst: float = param(1.2, "Standard deviation of the Gaussian blur, degradation 'paper'.", label="Blur", unit="Å", low=0, high=10, expert=True)
+    noise_sd: float = param(0.1, "Standard deviation of the noise over that of the blurred density, degradation 'paper'.", label="Noise", low=0, high=10, expert=True)
+    patch_px: int = param(0, "Side of the patches (a multiple of 16); 0 takes 48, and 128 for the network 'paper'.", label="Patch", unit="voxels", low=0, high=256, expert=True)
+    width: int = param(0, "Channels of the first stage; 0 takes 32, and 64 for the network 'paper'.", label="Width", low=0, high=256, expert=True)
+    e_value: float = param(1e-3, "Models with chains that align this well or better (expected number of such chance hits) are relatives: they never stand on both sides.",
+                           label="Relatives' E value", low=0, high=10, expert=True)
+    validation_fraction: float = param(0.1, "Part of the models that is kept for validation.", label="Validation fraction", low=0.01, high=0.5, expert=True)
+    epochs: int = param(20, "Epochs.", label="Epochs", low=1, high=100000)
+    patches_per_epoch: int = param(4000, "Patches of an epoch.", label="Patches per epoch", low=1)
+    batch: int = param(8, "Patches of one optimiser step, over all processes.", label="Batch", low=1, high=4096)
+    learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.002, and 0.0002 for 'paper'.", label="Learning rate", low=0, high=1)
+    weight_decay: float = param(1e-5, "Weight decay (not for 'paper').", label="Weight decay", low=0, high=1, expert=True)
+    validation_patches: int = param(64, "Patches of the validation set.", label="Validation patches", low=1, high=100000, expert=True)
+    precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",
+                           choices=("auto", "bf16", "32"), expert=True)
+    checkpoint_steps: int = param(100, "Steps between checkpoints; killed work goes on after the last one.", label="Steps between checkpoints",
+                                  low=1, affects_result=False, expert=True)
+    seed: int = param(1, "Seed.", expert=True)
+
+
+@dataclass
+class MapEnhanceConfig(RunConfig):
+    """Enhance a map with a network, and say how far the result can be trusted. The result is for looking and building, not for refinement or deposition.
+
+    Writes ``enhanced.mrc`` on the input's own grid, ``uncertainty.mrc`` (spread over rotations), ``predicted_error.mrc``, ``local_correlation.mrc`` (of the input and the
+    result at the input's resolution), with half maps ``enhanced_half1.mrc``, ``enhanced_half2.mrc`` and ``fsc.csv``, ``summary.json`` and ``figures/``.
+    """
+
+    volume: str = param("", "Map (MRC, CCP4); density white.", path=True)
+    half1: str = param("", "First half map: enhanced on its own, so that the correlation of the result with the other raw half map can be told.", path=True)
+    half2: str = param("", "Second half map.", path=True)
+    model: str = param("", "Folder of the trained map network; empty takes the one that comes with this software.", path=True)
+    resolution_angst: float = param(0.0, "Resolution of the map; 0 takes it from the half maps (FSC 0.143 inside the molecule).", label="Resolution", unit="Å", low=0, high=50)
+    target_angst: float = param(0.0, "Resolution that is aimed at; 0 takes 0.7 of the input's, but no finer than 1.8 Å and what the network's voxels hold. Finer than that is "
+                                "refused.", label="Target resolution", unit="Å", low=0, high=50, expert=True)
+    rotations: str = param("4", "Orientations in which the network sees the map; their mean is the result, their spread the uncertainty: 1, 4 (D2), 12 (T) or 24 (O).",
+                           label="Orientations", choices=("1", "4", "12", "24"))
+    data_consistency: float = param(1.0, "How much the result is held to the data where the half maps agree: 1 by the share of signal in each shell, 0 not at all.",
+                                    label="Data consistency", low=0, high=1)
+    scale: float = param(0.0, "Spread of the density inside the molecule, in the map's own unit; 0 estimates it from what stands out of the solvent.", label="Scale", low=0,
+                         expert=True)
+    tile_px: int = param(128, "Side of the tiles in the network's voxels; smaller ones need less memory and more time.", label="Tile", unit="voxels", low=32, high=512,
+                         expert=True)
+    local_window_angst: float = param(6.0, "Standard deviation of the Gaussian window of the local correlation.", label="Local window", unit="Å", low=1, high=100, expert=True)
+
+
+@dataclass
+class ValidateMapConfig(RunConfig):
+    """Score a map, or a map before and after a treatment, against an atomic model.
+
+    Writes ``scores.csv`` (every score of each map, with bootstrap intervals and paired differences), ``residues.csv`` and ``residues.npz`` (result
+    table, one row a residue), ``fsc.csv``, ``emringer.csv`` (the curves), ``summary.json`` and ``figures/``.
+    """
+
+    volume: str = param("", "Map (MRC); of two maps the one before.", path=True)
+    volume_after: str = param("", "The same map after a treatment (sharpened, enhanced), on the same grid; without it one map is scored.", path=True)
+    structure: str = param("", "Atomic model (PDB or mmCIF) in the frame of the map's header.", path=True)
+    half1: str = param("", "First half map of the map.", path=True)
+    half2: str = param("", "Second half map of the map.", path=True)
+    after_half1: str = param("", "First half map after the treatment, which must not have seen the second one.", path=True)
+    after_half2: str = param("", "Second half map after the treatment.", path=True)
+    mask: str = param("", "Mask for the Fourier shell correlations (MRC); without it 3 Å around the model with a soft edge of 5 Å.", path=True)
+    resolution_angst: float = param(0.0, "Resolution at which the model's map is cut for the correlations CC; 0 takes that of the half maps (FSC 0.143), or else "
+                                    "where the first map's FSC with the model falls below 0.5.", label="Resolution", unit="Å", low=0, high=30)
+    q_sigma_angst: float = param(0.4, "Width of the Q-score's reference Gaussian: 0.4 as in EMDB's validation reports now, 0.6 as in the paper of 2020. Values of one are "
+                                 "not comparable with those of the other.", label="Q-score sigma", unit="Å", low=0.2, high=1.5)
+    decoys: bool = param(True, "Also score wrong models (shifted by 1.5 Å, rotamers flipped): a real improvement widens the gap to them.", label="Score decoys?")
+    bootstraps: int = param(1000, "Resamplings of the residues for intervals and paired differences.", label="Bootstrap draws", low=100, high=100000, expert=True)
+    seed: int = param(1, "Seed of the resamplings.", expert=True)

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-__all__ = ["mask_from_map", "otsu_threshold", "soft_edge", "sphere_mask"]
+__all__ = ["fall_off", "mask_from_map", "otsu_threshold", "soft_edge", "sphere_mask"]
 
 
 def sphere_mask(
@@ -23,10 +23,10 @@ def sphere_mask(
     squared = torch.zeros((), device=device)
     for number in range(dims):
         squared = squared + (axis * axis).reshape([-1 if number == other else 1 for other in range(dims)])
-    return _fall_off(torch.sqrt(squared) - radius_px, soft_px)
+    return fall_off(torch.sqrt(squared) - radius_px, soft_px)
 
 
-def _fall_off(distance_px: Tensor, soft_px: float) -> Tensor:
+def fall_off(distance_px: Tensor, soft_px: float) -> Tensor:
     """1 where the distance to the hard edge is not positive, falling to 0 over ``soft_px``."""
     if soft_px <= 0:
         return (distance_px <= 0).float()
@@ -39,7 +39,7 @@ def soft_edge(mask: Tensor, soft_px: float) -> Tensor:
     if not hard.any():
         return torch.zeros_like(mask, dtype=torch.float32)
     distance = torch.from_numpy(ndimage.distance_transform_edt(~hard).astype(np.float32))
-    return _fall_off(distance, soft_px).to(mask.device)
+    return fall_off(distance, soft_px).to(mask.device)
 
 
 def otsu_threshold(values: Tensor, bins: int = 256) -> float:
@@ -72,4 +72,4 @@ def mask_from_map(
         labels, _ = ndimage.label(hard)
         hard = labels == (np.argmax(np.bincount(labels.ravel())[1:]) + 1)
     distance = torch.from_numpy(ndimage.distance_transform_edt(~hard).astype(np.float32))
-    return _fall_off(distance - dilate_px, soft_px).to(volume.device)
+    return fall_off(distance - dilate_px, soft_px).to(volume.device)

@@ -35,5 +35,6 @@ COMMANDS: Dict[str, Command] = {
     "distance-train": Command(_E + "orientation.config:DistanceTrainConfig", _E + "orientation.train:run", shared=True),
     "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover:run"),
     "orientation-compare": Command(_E + "orientation.config:CompareOrientationsConfig", _E + "orientation.compare:run"),
+    "validate-map": Command(_E + "superres.config:ValidateMapConfig", _E + "superres.validate:run"),
     "fsc": Command(_E + "imaging.config:FscConfig", _E + "imaging.fsc_command:run"),
 }

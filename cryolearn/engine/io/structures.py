@@ -113,7 +113,10 @@ def _atoms(model: gemmi.Model, first_conformer: bool) -> Iterable[tuple[Any, ...
         for residue in chain.first_conformer():
             best: dict[str, gemmi.Atom] = {}
             occupancy: dict[str, float] = {}
-            for atom in residue.first_conformer() if first_conformer else residue:
+            first = next((atom.altloc for atom in residue if atom.has_altloc()), "") if first_conformer else ""
+            for atom in residue:
+                if first and atom.has_altloc() and atom.altloc != first:
+                    continue
                 kept = best.get(atom.name)
                 if kept is None or (atom.has_altloc() and atom.occ > kept.occ):
                     best[atom.name] = atom

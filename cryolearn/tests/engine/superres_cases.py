@@ -35,3 +35,13 @@ def jittered(name: str, spread_angst: float = 0.3) -> Structure:
     structure = polymer(name)
     moves = np.random.default_rng(7).normal(0, spread_angst, structure.coordinates.shape)
     return structure.with_coordinates(np.round(structure.coordinates + moves, 3))
+
+
+def blurred(volume: Map, b_factor: float, noise: float = 0.0, seed: int = 0) -> Map:
+    """A map damped by exp(-B s^2 / 4), with white noise of so many of its standard deviations."""
+    frequency = [np.fft.fftfreq(side, volume.pixel_size_angst) for side in volume.data.shape[:2]]
+    frequency.append(np.fft.rfftfreq(volume.data.shape[2], volume.pixel_size_angst))
+    squared = frequency[0][:, None, None] ** 2 + frequency[1][:, None] ** 2 + frequency[2] ** 2
+    data = np.fft.irfftn(np.fft.rfftn(volume.data) * np.exp(-b_factor * squared / 4), s=volume.data.shape)
+    data = data + noise * data.std() * np.random.default_rng(seed).normal(size=data.shape)
+    return Map(data.astype(np.float32), volume.pixel_size_angst, volume.origin_angst)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import gemmi
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cryolearn.engine.io.maps import Map
+from cryolearn.engine.io.structures import read_structure
 from cryolearn.engine.superres.emringer import (
     CEILING,
     Votes,
@@ -55,6 +57,21 @@ def test_rings_turn_the_gamma_atom_about_ca_cb() -> None:
         distance = np.linalg.norm(rings - chains.atoms[:, near, None], axis=-1)
         own = np.linalg.norm(chains.atoms[:, 3] - chains.atoms[:, near], axis=-1)
         assert distance == pytest.approx(np.broadcast_to(own[:, None], distance.shape))
+
+
+def test_alternate_positions_are_those_of_the_first_conformer(tmp_path: Path) -> None:
+    """As cctbx takes them, though the second is more occupied; atoms that only the second has are left out."""
+    lines = [
+        "ATOM      1  CA ASER A   1       1.000   0.000   0.000  0.40 10.00           C",
+        "ATOM      2  CA BSER A   1       2.000   0.000   0.000  0.60 10.00           C",
+        "ATOM      3  OG BSER A   1       3.000   0.000   0.000  0.60 10.00           O",
+        "ATOM      4  CB  SER A   1       4.000   0.000   0.000  1.00 10.00           C",
+    ]
+    path = tmp_path / "alternate.pdb"
+    path.write_text("\n".join(lines) + "\nEND\n")
+    first, occupied = read_structure(str(path), first_conformer=True), read_structure(str(path))
+    assert dict(zip(first.atom_name, first.coordinates[:, 0])) == {"CA": 1.0, "CB": 4.0}
+    assert dict(zip(occupied.atom_name, occupied.coordinates[:, 0])) == {"CA": 2.0, "OG": 3.0, "CB": 4.0}
 
 
 def _rings(peaks_deg: NDArray[np.float64], samples: int) -> NDArray[np.float64]:

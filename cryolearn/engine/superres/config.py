@@ -72,7 +72,7 @@ class MapEnhanceConfig(RunConfig):
                                     label="Data consistency", low=0, high=1)
     scale: float = param(0.0, "Spread of the density inside the molecule, in the map's own unit; 0 estimates it from what stands out of the solvent.", label="Scale", low=0,
                          expert=True)
-    tile_px: int = param(128, "Side of the tiles in the network's voxels; smaller ones need less memory and more time.", label="Tile", unit="voxels", low=32, high=512,
+    tile_px: int = param(160, "Side of the tiles in the network's voxels; smaller ones need less memory and more time.", label="Tile", unit="voxels", low=32, high=512,
                          expert=True)
     local_window_angst: float = param(6.0, "Standard deviation of the Gaussian window of the local correlation.", label="Local window", unit="Å", low=1, high=100, expert=True)
 
@@ -87,7 +87,10 @@ class ValidateMapConfig(RunConfig):
 
     volume: str = param("", "Map (MRC); of two maps the one before.", path=True)
     volume_after: str = param("", "The same map after a treatment (sharpened, enhanced), on the same grid; without it one map is scored.", path=True)
-    structure: str = param("", "Atomic model (PDB or mmCIF) in the frame of the map's header.", path=True)
+    structure: str = param("", "Atomic model (PDB or mmCIF).", path=True)
+    place: str = param("auto", "Where the map stands for the model: 'header' as its header says (ORIGIN, else nstart); 'zero' with the first voxel at 0, 0, 0, as models "
+                       "of EMDB maps expect; 'centre' with its middle voxel there; 'auto' takes the first of these at which the model lies in density, and says so.",
+                       label="Place of the map", choices=("auto", "header", "zero", "centre"))
     half1: str = param("", "First half map of the map.", path=True)
     half2: str = param("", "Second half map of the map.", path=True)
     after_half1: str = param("", "First half map after the treatment, which must not have seen the second one.", path=True)

@@ -39,7 +39,7 @@ def run(config: ValidateMapConfig) -> None:
     require(config, "volume", "structure")
     torch.set_num_threads(max(1, config.threads or torch.get_num_threads()))
     inputs = read_inputs(config)
-    _say_what_is_left_out(inputs)
+    _say_what_was_assumed(inputs)
     progress = Progress("Scores", _PARTS + config.decoys, "parts")
     scores = score_maps(
         [item.volume for item in inputs.maps], inputs.structure, halves=[item.halves for item in inputs.maps], mask=inputs.mask,
@@ -59,7 +59,12 @@ def run(config: ValidateMapConfig) -> None:
     _write_summary(out, config, inputs, scores, names, lines, cross)
 
 
-def _say_what_is_left_out(inputs: Inputs) -> None:
+_PLACES = {"zero": "its first voxel at 0, 0, 0", "centre": "its middle voxel at 0, 0, 0"}
+
+
+def _say_what_was_assumed(inputs: Inputs) -> None:
+    if inputs.place in _PLACES:
+        print(f"The map is taken with {_PLACES[inputs.place]}: the model does not lie in its density where its header says, or so it was asked.", flush=True)
     if inputs.atoms_outside or inputs.chains_outside:
         print(f"{inputs.atoms_outside} atoms and {inputs.chains_outside} side chains lie outside the map: they are not scored.", flush=True)
 
@@ -179,7 +184,7 @@ def _write_summary(
     summary: dict[str, Any] = {
         "maps": list(names), "residues": len(inputs.residues), "side_chains": len(inputs.chains), "side_chains_outside": inputs.chains_outside,
         "atoms": len(inputs.structure), "atoms_outside": inputs.atoms_outside, "pixel_size_angst": inputs.maps[0].volume.pixel_size_angst,
-        "resolution_angst": scores[0].resolution_angst, "q_sigma_angst": config.q_sigma_angst, "emringer_ceiling": CEILING,
+        "place": inputs.place, "resolution_angst": scores[0].resolution_angst, "q_sigma_angst": config.q_sigma_angst, "emringer_ceiling": CEILING,
         "model_ceiling": model_ceiling(inputs.chains), "model_score": model_score(inputs.chains),
     }
     for name, score in zip(names, scores):

@@ -21,6 +21,8 @@ __all__ = ["Inputs", "MapInput", "check_placed", "read_dense_map", "read_inputs"
 
 _COARSEST_ANGST = 3.0
 _FEWEST_INSIDE = 0.5  # of the atoms: below it the model belongs elsewhere
+_PLACES = ("header", "zero", "centre")
+_ASIDE_ANGST = (3.0, 5.0)  # beyond what a coarse fit is off, within what a map of 6 Å tells apart
 _SAME = 2e-3  # relative difference of voxel sizes that rounding in headers explains
 
 
@@ -36,9 +38,13 @@ class MapInput:
 
 @dataclass
 class Inputs:
-    """What is scored: maps on one grid, the heavy atoms of the model that lie inside, its residues and the side chains that EMRinger scores."""
+    """What is scored: maps on one grid, the heavy atoms of the model, its residues, and the side chains inside the map.
+
+    ``place`` is what the maps' origin was taken from: 'header', 'zero' or 'centre'.
+    """
 
     maps: list[MapInput]
+    place: str
     structure: Structure
     residues: Residues
     chains: SideChains
@@ -71,8 +77,7 @@ def read_inputs(config: ValidateMapConfig) -> Inputs:
         maps.append(item)
         require_same_grid(maps[0].volume, item.volume, maps[0].path, path)
     structure, residues, chains = read_model(config.structure)
-    for item in maps:
-        check_placed(item.volume, structure, item.path, config.structure)
+    place = _place(maps, structure, config)
     mask = None
     if config.mask:
         mask_map = read_dense_map(config.mask, "mask")
@@ -82,7 +87,38 @@ def read_inputs(config: ValidateMapConfig) -> Inputs:
     if not inside.any():
         raise InputError(f"No side chain of the model '{config.structure}' lies inside the map '{maps[0].path}'.")
     outside = int((~inside_map(maps[0].volume, structure.coordinates)).sum())
-    return Inputs(maps, structure, residues, chains.subset(inside), mask, outside, int((~inside).sum()))
+    return Inputs(maps, place, structure, residues, chains.subset(inside), mask, outside, int((~inside).sum()))
+
+
+def _place(maps: list[MapInput], structure: Structure, config: ValidateMapConfig) -> str:
+    """Move the maps to where the model fits; the header's place, or its refusal, when it fits nowhere better.
+
+    Programs disagree on where a map without an origin stands, so a model can fit a map whose header says otherwise.
+    """
+    places = _PLACES if config.place == "auto" else (config.place,)
+    found = next((place for place in places if all(_fits(_moved(item.volume, place), structure) for item in maps)), places[0])
+    for item in maps:
+        item.volume = _moved(item.volume, found)
+        item.halves = [_moved(half, found) for half in item.halves]
+        check_placed(item.volume, structure, item.path, config.structure)
+    return found
+
+
+def _fits(volume: Map, structure: Structure) -> bool:
+    """Does the model lie in density, clearly and better than a few Å aside?"""
+    if inside_map(volume, structure.coordinates).mean() < _FEWEST_INSIDE:
+        return False
+    mean, spread = float(volume.data.mean(dtype=np.float64)), float(volume.data.std(dtype=np.float64))
+    here = float(trilinear(volume, structure.coordinates, mean).mean())
+    steps = np.concatenate([length * sign * np.eye(3) for length in _ASIDE_ANGST for sign in (1, -1)])
+    return here > mean + spread and all(float(trilinear(volume, structure.coordinates + step, mean).mean()) < here for step in steps)
+
+
+def _moved(volume: Map, place: str) -> Map:
+    if place == "header":
+        return volume
+    z, y, x = (0.0 if place == "zero" else -(side // 2) * volume.pixel_size_angst for side in volume.data.shape)
+    return Map(volume.data, volume.pixel_size_angst, (x, y, z))
 
 
 def read_dense_map(path: str, what: str = "map") -> Map:

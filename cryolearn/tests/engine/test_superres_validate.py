@@ -176,6 +176,23 @@ def test_bad_input_is_refused_in_one_sentence(folder: Path, tmp_path: Path) -> N
         assert "\n" not in str(caught.value)
 
 
+def test_a_map_whose_header_says_otherwise_is_moved_to_the_model(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scores do not depend on how the place is known; what was assumed is said, and can be forbidden."""
+    after = read_map(str(folder / "after.mrc"))
+    expected, _ = _run(folder, tmp_path / "header", volume=str(folder / "after.mrc"), decoys=False)
+    middle = np.array([side // 2 for side in after.data.shape[::-1]]) * after.pixel_size_angst
+    for place, model_origin in (("zero", np.zeros(3)), ("centre", -middle)):
+        model = str(tmp_path / f"{place}.cif")
+        write_structure(model, polymer("1ubi"), polymer("1ubi").coordinates - np.asarray(after.origin_angst) + model_origin)
+        moved = _write(tmp_path / f"{place}.mrc", Map(after.data, after.pixel_size_angst, (300.0, 0.0, 0.0)))
+        rows, summary = _run(folder, tmp_path / place, volume=moved, structure=model, decoys=False)
+        assert summary["place"] == place and "The map is taken with its" in capsys.readouterr().out
+        for name, row in rows.items():
+            assert float(row["map"]) == pytest.approx(float(expected[name]["map"]), abs=2e-3), name  # atoms of PDB and mmCIF are rounded
+        with pytest.raises(InputError, match="do not overlap"):
+            _run(folder, tmp_path / place, volume=moved, structure=model, place="header")
+
+
 def test_a_model_that_sticks_out_is_scored_where_the_map_is(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_map(str(folder / "after.mrc"))
     part = Map(before.data[: before.data.shape[0] * 3 // 5], before.pixel_size_angst, before.origin_angst)

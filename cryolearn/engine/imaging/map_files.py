@@ -23,8 +23,8 @@ from .masks import sphere_mask
 from .poses import euler_to_matrix
 from .reconstruction import Reconstructor
 
-__all__ = ["HALF_MAP_THRESHOLD", "Reconstruction", "finish_reconstruction", "fsc_sphere", "insert_particles", "new_reconstructor",
-           "split_halves", "write_fsc_csv", "write_reconstruction"]
+__all__ = ["HALF_MAP_THRESHOLD", "Reconstruction", "finish_reconstruction", "fsc_sphere", "halves_of", "insert_particles",
+           "new_reconstructor", "split_halves", "write_fsc_csv", "write_reconstruction"]
 
 HALF_MAP_THRESHOLD = 0.143
 _CONSTANT = 0.1  # of the mean weight: the Wiener constant when it is not taken from the FSC
@@ -42,17 +42,22 @@ class Reconstruction:
 
 
 def split_halves(table: ParticleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Half set, 1 or 2, of some particles: ``rlnRandomSubset`` when it is there, else a fixed rule on the id.
+    """Half set, 1 or 2, of some particles: ``rlnRandomSubset`` when it is there, else a fixed rule on the id."""
+    return halves_of(table.ids[rows], None if table.random_subset is None else table.random_subset[rows])
+
+
+def halves_of(ids: NDArray[np.int64], given: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Half set, 1 or 2, of each id: the one that is ``given`` when both halves are in it, else a fixed rule.
 
     The rule mixes the id's bits, so that regular subsets (every second id) are halved as well; where it leaves a half
     empty, the particles are taken in turns.
     """
-    if table.random_subset is not None and {1, 2} <= set(np.unique(table.random_subset[rows]).tolist()):
-        return np.where(table.random_subset[rows] == 2, 2, 1)
-    mixed = table.ids[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing; wraps on purpose
+    if given is not None and {1, 2} <= set(np.unique(given).tolist()):
+        return np.where(given == 2, 2, 1)
+    mixed = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing; wraps on purpose
     halves = 1 + (mixed >> np.uint64(63)).astype(np.int64)
     if len(np.unique(halves)) < 2:
-        halves = 1 + np.argsort(np.argsort(table.ids[rows])) % 2
+        halves = 1 + np.argsort(np.argsort(ids)) % 2
     return halves
 
 

@@ -95,9 +95,9 @@ class Reconstructor:
             self.insert_samples(values, power, rotations, self._points[1:], half)
 
     def insert_samples(
-        self, values: Tensor, power: Tensor, rotations: Tensor, frequencies: tuple[Tensor, Tensor], half: int | Tensor = 1,
+        self, values: Tensor, power: Tensor, rotations: Tensor, frequencies: tuple[Tensor, ...], half: int | Tensor = 1,
     ) -> None:
-        """Add samples of central slices.
+        """Add samples of central slices, or of whole transforms of subtomograms.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Reconstructor:
         rotations
             `(b, 3, 3)` poses.
         frequencies
-            kx and ky, each `(m,)`, in Fourier pixels of the box, below Nyquist; no point together with its Friedel mate.
+            kx and ky (and kz), each `(m,)`, in Fourier pixels of the box, below Nyquist; no point together with its Friedel mate.
         half
             1 or 2, or `(b,)` of these: the half set.
         """
@@ -141,7 +141,7 @@ class Reconstructor:
         chunk = max(1, _CHUNK_POINTS.get(self.device.type, 1 << 20) // plane.shape[1])
         for start in range(0, len(values), chunk):
             rows = slice(start, start + chunk)
-            position = rotations[rows, :2].transpose(1, 2) @ plane  # (c, 3, m): A^T (kx, ky, 0)
+            position = rotations[rows, : len(plane)].transpose(1, 2) @ plane  # (c, 3, m): A^T (kx, ky, 0 or kz)
             sign = torch.where(position[:, 0] < 0, -1.0, 1.0)  # the mate of a point with x < 0 is stored instead
             position *= sign[:, None]
             base = position.floor()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..imaging.poses import random_rotations, rotation_grid
+from ..imaging.poses import pose_grid
 from .fourier_images import FourierImages
 from .reference import Poses, Reference
 
@@ -16,18 +16,6 @@ __all__ = ["GridSums", "best_poses", "expected_slices", "pose_grid", "shift_grid
 
 _SCORES = {"cpu": 1 << 25, "cuda": 1 << 29}  # log-likelihoods held at a time, 4 bytes each; twice that is in use
 _MOST_SHIFTS = 37
-
-
-def pose_grid(step_deg: float, group: Tensor | None, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Rotations (R, 3, 3) at about ``step_deg``, turned as a whole at random so that no view is favoured; one of each set of equivalent ones.
-
-    Of equivalent poses A S the one that turns least is kept (the group's Voronoi cell).
-    """
-    grid = rotation_grid(step_deg, device=device) @ random_rotations(1, generator, device=device)[0]
-    if group is None or len(group) == 1:
-        return grid
-    traces = torch.einsum("rij,gji->rg", grid, group.to(grid))
-    return grid[traces[:, 0] >= traces.amax(1) - 1e-5]
 
 
 def shift_grid(range_angst: float, step_angst: float, device: torch.device) -> Tensor:

@@ -24,6 +24,7 @@ ENGINE = [
     "mrcfile>=1.4",
     "starfile>=0.5.10",
     "gemmi>=0.7",
+    "biopython>=1.81",
     "prody>=2.6",
     "scikit-learn>=1.5",
     "scikit-image>=0.24",

@@ -36,5 +36,7 @@ COMMANDS: Dict[str, Command] = {
     "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover:run"),
     "orientation-compare": Command(_E + "orientation.config:CompareOrientationsConfig", _E + "orientation.compare:run"),
     "validate-map": Command(_E + "superres.config:ValidateMapConfig", _E + "superres.validate:run"),
+    "map-train": Command(_E + "superres.config:MapTrainConfig", _E + "superres.train:run", shared=True),
+    "map-enhance": Command(_E + "superres.config:MapEnhanceConfig", _E + "superres.enhance:run"),
     "fsc": Command(_E + "imaging.config:FscConfig", _E + "imaging.fsc_command:run"),
 }

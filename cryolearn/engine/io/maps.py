@@ -53,7 +53,7 @@ def read_map(path: str) -> Map:
         when the file is absent, damaged, holds NaN, or has no voxel size or different ones along its axes.
     """
     header = read_header(path)
-    data = _read_values(header)
+    data = read_values(header)
     order = [int(header.raw[name]) for name in ("mapc", "mapr", "maps")]
     if sorted(order) != [1, 2, 3]:
         order = [1, 2, 3]
@@ -71,7 +71,14 @@ def read_map(path: str) -> Map:
     return Map(data, float(np.mean(voxel)), _place(header, order, voxel))
 
 
-def _read_values(header: MrcHeader) -> NDArray[np.float32]:
+def read_values(header: MrcHeader) -> NDArray[np.float32]:
+    """Values as stored (sections, rows, columns).
+
+    Raises
+    ------
+    InputError
+        when a packed file is truncated.
+    """
     count = int(np.prod(header.shape))
     if header.path.endswith(".gz"):
         with gzip.open(header.path, "rb") as handle:

@@ -53,9 +53,9 @@ class MapTrainConfig(RunConfig):
 
 @dataclass
 class MapEnhanceConfig(RunConfig):
-    """Enhance a map with a network, and say how far the result can be trusted. The result is for looking and building, not for refinement or deposition.
+    """Enhance a map with a network, and say how far the result can be trusted.
 
-    Writes ``enhanced.mrc`` on the input's own grid, ``uncertainty.mrc`` (spread over rotations), ``predicted_error.mrc``, ``local_correlation.mrc`` (of the input and the
+    The result is for looking and building, not for refinement or deposition. Writes ``enhanced.mrc`` on the input's own grid, ``uncertainty.mrc`` (spread over rotations), ``predicted_error.mrc``, ``local_correlation.mrc`` (of the input and the
     result at the input's resolution), with half maps ``enhanced_half1.mrc``, ``enhanced_half2.mrc`` and ``fsc.csv``, ``summary.json`` and ``figures/``.
     """
 

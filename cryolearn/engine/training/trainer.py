@@ -25,7 +25,7 @@ __all__ = ["Task", "train"]
 
 Blocks = list[tuple[int, int]]
 _OPTIMISERS: dict[str, Any] = {
-    "adamw": torch.optim.AdamW, "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adam_half": partial(torch.optim.Adam, betas=(0.5, 0.999)),
     "rmsprop": partial(torch.optim.RMSprop, alpha=0.9, eps=1e-7),  # Keras' values, which published networks were trained with
 }
 

@@ -1,0 +1,97 @@
+"""Maps with voxels of any shape, and results written on the very grid they came on: axis order, start, ORIGIN and cell as in the input's header."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mrcfile
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .maps import read_values
+from .mrc_header import MrcHeader, read_header
+
+__all__ = ["MapGrid", "read_map_grid", "same_grid", "write_on_grid"]
+
+_RIGHT_ANGLE = 0.05  # degrees that rounding explains
+_SAME = 2e-3
+_LABEL = 80
+_COPIED = ("nxstart", "nystart", "nzstart", "mx", "my", "mz", "cella", "cellb", "mapc", "mapr", "maps", "ispg", "origin")
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """A map and the grid it is on.
+
+    Attributes
+    ----------
+    data : (z, y, x) float32
+    voxel_angst : along z, y, x
+    header : of the file
+    """
+
+    data: NDArray[np.float32]
+    voxel_angst: tuple[float, float, float]
+    header: MrcHeader
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """Axes of the stored array (sections, rows, columns) that are z, y and x."""
+        return _axes(self.header)
+
+
+def _axes(header: MrcHeader) -> tuple[int, int, int]:
+    order = [int(header.raw[name]) for name in ("maps", "mapr", "mapc")]
+    if sorted(order) != [1, 2, 3]:
+        order = [3, 2, 1]
+    return order.index(3), order.index(2), order.index(1)
+
+
+def read_map_grid(path: str) -> MapGrid:
+    """Read a map with its voxel sizes along each axis.
+
+    Raises
+    ------
+    InputError
+        when the file is absent, damaged, holds NaN, has no voxel size, or a cell that is not rectangular.
+    """
+    header = read_header(path)
+    axes = _axes(header)
+    data = np.ascontiguousarray(read_values(header).transpose(axes))
+    if not np.isfinite(data.sum(dtype=np.float64)):
+        raise InputError(f"The map '{path}' holds NaN or infinite values.")
+    x, y, z = header.voxel_angst
+    if min(x, y, z) <= 0:
+        raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
+    angles = [float(header.raw["cellb"][name]) for name in ("alpha", "beta", "gamma")]
+    if any(angle and abs(angle - 90) > _RIGHT_ANGLE for angle in angles):
+        said = ", ".join(f"{angle:g}" for angle in angles)
+        raise InputError(f"The cell of the map '{path}' is not rectangular ({said} degrees): resample it to a rectangular grid.")
+    return MapGrid(data, (z, y, x), header)
+
+
+def same_grid(first: MapGrid, second: MapGrid) -> bool:
+    """Have the maps the same sides and voxel sizes?"""
+    return first.data.shape == second.data.shape and all(abs(a / b - 1) < _SAME for a, b in zip(first.voxel_angst, second.voxel_angst))
+
+
+def write_on_grid(path: str, data: NDArray[np.float32], grid: MapGrid, labels: Sequence[str] = ()) -> None:
+    """Write (z, y, x) values as MRC mode 2 with the header of ``grid``; a reader sees the old file or the whole new one.
+
+    Parameters
+    ----------
+    labels : lines of at most 80 letters (ASCII) that say what was done; they come after mrcfile's own
+    """
+    stored = np.ascontiguousarray(data.astype(np.float32, copy=False).transpose(np.argsort(grid.axes)))
+    part = f"{path}.{os.getpid()}.part"
+    with mrcfile.new(part, overwrite=True) as handle:
+        handle.set_data(stored)
+        handle.set_volume()
+        for name in _COPIED:
+            handle.header[name] = grid.header.raw[name]
+        for label in labels:
+            handle.add_label(label[:_LABEL])
+    os.replace(part, path)

@@ -1,0 +1,239 @@
+"""Patches to learn from: drawn anew in every step, inside molecules, reproducible from the seed and the block's number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+from scipy.spatial.transform import Rotation
+
+from ..errors import InputError
+from ..io.structures import Structure
+from ..training.plan import block_generator
+from .degradation import PaperDegradation, cryo_map, degrade_paper, draw_physics, fade_carboxylates, input_b_factors, target_b_factors
+from .model_map import model_map
+from .octahedral import ROTATIONS, turn_array
+from .spectra import cosine_edge, frequency
+
+__all__ = ["AtomSource", "DensitySource", "Patch", "PatchBatch", "PatchSampler", "Setting", "Source", "target_resolution", "unit_range"]
+
+Array = NDArray[np.float32]
+FINEST_TARGET_ANGST, TARGET_RATIO, VOXELS_OF_TARGET = 1.8, 0.7, 2.1
+_PAD_PX = 8  # around a patch: what the periodic box brings in from its other side is cut away
+_EMPTY = 0.04  # of the patches: noise without a molecule, of which nothing is to be made
+_INSIDE_ANGST = 2.5
+_XRAY_ANGST = (1.5, 2.4)  # resolutions of the X-ray density of models
+
+
+def target_resolution(resolution_angst: float, voxel_angst: float) -> float:
+    """Resolution that is aimed at, bounded by the input's, by 1.8 Å and by the voxels."""
+    return max(FINEST_TARGET_ANGST, TARGET_RATIO * resolution_angst, VOXELS_OF_TARGET * voxel_angst)
+
+
+def unit_range(values: Array) -> Array:
+    """Density brought to 0 ... 1 as the preset 'paper' takes it: from the median, which is solvent, to the highest voxels."""
+    low, high = np.percentile(values, (50, 99.95))
+    return np.asarray(np.clip((values - low) / max(float(high - low), 1e-12), 0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What patches are like: side and voxel, way of degradation, range of resolutions, scattering ('electron' or 'xray')."""
+
+    patch_px: int
+    voxel_angst: float
+    degradation: str
+    finest_angst: float
+    coarsest_angst: float
+    paper: PaperDegradation
+    unit: bool = False
+
+    @property
+    def box_px(self) -> int:
+        return self.patch_px + 2 * _PAD_PX
+
+
+@dataclass
+class Patch:
+    """Input, target and weight (z, y, x), and resolutions of both in Å."""
+
+    seen: Array
+    target: Array
+    weight: Array
+    resolution_angst: float
+    target_angst: float
+
+
+@dataclass
+class PatchBatch:
+    """Patches ``(b, 1, z, y, x)``, resolutions ``(b,)`` in voxels."""
+
+    seen: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    resolution: torch.Tensor
+    target_resolution: torch.Tensor
+
+
+class Source(Protocol):
+    """A molecule to cut patches from."""
+
+    def draw(self, setting: Setting, random: np.random.Generator) -> Patch: ...
+
+
+class AtomSource:
+    """An atomic model, turned anew for each patch."""
+
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
+
+    def draw(self, setting: Setting, random: np.random.Generator) -> Patch:
+        atoms, origin = self._place(setting, random)
+        return _physics_patch(atoms, origin, setting, random) if setting.degradation == "physics" else _paper_patch(atoms, origin, setting, random)
+
+    def _place(self, setting: Setting, random: np.random.Generator) -> tuple[Structure, NDArray[np.float64]]:
+        """The atoms inside a box around one of them, after a turn, and the place of the box's first voxel."""
+        turned = Rotation.random(random_state=int(random.integers(2**31))).apply(self._structure.coordinates)
+        side = setting.box_px * setting.voxel_angst
+        off = random.uniform(-0.25, 0.25, 3) * setting.patch_px * setting.voxel_angst
+        origin = turned[random.integers(len(turned))] + off - side / 2
+        inside = ((turned >= origin) & (turned < origin + side)).all(1)
+        return self._structure.with_coordinates(turned).subset(inside), origin
+
+
+class DensitySource:
+    """Density on a grid: degraded in the paper's way, or in a pair with its own input.
+
+    Parameters
+    ----------
+    target : (z, y, x) at the setting's voxel size
+    seen : what the target is made of, when that is known
+    places : (n, 3) voxels z, y, x inside the molecule
+    resolution_angst : of the target
+    """
+
+    def __init__(self, target: Array, places: NDArray[np.int64], resolution_angst: float, seen: Array | None = None) -> None:
+        self._target, self._places, self._resolution, self._seen = target, places, resolution_angst, seen
+        self._scale = float(target[tuple(places.T)].std()) or 1.0
+
+    def draw(self, setting: Setting, random: np.random.Generator) -> Patch:
+        side = setting.box_px
+        middle = self._places[random.integers(len(self._places))] + random.integers(-setting.patch_px // 4, setting.patch_px // 4 + 1, 3)
+        turn = ROTATIONS[random.integers(len(ROTATIONS))]
+        target = turn_array(_window(self._target, middle, side), turn)
+        if self._seen is None:
+            seen = degrade_paper(target, setting.voxel_angst, _patch_noise(setting, random), random)
+        else:
+            seen = turn_array(_window(self._seen, middle, side), turn)
+        inside = ndimage.gaussian_filter(target, 2 / setting.voxel_angst) > 0.3 * self._scale
+        return _finish(seen, target, inside, self._resolution / TARGET_RATIO, self._resolution, setting, random)
+
+
+def _window(density: Array, middle: NDArray[np.int64], side: int) -> Array:
+    """A cube of the density around a voxel; what lies outside is 0."""
+    found = np.zeros((side,) * 3, np.float32)
+    first = np.asarray(middle) - side // 2
+    there = tuple(slice(max(0, -low), min(side, total - low)) for low, total in zip(first, density.shape))
+    here = tuple(slice(low + part.start, low + part.stop) for low, part in zip(first, there))
+    if all(part.stop > part.start for part in there):
+        found[there] = density[here]
+    return found
+
+
+def _patch_noise(setting: Setting, random: np.random.Generator) -> PaperDegradation:
+    # noise is measured by the density of a whole map, of which a patch inside the molecule has more
+    return replace(setting.paper, noise_sd=setting.paper.noise_sd * random.uniform(0.5, 1.0))
+
+
+def _paper_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting, random: np.random.Generator) -> Patch:
+    shape = (setting.box_px,) * 3
+    resolution = max(random.uniform(*_XRAY_ANGST), VOXELS_OF_TARGET * setting.voxel_angst)
+    target = model_map(atoms, shape, setting.voxel_angst, origin, resolution, "xray")
+    seen = degrade_paper(target, setting.voxel_angst, _patch_noise(setting, random), random)
+    distance = _distance(atoms, origin, setting)
+    return _finish(seen, target, distance < _INSIDE_ANGST, resolution / TARGET_RATIO, resolution, setting, random)
+
+
+def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting, random: np.random.Generator) -> Patch:
+    shape, voxel = (setting.box_px,) * 3, setting.voxel_angst
+    drawn = draw_physics(random, setting.finest_angst, setting.coarsest_angst)
+    aim = target_resolution(drawn.resolution_angst, voxel)
+    distance = _distance(atoms, origin, setting)
+    bare = random.random() < _EMPTY
+    still, moving = atoms.subset(slice(None)), fade_carboxylates(atoms, drawn.fade)
+    moving.b_factor = input_b_factors(atoms, drawn, random)
+    still.b_factor = target_b_factors(atoms)
+    seen = cryo_map(model_map(moving, shape, voxel, origin), distance, voxel, drawn, random)
+    if bare:  # the same noise without its molecule: the phases of the map are drawn anew
+        target, distance = np.zeros(shape, np.float32), np.full(shape, 99, np.float32)
+        seen = _other_phases(seen, random)
+    else:
+        transform = fft.rfftn(model_map(still, shape, voxel, origin))
+        target = np.asarray(fft.irfftn(transform * cosine_edge(frequency(shape, (voxel,) * 3), aim), s=shape), np.float32)
+    return _finish(seen, target, distance < _INSIDE_ANGST, drawn.resolution_angst, aim, setting, random)
+
+
+def _other_phases(density: Array, random: np.random.Generator) -> Array:
+    noise = fft.rfftn(random.standard_normal(density.shape, dtype=np.float32))
+    transform = np.abs(fft.rfftn(density - density.mean())) * noise / np.maximum(np.abs(noise), 1e-12)
+    return np.asarray(fft.irfftn(transform, s=density.shape), np.float32)
+
+
+def _distance(atoms: Structure, origin: NDArray[np.float64], setting: Setting) -> Array:
+    """Distance (z, y, x) in Å to the nearest atom, to half a voxel."""
+    empty = np.ones((setting.box_px,) * 3, bool)
+    at = np.rint((atoms.coordinates - origin) / setting.voxel_angst).astype(int).clip(0, setting.box_px - 1)
+    empty[at[:, 2], at[:, 1], at[:, 0]] = False
+    return np.asarray(ndimage.distance_transform_edt(empty) * setting.voxel_angst, np.float32)
+
+
+def _finish(
+    seen: Array, target: Array, inside: NDArray[np.bool_], resolution: float, aim: float, setting: Setting, random: np.random.Generator,
+) -> Patch:
+    """Scale by the density inside the molecule, as inference does, and cut the pad away."""
+    if setting.unit:
+        seen, target = unit_range(seen), unit_range(target)
+    elif inside.any():
+        # the scale that is estimated on a map of unknown content is not exact
+        seen = seen / max(float(np.sqrt(np.square(seen[inside]).mean())), 1e-12) * random.uniform(0.75, 1.3)
+        target = target / max(float(np.sqrt(np.square(target[inside]).mean())), 1e-12)
+    else:
+        seen = seen / max(float(seen.std()), 1e-12) * random.uniform(0.3, 1.3)
+    cut = (slice(_PAD_PX, -_PAD_PX),) * 3
+    weight = np.where(inside, 1.0, 0.3).astype(np.float32)
+    seen, target, weight = (np.ascontiguousarray(part[cut], np.float32) for part in (seen, target, weight))
+    return Patch(seen, target, weight, resolution * random.uniform(0.95, 1.05), aim)
+
+
+class PatchSampler:
+    """Draws blocks of patches; blocks of validation have negative numbers and come from other models.
+
+    Raises
+    ------
+    InputError
+        when one of the sides has no molecule.
+    """
+
+    def __init__(self, training: list[Source], validation: list[Source], setting: Setting, seed: int, device: torch.device) -> None:
+        if not training or not validation:
+            raise InputError("There is nothing to learn from, or nothing to validate with: give at least two different models or maps.")
+        self._training, self._validation, self.setting, self._seed, self._device = training, validation, setting, seed, device
+
+    def draw(self, blocks: list[tuple[int, int]]) -> PatchBatch:
+        """Patches of blocks given as (number, patches in it)."""
+        patches = [patch for number, count in blocks for patch in self.patches(number, count)]
+        volumes = [torch.from_numpy(np.stack([getattr(patch, name) for patch in patches]))[:, None].to(self._device) for name in ("seen", "target", "weight")]
+        voxel = self.setting.voxel_angst
+        told = [torch.tensor([getattr(patch, name) / voxel for patch in patches], dtype=torch.float32, device=self._device)
+                for name in ("resolution_angst", "target_angst")]
+        return PatchBatch(*volumes, *told)
+
+    def patches(self, number: int, count: int) -> list[Patch]:
+        generator = block_generator(self._seed, number)
+        random = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
+        sources = self._training if number >= 0 else self._validation
+        return [sources[random.integers(len(sources))].draw(self.setting, random) for _ in range(count)]

@@ -1,0 +1,90 @@
+"""Where the molecule is in a map of unknown content, the solvent's level, and the density's spread inside the molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..errors import InputError
+
+__all__ = ["Solvent", "measure_solvent"]
+
+Array = NDArray[np.float32]
+_CLIPS, _WIDE = 12, 3.0
+_SMOOTH_ANGST = 2.5  # noise is averaged away, a chain is not
+_STANDS_OUT = 4.0  # spreads of the smoothed solvent above its level
+_FLAT = 0.2  # of the voxels with one and the same value: the map was masked
+_FEWEST = 0.002  # of the voxels
+_SPECK_ANGST3 = 500.0  # smaller things that stand out are noise: five residues
+
+
+@dataclass(frozen=True)
+class Solvent:
+    """What a map's solvent says.
+
+    Attributes
+    ----------
+    level, spread : mean and standard deviation of the solvent; the spread of a masked map is 0
+    scale : root mean square of the density above the level inside the molecule
+    inside : (z, y, x) voxels of the molecule
+    found : something stands out of the solvent; without it ``inside`` is everything
+    """
+
+    level: float
+    spread: float
+    scale: float
+    inside: NDArray[np.bool_]
+    found: bool
+
+
+def measure_solvent(data: Array, voxel_angst: Sequence[float], what: str = "The map") -> Solvent:
+    """Measure level and spread of the solvent by clipping what stands out of it, and the density of what does.
+
+    Raises
+    ------
+    InputError
+        when all voxels are equal.
+    """
+    low, high = float(data.min()), float(data.max())
+    if not high > low:
+        raise InputError(f"{what} is empty: all of its voxels are {low:g}.")
+    middle = float(np.median(data))
+    flat = float((data == middle).mean()) > _FLAT
+    free = data != middle if flat else np.ones(data.shape, bool)
+    level, spread = (middle, 0.0) if flat else _clipped(data)
+    smooth = ndimage.gaussian_filter(np.where(free, data - level, 0).astype(np.float32), [_SMOOTH_ANGST / voxel for voxel in voxel_angst], mode="nearest")
+    smooth_level, smooth_spread = _clipped(smooth[free])
+    # a tight mask leaves no solvent whose spread could be measured
+    tight = flat and smooth_level > smooth_spread
+    inside = free & (smooth > (0.0 if tight else max(smooth_level, 0.0) + _STANDS_OUT * smooth_spread))
+    inside = _without_specks(inside, voxel_angst)
+    found = float(inside.mean()) >= _FEWEST
+    if not found:
+        inside = np.ones(data.shape, bool)
+    scale = float(np.sqrt(np.square(data[inside].astype(np.float64) - level).mean()))
+    return Solvent(level, spread, scale, inside, found)
+
+
+def _clipped(values: Array) -> tuple[float, float]:
+    """Mean and standard deviation of what lies within three of them of the median, until this settles."""
+    kept = values.ravel()
+    for _ in range(_CLIPS):
+        middle, spread = float(np.median(kept)), float(kept.std(dtype=np.float64))
+        near = kept[np.abs(kept - middle) <= _WIDE * spread]
+        if len(near) == len(kept) or len(near) < 100:
+            break
+        kept = near
+    return float(kept.mean(dtype=np.float64)), float(kept.std(dtype=np.float64))
+
+
+def _without_specks(inside: NDArray[np.bool_], voxel_angst: Sequence[float]) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(inside)
+    if not count:
+        return inside
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes * float(np.prod(voxel_angst)) >= _SPECK_ANGST3)[labels])

@@ -42,4 +42,34 @@
   journal = {NeurIPS Workshop on Machine Learning in Structural Biology},
   year    = {2022}
 }
+
+@article{Barad2015,
+  title   = {{EMRinger}: side chain-directed model and map validation for {3D} cryo-electron microscopy},
+  author  = {Barad, Benjamin A. and Echols, Nathaniel and Wang, Ray Yu-Ruei and Cheng, Yifan and DiMaio, Frank and Adams, Paul D. and Fraser, James S.},
+  journal = {Nature Methods},
+  volume  = {12},
+  pages   = {943--946},
+  year    = {2015},
+  doi     = {https://doi.org/10.1038/nmeth.3541}
+}
+
+@article{Pintilie2020,
+  title   = {Measurement of atom resolvability in cryo-{EM} maps with {Q}-scores},
+  author  = {Pintilie, Grigore and Zhang, Kaiming and Su, Zhaoming and Li, Shanshan and Schmid, Michael F. and Chiu, Wah},
+  journal = {Nature Methods},
+  volume  = {17},
+  pages   = {328--334},
+  year    = {2020},
+  doi     = {https://doi.org/10.1038/s41592-020-0731-1}
+}
+
+@article{Afonine2018,
+  title   = {New tools for the analysis and validation of cryo-{EM} maps and atomic models},
+  author  = {Afonine, Pavel V. and Klaholz, Bruno P. and Moriarty, Nigel W. and Poon, Billy K. and Sobolev, Oleg V. and Terwilliger, Thomas C. and Adams, Paul D. and Urzhumtsev, Alexandre},
+  journal = {Acta Crystallographica Section D},
+  volume  = {74},
+  pages   = {814--840},
+  year    = {2018},
+  doi     = {https://doi.org/10.1107/S2059798318009324}
+}
 """

@@ -15,11 +15,12 @@ from .protocol_recover_orientations import CryoLearnProtRecoverOrientations
 from .protocol_select_landscape import CryoLearnProtSelectLandscape
 from .protocol_simulate_particles import CryoLearnProtSimulateParticles
 from .protocol_trajectory import CryoLearnProtTrajectory
+from .protocol_validate_map import CryoLearnProtValidateMap
 from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
 
 __all__ = [
     'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtCompareOrientations', 'CryoLearnProtDistanceTrain',
     'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase', 'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain',
     'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct', 'CryoLearnProtRecoverOrientations',
-    'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory', 'CryoLearnProtVolumeToGaussians',
+    'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory', 'CryoLearnProtValidateMap', 'CryoLearnProtVolumeToGaussians',
 ]

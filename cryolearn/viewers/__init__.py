@@ -7,9 +7,11 @@ from .viewer_maps import CryoLearnMapsViewer
 from .viewer_modes import CryoLearnModesViewer, CryoLearnSetOfModesViewer
 from .viewer_orientation import CryoLearnDistanceTrainViewer, CryoLearnOrientationErrorsViewer, CryoLearnRecoverViewer
 from .viewer_trajectory import CryoLearnTrajectoryViewer
+from .viewer_validate import CryoLearnValidateMapViewer
 
 __all__ = [
     'CryoLearnDistanceTrainViewer', 'CryoLearnGaussianViewer', 'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer', 'CryoLearnMapsViewer',
     'CryoLearnModelViewer', 'CryoLearnModesViewer', 'CryoLearnOrientationErrorsViewer', 'CryoLearnParticlesFlexViewer', 'CryoLearnRecoverViewer',
     'CryoLearnSetOfModesViewer', 'CryoLearnSetOfMotionsViewer', 'CryoLearnTrajectoryViewer',
+    'CryoLearnValidateMapViewer',
 ]

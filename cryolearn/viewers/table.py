@@ -10,7 +10,7 @@ class RowsTable(ttk.Frame):
     ----------
     columns : sequence of (name, heading, width)
     rows : list of dict
-        Values by name; a row whose ``selected`` is False is grey.
+        Values by name, numbers or text; a row whose ``selected`` is False is grey.
     command : callable
         Called when the selection changes.
     descending : sequence of str
@@ -53,4 +53,6 @@ class RowsTable(ttk.Frame):
 
 
 def _short(value):
+    if isinstance(value, str):
+        return value
     return '' if value is None or value != value else '%.3g' % value

@@ -1,0 +1,117 @@
+"""Scores of maps against models: the engine's tables -> text, rows and FSC objects for Scipion."""
+
+import csv
+import os
+
+from pwem.objects import FSC, Transform
+
+from .fsc import readCurve
+from .volumes import readHeader, writeVolume
+
+SCORES_TABLE, RESIDUES_TABLE, EMRINGER_TABLE, FSC_TABLE = 'scores.csv', 'residues.csv', 'emringer.csv', 'fsc.csv'
+MODEL, HALVES, CROSS = 'map and model', 'half maps', 'half after, other half before'
+_MRC = ('.mrc', '.map', '.ccp4')
+
+
+def writePlacedVolume(volume, path):
+    """Write a volume as MRC; without an origin of its own in Scipion it keeps the one in its file's header, if that says anything."""
+    fileName = volume.getFileName().replace(':mrc', '')
+    if not volume.hasOrigin() and fileName.lower().endswith(_MRC):
+        _, origin = readHeader(fileName)
+        if any(origin):
+            volume = volume.clone()
+            place = Transform()
+            place.setShifts(*origin)
+            volume.setOrigin(place)
+    return writeVolume(volume, path)
+
+
+def halfMapFiles(volume):
+    """Files of a volume's two half maps, or an empty list."""
+    names = volume.getHalfMaps(asList=True) if volume is not None and volume.hasHalfMaps() else []
+    return [name.strip() for name in names if name.strip()]
+
+
+def writeHalfMaps(volume, stem):
+    """Write both half maps as ``stem1.mrc`` and ``stem2.mrc``, with the origin and sampling rate of their map."""
+    written = []
+    for number, name in enumerate(halfMapFiles(volume), 1):
+        half = volume.clone()
+        half.setFileName(name)
+        written.append(writePlacedVolume(half, '%s%d.mrc' % (stem, number)))
+    return written
+
+
+def readScores(folder):
+    """Rows of the table of scores: names of the maps, and ``[{column: text or number or None}]``."""
+    with open(os.path.join(folder, SCORES_TABLE), newline='', encoding='utf-8') as handle:
+        reader = csv.DictReader(handle)
+        names = [name[:-len('_low')] for name in reader.fieldnames if name.endswith('_low') and name != 'change_low']
+        rows = [{name: value if name in ('score', 'label') else _number(value) for name, value in row.items()} for row in reader]
+    return names, rows
+
+
+def readResidues(folder):
+    """Rows of the table of residues: ``[{column: text or number or None}]``."""
+    text = ('chain', 'insertion_code', 'residue_name')
+    with open(os.path.join(folder, RESIDUES_TABLE), newline='', encoding='utf-8') as handle:
+        return [{name: value if name in text else _number(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+
+
+def readEmringerCurves(folder):
+    """``{(map, votes): {column: [numbers]}}`` of the curves over the density threshold."""
+    curves = {}
+    with open(os.path.join(folder, EMRINGER_TABLE), newline='', encoding='utf-8') as handle:
+        for row in csv.DictReader(handle):
+            curve = curves.setdefault((row['map'], row['votes']), {})
+            for name in ('step', 'threshold', 'score', 'rotameric_share', 'count'):
+                curve.setdefault(name, []).append(float(row[name]))
+    return curves
+
+
+def readFscCurves(folder):
+    """``[(kind, label, frequency, values)]`` of the curves: map and model, half maps, half after with the other half before."""
+    path = os.path.join(folder, FSC_TABLE)
+    with open(path, newline='', encoding='utf-8') as handle:
+        names = [name for name in next(csv.reader(handle)) if name not in ('shell', 'frequency_inv_angst', 'resolution_angst')]
+    curves = []
+    for name in names:
+        kind = CROSS if name.startswith('cross') else HALVES if '_halves' in name else MODEL
+        masked = name.endswith('_masked')
+        first = 'cross' if kind == CROSS else name[:-len('_masked')].rsplit('_', 1)[0] if masked else name.rsplit('_', 1)[0]
+        curves.append((kind, first + (', masked' if masked else ''), *readCurve(path, name)))
+    return curves
+
+
+def makeFscs(folder):
+    """An FSC object of every curve, labelled by what it compares."""
+    made = []
+    for kind, label, frequency, values in readFscCurves(folder):
+        fsc = FSC()
+        fsc.setData(frequency, values)
+        fsc.setObjLabel('%s: %s' % (kind, label))
+        made.append(fsc)
+    return made
+
+
+def scoreText(row, names):
+    """One line of a summary: 'Q-score (sigma 0.4 Å): before 0.51 (0.50 to 0.53), after 0.55 (...), change +0.04 (+0.03 to +0.05)'."""
+    parts = []
+    for name in names:
+        value = 'none' if row[name] is None else '%.3g' % row[name] + _interval(row, name, '%.3g')
+        parts.append(value if len(names) == 1 else '%s %s' % (name, value))
+    if row.get('change') is not None:
+        parts.append('change %+.3g%s' % (row['change'], _interval(row, 'change', '%+.3g')))
+    return '%s: %s' % (row['label'], ', '.join(parts))
+
+
+def _interval(row, name, form):
+    low, high = row[name + '_low'], row[name + '_high']
+    return '' if low is None else ' (%s to %s)' % (form % low, form % high)
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None

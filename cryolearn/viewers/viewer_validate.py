@@ -1,0 +1,172 @@
+"""Viewer of a map's scores: table before and after, EMRinger curve, FSC curves, residues."""
+
+import os
+
+from pwem.viewers import FscViewer
+from pyworkflow.protocol import params
+
+from ..convert.fsc import resolution
+from ..convert.map_scores import (
+    CROSS,
+    EMRINGER_TABLE,
+    FSC_TABLE,
+    HALVES,
+    MODEL,
+    RESIDUES_TABLE,
+    SCORES_TABLE,
+    readEmringerCurves,
+    readFscCurves,
+    readResidues,
+    readScores,
+)
+from ..protocols import CryoLearnProtValidateMap
+from . import plots, plots_scores
+from .maps import SlicesWindow
+from .table import RowsTable
+from .viewer_base import CryoLearnViewer
+from .window import FigureWindow, addChoice, addNote
+
+SCORES_NOTE = ('Intervals hold 95 % of what resampled residues give. A change whose interval holds 0 is none. Click a row to see it drawn.')
+RESIDUES_NOTE = ('Peak: where on the ring around CA-CB the density is highest (chi1, degrees), and how many standard deviations of the map above its '
+                 'mean. Click a heading to sort, rows to mark them.')
+HALVES_KINDS = 'half maps'
+COLUMNS = {'Q-score': 'q_%s', 'EMRinger peak (SD above the mean)': 'peak_sd_%s', 'EMRinger peak (chi1, degrees)': 'peak_deg_%s',
+           'EMRinger vote (1: rotameric)': 'rotameric_%s'}
+
+
+class ScoresWindow(FigureWindow):
+    """Table of all scores at the left, the chosen one drawn at the right."""
+
+    def __init__(self, title, names, rows, parent=None):
+        FigureWindow.__init__(self, title, parent, size=(4.6, 4.8))
+        self.names = names
+        self.rows = [dict(row, number=number, **_texts(row, names)) for number, row in enumerate(rows, 1)]
+
+    def makeControls(self, frame):
+        columns = [('number', '', 30), ('label', 'score', 330)] + [(name + '_text', name, 150) for name in self.names]
+        if len(self.names) == 2:
+            columns.append(('change_text', 'change', 170))
+        self.table = RowsTable(frame, columns, self.rows, self.refresh, multiple=False, height=min(22, len(self.rows)))
+        self.table.tree.column('label', anchor='w')
+        self.table.pack(fill='both', expand=True)
+        addNote(frame, SCORES_NOTE, 560)
+        self.table.select([1])
+
+    def draw(self, figure):
+        for number in self.table.selected():
+            plots_scores.drawScore(figure, self.rows[number - 1], self.names)
+
+
+def _texts(row, names):
+    """Value and interval of each map, and of the change, as the table shows them."""
+    texts = {}
+    for name in names + (['change'] if 'change' in row else []):
+        form = '%+.3g' if name == 'change' else '%.3g'
+        text = '' if row[name] is None else form % row[name]
+        if row[name] is not None and row[name + '_low'] is not None:
+            text += ' (%s, %s)' % (form % row[name + '_low'], form % row[name + '_high'])
+        texts[name + '_text'] = text
+    return texts
+
+
+class ResiduesWindow(FigureWindow):
+    """Residues as a table at the left, one of their columns along the chains at the right."""
+
+    def __init__(self, title, names, residues, parent=None):
+        FigureWindow.__init__(self, title, parent, size=(8.0, 4.6))
+        self.names = names
+        self.rows = [dict(row, number=int(row['id']), name='%s %s %d%s' % (row['chain'], row['residue_name'], row['residue_number'], row['insertion_code']))
+                     for row in residues]
+
+    def makeControls(self, frame):
+        columns = [('number', '#', 45), ('name', 'residue', 100)]
+        for kind, width in (('q', 75), ('peak_deg', 90), ('peak_sd', 80)):
+            heading = {'q': 'Q', 'peak_deg': 'peak (°)', 'peak_sd': 'peak (SD)'}[kind]
+            columns += [('%s_%s' % (kind, name), heading if len(self.names) == 1 else '%s %s' % (heading, name), width + 30 * (len(self.names) > 1))
+                        for name in self.names]
+        self.which = addChoice(frame, 'Show', list(COLUMNS), self.refresh)
+        self.table = RowsTable(frame, columns, self.rows, self.refresh, height=20)
+        self.table.pack(fill='both', expand=True, pady=(6, 0))
+        addNote(frame, RESIDUES_NOTE, 480)
+
+    def draw(self, figure):
+        form = COLUMNS[self.which.get()]
+        plots_scores.drawResidues(figure, self.rows, {name: form % name for name in self.names}, self.which.get(),
+                                  [number - 1 for number in self.table.selected()])
+
+
+class FscWindow(FigureWindow):
+    """FSC curves of one kind, chosen at the left: map and model, or half maps."""
+
+    def __init__(self, title, curves, parent=None):
+        FigureWindow.__init__(self, title, parent, size=(7.4, 5.2))
+        self.curves = {'map and model': [item for item in curves if item[0] == MODEL]}
+        halves = [item for item in curves if item[0] in (HALVES, CROSS)]
+        if halves:
+            self.curves[HALVES_KINDS] = halves
+
+    def makeControls(self, frame):
+        self.which = addChoice(frame, 'Curves of', list(self.curves), self.refresh)
+        addNote(frame, '"cross" is each half map after the treatment against the other half before it: only that is evidence of what the treatment has '
+                       'brought out.' if HALVES_KINDS in self.curves else 'Map and model: read at 0.5.')
+
+    def draw(self, figure):
+        kind = self.which.get()
+        thresholds = (0.143,) if kind == HALVES_KINDS else (0.5, 0.143)
+        drawn = [(label, frequency, values, resolution(frequency, values, thresholds[0])) for _, label, frequency, values in self.curves[kind]]
+        plots.drawFsc(figure, drawn, thresholds, 'FSC of %s' % kind)
+
+
+class CryoLearnValidateMapViewer(CryoLearnViewer):
+    """Scores of one map, or of a map before and after a treatment, side by side."""
+
+    _label = 'map scores viewer'
+    _targets = [CryoLearnProtValidateMap]
+
+    def _defineResults(self, form):
+        form.addParam('showScores', params.LabelParam, label='Scores, side by side', important=True,
+                      help='Every score of each map, with the interval that resampled residues give, and the change between two maps.')
+        form.addParam('showEmringer', params.LabelParam, label='EMRinger curve', important=True,
+                      help='The score over the density threshold, by one vote a residue and by the votes of cctbx, and the share of rotameric side chains.')
+        form.addParam('showFsc', params.LabelParam, label='FSC curves, all in one plot')
+        if hasattr(self.protocol, 'outputFSCs'):
+            form.addParam('showFscSet', params.LabelParam, label="FSC curves in Scipion's own viewer")
+        form.addParam('showResidues', params.LabelParam, label='Residues', important=True, help='Table of the residues, and their Q-scores along the chains.')
+        form.addParam('showSlices', params.LabelParam, label='Slices of the maps')
+
+    def _getActions(self):
+        return {'showScores': self._showScores, 'showEmringer': self._showEmringer, 'showFsc': self._showFsc, 'showFscSet': self._showFscSet,
+                'showResidues': self._showResidues, 'showSlices': self._showSlices}
+
+    def _missing(self, name):
+        return not os.path.exists(self.extra(name))
+
+    def _showScores(self, param=None):
+        if self._missing(SCORES_TABLE):
+            return self._notReady(SCORES_TABLE)
+        return [ScoresWindow(self.title('Scores'), *readScores(self.extra()), parent=self.formWindow)]
+
+    def _showEmringer(self, param=None):
+        if self._missing(EMRINGER_TABLE) or self._missing('summary.json'):
+            return self._notReady(EMRINGER_TABLE)
+        curves, ceiling = readEmringerCurves(self.extra()), self.protocol._readEngineSummary(self.extra())['model_ceiling']
+        return [FigureWindow(self.title('EMRinger'), self.formWindow, lambda figure: plots_scores.drawEmringer(figure, curves, ceiling), size=(7.2, 6.2))]
+
+    def _showFsc(self, param=None):
+        if self._missing(FSC_TABLE):
+            return self._notReady(FSC_TABLE)
+        return [FscWindow(self.title('FSC'), readFscCurves(self.extra()), self.formWindow)]
+
+    def _showFscSet(self, param=None):
+        FscViewer(project=self.getProject(), protocol=self.protocol, figure=None).visualize(self.protocol.outputFSCs)
+
+    def _showResidues(self, param=None):
+        if self._missing(RESIDUES_TABLE):
+            return self._notReady(RESIDUES_TABLE)
+        names, _ = readScores(self.extra())
+        return [ResiduesWindow(self.title('Residues'), names, readResidues(self.extra()), self.formWindow)]
+
+    def _showSlices(self, param=None):
+        files = {'map': 'input_map.mrc', 'map after': 'input_map_after.mrc'}
+        maps = {label: self.extra(name) for label, name in files.items() if not self._missing(name)}
+        return [SlicesWindow(self.title('Slices'), maps, self.formWindow)] if maps else self._notReady('The map')

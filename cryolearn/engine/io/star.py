@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from .mrc_header import read_header
+from .star_columns import (
+    find_file,
+    finite_numbers,
+    number_columns,
+    only_value,
+    optics_rows,
+    particle_blocks,
+    refuse_repeats,
+    require_columns,
+    whole_numbers,
+    written_name,
+)
 from .star_text import Block, read_star, write_star
 
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
@@ -165,37 +176,27 @@ def read_particles(path: str, check_images: bool = True) -> ParticleTable:
         naming the missing column, stack, image, optics group or id, or the two box or pixel sizes that differ.
     """
     blocks = read_star(path, ("optics", "particles"))
-    for name in ("optics", "particles"):
-        if name not in blocks:
-            raise InputError(
-                f"The STAR file '{path}' has no block data_{name}: give a particle STAR of RELION 3.1 or later "
-                "(relion_convert_star converts older ones)."
-            )
-    optics, columns = blocks["optics"], blocks["particles"]
-    _require(path, "optics", optics, "rlnOpticsGroup", "rlnImagePixelSize")
-    _require(path, "particles", columns, "rlnImageName")
+    optics, columns = particle_blocks(path, blocks)
     count = len(columns["rlnImageName"])
-    if not count:
-        raise InputError(f"The STAR file '{path}' has no particles.")
-    ids = _whole(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, count + 1)
-    _refuse_repeats(path, ids)
+    ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, count + 1)
+    refuse_repeats(path, ids)
     names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
-    files = [_find_stack(path, name) for name in names]
+    files = [find_file(path, name) for name in names]
     if check_images:
         _check_sections(path, files, file_index, image_index, ids)
-    group, group_row = _optics_rows(path, optics, columns, ids)
-    pixel_size = _only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
+    group, group_row = optics_rows(path, optics, columns, ids)
+    pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
     if not pixel_size > 0:
         raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
     if "rlnImageSize" in optics:
-        box = int(_only_value(path, optics["rlnImageSize"], "box sizes", "px"))
+        box = int(only_value(path, optics["rlnImageSize"], "box sizes", "px"))
     else:
         box = read_header(files[0]).shape[2]
     return ParticleTable(
         ids=ids, image_file=files, file_index=file_index, image_index=image_index, pixel_size_angst=pixel_size, box=box,
-        angles_deg=_stack(path, columns, _ANGLES, ids), origin_angst=_origins(path, columns, ids, pixel_size),
+        angles_deg=number_columns(path, columns, _ANGLES, ids), origin_angst=_origins(path, columns, ids, pixel_size),
         ctf=_ctf(path, optics, columns, group_row, ids), optics_group=group,
-        random_subset=_whole(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,
+        random_subset=whole_numbers(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,
         optics=optics, extra={label: values for label, values in columns.items() if label not in _OWN},
     )
 
@@ -206,7 +207,7 @@ def write_particles(path: str, table: ParticleTable) -> None:
     Stacks beside or below the STAR file are named relative to it, others relative to the current folder
     when they lie in it, else by their whole path.
     """
-    names = np.array([_written_name(path, name) for name in table.image_file], dtype=object)
+    names = np.array([written_name(path, name) for name in table.image_file], dtype=object)
     files, index = names[table.file_index], table.image_index + 1
     columns: Block = {"rlnImageName": np.array([f"{i:06d}@{name}" for i, name in zip(index, files)], dtype=object)}
     columns["rlnImageId"] = table.ids
@@ -226,12 +227,6 @@ def write_particles(path: str, table: ParticleTable) -> None:
     write_star(path, {"optics": table.optics, "particles": columns})
 
 
-def _require(path: str, block: str, columns: Block, *labels: str) -> None:
-    for label in labels:
-        if label not in columns:
-            raise InputError(f"The block data_{block} of the STAR file '{path}' has no column {label}.")
-
-
 def _split_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
     """Unique stack names, and each particle's stack and section (from 0)."""
     known: dict[str, int] = {}
@@ -248,17 +243,6 @@ def _split_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) -> tupl
     return list(known), file_index, image_index
 
 
-def _find_stack(path: str, name: str) -> str:
-    beside = os.path.join(os.path.dirname(os.path.abspath(path)), name)
-    for candidate in (beside, os.path.abspath(name)):
-        if os.path.isfile(candidate):
-            return os.path.normpath(candidate)
-    raise InputError(
-        f"The STAR file '{path}' names the image stack '{name}', which is neither beside the STAR file nor in the folder "
-        f"'{os.getcwd()}': copy or link it there."
-    )
-
-
 def _check_sections(path: str, files: list[str], file_index: NDArray[np.int64], image_index: NDArray[np.int64],
                     ids: NDArray[np.int64]) -> None:
     sections = np.array([read_header(name).shape[0] for name in files])
@@ -272,96 +256,31 @@ def _check_sections(path: str, files: list[str], file_index: NDArray[np.int64], 
         )
 
 
-def _optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Optics group of each particle, and its row in the optics table."""
-    groups = _whole(path, optics["rlnOpticsGroup"], "rlnOpticsGroup")
-    if "rlnOpticsGroup" not in columns and len(groups) > 1:
-        raise InputError(f"The STAR file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
-    group = _whole(path, columns["rlnOpticsGroup"], "rlnOpticsGroup") if "rlnOpticsGroup" in columns else np.full(len(ids), groups[0])
-    order = np.argsort(groups)
-    place = np.minimum(np.searchsorted(groups[order], group), len(groups) - 1)
-    rows = order[place]
-    wrong = np.flatnonzero(groups[rows] != group)
-    if len(wrong):
-        row = wrong[0]
-        raise InputError(f"The STAR file '{path}' puts particle {ids[row]} in optics group {group[row]}, which it does not describe.")
-    return group, rows
-
-
-def _only_value(path: str, values: NDArray[Any], what: str, unit: str) -> float:
-    numbers = np.asarray(values, np.float64)
-    different = np.flatnonzero(~(np.abs(numbers - numbers[0]) <= 1e-5 * abs(numbers[0])))
-    if len(different):
-        raise InputError(
-            f"The STAR file '{path}' mixes {what}: {numbers[0]:g} {unit} and {numbers[different[0]]:g} {unit} "
-            f"(row {different[0] + 1} of data_optics); bring all particles to one."
-        )
-    return float(numbers[0])
-
-
-def _numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    if values.dtype.kind not in "iuf":
-        raise InputError(f"The column {label} of the STAR file '{path}' holds text where numbers belong.")
-    numbers = np.asarray(values, np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        raise InputError(f"The STAR file '{path}' gives no number as {label} of particle {ids[bad[0]]}.")
-    return numbers
-
-
-def _whole(path: str, values: NDArray[Any], label: str) -> NDArray[np.int64]:
-    if values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
-        raise InputError(f"The column {label} of the STAR file '{path}' does not hold whole numbers only.")
-    return np.asarray(values, np.int64)
-
-
-def _refuse_repeats(path: str, ids: NDArray[np.int64]) -> None:
-    ranked = np.sort(ids)
-    twice = np.flatnonzero(ranked[1:] == ranked[:-1])
-    if len(twice):
-        raise InputError(f"The STAR file '{path}' has rlnImageId {ranked[twice[0]]} more than once: give every particle its own id.")
-
-
-def _stack(path: str, columns: Block, labels: tuple[str, ...], ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    if not any(label in columns for label in labels):
-        return None
-    _require(path, "particles", columns, *labels)
-    return np.stack([_numbers(path, columns[label], label, ids) for label in labels], axis=1)
-
-
 def _origins(path: str, columns: Block, ids: NDArray[np.int64], pixel_size_angst: float) -> NDArray[np.float64] | None:
-    origin = _stack(path, columns, _ORIGIN, ids)
+    origin = number_columns(path, columns, _ORIGIN, ids)
     if origin is not None:
         return origin
-    pixels = _stack(path, columns, _ORIGIN_PIXELS, ids)
+    pixels = number_columns(path, columns, _ORIGIN_PIXELS, ids)
     return None if pixels is None else pixels * pixel_size_angst
 
 
 def _ctf(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64], ids: NDArray[np.int64]) -> CtfTable | None:
     if "rlnDefocusU" not in columns:
         return None
-    defocus_u = _numbers(path, columns["rlnDefocusU"], "rlnDefocusU", ids)
+    defocus_u = finite_numbers(path, columns["rlnDefocusU"], "rlnDefocusU", ids)
 
     def of_particle(label: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _numbers(path, columns[label], label, ids) if label in columns else default
+        return finite_numbers(path, columns[label], label, ids) if label in columns else default
 
     scope = {}
     for label, name in _SCOPE.items():
         if label in columns:
-            scope[name] = _numbers(path, columns[label], label, ids)
+            scope[name] = finite_numbers(path, columns[label], label, ids)
         else:
-            _require(path, "optics", optics, label)
-            scope[name] = _numbers(path, optics[label], label, np.asarray(optics["rlnOpticsGroup"]))[group_row]
+            require_columns(path, "optics", optics, label)
+            scope[name] = finite_numbers(path, optics[label], label, np.asarray(optics["rlnOpticsGroup"]))[group_row]
     zero = np.zeros(len(ids))
     return CtfTable(
         defocus_u=defocus_u, defocus_v=of_particle("rlnDefocusV", defocus_u), defocus_angle=of_particle("rlnDefocusAngle", zero),
         phase_shift=of_particle("rlnPhaseShift", zero), **scope,
     )
-
-
-def _written_name(path: str, stack: str) -> str:
-    target = os.path.abspath(stack)
-    for folder in (os.path.dirname(os.path.abspath(path)), os.getcwd()):
-        if target.startswith(os.path.join(folder, "")):
-            return os.path.relpath(target, folder)
-    return target

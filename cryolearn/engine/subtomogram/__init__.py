@@ -1,0 +1,1 @@
+"""Subtomograms: simulation, 3D networks, subdivision, and reference-free alignment, classification and averaging."""

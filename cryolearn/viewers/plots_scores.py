@@ -4,12 +4,12 @@ import numpy as np
 
 from .plots import COLOURS
 
-CHANCE, CEILING = 39 / 72., 9.1987
+CHANCE = 39 / 72.
 STYLES = {'tie_safe': ('-', 'one vote a residue', 1.8), 'cctbx': ('--', "cctbx's votes", 1.1)}
 
 
-def drawEmringer(figure, curves, ceiling):
-    """Score, and share of rotameric votes, over the density threshold; ``curves`` are those of ``readEmringerCurves``."""
+def drawEmringer(figure, curves, ceiling, sideChains):
+    """Score, and share of rotameric votes, over the density threshold; ``curves`` are those of ``readEmringerCurves``, of so many side chains."""
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw=dict(height_ratios=(3, 2)))
     names = list(dict.fromkeys(name for name, _ in curves))
     for (name, votes), curve in curves.items():
@@ -19,12 +19,12 @@ def drawEmringer(figure, curves, ceiling):
         upper.plot(x[best], curve['score'][best], 'o', color=colour, markersize=5, markerfacecolor=colour if line == '-' else 'white')
         if votes == 'tie_safe':
             lower.plot(x, curve['rotameric_share'], color=colour, label='%s, rotameric' % name)
-            lower.plot(x, np.array(curve['count']) / max(curve['count'][0], 1), ':', color=colour, label='%s, left of those above 0' % name)
+            lower.plot(x, np.array(curve['count']) / sideChains, ':', color=colour, label='%s, above the threshold' % name)
     for axes, value, text in ((upper, ceiling, 'ceiling of the model'), (lower, CHANCE, 'chance')):
         axes.axhline(value, color='0.5', linestyle=':', linewidth=1)
         axes.annotate('%s: %.2f' % (text, value), (1, value), xycoords=('axes fraction', 'data'), xytext=(-4, 2), textcoords='offset points',
                       ha='right', fontsize=8, color='0.3')
-    upper.set(ylabel='EMRinger score', title='EMRinger over the density threshold')
+    upper.set(ylabel='EMRinger score', title='EMRinger of %d side chains over the density threshold' % sideChains)
     lower.set(xlabel='density threshold (0: mean of the rings, 1: highest peak)', ylabel='share of side chains', xlim=(0, 1), ylim=(0, 1.05))
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
@@ -38,7 +38,7 @@ def drawResidues(figure, residues, columns, label, selected=()):
         values = np.array([np.nan if row[column] is None else row[column] for row in residues])
         mean = np.nanmean(values) if np.isfinite(values).any() else np.nan
         axes.plot(np.arange(len(values)), values, color=COLOURS[index % len(COLOURS)], linewidth=1.1, marker='.', markersize=3,
-                  label='%s: mean %.3g' % (name, mean))
+                  label='%s: mean of residues %.3g' % (name, mean))
     chains = [row['chain'] for row in residues]
     for start in [0] + [row for row in range(1, len(chains)) if chains[row] != chains[row - 1]]:
         axes.axvline(start, color='0.7', linewidth=0.8)
@@ -69,6 +69,6 @@ def drawScore(figure, row, names):
     if row.get('change') is not None:
         text = 'change %+.3g' % row['change']
         if row['change_low'] is not None:
-            verdict = 'none: its interval holds 0' if row['change_low'] <= 0 <= row['change_high'] else 'real' if row['change'] > 0 else 'a loss'
+            verdict = 'none, its interval holds 0' if row['change_low'] <= 0 <= row['change_high'] else 'higher' if row['change'] > 0 else 'lower'
             text += ' (%+.3g to %+.3g): %s' % (row['change_low'], row['change_high'], verdict)
         axes.set_xlabel(text)

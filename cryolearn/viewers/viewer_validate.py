@@ -27,8 +27,7 @@ from .viewer_base import CryoLearnViewer
 from .window import FigureWindow, addChoice, addNote
 
 SCORES_NOTE = ('Intervals hold 95 % of what resampled residues give. A change whose interval holds 0 is none. Click a row to see it drawn.')
-RESIDUES_NOTE = ('Peak: where on the ring around CA-CB the density is highest (chi1, degrees), and how many standard deviations of the map above its '
-                 'mean. Click a heading to sort, rows to mark them.')
+RESIDUES_NOTE = 'Peak: chi1 at which the density around CA-CB is highest. Click a heading to sort, rows to mark them.'
 HALVES_KINDS = 'half maps'
 COLUMNS = {'Q-score': 'q_%s', 'EMRinger peak (SD above the mean)': 'peak_sd_%s', 'EMRinger peak (chi1, degrees)': 'peak_deg_%s',
            'EMRinger vote (1: rotameric)': 'rotameric_%s'}
@@ -45,7 +44,7 @@ class ScoresWindow(FigureWindow):
     def makeControls(self, frame):
         columns = [('number', '', 30), ('label', 'score', 330)] + [(name + '_text', name, 150) for name in self.names]
         if len(self.names) == 2:
-            columns.append(('change_text', 'change', 170))
+            columns.append(('change_text', 'change', 200))
         self.table = RowsTable(frame, columns, self.rows, self.refresh, multiple=False, height=min(22, len(self.rows)))
         self.table.tree.column('label', anchor='w')
         self.table.pack(fill='both', expand=True)
@@ -73,21 +72,19 @@ class ResiduesWindow(FigureWindow):
     """Residues as a table at the left, one of their columns along the chains at the right."""
 
     def __init__(self, title, names, residues, parent=None):
-        FigureWindow.__init__(self, title, parent, size=(8.0, 4.6))
+        FigureWindow.__init__(self, title, parent, size=(7.4, 4.6))
         self.names = names
         self.rows = [dict(row, number=int(row['id']), name='%s %s %d%s' % (row['chain'], row['residue_name'], row['residue_number'], row['insertion_code']))
                      for row in residues]
 
     def makeControls(self, frame):
         columns = [('number', '#', 45), ('name', 'residue', 100)]
-        for kind, width in (('q', 75), ('peak_deg', 90), ('peak_sd', 80)):
-            heading = {'q': 'Q', 'peak_deg': 'peak (°)', 'peak_sd': 'peak (SD)'}[kind]
-            columns += [('%s_%s' % (kind, name), heading if len(self.names) == 1 else '%s %s' % (heading, name), width + 30 * (len(self.names) > 1))
-                        for name in self.names]
+        for kind, heading in (('q', 'Q'), ('peak_deg', 'peak (°)')):
+            columns += [('%s_%s' % (kind, name), heading if len(self.names) == 1 else '%s %s' % (heading, name), 118) for name in self.names]
         self.which = addChoice(frame, 'Show', list(COLUMNS), self.refresh)
         self.table = RowsTable(frame, columns, self.rows, self.refresh, height=20)
         self.table.pack(fill='both', expand=True, pady=(6, 0))
-        addNote(frame, RESIDUES_NOTE, 480)
+        addNote(frame, RESIDUES_NOTE, 420)
 
     def draw(self, figure):
         form = COLUMNS[self.which.get()]
@@ -149,8 +146,9 @@ class CryoLearnValidateMapViewer(CryoLearnViewer):
     def _showEmringer(self, param=None):
         if self._missing(EMRINGER_TABLE) or self._missing('summary.json'):
             return self._notReady(EMRINGER_TABLE)
-        curves, ceiling = readEmringerCurves(self.extra()), self.protocol._readEngineSummary(self.extra())['model_ceiling']
-        return [FigureWindow(self.title('EMRinger'), self.formWindow, lambda figure: plots_scores.drawEmringer(figure, curves, ceiling), size=(7.2, 6.2))]
+        curves, found = readEmringerCurves(self.extra()), self.protocol._readEngineSummary(self.extra())
+        return [FigureWindow(self.title('EMRinger'), self.formWindow, size=(7.2, 6.2),
+                             draw=lambda figure: plots_scores.drawEmringer(figure, curves, found['model_ceiling'], found['side_chains']))]
 
     def _showFsc(self, param=None):
         if self._missing(FSC_TABLE):

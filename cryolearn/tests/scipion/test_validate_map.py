@@ -167,7 +167,7 @@ class TestValidateMap(WindowTest):
         scores.window.root.update()
         axes = scores.figure.axes[0]
         np.testing.assert_allclose([bar.get_height() for bar in axes.patches], [row['before'], row['after']])
-        self.assertIn('real', axes.get_xlabel())
+        self.assertIn('): higher', axes.get_xlabel())
         residues = self.window(viewer, 'showResidues')
         for label in ('EMRinger peak (chi1, degrees)', 'Q-score'):
             residues.which.set(label)

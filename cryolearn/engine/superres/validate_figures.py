@@ -67,7 +67,8 @@ def q_figure(
     for row, axes in enumerate(figure.subplots(rows, 1, squeeze=False, sharey=True)[:, 0]):
         at = np.arange(row * wide, min((row + 1) * wide, shown))
         for index, (name, values_here) in enumerate(q.items()):
-            axes.plot(at, values_here[at], color=CLASS_COLOURS[index % len(CLASS_COLOURS)], linewidth=1.1, label=f"{name}: mean of residues {np.nanmean(values_here):.3f}")
+            axes.plot(at, values_here[at], color=CLASS_COLOURS[index % len(CLASS_COLOURS)], linewidth=1.1,
+                      label=f"{name}: mean of residues {np.nanmean(values_here):.3f}")
         for start in starts[(starts >= at[0]) & (starts <= at[-1])]:
             axes.axvline(start, color="0.6", linewidth=0.8)
             axes.annotate(f"{chain[start]}", (start, 1), xycoords=("data", "axes fraction"), xytext=(2, -9), textcoords="offset points",

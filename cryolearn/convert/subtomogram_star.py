@@ -11,15 +11,21 @@ from collections import OrderedDict
 
 import numpy as np
 from emtable import Table
+from pwem.constants import ALIGN_3D, ALIGN_NONE
+from pwem.objects import Transform
+from pyworkflow.object import Integer, String
+from tomo.objects import SubTomogram, TomoAcquisition
 
-from .poses import relionFromTransforms
+from .poses import relionFromTransforms, transformsFromRelion
 from .subtomogram_files import SubtomogramFiles
-from .subtomograms import SAME_SAMPLING, acquisitionOf, checkItem, imagesOf, iterSubtomograms, tiltRange
+from .subtomograms import CLASS_ATTRIBUTE, MAGNIFICATION, SAME_SAMPLING, acquisitionOf, checkItem, imagesOf, iterSubtomograms, tiltRange
 
 CHUNK = 10000  # rows whose poses are converted at once
 POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst', 'rlnOriginZAngst')
 TILT_LABELS = ('rlnTomoTiltAngleMin', 'rlnTomoTiltAngleMax')
 CLASS_LABEL = 'rlnClassName'
+TYPES = dict.fromkeys(POSE_LABELS + TILT_LABELS + ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize'), float)
+TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnRandomSubset': int, 'rlnImageName': str, CLASS_LABEL: str})
 
 
 def writeSubtomograms(inputSet, starFile, poses=True, classes=False):
@@ -72,7 +78,7 @@ def writeLabelledSets(inputSets, starFile):
     first, firstName = inputSets[0]
     pixelSize, box = imagesOf(first).getSamplingRate(), imagesOf(first).getXDim()
     for inputSet, name in inputSets[1:]:
-        problem = checkAlike(imagesOf(inputSet), pixelSize, box, name, firstName)
+        problem = checkAlike(imagesOf(inputSet), pixelSize, box, "'%s'" % name, "'%s'" % firstName)
         if problem:
             raise ValueError(problem)
 
@@ -88,9 +94,9 @@ def writeLabelledSets(inputSets, starFile):
 def checkAlike(subtomograms, pixelSize, box, name, otherName):
     """A sentence about a set whose sampling rate or box is not that of another set; None when they are alike."""
     if abs(subtomograms.getSamplingRate() / pixelSize - 1) > SAME_SAMPLING:
-        return "'%s' has %g Å/px, but '%s' has %g Å/px: bring all to one sampling rate first." % (name, subtomograms.getSamplingRate(), otherName, pixelSize)
+        return "%s has %g Å/px, but %s has %g Å/px: bring all to one sampling rate first." % (name, subtomograms.getSamplingRate(), otherName, pixelSize)
     if subtomograms.getXDim() != box:
-        return "'%s' has a box of %d px, but '%s' has %d px: extract all in one box." % (name, subtomograms.getXDim(), otherName, box)
+        return "%s has a box of %d px, but %s has %d px: extract all in one box." % (name, subtomograms.getXDim(), otherName, box)
     return None
 
 
@@ -175,3 +181,57 @@ def _writeOptics(handle, properties, pixelSize):
     table.addRow(**values)
     handle.write('\n# version 30001\n')
     table.writeStar(handle, tableName='optics')
+
+
+# ------------------------------------------------------ reading --------------------------------------------------------
+class StarSubtomograms:
+    """Subtomograms of a STAR file: ``pixelSize``, ``box`` and ``hasPoses`` are known after opening; iterating gives SubTomograms with acquisition,
+    class and pose. ``classNames`` are those of the classes, number 1 first; ``microscope`` are values of the acquisition that the file does not
+    give (voltage in kV, sphericalAberration in mm, amplitudeContrast, step in degrees)."""
+
+    def __init__(self, starFile, classNames=None, **microscope):
+        self._microscope = microscope
+        self._starFile = starFile
+        self._optics = Table(fileName=starFile, tableName='optics', types=TYPES)[0]
+        self.pixelSize, self.box = self._optics.rlnImagePixelSize, self._optics.rlnImageSize
+        reader = self._reader()
+        self.hasPoses = reader.hasAllColumns(POSE_LABELS)
+        self.classNames = list(classNames or []) if reader.hasAllColumns([CLASS_LABEL]) else []
+
+    def _reader(self):
+        return Table.Reader(self._starFile, tableName='particles', types=TYPES)
+
+    def acquisition(self, tilt):
+        optics = self._optics
+        values = dict(voltage=optics.get('rlnVoltage'), sphericalAberration=optics.get('rlnSphericalAberration'),
+                      amplitudeContrast=optics.get('rlnAmplitudeContrast'))
+        values.update(self._microscope)
+        return TomoAcquisition(angleMin=tilt[0], angleMax=tilt[1], magnification=MAGNIFICATION, **values)
+
+    def __iter__(self):
+        for number, row in enumerate(self._reader(), start=1):
+            item = SubTomogram()
+            item.setObjId(row.get('rlnImageId', number))
+            beside = os.path.join(os.path.dirname(self._starFile), row.rlnImageName)
+            item.setFileName(beside if os.path.exists(beside) else row.rlnImageName)
+            item.setSamplingRate(self.pixelSize)
+            item.setAcquisition(self.acquisition([row.get(label) for label in TILT_LABELS]))
+            if self.classNames:
+                name = getattr(row, CLASS_LABEL)
+                item.setClassId(self.classNames.index(name) + 1)
+                setattr(item, CLASS_ATTRIBUTE, String(name))
+            if self.hasPoses:
+                angles, origin = ([[getattr(row, label) for label in labels]] for labels in (POSE_LABELS[:3], POSE_LABELS[3:]))
+                item.setTransform(Transform(matrix=transformsFromRelion(angles, origin, self.pixelSize)[0]))
+            if row.get('rlnRandomSubset') is not None:
+                item._rlnRandomSubset = Integer(row.rlnRandomSubset)
+            yield item
+
+    def fillSet(self, subtomograms):
+        """Fill a new set."""
+        subtomograms.setSamplingRate(self.pixelSize)
+        for item in self:
+            if subtomograms.isEmpty():
+                subtomograms.setAcquisition(acquisitionOf(item.getAcquisition()))
+            subtomograms.append(item)
+        subtomograms.setAlignment(ALIGN_3D if self.hasPoses else ALIGN_NONE)

@@ -9,6 +9,7 @@ SAME_SAMPLING = 1e-3  # relative difference of pixel sizes that is taken as roun
 CHECKED = ('_acquisition._angleMin', '_acquisition._angleMax', '_samplingRate')  # what may differ from item to item
 MAGNIFICATION = 10000  # pwem takes an acquisition without one for none
 CLASS_ATTRIBUTE = '_className'  # of a subtomogram: the name of its class
+FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE = '_cryolearnFeatures', '_cryolearnKnownFeatures'  # of classes: tables of features of a network
 
 
 # ------------------------------------------------------ properties ------------------------------------------------------
@@ -127,6 +128,18 @@ def iterSubtomograms(inputSet):
                 raise ValueError('Subtomogram %d is in classes %d and %d.' % (item.getObjId(), seen[item.getObjId()], number))
             seen[item.getObjId()] = number
             yield item, number, name
+
+
+def classNames(inputSet):
+    """Names of the classes of a set, without walking it: none when it is not labelled."""
+    if isClasses(inputSet):
+        return [className(group) for group in inputSet.iterItems() if group.isEnabled()]
+    first = inputSet.getFirstItem()
+    if first is None or classOf(first)[1] is None:
+        return []
+    labels = ['_classId', CLASS_ATTRIBUTE] if first.hasAttribute(CLASS_ATTRIBUTE) else ['_classId']
+    names = [row.get(CLASS_ATTRIBUTE) or 'class %s' % row['_classId'] for row in inputSet.aggregate(['COUNT'], 'id', labels)]
+    return list(dict.fromkeys(names))
 
 
 def className(group):

@@ -13,7 +13,14 @@ from .protocol_normal_modes import CryoLearnProtNormalModes
 from .protocol_reconstruct import CryoLearnProtReconstruct
 from .protocol_recover_orientations import CryoLearnProtRecoverOrientations
 from .protocol_select_landscape import CryoLearnProtSelectLandscape
+from .protocol_select_subtomograms import CryoLearnProtSelectSubtomograms
 from .protocol_simulate_particles import CryoLearnProtSimulateParticles
+from .protocol_simulate_subtomograms import CryoLearnProtSimulateSubtomograms
+from .protocol_subtomogram_average import CryoLearnProtSubtomogramAverage
+from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
+from .protocol_subtomogram_classify import CryoLearnProtSubtomogramClassify
+from .protocol_subtomogram_subdivide import CryoLearnProtSubtomogramSubdivide
+from .protocol_subtomogram_train import CryoLearnProtSubtomogramTrain
 from .protocol_trajectory import CryoLearnProtTrajectory
 from .protocol_validate_map import CryoLearnProtValidateMap
 from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
@@ -21,6 +28,9 @@ from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
 __all__ = [
     'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtCompareOrientations', 'CryoLearnProtDistanceTrain',
     'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase', 'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain',
-    'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct', 'CryoLearnProtRecoverOrientations',
-    'CryoLearnProtSelectLandscape', 'CryoLearnProtSimulateParticles', 'CryoLearnProtTrajectory', 'CryoLearnProtValidateMap', 'CryoLearnProtVolumeToGaussians',
+    'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct',
+    'CryoLearnProtRecoverOrientations', 'CryoLearnProtSelectLandscape', 'CryoLearnProtSelectSubtomograms',
+    'CryoLearnProtSimulateParticles', 'CryoLearnProtSimulateSubtomograms', 'CryoLearnProtSubtomogramAverage',
+    'CryoLearnProtSubtomogramBase', 'CryoLearnProtSubtomogramClassify', 'CryoLearnProtSubtomogramSubdivide',
+    'CryoLearnProtSubtomogramTrain', 'CryoLearnProtTrajectory', 'CryoLearnProtValidateMap', 'CryoLearnProtVolumeToGaussians',
 ]

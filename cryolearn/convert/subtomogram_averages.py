@@ -1,0 +1,82 @@
+"""Averages of subtomograms that the engine made, and the subtomograms as it aligned and classified them."""
+
+import os
+from collections import OrderedDict, namedtuple
+
+from pyworkflow.object import Float, Integer
+
+from .poses import rotationFromAngles, transformsFromPoses
+from .subtomogram_classes import ClassTable, readRows
+from .subtomogram_sets import appendSubtomograms, setClass, setPose
+from .subtomograms import imagesOf, iterSubtomograms
+
+AVERAGES_TABLE, AVERAGES_REPORT = 'averages.npz', 'classes.csv'
+SCORE_ATTRIBUTE = '_alignmentScore'
+
+Average = namedtuple('Average', 'number, name, path, halves, fsc, count, resolution, nearest, distance, outside, new')
+Average.__doc__ = """An average: number and name of its class, files, number of subtomograms, resolution in Å (FSC 0.143; None: the halves do not agree), and,
+where features of a network were given, the nearest training class, the distance from it, the part of the subtomograms outside of every training class,
+and whether that makes the class a new structure (None where there were no features)."""
+
+
+def readAverages(folder):
+    """``{number: Average}`` of a run, in the order of the numbers.
+
+    Raises
+    ------
+    ValueError
+        naming a map that is missing.
+    """
+    rows = readRows(os.path.join(folder, AVERAGES_REPORT))
+    apart = [row['input_class'] for row in rows if row['input_class'] is not None]
+    found = OrderedDict()
+    for row in rows:
+        stem, number = os.path.join(folder, row['name']), int(row['number'])
+        files = [stem + end for end in ('.mrc', '_half1.mrc', '_half2.mrc', '_fsc.csv')]
+        for path in files:
+            if not os.path.exists(path):
+                raise ValueError("The file '%s' of an average is missing." % path)
+        found[number] = Average(number, _name(row, apart), files[0], files[1:3], files[3], int(row['count']), row['resolution_angst'],
+                                row.get('nearest_class'), row.get('distance'), row.get('outside'), {'True': True, 'False': False}.get(row.get('new')))
+    return found
+
+
+def _name(row, apart):
+    """Name of a class: that of the input class that was averaged apart, with a number where there are several of it."""
+    number, own = int(row['number']), row['input_class']
+    if own is None:
+        return 'class %d' % number
+    own = '%d' % own if isinstance(own, float) and own.is_integer() else str(own)
+    return own if apart.count(row['input_class']) == 1 else '%s, class %d' % (own, number)
+
+
+def appendAligned(inputSet, output, folder, averages):
+    """Fill a new set with the subtomograms that were averaged, with pose, class, score and half set.
+
+    Parameters
+    ----------
+    inputSet : SetOfSubTomograms or SetOfClassesSubTomograms
+    output : SetOfSubTomograms
+        New and empty.
+    folder : str
+        Where the run's tables are.
+    averages : dict
+        ``{number: Average}``.
+
+    Returns
+    -------
+    list of int
+        Ids of those of the input that are in no average.
+    """
+    table = ClassTable(os.path.join(folder, AVERAGES_TABLE))
+    source, columns = imagesOf(inputSet), table.columns
+    transforms = transformsFromPoses(rotationFromAngles(columns['angles_deg']), columns['shifts_angst'], source.getSamplingRate())
+
+    def update(item):
+        number = table.classOf(item)
+        setPose(item, transforms[table.rowOf(item)])
+        setClass(item, number, averages[number].name)
+        item._rlnRandomSubset = Integer(int(table.value(item, 'half')))
+        setattr(item, SCORE_ATTRIBUTE, Float(float(table.value(item, 'score'))))
+    appendSubtomograms(source, output, update, keep=columns['id'], aligned=True)
+    return sorted({item.getObjId() for item, _, _ in iterSubtomograms(inputSet)} - set(columns['id'].tolist()))

@@ -20,6 +20,7 @@ _E = "cryolearn.engine."
 
 COMMANDS: Dict[str, Command] = {
     "simulate-particles": Command(_E + "simulate.config:SimulateParticlesConfig", _E + "simulate.particles:run"),
+    "subtomogram-simulate": Command(_E + "simulate.config:SubtomogramSimulateConfig", _E + "simulate.subtomograms:run"),
     "normal-modes": Command(_E + "elastic.config:NormalModesConfig", _E + "elastic.normal_modes:run"),
     "import-modes": Command(_E + "elastic.config:ImportModesConfig", _E + "elastic.import_modes:run"),
     "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_gaussians:run"),

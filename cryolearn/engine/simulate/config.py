@@ -78,8 +78,8 @@ class SubtomogramSimulateConfig(RunConfig):
                        "are put back by direct Fourier inversion.", label="Route", choices=("shaped", "tilts"))
     noise_before_ctf: float = param(0.5, "Part of the noise's variance that goes through the CTF (structural noise); the rest is the detector's.", label="Noise before the CTF",
                                     low=0, high=1, expert=True)
-    noise_colour: str = param("inversion", "Power of the detector's noise in the reconstruction: 'inversion' of white images by direct Fourier inversion, which grows with the "
-                              "distance of the slices from one another; 'flat' equal at all measured frequencies; 'pink' falling with one over the frequency.",
+    noise_colour: str = param("inversion", "Power of the noise in the reconstruction: 'inversion' as direct Fourier inversion of white images leaves it, which grows with the distance of "
+                              "the slices from one another; 'flat' equal at all measured frequencies; 'pink' falling with one over the frequency.",
                               label="Noise colour", choices=("inversion", "flat", "pink"), expert=True)
     noise_scale: str = param("particle", "What the SNR refers to: 'particle' the variance of each subtomogram's own signal; 'set' the mean of all classes, so that all have noise of "
                              "the same strength and large particles stand out more.", label="Noise scale", choices=("particle", "set"), expert=True)

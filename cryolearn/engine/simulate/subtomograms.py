@@ -1,0 +1,172 @@
+"""Command ``subtomogram-simulate``, and simulated subtomograms as a data set that is drawn when it is looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..config import check_config, digest_config
+from ..device import select_device
+from ..figures import image_gallery, save_figure
+from ..imaging.poses import matrix_to_euler
+from ..io.maps import write_map
+from ..io.star_text import Block
+from ..io.subtomograms import SubtomogramTable, write_subtomograms
+from ..io.tables import write_table
+from ..progress import Progress
+from .config import SubtomogramSimulateConfig
+from .subtomogram_simulator import SubtomogramSimulator
+
+__all__ = ["SimulatedSubtomograms", "run", "simulated_table"]
+
+_CHUNK = 256  # subtomograms between two records on disk
+_IN_FOLDER = 1000
+_SHOWN = 8  # classes in the figure
+
+
+class SimulatedSubtomograms(Dataset[tuple[Tensor, int]]):
+    """Subtomograms that are made when they are asked for, item i from the seed and i alone: ``(volume (z, y, x), class from 0)``.
+
+    Nothing is stored, so that any number of them costs no memory.
+    """
+
+    def __init__(self, simulator: SubtomogramSimulator, count: int | None = None) -> None:
+        self.simulator, self._count = simulator, simulator.count if count is None else count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[tuple[Tensor, int]]:
+        """Several at once, which a data loader asks for."""
+        if any(not -self._count <= row < self._count for row in rows):
+            raise IndexError(f"The set has {self._count} subtomograms.")
+        at = np.asarray(rows, np.int64) % self._count
+        return list(zip(self.simulator.make(at).noisy, (self.simulator.draws(at).number - 1).tolist()))
+
+
+def run(config: SubtomogramSimulateConfig) -> None:
+    """Simulate subtomograms as ``config`` says and write them to ``config.output``.
+
+    Memory: the classes' densities (some MiB each), one batch, and 300 bytes a subtomogram for the tables. A killed run goes on from its last
+    record, every 256 subtomograms.
+
+    Raises
+    ------
+    InputError
+        when parameters contradict each other or an input cannot be used.
+    """
+    check_config(config)
+    device = select_device(config)
+    simulator = SubtomogramSimulator(config, device)
+    os.makedirs(os.path.join(config.output, "figures"), exist_ok=True)
+    digest = digest_config(config)
+    variances = _write_volumes(simulator, digest)
+    table = simulated_table(simulator, [os.path.abspath(os.path.join(config.output, _file(row))) for row in range(simulator.count)])
+    write_subtomograms(os.path.join(config.output, "subtomograms.star"), table)
+    _write_truth(simulator, table, variances, digest)
+    _draw_examples(simulator)
+    real = simulator.draws(np.arange(simulator.count)).number <= len(simulator.density_names)
+    summary = {
+        "subtomograms": simulator.count, "classes": len(simulator.names), "box": config.box, "pixel_size_angst": config.pixel_size_angst,
+        "snr_asked": config.snr, "snr_of_means": float(variances[real, 0].mean() / variances[real, 1].mean()) if config.snr else None, "route": config.route,
+        "digest": digest,
+    }
+    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
+        json.dump(summary, handle, indent=2)
+    print(f"{simulator.count} subtomograms of {len(simulator.names)} classes: {', '.join(simulator.names)}", flush=True)
+
+
+def simulated_table(simulator: SubtomogramSimulator, files: list[str]) -> SubtomogramTable:
+    """The true table of the first ``len(files)`` subtomograms, which lie in these files."""
+    config = simulator.config
+    draws = simulator.draws(np.arange(len(files)))
+    tilts = simulator.tilt_range(draws)
+    optics: Block = {
+        "rlnOpticsGroup": np.array([1]), "rlnOpticsGroupName": np.array(["opticsGroup1"], dtype=object), "rlnVoltage": np.array([config.voltage_kv]),
+        "rlnSphericalAberration": np.array([config.cs_mm]), "rlnAmplitudeContrast": np.array([config.amplitude_contrast]),
+        "rlnImagePixelSize": np.array([config.pixel_size_angst]), "rlnImageSize": np.array([config.box]), "rlnImageDimensionality": np.array([3]),
+    }
+    return SubtomogramTable(
+        ids=np.arange(1, len(files) + 1), file=files, pixel_size_angst=config.pixel_size_angst, box=config.box, tilt_min_deg=tilts[:, 0],
+        tilt_max_deg=tilts[:, 1],
+        angles_deg=matrix_to_euler(torch.from_numpy(draws.rotation)).numpy(), shifts_angst=draws.shift_angst,
+        class_name=[simulator.names[number - 1] for number in draws.number.tolist()],
+        half=1 + np.arange(len(files)) // len(simulator.names) % 2,  # as many of each class in both halves
+        optics=optics, extra={"rlnDefocusU": draws.defocus_angst, "rlnDefocusV": draws.defocus_angst},
+    )
+
+
+def _file(row: int) -> str:
+    return os.path.join("subtomograms", f"{row // _IN_FOLDER:05d}", f"subtomogram_{row + 1:08d}.mrc")
+
+
+def _write_volumes(simulator: SubtomogramSimulator, digest: str) -> NDArray[np.float64]:
+    """Write the volumes; returns their signal and noise variances (n, 2)."""
+    config, count = simulator.config, simulator.count
+    record, known = (os.path.join(config.output, name) for name in ("progress.json", "variances.f8"))
+    done = _finished(record, known, digest)
+    variances = np.memmap(known, np.float64, "r+" if done else "w+", shape=(count, 2))
+    progress = Progress("Simulate", count, "subtomograms", done=done)
+    for start in range(done, count, _CHUNK):
+        stop = min(start + _CHUNK, count)
+        for first in range(start, stop, config.batch):
+            rows = np.arange(first, min(first + config.batch, stop))
+            made = simulator.make(rows)
+            variances[rows] = torch.stack((made.signal_variance, made.noise_variance), dim=1).double().cpu().numpy()
+            for row, volume in zip(rows.tolist(), made.noisy.cpu().numpy()):
+                path = os.path.join(config.output, _file(row))
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                write_map(path, volume, config.pixel_size_angst)
+            progress.step(len(rows))
+        variances.flush()
+        with open(record + ".part", "w", encoding="utf-8") as handle:
+            json.dump({"digest": digest, "done": stop}, handle)
+        os.replace(record + ".part", record)
+    return np.array(variances)
+
+
+def _finished(record: str, known: str, digest: str) -> int:
+    """Subtomograms that an earlier run with the same digest has written."""
+    try:
+        with open(record, encoding="utf-8") as handle:
+            found = json.load(handle)
+        return int(found["done"]) if found["digest"] == digest and os.path.exists(known) else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _write_truth(simulator: SubtomogramSimulator, table: SubtomogramTable, variances: NDArray[np.float64], digest: str) -> None:
+    draws, config = simulator.draws(np.arange(simulator.count)), simulator.config
+    write_table(
+        os.path.join(config.output, "truth.npz"),
+        {
+            "id": table.ids, "class": draws.number, "rotation": draws.rotation, "shift_angst": draws.shift_angst, "tilt_deg": table.tilt_deg,
+            "defocus_angst": draws.defocus_angst, "signal_variance": variances[:, 0], "noise_variance": variances[:, 1],
+        },
+        {"class_names": simulator.names, "snr": config.snr, "pixel_size_angst": config.pixel_size_angst, "box": config.box, "digest": digest},
+    )
+
+
+def _draw_examples(simulator: SubtomogramSimulator) -> None:
+    config = simulator.config
+    rows = np.arange(min(_SHOWN, len(simulator.names)))
+    made = simulator.make(rows)
+    middle = config.box // 2
+    rowsets = [made.clean[:, middle], made.clean[:, :, middle]]
+    labels = [f"{simulator.names[row]}\nsignal, xy" for row in rows] + ["signal, xz"] * len(rows)
+    if config.snr:
+        rowsets += [made.noisy[:, middle], made.noisy[:, :, middle]]
+        labels += ["xy"] * len(rows) + ["xz"] * len(rows)
+    title = f"Simulated subtomograms, central slices, SNR {config.snr:g}" if config.snr else "Simulated subtomograms without noise"
+    shown = torch.cat(rowsets).cpu().numpy()
+    save_figure(image_gallery(shown, labels, len(rows), title), os.path.join(config.output, "figures", "examples.png"))

@@ -39,8 +39,8 @@ def emringer_figure(curves: Mapping[str, tuple[EmringerScore, EmringerScore]], c
         bottom.plot(np.arange(len(safe.counts)) / 20, safe.counts / safe.residues, ":", color=colour, label=f"{name}, side chains above the threshold")
     for value, text, place, side in ((CEILING, "ceiling of the formula", 0.0, "left"), (ceiling, "ceiling of the model", 1.0, "right")):
         top.axhline(value, color="0.5", linestyle=":", linewidth=1)
-        top.annotate(f"{text}: {value:.2f}", (place, value), xycoords=("axes fraction", "data"), xytext=(4 - 8 * place, 2), textcoords="offset points",
-                     fontsize=7, color="0.3", ha=side)
+        top.annotate(f"{text}: {value:.2f}", (place, value), xycoords=("axes fraction", "data"), xytext=(4 - 8 * place, 2 - 4 * place),
+                     textcoords="offset points", fontsize=7, color="0.3", ha=side, va="top" if place else "bottom")
     bottom.axhline(39 / 72, color="0.5", linestyle=":", linewidth=1)
     bottom.annotate("chance", (0.0, 39 / 72), xycoords=("axes fraction", "data"), xytext=(4, 2), textcoords="offset points", fontsize=7, color="0.3")
     residues = next(iter(curves.values()))[0].residues

@@ -119,3 +119,34 @@ class SubtomogramModel(TrainedModel):
     def __str__(self):
         return 'SubtomogramModel (%s, %d classes, %s px, %.2f Å/px)' % (
             self.getArchitecture(), self._classCount.get() or 0, self.getBox(), self.getSamplingRate() or 0)
+
+
+class MapModel(TrainedModel):
+    """A trained network that enhances maps; its sampling rate is the voxel size that it works at, whatever the maps'."""
+
+    def __init__(self, folder=None, **kwargs):
+        TrainedModel.__init__(self, folder, **kwargs)
+        self._preset = String()
+        self._degradation = String()
+        self._finest = Float()
+        self._coarsest = Float()
+
+    def _describe(self, description):
+        self._preset.set(str(description.get('preset', '')))
+        self._degradation.set(str(description.get('degradation', '')))
+        self._finest.set(description.get('finest_angst'))
+        self._coarsest.set(description.get('coarsest_angst'))
+
+    def getPreset(self):
+        return self._preset.get()
+
+    def getDegradation(self):
+        return self._degradation.get()
+
+    def getResolutions(self):
+        """Finest and coarsest resolution (Å) of the maps that it was trained on."""
+        return self._finest.get(), self._coarsest.get()
+
+    def __str__(self):
+        return 'MapModel (%s, %s, maps of %g to %g Å, works at %.2f Å/px)' % (
+            self.getPreset(), self.getDegradation(), self._finest.get() or 0, self._coarsest.get() or 0, self.getSamplingRate() or 0)

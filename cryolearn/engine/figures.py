@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "bar_chart",
+    "draw_surface",
     "error_histogram",
     "fsc_curves",
     "image_gallery",
@@ -312,3 +313,33 @@ def bar_chart(names: Sequence[str], values: ArrayLike, y_label: str, title: str 
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.margins(y=0.12)
     return figure
+
+
+def draw_surface(axes: Any, volume: ArrayLike, level: float, colour: str = "#6baed6", largest: int = 72) -> None:
+    """Shaded isosurface of a map (z, y, x) on three-dimensional axes; larger maps are averaged over blocks of voxels first.
+
+    Nothing is drawn when the level lies outside the map's range.
+    """
+    from matplotlib.colors import to_rgb
+    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+    from skimage.measure import block_reduce, marching_cubes
+
+    axes.set_axis_off()
+    data = np.asarray(volume, np.float32)
+    step = max(1, -(-max(data.shape) // largest))
+    if step > 1:
+        data = block_reduce(data, (step, step, step), np.mean)
+    if not data.min() < level < data.max():
+        return
+    vertices, faces, _, _ = marching_cubes(data, level)
+    points = vertices[:, ::-1]  # x, y, z
+    corners = points[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    light = np.array([0.4, -0.6, 0.7])
+    shade = 0.35 + 0.65 * np.abs(normals @ (light / np.linalg.norm(light)))
+    axes.add_collection3d(Poly3DCollection(corners, facecolors=shade[:, None] * np.array(to_rgb(colour)), linewidths=0))
+    middle, reach = points.mean(0), max(0.55 * float(np.ptp(points, axis=0).max()), 1.0)
+    axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach), zlim=(middle[2] - reach, middle[2] + reach))
+    axes.set_box_aspect((1, 1, 1), zoom=1.5)
+    axes.view_init(20, -60)

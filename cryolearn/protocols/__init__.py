@@ -9,6 +9,8 @@ from .protocol_elastic_base import CryoLearnProtElasticBase
 from .protocol_elastic_predict import CryoLearnProtElasticPredict
 from .protocol_elastic_train import CryoLearnProtElasticTrain
 from .protocol_gaussian_heterogeneity import CryoLearnProtGaussianHeterogeneity
+from .protocol_map_enhance import CryoLearnProtMapEnhance
+from .protocol_map_train import CryoLearnProtMapTrain
 from .protocol_normal_modes import CryoLearnProtNormalModes
 from .protocol_reconstruct import CryoLearnProtReconstruct
 from .protocol_recover_orientations import CryoLearnProtRecoverOrientations
@@ -28,7 +30,7 @@ from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
 __all__ = [
     'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtCompareOrientations', 'CryoLearnProtDistanceTrain',
     'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase', 'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain',
-    'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct',
+    'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtMapEnhance', 'CryoLearnProtMapTrain', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct',
     'CryoLearnProtRecoverOrientations', 'CryoLearnProtSelectLandscape', 'CryoLearnProtSelectSubtomograms',
     'CryoLearnProtSimulateParticles', 'CryoLearnProtSimulateSubtomograms', 'CryoLearnProtSubtomogramAverage',
     'CryoLearnProtSubtomogramBase', 'CryoLearnProtSubtomogramClassify', 'CryoLearnProtSubtomogramSubdivide',

@@ -1,5 +1,6 @@
 """Viewers: windows on the tables, maps and pictures that the runs wrote (Tk and matplotlib)."""
 
+from .viewer_enhance import CryoLearnEnhanceViewer, CryoLearnMapTrainViewer
 from .viewer_gaussian import CryoLearnGaussianViewer, CryoLearnSetOfMotionsViewer
 from .viewer_landscape import CryoLearnLandscapeViewer, CryoLearnParticlesFlexViewer
 from .viewer_learning import CryoLearnLearningViewer, CryoLearnModelViewer
@@ -10,8 +11,8 @@ from .viewer_trajectory import CryoLearnTrajectoryViewer
 from .viewer_validate import CryoLearnValidateMapViewer
 
 __all__ = [
-    'CryoLearnDistanceTrainViewer', 'CryoLearnGaussianViewer', 'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer', 'CryoLearnMapsViewer',
-    'CryoLearnModelViewer', 'CryoLearnModesViewer', 'CryoLearnOrientationErrorsViewer', 'CryoLearnParticlesFlexViewer', 'CryoLearnRecoverViewer',
-    'CryoLearnSetOfModesViewer', 'CryoLearnSetOfMotionsViewer', 'CryoLearnTrajectoryViewer',
-    'CryoLearnValidateMapViewer',
+    'CryoLearnDistanceTrainViewer', 'CryoLearnEnhanceViewer', 'CryoLearnGaussianViewer', 'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer',
+    'CryoLearnMapTrainViewer', 'CryoLearnMapsViewer', 'CryoLearnModelViewer', 'CryoLearnModesViewer', 'CryoLearnOrientationErrorsViewer',
+    'CryoLearnParticlesFlexViewer', 'CryoLearnRecoverViewer', 'CryoLearnSetOfModesViewer', 'CryoLearnSetOfMotionsViewer',
+    'CryoLearnTrajectoryViewer', 'CryoLearnValidateMapViewer',
 ]

@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from ..figures import CLASS_COLOURS, new_figure, save_figure
+from ..figures import CLASS_COLOURS, draw_surface, new_figure, save_figure
 from ..io.map_grid import MapGrid, write_on_grid
 from .config import MapEnhanceConfig
 from .enhancement import EnhancedMap, Setting
 from .networks import TrainedMapNetwork
 from .spectra import Shells, half_fsc
 
-__all__ = ["LABELS", "curves_figure", "enhancement_fscs", "slices_figure", "write_results"]
+__all__ = ["LABELS", "curves_figure", "enhancement_fscs", "slices_figure", "surfaces_figure", "write_results"]
 
 Array = NDArray[np.float32]
 Curves = dict[str, NDArray[np.float64]]
@@ -68,6 +68,7 @@ def write_results(
         save_figure(figure, str(out / "figures" / "fsc.png"))
     panels = {"input": grid.data, "enhanced": scaled, "uncertainty": uncertainty, "local correlation": correlation}
     save_figure(slices_figure(panels, grid.voxel_angst), str(out / "figures" / "slices.png"))
+    save_figure(surfaces_figure({"input": grid.data, "enhanced": scaled}, setting.solvent.inside), str(out / "figures" / "surfaces.png"))
     summary = _summary(config, setting, model, found, curves, local)
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     print(_sentence(summary), flush=True)
@@ -154,4 +155,17 @@ def slices_figure(panels: Mapping[str, Array], voxel_angst: tuple[float, float, 
         column[0].set_title(label)
         figure.colorbar(picture, ax=column[-1], orientation="horizontal", shrink=0.9).ax.tick_params(labelsize=7)
     figure.suptitle("Central slices; the enhanced map is not for refinement or deposition")
+    return figure
+
+
+def surfaces_figure(maps: Mapping[str, Array], inside: NDArray[np.bool_]) -> Figure:
+    """Surfaces of maps beside one another, each at the level above which lie as many voxels as half of the molecule's."""
+    figure = new_figure(4.6 * len(maps), 4.8)
+    part = 100 - 50 * float(inside.mean())
+    for number, (label, data) in enumerate(maps.items(), 1):
+        axes = figure.add_subplot(1, len(maps), number, projection="3d")
+        level = float(np.percentile(data, part))
+        draw_surface(axes, data, level)
+        axes.set_title(f"{label}, level {level:.3g}")
+    figure.suptitle("Surfaces that hold the same volume; the enhanced map is not for refinement or deposition", fontsize=10)
     return figure

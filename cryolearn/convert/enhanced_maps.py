@@ -1,0 +1,29 @@
+"""Enhanced maps: files that the engine writes, and the correlations that tell evidence from invention."""
+
+import os
+
+from pwem.objects import FSC
+
+from .fsc import readCurve
+
+ENHANCED, UNCERTAINTY, LOCAL_CORRELATION, PREDICTED_ERROR = 'enhanced.mrc', 'uncertainty.mrc', 'local_correlation.mrc', 'predicted_error.mrc'
+HALVES = ['enhanced_half1.mrc', 'enhanced_half2.mrc']
+FSC_TABLE = 'fsc.csv'
+CURVES = (('fsc_raw', 'half maps before'), ('fsc_cross', 'enhanced half, raw other half (evidence)'), ('fsc_enhanced', 'both halves enhanced (no evidence)'))
+
+
+def readEnhancedCurves(folder, masked=True):
+    """``[(label, frequency, values)]`` of the three correlations of half maps."""
+    path = os.path.join(folder, FSC_TABLE)
+    return [(label, *readCurve(path, name if masked else name + '_unmasked')) for name, label in CURVES]
+
+
+def makeEnhancedFscs(folder):
+    """An FSC object of each curve, labelled by what it compares."""
+    made = []
+    for label, frequency, values in readEnhancedCurves(folder):
+        fsc = FSC()
+        fsc.setData(frequency, values)
+        fsc.setObjLabel(label)
+        made.append(fsc)
+    return made

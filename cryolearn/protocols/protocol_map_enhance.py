@@ -1,0 +1,135 @@
+"""Enhancement of a map by a trained network."""
+
+import os
+
+import pyworkflow.protocol.params as params
+from pwem.objects import SetOfFSCs, Volume
+
+from ..convert.enhanced_maps import ENHANCED, FSC_TABLE, HALVES, LOCAL_CORRELATION, UNCERTAINTY, makeEnhancedFscs
+from ..convert.map_scores import halfMapFiles, writeHalfMaps, writePlacedVolume
+from ..convert.volumes import makeVolume
+from ..engine.superres.config import MapEnhanceConfig as Config
+from .protocol_base import CryoLearnProtBase
+
+NOT_FOR = 'The enhanced map is for looking and building: do not refine against it, and do not deposit it.'
+
+
+class CryoLearnProtMapEnhance(CryoLearnProtBase):
+    """Enhances a map with a network that has learned what the density of proteins looks like, and says how far the result can be trusted.
+
+    It works right after installation, with a network for maps of 2.5 to 6 Å that comes with the software; "map network: train" makes others.
+
+    Where half maps agree the result is held to the data; what is finer comes from the network. The half maps are enhanced independently of each
+    other. That two enhanced half maps agree says nothing, since the network makes like things of noise too: look at the correlation of each
+    enhanced half map with the *raw* other one. The uncertainty is the spread over orientations in which the network saw the map. "validate map"
+    scores the result against a model.
+
+    The enhanced map is for looking and building. It has no resolution of its own; do not refine against it and do not deposit it.
+    """
+
+    _label = 'enhance map'
+    _possibleOutputs = {'outputVolume': Volume, 'outputUncertainty': Volume, 'outputFSCs': SetOfFSCs}
+
+    # ---------------------------------------------------- form -----------------------------------------------------
+    def _defineParams(self, form):
+        self._defineGpuParams(form)
+        form.addSection(label='Input')
+        form.addParam('inputVolume', params.PointerParam, pointerClass='Volume', important=True, label='Map',
+                      help='Map with white density. Its half maps are used when it has any.')
+        form.addParam('useHalfMaps', params.BooleanParam, default=True, label='Use half maps?',
+                      help='The half maps that the map carries tell its resolution, how much of it is signal, and what of the result is real.')
+        self.addEngineParam(form, Config, 'resolution_angst')
+        form.addParam('inputModel', params.PointerParam, pointerClass='MapModel', allowsNull=True, label='Network',
+                      help='Empty: the network that comes with the software.')
+        form.addSection(label='Enhancement')
+        self.addEngineParams(form, Config, 'rotations', 'data_consistency', 'target_angst', 'scale', 'tile_px', 'local_window_angst')
+        form.addParallelSection(threads=4, mpi=0)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        volume = self.inputVolume.get()
+        inputs = self.engineDigest(volume=volume, sampling=volume.getSamplingRate(), origin=list(volume.getOrigin(force=True).getShifts()),
+                                   halves=self._halves())
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs)
+        self._insertFunctionStep(self.enhanceStep, digest, needsGPU=bool(self.usesGpu()))
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _halves(self):
+        return halfMapFiles(self.inputVolume.get()) if self.useHalfMaps.get() else []
+
+    def _config(self):
+        values = dict(volume=self._getExtraPath('input_map.mrc'), output=self._getExtraPath())
+        if self._halves():
+            values.update({'half%d' % number: self._getExtraPath('input_map_half%d.mrc' % number) for number in (1, 2)})
+        if self.inputModel.get() is not None:
+            values['model'] = self.inputModel.get().getFolder()
+        return self.buildConfig(Config, **values)
+
+    def convertInputStep(self, digest):
+        files = [writePlacedVolume(self.inputVolume.get(), self._getExtraPath('input_map.mrc'))]
+        return files + (writeHalfMaps(self.inputVolume.get(), self._getExtraPath('input_map_half')) if self._halves() else [])
+
+    def enhanceStep(self, digest):
+        self.runEngine('map-enhance', self._config(), processes=1)
+        names = [ENHANCED, UNCERTAINTY, LOCAL_CORRELATION, 'summary.json'] + (HALVES + [FSC_TABLE] if self._halves() else [])
+        return [self._getExtraPath(name) for name in names]
+
+    def createOutputStep(self, digest):
+        halves = [self._getExtraPath(name) for name in HALVES] if self._halves() else None
+        outputs = {'outputVolume': makeVolume(self._getExtraPath(ENHANCED), halves), 'outputUncertainty': makeVolume(self._getExtraPath(UNCERTAINTY))}
+        for output in outputs.values():
+            output.setSamplingRate(self.inputVolume.get().getSamplingRate())
+        if halves:
+            fscs = SetOfFSCs.create(self._getPath())
+            for fsc in makeEnhancedFscs(self._getExtraPath()):
+                fscs.append(fsc)
+            outputs['outputFSCs'] = fscs
+        self._defineOutputs(**outputs)
+        for output in outputs.values():
+            self._defineSourceRelation(self.inputVolume, output)
+            if self.inputModel.get() is not None:
+                self._defineSourceRelation(self.inputModel, output)
+        self._describe()
+
+    def _describe(self):
+        found = self._readEngineSummary(self._getExtraPath())
+        lines = ['Map of %.2f Å, enhanced in %d orientation(s) by the network %s.' % (
+            found['input_resolution_angst'], found['orientations'],
+            'that comes with the software' if self.inputModel.get() is None else '"%s"' % self.inputModel.get().getPreset()),
+            'It agrees with the input to %.2f (local correlation inside the molecule).' % found['local_correlation']]
+        if 'evidence_gain' in found:
+            lines.append('Agreement with the half map that was not seen %s: mean FSC %.3f before, %.3f after, down to %.2f Å.' % (
+                'rose' if found['evidence_gain'] > 0 else 'did not rise', found['mean_fsc_raw'], found['mean_fsc_cross'], found['input_resolution_angst']))
+        if not found['molecule_found']:
+            lines.append('Nothing in the map stands out of the solvent: is there a molecule in it?')
+        self._setSummary(*lines, NOT_FOR)
+        self._setMethods('For interpretation only, the map was enhanced by a neural network held to the data by the half maps\' FSC (data consistency %g); '
+                         'half maps were enhanced independently.' % found['data_consistency'])
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        errors = self._validateEngine()
+        volume = self.inputVolume.get()
+        if volume is None:
+            return errors
+        names = [volume.getFileName().replace(':mrc', '')] + self._halves()
+        errors += ["The map '%s' does not exist." % name for name in names if not os.path.exists(name)]
+        if not volume.getSamplingRate():
+            errors.append('The map has no sampling rate.')
+        if not self._halves() and not self.resolutionAngst.get():
+            errors.append('The map brings no half maps: give its resolution.')
+        resolution, model = self.resolutionAngst.get(), self.inputModel.get()
+        if resolution and model is not None and model.getDegradation() == 'physics':
+            finest, coarsest = model.getResolutions()
+            if not 0.9 * finest <= resolution <= coarsest / 0.9:
+                errors.append('The resolution is %g Å, but the network was trained on maps of %g to %g Å.' % (resolution, finest, coarsest))
+        return errors
+
+    def _warnings(self):
+        if self.inputVolume.get() is not None and not self._halves():
+            return ['Without half maps nothing can tell what of the result is real: import the map with its half maps if there are any.']
+        return []
+
+    def _citations(self):
+        return ['Mullick2022']

@@ -1,0 +1,132 @@
+"""Training of the network that enhances maps."""
+
+import os
+
+import pyworkflow.protocol.params as params
+
+from ..convert.volumes import writeVolume
+from ..engine.superres.config import MapTrainConfig as Config
+from ..objects import MapModel
+from .protocol_base import CryoLearnProtBase
+
+RESIDUAL, PAPER = range(2)
+PHYSICS, PAPERS_WAY = range(2)
+MODEL, MANIFEST = 'model', 'manifest.csv'
+
+
+class CryoLearnProtMapTrain(CryoLearnProtBase):
+    """Trains a network that enhances maps: it sees density as cryo-EM maps show it, and learns the density of the molecules behind.
+
+    It learns from atomic models, whose maps it degrades anew in every step (spread of B factors, coloured noise of half maps, solvent, detergent,
+    masks; or dilation, blur and noise as in the paper), or from pairs of maps that you have. Give many different proteins. Models that are related
+    to one that validates, or to one of the structures that you will test on, are left out: the manifest says which and why.
+
+    "enhance map" works without any training of yours, with a network that comes with the software. A killed training continues from its last
+    checkpoint and ends as if it had not been killed.
+    """
+
+    _label = 'map network: train'
+    _possibleOutputs = {'outputModel': MapModel}
+
+    # ---------------------------------------------------- form -----------------------------------------------------
+    def _defineParams(self, form):
+        self._defineGpuParams(form)
+        form.addSection(label='Input')
+        form.addParam('inputStructures', params.MultiPointerParam, pointerClass='AtomStruct,SetOfAtomStructs', allowsNull=True, label='Structures',
+                      important=True, help='Atomic models with B factors, of many different proteins.')
+        form.addParam('excludedStructures', params.MultiPointerParam, pointerClass='AtomStruct,SetOfAtomStructs', allowsNull=True,
+                      label='Structures to test on', help='Relatives of these, by sequence, are not learned from.')
+        form.addParam('inputMaps', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, label='Maps to learn from',
+                      help='Optional: maps as they are, in pairs with the next line, on the same grid.')
+        form.addParam('targetMaps', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, label='What they should become',
+                      help='In the same order as the maps above.')
+        data = form.addGroup('Degradation')
+        self.addEngineParam(data, Config, 'degradation')
+        self.addEngineParams(data, Config, 'finest_angst', 'coarsest_angst', condition='degradation == %d' % PHYSICS)
+        self.addEngineParams(data, Config, 'ball_radius_px', 'blur_angst', 'noise_sd', condition='degradation == %d' % PAPERS_WAY)
+        self.addEngineParam(data, Config, 'voxel_angst')
+
+        form.addSection(label='Network')
+        self.addEngineParams(form, Config, 'preset', 'patch_px', 'width')
+        training = form.addGroup('Training')
+        self.addEngineParams(training, Config, 'epochs', 'patches_per_epoch', 'batch', 'learning_rate')
+        self.addEngineParam(training, Config, 'weight_decay', condition='preset != %d' % PAPER)
+        self.addEngineParams(training, Config, 'validation_fraction', 'validation_patches', 'e_value', 'precision', 'checkpoint_steps', 'seed')
+        form.addParallelSection(threads=4, mpi=1)
+
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        inputs = self.engineDigest(maps=[[volume, volume.getSamplingRate()] for volume in self._maps().values()])
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        digest = self.engineDigest(self._config(), inputs=inputs)
+        self._insertFunctionStep(self.trainStep, digest, needsGPU=bool(self.usesGpu()))
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _named(self, pointers, stem):
+        """``{file in extra: volume}`` of maps, those of sets one by one."""
+        return {self._getExtraPath('input_%s_%03d.mrc' % (stem, number)): item for number, item in enumerate(self.pointedItems(pointers), start=1)}
+
+    def _maps(self):
+        return {**self._named(self.inputMaps, 'map'), **self._named(self.targetMaps, 'target')}
+
+    def _files(self, pointers):
+        return [item.getFileName() for item in self.pointedItems(pointers)]
+
+    def _config(self):
+        return self.buildConfig(
+            Config, structures=self._files(self.inputStructures), exclude=self._files(self.excludedStructures),
+            input_maps=list(self._named(self.inputMaps, 'map')), target_maps=list(self._named(self.targetMaps, 'target')), output=self._getExtraPath())
+
+    def convertInputStep(self, digest):
+        return [writeVolume(volume, path) for path, volume in self._maps().items()]
+
+    def trainStep(self, digest):
+        self.runEngine('map-train', self._config())
+        return [self._getExtraPath(MODEL, name) for name in ('weights.safetensors', 'model.json')] + [self._getExtraPath(MANIFEST)]
+
+    def createOutputStep(self, digest):
+        model = MapModel.fromFolder(self._getExtraPath(MODEL))
+        self._defineOutputs(outputModel=model)
+        for pointer in [*self.inputStructures, *self.inputMaps, *self.targetMaps]:
+            self._defineSourceRelation(pointer, model)
+        self._describe(model)
+
+    def _describe(self, model):
+        found = self._readEngineSummary(self._getExtraPath())
+        learned = 'Network "%s", degradation "%s", trained on %d molecules, validated on %d others' % (
+            model.getPreset(), model.getDegradation(), found['training_models'], found['validation_models'])
+        self._setSummary(learned + '.', 'Unseen molecules: mean error of the density %.3f (of the degraded maps %.3f), mean FSC with the molecule %.3f (%.3f).'
+                         % (found['val_error'], found['val_input_error'], found['mean_fsc_of_result'], found['mean_fsc_of_input']))
+        self._setMethods('%s, none of them related by sequence (E value %g).' % (learned, self.getEngineValue(Config, 'e_value')))
+
+    # ----------------------------------------------------- info ----------------------------------------------------
+    def _validate(self):
+        errors = self._validateEngine()
+        structures, maps, targets = self._files(self.inputStructures), self.pointedItems(self.inputMaps), self.pointedItems(self.targetMaps)
+        if not structures and not maps:
+            errors.append('Neither structures nor pairs of maps are given: the network needs at least two different molecules.')
+        if len(maps) != len(targets):
+            errors.append('There are %d maps to learn from and %d maps that they should become: give one for each.' % (len(maps), len(targets)))
+        errors += ["The structure '%s' does not exist." % name for name in structures + self._files(self.excludedStructures) if not os.path.exists(name)]
+        for first, second in zip(maps, targets):
+            if first.getDim() != second.getDim():
+                errors.append("The maps '%s' and '%s' are not on the same grid." % (first.getFileName(), second.getFileName()))
+        if self.finestAngst.get() > self.coarsestAngst.get():
+            errors.append('The finest resolution (%g Å) is coarser than the coarsest (%g Å).' % (self.finestAngst.get(), self.coarsestAngst.get()))
+        if self.patchPx.get() % 16:
+            errors.append('"Patch" is %d: it must be a multiple of 16.' % self.patchPx.get())
+        if self.patchesPerEpoch.get() < self.batch.get():
+            errors.append('An epoch of %d patches holds no batch of %d: choose a smaller batch.' % (self.patchesPerEpoch.get(), self.batch.get()))
+        return errors
+
+    def _warnings(self):
+        warnings, count = [], len(self._files(self.inputStructures))
+        if 0 < count < 20 and not self.pointedItems(self.inputMaps):
+            warnings.append('%d structure(s) are few: a network for any protein needs hundreds of different ones.' % count)
+        if not self.usesGpu() and self.epochs.get() * self.patchesPerEpoch.get() > (2000 if self.preset.get() == PAPER else 20000):
+            warnings.append('%d patches will be learned on the CPU, which takes hours: use a GPU or fewer of them.'
+                            % (self.epochs.get() * self.patchesPerEpoch.get()))
+        return warnings
+
+    def _citations(self):
+        return ['Mullick2022']

@@ -1,0 +1,100 @@
+"""Viewers of enhanced maps and of the networks that enhance them."""
+
+import os
+
+from pwem.viewers import FscViewer
+from pyworkflow.protocol import params
+
+from ..convert.enhanced_maps import ENHANCED, FSC_TABLE, LOCAL_CORRELATION, PREDICTED_ERROR, UNCERTAINTY, readEnhancedCurves
+from ..convert.fsc import readCurve, resolution
+from ..protocols import CryoLearnProtMapEnhance, CryoLearnProtMapTrain
+from . import plots
+from .enhanced_window import LinkedSlicesWindow, SideBySideWindow
+from .plots_enhance import drawEvidence
+from .viewer_base import CryoLearnViewer
+from .viewer_learning import CryoLearnLearningViewer
+from .window import FigureWindow, addCheck, addNote
+
+EVIDENCE_NOTE = ('Evidence is the curve of an enhanced half map with the RAW other half, where it lies above that of the half maps before. Two enhanced '
+                 'halves agree on what the network puts into both, molecule or not.')
+
+
+class EvidenceWindow(FigureWindow):
+    """FSC of half maps before, across, and after."""
+
+    def __init__(self, title, folder, resolutionAngst, parent=None):
+        FigureWindow.__init__(self, title, parent, size=(7.6, 5.4))
+        self.folder, self.resolutionAngst = folder, resolutionAngst
+
+    def makeControls(self, frame):
+        self.masked = addCheck(frame, 'Inside the molecule', self.refresh)
+        addNote(frame, EVIDENCE_NOTE)
+
+    def draw(self, figure):
+        drawEvidence(figure, readEnhancedCurves(self.folder, self.masked.get()), self.resolutionAngst)
+
+
+class CryoLearnEnhanceViewer(CryoLearnViewer):
+    """A map before and after enhancement, its uncertainty, and what of it is real."""
+
+    _label = 'enhanced map viewer'
+    _targets = [CryoLearnProtMapEnhance]
+
+    def _defineResults(self, form):
+        form.addParam('showSlices', params.LabelParam, label='Slices before, after, uncertainty', important=True,
+                      help='The same slice of each map; the cursor over one is drawn in all.')
+        form.addParam('showSurfaces', params.LabelParam, label='Surfaces before and after', important=True)
+        form.addParam('showFsc', params.LabelParam, label='FSC curves: what is real', important=True, help=EVIDENCE_NOTE)
+        if hasattr(self.protocol, 'outputFSCs'):
+            form.addParam('showFscSet', params.LabelParam, label="FSC curves in Scipion's own viewer")
+
+    def _getActions(self):
+        return {'showSlices': self._showSlices, 'showSurfaces': self._showSurfaces, 'showFsc': self._showFsc, 'showFscSet': self._showFscSet}
+
+    def _maps(self, **files):
+        named = {'input': 'input_map.mrc', 'enhanced': ENHANCED, **files}
+        return {label: self.extra(name) for label, name in named.items() if os.path.exists(self.extra(name))}
+
+    def _showSlices(self, param=None):
+        others = {'uncertainty': UNCERTAINTY, 'predicted error': PREDICTED_ERROR, 'local correlation': LOCAL_CORRELATION}
+        maps = self._maps(**others)
+        return [LinkedSlicesWindow(self.title('Slices'), maps, self.formWindow)] if 'enhanced' in maps else self._notReady('The enhanced map')
+
+    def _showSurfaces(self, param=None):
+        maps = self._maps()
+        return [SideBySideWindow(self.title('Surfaces'), maps, self.formWindow)] if 'enhanced' in maps else self._notReady('The enhanced map')
+
+    def _showFsc(self, param=None):
+        if not os.path.exists(self.extra(FSC_TABLE)):
+            return [self.errorMessage('There are no curves: the map was enhanced without half maps, or is not finished.', 'No half maps')]
+        found = self.protocol._readEngineSummary(self.extra())
+        return [EvidenceWindow(self.title('FSC'), self.extra(), found['input_resolution_angst'], self.formWindow)]
+
+    def _showFscSet(self, param=None):
+        FscViewer(project=self.getProject(), protocol=self.protocol, figure=None).visualize(self.protocol.outputFSCs)
+
+
+class CryoLearnMapTrainViewer(CryoLearnLearningViewer):
+    """Learning curves of a map network, and what it makes of molecules that it has not seen."""
+
+    _label = 'map network viewer'
+    _targets = [CryoLearnProtMapTrain]
+
+    def _defineResults(self, form):
+        CryoLearnLearningViewer._defineResults(self, form)
+        form.addParam('showFsc', params.LabelParam, label='FSC with unseen molecules', important=True,
+                      help='Mean FSC of degraded and of enhanced patches with the density of their molecules, of models that the network has not seen.')
+
+    def _getActions(self):
+        return dict(CryoLearnLearningViewer._getActions(self), showFsc=self._showFsc)
+
+    def _showFsc(self, param=None):
+        path = self.extra('validation_fsc.csv')
+        if not os.path.exists(path):
+            return self._notReady('validation_fsc.csv')
+        curves = []
+        for name in ('input', 'result'):
+            frequency, values = readCurve(path, 'fsc_' + name)
+            curves.append((name, frequency, values, resolution(frequency, values, 0.5)))
+        return [FigureWindow(self.title('FSC'), self.formWindow,
+                             lambda figure: plots.drawFsc(figure, curves, (0.5,), 'FSC with the density of unseen molecules'))]

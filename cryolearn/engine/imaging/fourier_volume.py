@@ -27,23 +27,24 @@ def trilinear_envelope(box: int, side: int, device: torch.device | str | None = 
 
 
 def from_real(volume: Tensor, side: int) -> Tensor:
-    """Transform of a `(box, box, box)` map, zero-padded to ``side``, phases relative to its centre, in symmetric order."""
+    """Transforms of `(..., box, box, box)` maps, zero-padded to ``side``, phases relative to their centre, in symmetric order."""
     box = volume.shape[-1]
     low = side // 2 - box // 2
     high = side - box - low
+    axes = (-3, -2, -1)
     padded = torch.nn.functional.pad(volume, (low, high) * 3)
-    transform = torch.fft.rfftn(torch.fft.ifftshift(padded))
-    transform = torch.fft.fftshift(transform, dim=(0, 1))
-    transform = torch.cat((transform, transform[:1]), dim=0)
-    return torch.cat((transform, transform[:, :1]), dim=1)
+    transform = torch.fft.rfftn(torch.fft.ifftshift(padded, dim=axes), dim=axes)
+    transform = torch.fft.fftshift(transform, dim=axes[:2])
+    transform = torch.cat((transform, transform[..., :1, :, :]), dim=-3)
+    return torch.cat((transform, transform[..., :1, :]), dim=-2)
 
 
 def slice_channels(volume: Tensor, padding: float) -> tuple[Tensor, int]:
-    """Real and imaginary parts (2, ...) of a `(box, box, box)` map's padded transform, made for trilinear slices, and the padded side."""
+    """Real and imaginary parts (..., 2, ...) of the padded transforms of `(..., box, box, box)` maps, for trilinear samples, and the padded side."""
     box = volume.shape[-1]
     side = padded_side(box, padding)
     transform = from_real(volume / trilinear_envelope(box, side, volume.device).to(volume.dtype), side)
-    return torch.stack((transform.real, transform.imag)), side
+    return torch.stack((transform.real, transform.imag), dim=-4), side
 
 
 def to_real(transform: Tensor, box: int) -> Tensor:

@@ -42,6 +42,8 @@ class SubtomogramTrainConfig(RunConfig):
     batch: int = param(64, "Subtomograms of one optimiser step, over all processes (a multiple of 16).", label="Batch", low=16, high=65536)
     learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.004, and 0.01 for the paper's networks.", label="Learning rate", low=0, high=1)
     weight_decay: float = param(0.01, "Weight decay of 'residual3d'.", label="Weight decay", low=0, high=1, expert=True)
+    rif_space: str = param("both", "Where the features of 'rif_svm' are taken: 'real' space, the modulus of the 'fourier' transform, or 'both'.", label="RIF space",
+                           choices=("both", "real", "fourier"), expert=True)
     svm_penalties: List[float] = param([1.0, 10.0, 100.0], "Penalties C of 'rif_svm'; the best one by cross-validation on the training subtomograms is taken.",
                                        label="SVM penalties", low=1e-6, high=1e9, expert=True)
     precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",

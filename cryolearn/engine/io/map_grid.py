@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .maps import read_values
-from .mrc_header import MrcHeader, read_header
+from .mrc_header import MrcHeader, read_header, require_rectangular
 
 __all__ = ["MapGrid", "read_map_grid", "same_grid", "write_on_grid"]
 
-_RIGHT_ANGLE = 0.05  # degrees that rounding explains
 _SAME = 2e-3
 _LABEL = 80
 _COPIED = ("nxstart", "nystart", "nzstart", "mx", "my", "mz", "cella", "cellb", "mapc", "mapr", "maps", "ispg", "origin")
@@ -66,10 +65,7 @@ def read_map_grid(path: str) -> MapGrid:
     x, y, z = header.voxel_angst
     if min(x, y, z) <= 0:
         raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
-    angles = [float(header.raw["cellb"][name]) for name in ("alpha", "beta", "gamma")]
-    if any(angle and abs(angle - 90) > _RIGHT_ANGLE for angle in angles):
-        said = ", ".join(f"{angle:g}" for angle in angles)
-        raise InputError(f"The cell of the map '{path}' is not rectangular ({said} degrees): resample it to a rectangular grid.")
+    require_rectangular(header)
     return MapGrid(data, (z, y, x), header)
 
 

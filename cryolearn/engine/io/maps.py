@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
-from .mrc_header import MrcHeader, read_header
+from .mrc_header import MrcHeader, read_header, require_rectangular
 
 _ISOTROPIC = 2e-3  # relative difference between the three voxel sizes that rounding explains
 
@@ -50,7 +50,7 @@ def read_map(path: str) -> Map:
     Raises
     ------
     InputError
-        when the file is absent, damaged, holds NaN, or has no voxel size or different ones along its axes.
+        when the file is absent, damaged, holds NaN, has no voxel size or different ones along its axes, or a cell that is not rectangular.
     """
     header = read_header(path)
     data = read_values(header)
@@ -68,6 +68,7 @@ def read_map(path: str) -> Map:
     if max(voxel) > min(voxel) * (1 + _ISOTROPIC):
         sizes = ", ".join(f"{size:g}" for size in voxel)
         raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({sizes} Å): resample it.")
+    require_rectangular(header)
     return Map(data, float(np.mean(voxel)), _place(header, order, voxel))
 
 

@@ -16,6 +16,7 @@ _IMOD_STAMP = 1146047817
 _IMOD_SIGNED_BYTES = 1
 _DTYPES = {1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _COMPLEX_MODES = (3, 4)
+_RIGHT_ANGLE_DEG = 0.05  # what rounding explains
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,20 @@ class MrcHeader:
         grid = [int(self.raw[name]) for name in ("mx", "my", "mz")]
         x, y, z = (length / count if count > 0 and np.isfinite(length) else 0.0 for length, count in zip(cell, grid))
         return x, y, z
+
+
+def require_rectangular(header: MrcHeader) -> None:
+    """Refuse a map whose cell has angles other than 90 degrees (an unset one, 0, passes): its grid is not x, y, z.
+
+    Raises
+    ------
+    InputError
+        naming the angles.
+    """
+    angles = [float(header.raw["cellb"][name]) for name in ("alpha", "beta", "gamma")]
+    if any(angle and abs(angle - 90) > _RIGHT_ANGLE_DEG for angle in angles):
+        said = ", ".join(f"{angle:g}" for angle in angles)
+        raise InputError(f"The cell of the map '{header.path}' is not rectangular ({said} degrees): resample it to a rectangular grid.")
 
 
 def read_header(path: str) -> MrcHeader:

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 
@@ -147,6 +148,8 @@ def test_bad_input_is_refused_in_one_sentence(folder: Path, tmp_path: Path) -> N
     broken = data.copy()
     broken[3, 4, 5] = np.nan
     paths["nan"] = _write(tmp_path / "nan.mrc", Map(broken, pixel, origin))
+    with mrcfile.mmap(_write(tmp_path / "oblique.mrc", before), mode="r+") as handle:  # an X-ray map of a hexagonal crystal
+        handle.header.cellb.gamma = 120
     bare = model.subset(np.isin(model.atom_name, ["N", "CA", "C", "O"]))
     write_structure(str(tmp_path / "bare.pdb"), bare)
     good = {"volume": str(folder / "before.mrc")}
@@ -157,6 +160,7 @@ def test_bad_input_is_refused_in_one_sentence(folder: Path, tmp_path: Path) -> N
         ("voxels of 3.75 Å, which show no side chains", {"volume": paths["coarse"]}),
         ("no denser at the atoms .* invert the map's contrast", {"volume": paths["inverted"]}),
         ("holds NaN", {"volume": paths["nan"]}),
+        (r"not rectangular \(90, 90, 120 degrees\)", {"volume": str(tmp_path / "oblique.mrc")}),
         ("holds NaN", {**good, "volume_after": paths["nan"]}),
         (r"another grid .*64 x 72 x 60 voxels instead of|another grid .*voxels instead of", {**good, "volume_after": paths["cropped"]}),
         ("another grid .*voxels of 0.7575 Å instead of 0.75 Å", {**good, "volume_after": paths["scaled"]}),

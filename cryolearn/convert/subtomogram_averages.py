@@ -47,7 +47,7 @@ def _name(row, apart):
     if own is None:
         return 'class %d' % number
     own = '%d' % own if isinstance(own, float) and own.is_integer() else str(own)
-    return own if apart.count(row['input_class']) == 1 else '%s, class %d' % (own, number)
+    return own if apart.count(row['input_class']) == 1 else '%s (class %d)' % (own, number)
 
 
 def appendAligned(inputSet, output, folder, averages):

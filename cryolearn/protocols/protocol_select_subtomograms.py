@@ -25,7 +25,9 @@ class CryoLearnProtSelectSubtomograms(CryoLearnProtSubtomogramBase, BatchProtoco
         form.addSection(label='Input')
         self._addSubtomogramsParam(form)
         form.addParam('table', params.FileParam, label='Table', help='Result table (npz) that holds the axes.')
-        self.addEngineParams(form, Config, 'x_axis', 'y_axis', 'polygon')
+        self.addEngineParam(form, Config, 'x_axis', default='reduced:0')
+        self.addEngineParam(form, Config, 'y_axis', default='reduced:1')
+        self.addEngineParam(form, Config, 'polygon')
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):

@@ -7,6 +7,12 @@ from .viewer_learning import CryoLearnLearningViewer, CryoLearnModelViewer
 from .viewer_maps import CryoLearnMapsViewer
 from .viewer_modes import CryoLearnModesViewer, CryoLearnSetOfModesViewer
 from .viewer_orientation import CryoLearnDistanceTrainViewer, CryoLearnOrientationErrorsViewer, CryoLearnRecoverViewer
+from .viewer_subtomogram import (
+    CryoLearnSubtomogramAverageViewer,
+    CryoLearnSubtomogramClassifyViewer,
+    CryoLearnSubtomogramSubdivideViewer,
+    CryoLearnSubtomogramTrainViewer,
+)
 from .viewer_trajectory import CryoLearnTrajectoryViewer
 from .viewer_validate import CryoLearnValidateMapViewer
 
@@ -14,5 +20,6 @@ __all__ = [
     'CryoLearnDistanceTrainViewer', 'CryoLearnEnhanceViewer', 'CryoLearnGaussianViewer', 'CryoLearnLandscapeViewer', 'CryoLearnLearningViewer',
     'CryoLearnMapTrainViewer', 'CryoLearnMapsViewer', 'CryoLearnModelViewer', 'CryoLearnModesViewer', 'CryoLearnOrientationErrorsViewer',
     'CryoLearnParticlesFlexViewer', 'CryoLearnRecoverViewer', 'CryoLearnSetOfModesViewer', 'CryoLearnSetOfMotionsViewer',
-    'CryoLearnTrajectoryViewer', 'CryoLearnValidateMapViewer',
+    'CryoLearnSubtomogramAverageViewer', 'CryoLearnSubtomogramClassifyViewer', 'CryoLearnSubtomogramSubdivideViewer',
+    'CryoLearnSubtomogramTrainViewer', 'CryoLearnTrajectoryViewer', 'CryoLearnValidateMapViewer',
 ]

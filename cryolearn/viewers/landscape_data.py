@@ -10,7 +10,8 @@ from ..convert.motions import MOTION_FILE, describeMotion
 from ..convert.tables import readTable
 
 HIDDEN = ('id', 'rotation', 'state_weight')
-CATEGORIES = ('class', 'state', 'flags', 'true_class', 'half')
+CLASSES = ('class', 'true_class', 'best_class', 'nearest_class')  # numbers of classes, which have names
+CATEGORIES = (*CLASSES, 'state', 'flags', 'half')
 NEIGHBOURS = 50  # particles whose mean gives the coordinates that are not on the two axes
 
 
@@ -55,7 +56,7 @@ class Landscape:
 
     def namesOf(self, label):
         """Names of the classes of a category by number, where they have any."""
-        return self.meta.get('class_names') if self.axes[label] in ('class', 'true_class') else None
+        return self.meta.get('class_names') if self.axes[label] in CLASSES else None
 
     def tableWith(self, names):
         """One file that holds all these columns.
@@ -114,6 +115,8 @@ def axisLabel(spec, meta):
         part = ' (%.0f %% of variance)' % (100 * explained[index]) if index < len(explained) else ''
         kind = {'pca': 'principal axis', 'tsne': 't-SNE', 'umap': 'UMAP'}.get(reduction.get('method'), 'reduced axis')
         return '%s %d%s' % (kind, index + 1, part)
+    if name == 'probability' and index < len(meta.get('class_names') or []):
+        return 'probability of %s' % meta['class_names'][index]
     if name.endswith('shift_angst'):
         return '%s %s (Å)' % (name[:-6].replace('_', ' '), 'xy'[index])
     units = {'pose_sigma_deg': 'pose error bar (degrees)', 'margin': 'margin to the runner-up', 'gain': 'gain over the rigid model (log-likelihood)',

@@ -27,13 +27,13 @@ def drawErrors(figure, errors, label='error'):
     axes.legend(frameon=False)
 
 
-def drawQuality(figure, values, label):
+def drawQuality(figure, values, label, items='particles'):
     """Histogram of what is known of each particle."""
     axes = figure.subplots()
     low, high = np.percentile(values, (0.5, 99.5))
     axes.hist(np.clip(values, low, high), bins=int(np.clip(np.sqrt(len(values)), 12, 60)), color=plots.COLOURS[5], edgecolor='white', linewidth=0.4)
     axes.axvline(np.median(values), color=plots.COLOURS[0], linewidth=1.8, label='median %.3g' % np.median(values))
-    axes.set(xlabel=label, ylabel='particles', title='%s of %d particles' % (label.split(' (')[0].capitalize(), len(values)))
+    axes.set(xlabel=label, ylabel=items, title='%s of %d %s' % (label.split(' (')[0].capitalize(), len(values), items))
     axes.grid(alpha=0.3, axis='y')
     axes.legend(frameon=False)
 

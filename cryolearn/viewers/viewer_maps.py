@@ -40,6 +40,10 @@ class CryoLearnMapsViewer(CryoLearnViewer):
         """Where the run keeps its maps and their curves."""
         return self.extra()
 
+    def nameOf(self, label):
+        """What a map or curve is called, by the name of its file."""
+        return label
+
     def _getActions(self):
         return {'showFsc': self._showFsc, 'showFscSet': self._showFscSet, 'showSlices': self._showSlices, 'showSurface': self._showSurface}
 
@@ -47,7 +51,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
     def _showFsc(self, param=None):
         truth = isinstance(self.protocol, CryoLearnProtVolumeToGaussians)
         threshold = TRUTH if truth else HALF_MAPS
-        curves = fscCurves(self.mapsFolder(), threshold)
+        curves = [(self.nameOf(label), *curve) for label, *curve in fscCurves(self.mapsFolder(), threshold)]
         if not curves:
             return self._notReady('The FSC')
         title = 'FSC of Gaussians and map' if truth else 'FSC of half maps'
@@ -62,7 +66,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
     def getMaps(self):
         """``{label: path}`` of the run's maps, half maps last."""
         found = sorted(glob.glob(os.path.join(self.mapsFolder(), '*.mrc')), key=lambda path: (isHalf(path), path))
-        return {os.path.splitext(os.path.basename(path))[0].replace('_', ' '): path for path in found if not path.endswith('_mask.mrc')}
+        return {self.nameOf(os.path.splitext(os.path.basename(path))[0].replace('_', ' ')): path for path in found if not path.endswith('_mask.mrc')}
 
     def _showSlices(self, param=None):
         maps = self.getMaps()

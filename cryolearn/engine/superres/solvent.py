@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..errors import InputError
+from ..imaging.masks import otsu_threshold
 
 __all__ = ["Solvent", "measure_solvent"]
 
 Array = NDArray[np.float32]
 _CLIPS, _WIDE = 12, 3.0
+_SKEW = 0.5  # of smoothed density; Gaussian noise of a thousand independent values has 0 with a standard error of 0.08
 _SMOOTH_ANGST = 2.5  # noise is averaged away, a chain is not
 _STANDS_OUT = 4.0  # spreads of the smoothed solvent above its level
 _FLAT = 0.2  # of the voxels with one and the same value: the map was masked
@@ -57,10 +60,7 @@ def measure_solvent(data: Array, voxel_angst: Sequence[float], what: str = "The 
     free = data != middle if flat else np.ones(data.shape, bool)
     level, spread = (middle, 0.0) if flat else _clipped(data)
     smooth = ndimage.gaussian_filter(np.where(free, data - level, 0).astype(np.float32), [_SMOOTH_ANGST / voxel for voxel in voxel_angst], mode="nearest")
-    smooth_level, smooth_spread = _clipped(smooth[free])
-    # a tight mask leaves no solvent whose spread could be measured
-    tight = flat and smooth_level > smooth_spread
-    inside = free & (smooth > (0.0 if tight else max(smooth_level, 0.0) + _STANDS_OUT * smooth_spread))
+    inside = free & (smooth > _threshold(smooth[free], flat, float(np.prod(voxel_angst))))
     inside = _without_specks(inside, voxel_angst)
     found = float(inside.mean()) >= _FEWEST
     if not found:
@@ -79,6 +79,25 @@ def _clipped(values: Array) -> tuple[float, float]:
             break
         kept = near
     return float(kept.mean(dtype=np.float64)), float(kept.std(dtype=np.float64))
+
+
+def _threshold(smooth: Array, masked: bool, voxel_angst3: float) -> float:
+    """Density above which smoothed voxels are the molecule's.
+
+    It stands far out of the solvent when most of the map is solvent. In a tight mask, or beside detergent, it does not: then the histogram is parted in two
+    (Otsu), provided that it is lopsided as noise is not, or that its mean inside a mask is not the level outside.
+    """
+    level, spread = _clipped(smooth)
+    plain = max(level, 0.0) + _STANDS_OUT * spread
+    if not masked and float((smooth > plain).mean()) >= _FEWEST:
+        return plain
+    middle, deviation = float(smooth.mean(dtype=np.float64)), float(smooth.std(dtype=np.float64))
+    if not deviation > 0:
+        return np.inf
+    independent = max(smooth.size * voxel_angst3 / (4 * np.pi**1.5 * _SMOOTH_ANGST**3), 2.0)
+    lopsided = float((((smooth - middle) / deviation) ** 3).mean(dtype=np.float64)) > _SKEW
+    above = masked and middle > _STANDS_OUT * deviation / np.sqrt(independent)
+    return otsu_threshold(torch.from_numpy(smooth)) if lopsided or above else np.inf
 
 
 def _without_specks(inside: NDArray[np.bool_], voxel_angst: Sequence[float]) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ __all__ = ["Aligned", "Aligner", "Plan"]
 _KEEP = 3  # rotations of each class that are followed from the grid
 _ROUNDS = 2
 _FINEST_PX = 0.1
+_MOST_SHIFTS = 515  # of the grid search: a ball of five steps
 _LEAST_COARSE = 4  # Fourier pixels
 _SHIFTS_A_PERIOD = 2.5  # of the outermost shell of the grid search
 
@@ -96,7 +97,7 @@ class Aligner:
             near = weight[: len(self.coarse)]
             self.grid = [None if item is None else GridSearch(item, rotations, self.coarse, near) for item in references]
         self.step_px = band.box / (_SHIFTS_A_PERIOD * self.coarse.radius_px)
-        self.shifts = shift_ball(plan.shift_px, self.step_px, device)
+        self.shifts = shift_ball(plan.shift_px, self.step_px, device, _MOST_SHIFTS)
 
     def align(self, particles: Particles, rotation: Tensor | None = None, shift_px: Tensor | None = None) -> Aligned:
         """Best class and pose of each subtomogram; from ``rotation`` (n, 3, 3) and ``shift_px`` (n, 3) on when the search is local."""

@@ -62,21 +62,22 @@ def run(config: SubtomogramAverageConfig) -> None:
     shutil.rmtree(Path(config.output) / "rounds", ignore_errors=True)
 
 
-def _groups(config: SubtomogramAverageConfig, table: SubtomogramTable) -> tuple[dict[str, NDArray[np.int64]], dict[str, int]]:
-    """Rows that are averaged together, by the name of their input class, and the sizes of the classes left out."""
+def _groups(config: SubtomogramAverageConfig, table: SubtomogramTable) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
+    """Rows that are averaged together, by the name of their input class, and sentences about those that are left out."""
     least = 2 * config.classes
     if not config.each_class:
         if len(table) < least:
             raise InputError(f"{len(table)} subtomograms are too few for {config.classes} classes in two half sets: at least {least} are needed.")
-        return {"": np.arange(len(table))}, {}
+        return {"": np.arange(len(table))}, []
     names = np.array(_class_names(config, table))
     rows = {str(name): np.flatnonzero(names == name) for name in np.unique(names) if name}
-    kept = {name: at for name, at in rows.items() if len(at) >= max(config.smallest, least)}
-    left_out = {name: len(at) for name, at in rows.items() if name not in kept}
-    for name, size in left_out.items():
-        print(f"Class '{name}' is left out: it has only {size} subtomograms.", flush=True)
+    least = max(config.smallest, least)
+    left_out = [f"Class '{name}' is left out: it has only {len(at)} subtomograms." for name, at in rows.items() if len(at) < least]
+    if np.any(names == ""):
+        left_out.append(f"{np.count_nonzero(names == '')} subtomograms are left out: they belong to no class of the input.")
+    kept = {name: at for name, at in rows.items() if len(at) >= least}
     if not kept:
-        raise InputError(f"No class of '{config.subtomograms}' has {max(config.smallest, least)} subtomograms or more: lower 'smallest' or 'classes'.")
+        raise InputError(f"No class of '{config.subtomograms}' has {least} subtomograms or more: lower 'smallest' or 'classes'.")
     return kept, left_out
 
 

@@ -80,11 +80,11 @@ def averaged(
 
 
 def write_report(
-    config: SubtomogramAverageConfig, table: SubtomogramTable, found: list[Averaged], left_out: dict[str, int], known: Known | None,
+    config: SubtomogramAverageConfig, table: SubtomogramTable, found: list[Averaged], left_out: list[str], known: Known | None,
 ) -> None:
     """Write all files; classes are numbered by size, those of one input class together."""
     order = sorted(found, key=lambda item: (item.input_class, -len(item.rows)))
-    entries, warnings = [], [f"Class '{name}' is left out: it has only {size} subtomograms." for name, size in left_out.items()]
+    entries, warnings = [], list(left_out)
     for number, item in enumerate(order, start=1):
         name = f"class_{number:03d}"
         entry = write_reconstruction(config.output, name, item.result, table.pixel_size_angst)
@@ -103,7 +103,7 @@ def write_report(
     _draw(config, table, order, entries)
     summary = {
         "subtomograms": int(sum(len(item.rows) for item in order)), "box": table.box, "pixel_size_angst": table.pixel_size_angst, "classes": entries,
-        "left_out": left_out, "warnings": warnings, "starts_evidence": {item.input_class: item.evidence.tolist() for item in order},
+        "warnings": warnings, "starts_evidence": {item.input_class: item.evidence.tolist() for item in order},
     }
     with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
         json.dump(summary, handle, indent=2)

@@ -31,7 +31,7 @@ _HOTTEST = 5.0
 _COARSE_SHELLS = 3
 _WIENER = 0.03
 _JUDGED = 300  # subtomograms on which starts are compared
-_MOST_SHIFTS = 33
+_MOST_SHIFTS = 123
 _NEGLIGIBLE = 1e-4  # posterior of a class and shift of one subtomogram
 _SCORES = {"cpu": 1 << 24, "cuda": 1 << 28}  # log-likelihoods held at a time, 4 bytes each; three times that is in use
 _PIXEL = 1.0  # maps of this module are scale-free
@@ -55,14 +55,14 @@ class Expected:
     evidence: Tensor
 
 
-def shift_ball(range_px: float, step_px: float, device: torch.device | str | None = None) -> Tensor:
-    """Shifts (S, 3) x, y, z on a cubic grid within a ball, none first; the step is widened where there would be too many."""
+def shift_ball(range_px: float, step_px: float, device: torch.device | str | None = None, most: int = _MOST_SHIFTS) -> Tensor:
+    """Shifts (S, 3) x, y, z on a cubic grid within a ball, none first; the step is widened where there would be more than ``most``."""
     while True:
         count = int(range_px / step_px + 1e-6)
         line = torch.arange(-count, count + 1, device=device) * step_px
         points = torch.cartesian_prod(line, line, line)
         points = points[points.norm(dim=1) <= range_px + 1e-3]
-        if len(points) <= _MOST_SHIFTS:
+        if len(points) <= most:
             return points[points.norm(dim=1).argsort(stable=True)]
         step_px *= 1.1
 

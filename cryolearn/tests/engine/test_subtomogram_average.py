@@ -30,6 +30,7 @@ from cryolearn.engine.subtomogram.gallery import GalleryRow, class_gallery, surf
 from cryolearn.engine.subtomogram.rounds import Rounds, Settings, State
 from cryolearn.engine.subtomogram.start import first_maps
 
+from .imaging_cases import DEVICES
 from .subtomogram_average_cases import BOX, PIXEL, behind_wedge, copies, models, write_copies
 
 
@@ -49,10 +50,10 @@ def settings(**changes: object) -> Settings:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def rounds_of(star: str, folder: Path, **changes: object) -> Rounds:
+def rounds_of(star: str, folder: Path, device: str = "cpu", **changes: object) -> Rounds:
     table = read_subtomograms(star)
     half = table.half if table.half is not None else 1 + np.arange(len(table)) % 2
-    return Rounds(table, half, settings(**changes), folder, torch.device("cpu"))
+    return Rounds(table, half, settings(**changes), folder, torch.device(device))
 
 
 @pytest.fixture(scope="module")
@@ -154,12 +155,13 @@ def test_killed_rounds_go_on_to_the_same_end(two_kinds: tuple[str, Path], tmp_pa
         assert torch.equal(getattr(whole, name), getattr(resumed, name)), name
 
 
-def test_batches_do_not_change_the_result(two_kinds: tuple[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_batches_and_the_device_do_not_change_the_result(two_kinds: tuple[str, Path], tmp_path: Path, device: str) -> None:
     star, _ = two_kinds
-    found = [rounds_of(star, tmp_path / str(size), batch=size).run()[0] for size in (64, 5)]
+    found = [rounds_of(star, tmp_path / str(size), where, batch=size).run()[0] for size, where in ((64, "cpu"), (5, device))]
     assert torch.equal(found[0].number, found[1].number)
     assert float(angle_between_deg(found[0].rotation, found[1].rotation).max()) < 0.1
-    assert torch.allclose(found[0].curves, found[1].curves, atol=1e-3)
+    assert torch.allclose(found[0].curves, found[1].curves.cpu(), atol=1e-3)
 
 
 def test_what_lies_outside_of_the_mask_does_not_reach_the_references(two_kinds: tuple[str, Path], tmp_path: Path) -> None:
@@ -184,6 +186,18 @@ def test_each_class_of_the_input_apart(two_kinds: tuple[str, Path], tmp_path: Pa
     star, _ = two_kinds
     summary = average(star, tmp_path, start="alignment", each_class=True, smallest=4)
     assert [(entry["input_class"], entry["count"]) for entry in summary["classes"]] == [("kind0", 12), ("kind1", 12)]  # type: ignore[attr-defined]
+
+
+def test_classes_by_number_and_those_left_out_are_named(tmp_path: Path) -> None:
+    """Class numbers of a subdivision: number 0 belongs to no class, and small classes are left out; both are said."""
+    star = write_copies(tmp_path / "set", copies(9), poses=True)
+    table = read_subtomograms(star)
+    write_subtomograms(star, replace(table, extra={"rlnClassNumber": np.array([10] * 4 + [0] * 2 + [2] * 3)}))
+    summary = average(star, tmp_path / "out", start="alignment", each_class=True, smallest=4)
+    assert [(entry["input_class"], entry["count"]) for entry in summary["classes"]] == [("10", 4)]  # type: ignore[attr-defined]
+    assert summary["warnings"] == [
+        "Class '02' is left out: it has only 3 subtomograms.", "2 subtomograms are left out: they belong to no class of the input.",
+    ]
 
 
 def test_a_new_structure_stands_out(two_kinds: tuple[str, Path], tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ COMMANDS: Dict[str, Command] = {
     "distance-train": Command(_E + "orientation.config:DistanceTrainConfig", _E + "orientation.train:run", shared=True),
     "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover:run"),
     "orientation-compare": Command(_E + "orientation.config:CompareOrientationsConfig", _E + "orientation.compare:run"),
+    "subtomogram-train": Command(_E + "subtomogram.config:SubtomogramTrainConfig", _E + "subtomogram.train:run", shared=True),
     "subtomogram-average": Command(_E + "subtomogram.config:SubtomogramAverageConfig", _E + "subtomogram.average:run"),
     "validate-map": Command(_E + "superres.config:ValidateMapConfig", _E + "superres.validate:run"),
     "map-train": Command(_E + "superres.config:MapTrainConfig", _E + "superres.train:run", shared=True),

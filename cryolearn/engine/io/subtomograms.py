@@ -6,12 +6,14 @@ The tilt axis is y and the beam runs along z. A subtomogram s of a reference r w
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..config import digest_values
 from ..errors import InputError
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
@@ -119,6 +121,14 @@ class SubtomogramTable:
             angles_deg=pick(self.angles_deg), shifts_angst=pick(self.shifts_angst), class_name=pick(self.class_name), half=pick(self.half),
             optics_group=pick(self.optics_group), extra={label: values[at] for label, values in self.extra.items()},
         )
+
+    def files_digest(self) -> str:
+        """Digest of what the files are, by name, size and time of change: their content would take as long to read as the work itself."""
+        seen = []
+        for path in self.file:
+            found = os.stat(path)
+            seen.append([os.path.basename(path), found.st_size, found.st_mtime_ns])
+        return digest_values(seen)
 
     def name(self, row: int) -> str:
         """A subtomogram for messages: ``subtomogram 7 ('path.mrc')``."""

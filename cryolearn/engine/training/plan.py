@@ -33,7 +33,8 @@ class TrainingPlan:
     checkpoint_steps : steps between checkpoints, beside the one at the end of each epoch
     gradient_clip : largest norm of the gradient; 0 does not clip
     precision : Lightning's name, '32-true' or 'bf16-mixed'
-    optimiser : 'adamw', 'adam', 'adam_half' (first beta 0.5) or 'rmsprop'; empty takes 'adamw' with the schedule 'cosine' and 'adam' with 'plateau'
+    optimiser : 'adamw', 'adam', 'adam_half' (first beta 0.5), 'rmsprop' or 'nesterov' (momentum 0.9); empty takes 'adamw' with the schedule 'cosine'
+        and 'adam' with 'plateau'
     block : samples that share their random numbers and stay in one process
     """
 

@@ -26,6 +26,7 @@ __all__ = ["Task", "train"]
 Blocks = list[tuple[int, int]]
 _OPTIMISERS: dict[str, Any] = {
     "adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adam_half": partial(torch.optim.Adam, betas=(0.5, 0.999)),
+    "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
     "rmsprop": partial(torch.optim.RMSprop, alpha=0.9, eps=1e-7),  # Keras' values, which published networks were trained with
 }
 

@@ -42,7 +42,7 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
         form.addParam('inputModel', params.PointerParam, pointerClass='MapModel', allowsNull=True, label='Network',
                       help='Empty: the network that comes with the software.')
         form.addSection(label='Enhancement')
-        self.addEngineParams(form, Config, 'rotations', 'data_consistency', 'target_angst', 'scale', 'tile_px', 'local_window_angst')
+        self.addEngineParams(form, Config, 'rotations', 'data_consistency', 'keep_sharpness', 'target_angst', 'scale', 'tile_px', 'local_window_angst')
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------

@@ -70,6 +70,8 @@ class MapEnhanceConfig(RunConfig):
                            label="Orientations", choices=("1", "4", "12", "24"))
     data_consistency: float = param(1.0, "How much the result is held to the data where the half maps agree: 1 by the share of signal in each shell, 0 not at all.",
                                     label="Data consistency", low=0, high=1)
+    keep_sharpness: bool = param(True, "The result is no blurrier than the input: shells that the network weakens because it is unsure of them are brought back.",
+                                 label="Keep sharpness?", expert=True)
     scale: float = param(0.0, "Spread of the density inside the molecule, in the map's own unit; 0 estimates it from what stands out of the solvent.", label="Scale", low=0,
                          expert=True)
     tile_px: int = param(160, "Side of the tiles in the network's voxels; smaller ones need less memory and more time.", label="Tile", unit="voxels", low=32, high=512,

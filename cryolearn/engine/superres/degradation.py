@@ -20,9 +20,10 @@ from torch.nn import functional
 from ..io.structures import Structure
 from .spectra import Shells, cosine_edge, logistic_fsc
 
-__all__ = ["PaperDegradation", "PhysicsDraw", "cryo_map", "degrade_paper", "draw_physics", "input_b_factors", "target_b_factors"]
+__all__ = ["PaperDegradation", "PhysicsDraw", "cryo_map", "degrade_paper", "draw_physics", "input_b_factors", "target_b_factors", "water_contrast"]
 
 Array = NDArray[np.float32]
+TARGET_CONTRAST, TARGET_CONTRAST_B = 0.7, 150.0  # of the density to be learned, Å^2
 _FSC_FLOOR = 0.01  # the noise of a shell is at most 99 times its signal
 
 
@@ -69,7 +70,8 @@ class PhysicsDraw:
     ----------
     resolution_angst : where the half maps' FSC crosses 0.143
     fall_off : width of the logistic FSC in 1/Å
-    sharpening : B factor in Å^2 applied to the whole map, negative when it is sharpened too much
+    sharpening : B factor in Å^2 applied to the whole map, negative when it is sharpened
+    contrast, contrast_b : the molecule stands in water and not in a vacuum: what is coarse is weaker by 1 - contrast exp(-contrast_b s^2 / 4)
     domain_b, atom_b : largest extra B factor of a domain, and spread between residues, in Å^2
     fade : part of the density that carboxylates lose
     half : the map is one half map
@@ -81,6 +83,8 @@ class PhysicsDraw:
     resolution_angst: float
     fall_off: float
     sharpening: float
+    contrast: float
+    contrast_b: float
     domain_b: float
     atom_b: float
     fade: float
@@ -97,16 +101,22 @@ def draw_physics(random: np.random.Generator, finest_angst: float, coarsest_angs
     """Draw the properties of a map; resolutions are uniform in 1 / d, so that fine ones, which are harder, are more frequent."""
     return PhysicsDraw(
         resolution_angst=1 / random.uniform(1 / coarsest_angst, 1 / finest_angst), fall_off=random.uniform(0.012, 0.035),
-        sharpening=random.uniform(-20, 120), domain_b=random.uniform(0, 100), atom_b=random.uniform(0, 20), fade=random.uniform(0, 0.8),
+        sharpening=random.uniform(-120, 100), contrast=random.uniform(0, 0.95), contrast_b=random.uniform(60, 300),
+        domain_b=random.uniform(0, 100), atom_b=random.uniform(0, 20), fade=random.uniform(0, 0.8),
         half=random.random() < 0.3, weighted=random.random() < 0.7, cut=random.random() < 0.8, masked=random.random() < 0.3,
         solvent=random.uniform(0, 0.25), micelle=random.uniform(0.2, 0.8) if random.random() < 0.15 else 0.0, mask_angst=random.uniform(3, 8),
     )
 
 
+def water_contrast(frequency_inv_angst: Array, part: float = TARGET_CONTRAST, b_factor: float = TARGET_CONTRAST_B) -> Array:
+    """Factor by which density is weaker for standing in a medium and not in a vacuum, by Babinet's principle (Moews & Kretsinger 1975)."""
+    return np.asarray(1 - part * np.exp(-b_factor * frequency_inv_angst**2 / 4), np.float32)
+
+
 def target_b_factors(structure: Structure) -> NDArray[np.float64]:
     """B factors `(N,)` in Å^2 of the density to be learned: half the model's own above their 10th percentile, so that disorder stays weaker."""
     b = structure.b_factor
-    return np.clip(15 + 0.5 * (b - np.percentile(b, 10)), 10, 100)
+    return np.clip(10 + 0.5 * (b - np.percentile(b, 10)), 5, 80)
 
 
 def input_b_factors(structure: Structure, draw: PhysicsDraw, random: np.random.Generator) -> NDArray[np.float64]:
@@ -148,7 +158,7 @@ def cryo_map(signal: Array, distance_angst: Array, voxel_angst: float, draw: Phy
     white = [fft.rfftn(random.standard_normal(signal.shape, dtype=np.float32)) / math.sqrt(signal.size) for _ in range(1 if draw.half else 2)]
     noise = shells.spread(deviation) * (white[0] if draw.half else (white[0] + white[1]) / 2)
     radius = shells.radius * np.float32(shells.frequency[1])
-    weight = np.exp(np.clip(-draw.sharpening * radius**2 / 4, -20, 20))
+    weight = np.exp(np.clip(-draw.sharpening * radius**2 / 4, -20, 20)) * water_contrast(radius, draw.contrast, draw.contrast_b)
     if draw.weighted:
         weight = weight * shells.spread(np.sqrt(2 * fsc / (1 + fsc)))
     if draw.cut:

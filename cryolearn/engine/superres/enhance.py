@@ -151,7 +151,8 @@ def enhance_map(config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model
         model.network, shown, setting.resolution_angst / model.voxel_angst, setting.target_angst / model.voxel_angst, int(config.rotations), config.tile_px,
         device, tiles, f"enhancing {what}",
     )
-    density, held = hold_to_data(seen, result.density, setting.share, config.data_consistency, setting.shells, setting.mask)
+    sharp_to = setting.resolution_angst if config.keep_sharpness else 0.0
+    density, held = hold_to_data(seen, result.density, setting.share, config.data_consistency, setting.shells, setting.mask, sharp_to)
     edge = cosine_edge(frequency(setting.plan.sides, setting.plan.voxel_angst), setting.target_angst)
     density = np.asarray(fft.irfftn(fft.rfftn(density) * edge, s=density.shape), np.float32)
     return EnhancedMap(seen, density, result.spread, result.error, held, level, scale)

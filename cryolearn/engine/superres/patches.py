@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from ..errors import InputError
 from ..io.structures import Structure
 from ..training.plan import block_generator
-from .degradation import PaperDegradation, cryo_map, degrade_paper, draw_physics, fade_carboxylates, input_b_factors, target_b_factors
+from .degradation import PaperDegradation, cryo_map, degrade_paper, draw_physics, fade_carboxylates, input_b_factors, target_b_factors, water_contrast
 from .model_map import model_map
 from .octahedral import ROTATIONS, turn_array
 from .spectra import cosine_edge, frequency
@@ -172,8 +172,9 @@ def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setti
         target, distance = np.zeros(shape, np.float32), np.full(shape, 99, np.float32)
         seen = _other_phases(seen, random)
     else:
-        transform = fft.rfftn(model_map(still, shape, voxel, origin))
-        target = np.asarray(fft.irfftn(transform * cosine_edge(frequency(shape, (voxel,) * 3), aim), s=shape), np.float32)
+        radius = frequency(shape, (voxel,) * 3)
+        transform = fft.rfftn(model_map(still, shape, voxel, origin)) * cosine_edge(radius, aim) * water_contrast(radius)
+        target = np.asarray(fft.irfftn(transform, s=shape), np.float32)
     return _finish(seen, target, distance < _INSIDE_ANGST, drawn.resolution_angst, aim, setting, random)
 
 

@@ -176,6 +176,23 @@ def test_data_decide_where_there_is_signal_and_the_network_where_there_is_none()
     assert signal_share(curve) == pytest.approx([1, 1.8 / 1.9, 1 / 1.5, 0, 0, 0])
 
 
+def test_what_an_unsure_network_weakens_is_brought_back() -> None:
+    """A result blurred by B = 60 and doubled: the shells of the input's resolution are as sharp as the input's again, coarse ones stay."""
+    seen = np.random.default_rng(4).standard_normal((40, 40, 40)).astype(np.float32)
+    shells = Shells(seen.shape, (1.0,) * 3)
+    blur = 2 * np.exp(-60 * shells.frequency**2 / 4)
+    found = np.asarray(fft.irfftn(fft.rfftn(seen) * shells.spread(blur), s=seen.shape), np.float32)
+    nothing = np.zeros(len(shells))
+    mixed, held = hold_to_data(seen, found, nothing, 1.0, shells, np.ones_like(seen), 3.0)
+    known = (shells.frequency >= 1 / 12) & (shells.frequency <= 1 / 6)
+    fine = (shells.frequency > 1 / 5) & (shells.frequency < 1 / 3.2)
+    assert held.factor[fine] == pytest.approx(blur[known].mean(), rel=0.03)
+    ratio = np.sqrt(shells.mean(np.abs(fft.rfftn(mixed)) ** 2) / shells.mean(np.abs(fft.rfftn(seen)) ** 2))
+    assert ratio[fine] == pytest.approx(held.factor[fine], rel=0.03)
+    sharper = np.asarray(fft.irfftn(fft.rfftn(seen) / shells.spread(blur), s=seen.shape), np.float32)
+    assert np.allclose(hold_to_data(seen, sharper, nothing, 1.0, shells, np.ones_like(seen), 3.0)[0], sharper, atol=0.05 * sharper.std())
+
+
 def test_local_correlation_by_hand() -> None:
     random = np.random.default_rng(3)
     one = random.standard_normal((20, 20, 20)).astype(np.float32)

@@ -13,6 +13,8 @@ from ..imaging.missing_wedge import frequency_points, wedge_coverage
 
 __all__ = ["Band", "Particles", "in_band", "particles_of", "tilt_groups"]
 
+_WHOLE = 1e-3  # squared radii are whole numbers; less than this is rounding
+
 
 @dataclass
 class Band:
@@ -38,7 +40,7 @@ class Band:
         x, y, z = points.unbind(-1)
         squared = (points * points).sum(-1)
         one_of_pair = (x > 0) | ((y > 0) | ((y == 0) & (z > 0)))
-        keep = (squared > 0) & (squared <= min(radius_px, box / 2 - 0.5) ** 2 + 1e-6) & one_of_pair & (x * 2 < box)
+        keep = (squared > 0) & (squared <= min(radius_px, box / 2 - 0.5) ** 2 + _WHOLE) & one_of_pair & (x * 2 < box)
         index = torch.nonzero(keep).flatten()
         index = index[squared[index].argsort(stable=True)]
         points = points[index]
@@ -50,11 +52,11 @@ class Band:
     @property
     def radius_px(self) -> float:
         """Radius of the outermost frequency."""
-        return float(self.points[-1].norm())
+        return float(self.points[-1].double().norm())
 
     def within(self, radius_px: float) -> Band:
         """The part of the band up to a radius."""
-        count = max(1, int((self.points.square().sum(1) <= radius_px**2 + 1e-6).sum()))
+        count = max(1, int((self.points.square().sum(1) <= radius_px**2 + _WHOLE).sum()))
         return Band(self.box, self.points[:count], self.index[:count], self.shell[:count])
 
     def waves(self, shift_px: Tensor) -> Tensor:

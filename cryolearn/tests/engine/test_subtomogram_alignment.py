@@ -47,6 +47,9 @@ def test_a_band_holds_each_frequency_once():
     inside = (squared > 0) & (squared <= 7.3**2)
     transform = rfftn_centred(volume, 3).flatten()[band.index]
     assert 2 * float(transform.abs().square().sum()) == pytest.approx(float(full[inside].sum()), rel=1e-9)
+    for radius in (2.3, 4.6, 5.8, 6.4, 7.0):  # a band's own radius gives itself
+        part = band.within(radius)
+        assert len(band.within(part.radius_px)) == len(part) == len(Band.up_to(BOX, part.radius_px))
     narrow = band.within(5.0)
     assert torch.equal(narrow.index, Band.up_to(BOX, 5.0).index) and torch.equal(narrow.index, band.index[: len(narrow)])
 

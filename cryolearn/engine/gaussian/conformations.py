@@ -31,7 +31,7 @@ from .subunits import ExpandedImages, fit_subunits, search_subunits
 
 __all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
 
-_LEAST_AXES = 2  # among subunits the others' motions are noise that hides significance
+_LEAST_AXES = 2  # tried when noise, or among subunits the others' motions, hides significance
 _SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
 
 
@@ -118,12 +118,15 @@ def curve_of(problem: Problem, images: GaussianImages, name: str, eigen: EigenMo
     curve = make_curve(
         problem.model, vary=config.vary, path=config.path, states=config.states, degree=config.degree, anchors=config.anchors, moves=problem.moves,
         seed=config.seed)
-    expanded = isinstance(images, ExpandedImages)
-    search = search_subunits if expanded else search_curve
     if record.exists():
-        return search(images, curve, [torch.empty(0)], config.rounds, record=record)
+        return fit_curve(images, curve, torch.empty(0), config.rounds, record=record)
     found = eigen or eigen_motions_of(problem, images, "likelihood")
-    return search(images, curve, first_guesses(curve, found, config, _LEAST_AXES if expanded else 1), config.rounds, record=record)
+    weak = not found.significant.any()
+    expanded = isinstance(images, ExpandedImages)
+    guesses = first_guesses(curve, found, config, _LEAST_AXES if expanded or weak else 1)
+    if expanded:
+        return search_subunits(images, curve, guesses, config.rounds, record=record)
+    return search_curve(images, curve, guesses, config.rounds, record=record, weak=weak)
 
 
 def first_guesses(curve: Curve, eigen: EigenMotions, config: GaussianHeterogeneityConfig, axes: int = 1) -> list[Tensor]:

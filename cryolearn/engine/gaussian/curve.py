@@ -244,7 +244,7 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
     done, posterior = 0, start
     history: list[float] = []
     if record is not None and record.exists():
-        done, curve, posterior, history = _load(record, curve)
+        done, curve, posterior, history, temperatures = _load(record, curve)
     progress = Progress(what, rounds, "rounds", done)
     sums = VolumeSums(grid, len(curve.grid), len(curve.grid), images.device)
     _gather(images, grid, sums, posterior)
@@ -270,7 +270,7 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
         history.append(float(torch.logsumexp(torch.nn.functional.pad(likelihood, (0, 1)) + prior, 1).double().mean()))
         curve = _populate(curve, posterior)
         if record is not None:
-            _save(record, number + 1, curve, posterior, history)
+            _save(record, number + 1, curve, posterior, history, temperatures)
         progress.step(note=f"log-likelihood {history[-1]:.4f}")
     if not len(likelihood):  # the record was that of the end
         likelihood, expected = state_likelihood(images, curve_volumes(curve, grid), grid)
@@ -312,23 +312,25 @@ def _populate(curve: Curve, posterior: Tensor) -> Curve:
     return replace(curve, population=(1 - _POPULATION_FLOOR) * (total / total.sum()).float() + even, junk=min(_MOST_JUNK, max(_LEAST_JUNK, 1 - particles)))
 
 
-def _save(path: Path, done: int, curve: Curve, posterior: Tensor, history: list[float]) -> None:
+def _save(path: Path, done: int, curve: Curve, posterior: Tensor, history: list[float], temperatures: Sequence[float]) -> None:
     arrays = {"base": curve.base.positions_angst, "amplitudes": curve.base.amplitudes, "bend": curve.bend, "change": curve.change,
               "population": curve.population, "posterior": posterior}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with open(part, "wb") as handle:
-        np.savez(handle, done=done, junk=curve.junk, history=history, **{name: value.cpu().numpy() for name, value in arrays.items()})
+        np.savez(handle, done=done, junk=curve.junk, history=history, temperatures=temperatures,
+                 **{name: value.cpu().numpy() for name, value in arrays.items()})
     part.replace(path)
 
 
-def _load(path: Path, curve: Curve) -> tuple[int, Curve, Tensor, list[float]]:
+def _load(path: Path, curve: Curve) -> tuple[int, Curve, Tensor, list[float], list[float]]:
     with np.load(path, allow_pickle=False) as found:
         tensor = {name: torch.as_tensor(found[name], device=curve.grid.device) for name in ("base", "amplitudes", "bend", "change", "population", "posterior")}
-        done, junk, history = int(found["done"]), float(found["junk"]), [float(value) for value in found["history"]]
+        done, junk = int(found["done"]), float(found["junk"])
+        history, temperatures = ([float(value) for value in found[name]] for name in ("history", "temperatures"))
     base = replace(curve.base, positions_angst=tensor["base"], amplitudes=tensor["amplitudes"])
     path_then = replace(curve, base=base, bend=tensor["bend"], change=tensor["change"], population=tensor["population"], junk=junk)
-    return done, path_then, tensor["posterior"], history
+    return done, path_then, tensor["posterior"], history, temperatures
 
 
 def _gather(images: GaussianImages, grid: SliceGrid, sums: VolumeSums, weight: Tensor) -> None:

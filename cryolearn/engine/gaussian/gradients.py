@@ -131,7 +131,7 @@ class GradientSource:
             yield batch.rows, score, vectors
 
     def _with_residual_of(self, others: NDArray[np.int64], values: Tensor, batch: object) -> Tensor:
-        """Images made of this batch's model and the phase-flipped residuals of other images."""
+        """Images made of this batch's model and the phase-flipped residuals of other images, noise made even in both."""
         from .particles import Batch
 
         assert isinstance(batch, Batch)
@@ -140,6 +140,8 @@ class GradientSource:
         shift, rotation, transfer = images.shift_angst[others], images.rotation[others], images.transfer(others)
         theirs = self._with_still(project(self.focus, rotation, band), others, rotation)
         residual = (band.shifted(data, -shift) - transfer * theirs) * torch.where(transfer < 0, -1.0, 1.0)
+        white = images.white(others)
+        residual = residual if white is None else residual * white
         return batch.transfer * values + residual * torch.where(batch.transfer < 0, -1.0, 1.0)
 
     def _with_still(self, projection: Projection, rows: NDArray[np.int64], rotation: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from .maps import path_weights, write_path_maps
 from .particles import Band, crop_images
 from .pose_alternation import RefinedPoses, pose_notes, write_poses
 from .report_files import write_gaussian_files, write_particles_star
+from .subunit_correlation import subunit_information
 from .subunit_report import write_subunits
 from .subunits import expand, expand_table
 
@@ -115,7 +116,8 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         write_poses(output, table.ids, refined)
     if copies > 1:
         places = problem.model.positions_angst[problem.moves].double().mean(0).cpu().numpy()
-        write_subunits(output, by_particle, found, matrices, places, config.seed)
+        information = None if before is None else subunit_information(problem.images, before[0], copies)
+        write_subunits(output, by_particle, found, matrices, places, information)
     shutil.rmtree(output / "stages")
 
 

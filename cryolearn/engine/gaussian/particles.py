@@ -110,12 +110,13 @@ class Band:
 @dataclass
 class Batch:
     """Some images: coefficients ``data`` (b, P), shifted to their centre; what the microscope made of them ``transfer`` (b, P), real;
-    poses ``rotation`` (b, 3, 3)."""
+    poses ``rotation`` (b, 3, 3). Both were multiplied by ``white`` (b, P), if any, so that the noise of a ring is the same in all images."""
 
     rows: NDArray[np.int64]
     data: Tensor
     transfer: Tensor
     rotation: Tensor
+    white: Tensor | None = None
 
 
 @dataclass
@@ -133,6 +134,8 @@ class GaussianImages:
     ctf : CtfTable or None
     phase_flipped : the images were
     gain, noise_power : (rings,) radial factor between model and images, and variance of the noise of a coefficient
+    ctf_noise : (rings,) or None: the noise is that at a zero of the CTF, ``noise_power``, times ``1 + ctf_noise CTF^2``. What ice, carbon and neighbours add
+        has passed the CTF as the particle has
     """
 
     band: Band
@@ -144,6 +147,7 @@ class GaussianImages:
     device: torch.device
     gain: Tensor
     noise_power: Tensor
+    ctf_noise: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.transforms)
@@ -162,7 +166,7 @@ class GaussianImages:
         band = replace(
             self.band, radius=int(self.band.ring[kept].max()), kx=self.band.kx[kept], ky=self.band.ky[kept], ring=self.band.ring[kept])
         return replace(self, band=band, transforms=self.transforms[:, kept.cpu().numpy()], gain=self.gain[: band.rings],
-                       noise_power=self.noise_power[: band.rings])
+                       noise_power=self.noise_power[: band.rings], ctf_noise=None if self.ctf_noise is None else self.ctf_noise[: band.rings])
 
     @property
     def chunk(self) -> int:
@@ -170,22 +174,31 @@ class GaussianImages:
         return max(8, _POINTS_AT_A_TIME[self.device.type] // len(self.band))
 
     def batches(self, rows: NDArray[np.int64] | None = None, chunk: int = 0) -> Iterator[Batch]:
-        """All images, or those of ``rows``, a chunk at a time; ``transfer`` holds CTF and gain."""
+        """All images, or those of ``rows``, a chunk at a time; ``transfer`` holds CTF and gain, and noise is made even (see :class:`Batch`)."""
         todo = np.arange(len(self)) if rows is None else rows
         step = chunk or self.chunk
         for start in range(0, len(todo), step):
             part = todo[start : start + step]
             data = torch.from_numpy(np.ascontiguousarray(self.transforms[part])).to(self.device)
-            yield Batch(part, self.band.shifted(data, -self.shift_angst[part]), self.transfer(part), self.rotation[part])
+            data, transfer, white = self.band.shifted(data, -self.shift_angst[part]), self.transfer(part), self.white(part)
+            if white is not None:
+                data, transfer = data * white, transfer * white
+            yield Batch(part, data, transfer, self.rotation[part], white)
 
     def transfer(self, rows: NDArray[np.int64]) -> Tensor:
         """CTF times radial gain (b, P)."""
-        gain = self.band.per_point(self.gain)
+        return self._ctf(rows) * self.band.per_point(self.gain)
+
+    def white(self, rows: NDArray[np.int64]) -> Tensor | None:
+        """Factors (b, P) that make the noise of each ring ``noise_power`` whatever the CTF."""
+        return None if self.ctf_noise is None else (1 + self.band.per_point(self.ctf_noise) * self._ctf(rows).square()).rsqrt()
+
+    def _ctf(self, rows: NDArray[np.int64]) -> Tensor:
         if self.ctf is None:
-            return gain.expand(len(rows), -1)
+            return torch.ones(len(rows), len(self.band), device=self.device)
         ctf = Ctf.from_table(self.ctf, rows, self.device)
         kx, ky = (axis.float() / self.band.length_angst for axis in (self.band.kx, self.band.ky))
-        return ctf_at(ctf, kx, ky, self.phase_flipped) * gain
+        return ctf_at(ctf, kx, ky, self.phase_flipped)
 
 
 def crop_images(

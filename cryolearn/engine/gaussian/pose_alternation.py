@@ -15,7 +15,7 @@ from torch import Tensor
 from ..imaging.poses import angle_between_deg, so3_exp, so3_log
 from ..io.tables import write_table
 from ..progress import Progress
-from .calibrate import calibrate
+from .calibrate import calibrate, split_noise
 from .curve import Curve, CurveFit, curve_volumes, fit_curve
 from .forward import Gaussians
 from .particles import GaussianImages
@@ -33,9 +33,9 @@ def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, poster
     ``posterior`` (n, G) weighs the states; rows that add up to less than 1 count less.
     """
     band, device = images.band, images.device
-    flat = replace(images, gain=torch.ones_like(images.gain), noise_power=torch.ones_like(images.noise_power))
+    flat = replace(images, gain=torch.ones_like(images.gain), noise_power=torch.ones_like(images.noise_power), ctf_noise=None)
     slicer = Slicer(flat, volumes, grid)
-    sums = torch.zeros(3, band.rings, device=device, dtype=torch.float64)
+    sums = torch.zeros(8, band.rings, device=device, dtype=torch.float64)
     counted = torch.zeros(band.rings, device=device, dtype=torch.float64)
     for batch in flat.batches(chunk=max(1, VALUES_AT_A_TIME[device.type] // (6 * slicer.count * len(band)))):
         weight = posterior[batch.rows]
@@ -43,15 +43,17 @@ def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, poster
         slices = slicer.slices(batch.rotation, batch.transfer)
         expected = (weight[:, None] @ slices)[:, 0]
         data = torch.cat((batch.data.real, batch.data.imag), dim=-1)
-        parts = expected * data, (weight[:, None] @ slices.square())[:, 0], total[:, None] * data.square()
-        for row, part in zip(sums, parts, strict=True):
-            row += band.ring_sum((part[:, : len(band)] + part[:, len(band) :]).double()).sum(0)
+        halves = expected * data, (weight[:, None] @ slices.square())[:, 0], total[:, None] * data.square()
+        parts = [part[:, : len(band)] + part[:, len(band) :] for part in halves]
+        passed, counts = batch.transfer.square(), total[:, None]
+        for row, part in zip(sums, [*parts, *(part * passed for part in parts), counts * passed, counts * passed.square()], strict=True):
+            row += band.ring_sum(part.double()).sum(0)
         counted += band.ring_sum(total.double()[:, None].expand(-1, len(band))).sum(0)
-    cross, own, power = sums
+    cross, own = sums[:2]
     gain = cross / own.clamp(min=1e-30)
     gain = gain.clamp(min=1e-3 * float(cross.sum() / own.sum()))
-    left = (power - 2 * gain * cross + gain.square() * own) / counted.clamp(min=1e-30)
-    return replace(images, gain=gain.float(), noise_power=left.clamp(min=1e-6 * float(left.max())).float())
+    noise, ctf_noise = split_noise(gain, sums / counted.clamp(min=1e-30))
+    return replace(images, gain=gain.float(), noise_power=noise, ctf_noise=None if images.ctf is None else ctf_noise)
 
 
 @dataclass

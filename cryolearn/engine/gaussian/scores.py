@@ -26,6 +26,7 @@ def frc_score(projected: Tensor, batch: Batch, band: Band) -> tuple[Tensor, Tens
     ``G = (Y / (|F| |Y|)_ring - frc F / |F|^2_ring) / rings``.
     """
     image = batch.data * torch.where(batch.transfer < 0, -1.0, 1.0)
+    image = image if batch.white is None else image / batch.white
     cross = band.ring_sum((projected.conj() * image).real)
     own = band.ring_sum(projected.abs().square()).clamp(min=_TINY)
     other = band.ring_sum(image.abs().square()).clamp(min=_TINY)

@@ -51,29 +51,32 @@ def first_posterior(curve: Curve, guess: NDArray[np.float64]) -> Tensor:
     return torch.softmax(-away.square() / (2 * _FIRST_SPREAD**2), 1)
 
 
-def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Path | None = None) -> CurveFit:
+def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Path | None = None, weak: bool = False) -> CurveFit:
     """The likeliest trajectory from several first posteriors.
+
+    A motion that eigen-motions show is long or clear, and what has to be found is its way: starts are annealed at a coarse resolution. A motion that
+    they do not tell from noise (``weak``) is lost by that: heat and coarse resolution both hide the little that the images say. It is short beside the
+    resolution, so no way has to be found, and starts are taken as they are, at the full resolution.
 
     Parameters
     ----------
     curve
         Motionless trajectory.
     starts
-        First posteriors (n, G). Each is run at twice the resolution's length and half of the places, annealed, and the likeliest goes on.
+        First posteriors (n, G). Each is run at half of the places (and twice the resolution's length, annealed), and the likeliest goes on.
     rounds
         Of the last expectation-maximisation.
     record
         File that keeps the state after each round, to go on after a kill.
     """
-    if record is not None and record.exists():
-        return fit_curve(images, curve, starts[0], rounds, temperatures=_REFINE_HEAT, record=record)
-    coarse = images.coarser(_COARSENING * images.band.length_angst / images.band.radius)
+    coarse = images if weak else images.coarser(_COARSENING * images.band.length_angst / images.band.radius)
     few, kept = thinned(curve)
     fits = []
     for number, start in enumerate(starts, 1):
         first = start[:, kept] / start[:, kept].sum(1, keepdim=True)
-        fits.append(fit_curve(coarse, few, first, _SEARCH_ROUNDS, temperatures=_SEARCH_HEAT, what=f"Trajectory, start {number} of {len(starts)}"))
+        what = f"Trajectory, start {number} of {len(starts)}"
+        fits.append(fit_curve(coarse, few, first, _SEARCH_ROUNDS, temperatures=() if weak else _SEARCH_HEAT, what=what))
     best = max(fits, key=lambda fit: fit.history[-1])
     whole = replace(best.curve, grid=curve.grid, phi=curve.phi, population=curve.population)
     posterior = evaluate_curve(coarse, whole).posterior
-    return replace(fit_curve(images, whole, posterior, rounds, temperatures=_REFINE_HEAT, record=record), starts=best.history[-1:])
+    return replace(fit_curve(images, whole, posterior, rounds, temperatures=() if weak else _REFINE_HEAT, record=record), starts=best.history[-1:])

@@ -16,19 +16,27 @@ from ..io.star import ParticleTable
 from ..io.tables import read_table, write_table
 from .found import Found
 from .report_files import write_particles_star
-from .subunits import SubunitCorrelation, draw_subunit_correlation, ring_distance, subunit_correlation
+from .subunit_correlation import (
+    SubunitCorrelation,
+    SubunitInformation,
+    draw_subunit_correlation,
+    information_of_errors,
+    ring_distance,
+    subunit_correlation,
+)
 
 __all__ = ["write_subunits"]
 
 _LEAST_PARTICLES = 10
 
 
-def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: Tensor, centre_angst: NDArray[np.float64], seed: int) -> None:
+def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: Tensor, centre_angst: NDArray[np.float64],
+                   information: SubunitInformation | None) -> None:
     """Turn a finished run on expanded images into tables by particle.
 
     ``expanded.npz`` and ``expanded.star`` keep a row for each subunit, with the columns ``particle`` (its id) and ``subunit`` (from 1);
     ``conformations.npz`` and ``particles.star`` get a row a particle, with a latent a subunit. ``subunits.csv`` and ``figures/subunits.png`` show the
-    correlation between subunits by distance.
+    correlation between subunits by distance; ``information`` is what the images say of all subunits at once, and without it the places' error bars are taken.
     """
     copies, count = len(matrices), len(table)
     columns, meta = read_table(str(output / "conformations.npz"))
@@ -53,13 +61,14 @@ def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: T
     first = by_particle(columns["amplitudes"])[..., 0], by_particle(columns["amplitude_sigma"])[..., 0]
     notes: dict[str, Any] = {"particles": count, "subunits": copies}
     if found.motion.basis in ("polynomial", "linear") and count >= _LEAST_PARTICLES:
-        measured = subunit_correlation(*first, ring_distance(matrices, centre_angst), seed)
+        known = information_of_errors(*first) if information is None else information
+        measured = subunit_correlation(known, first[0], ring_distance(matrices, centre_angst))
         _write_correlation(output, measured)
         notes |= {
             "neighbour_correlation": float(measured.correlation[0]), "neighbour_correlation_error": float(measured.error[0]),
             "neighbour_correlation_raw": float(measured.raw[0]), "neighbour_correlation_null": float(measured.null[0]),
             "subunit_reliability": measured.reliability}
-        print(f"Neighbouring subunits correlate by {measured.correlation[0]:.3f} ± {measured.error[0]:.3f} (shuffled: below {measured.null[0]:.3f})",
+        print(f"Neighbouring subunits correlate by {measured.correlation[0]:.3f} ± {measured.error[0]:.3f} (unrelated ones: below {measured.null[0]:.3f})",
               flush=True)
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
     (output / "summary.json").write_text(json.dumps({**summary, **notes}, indent=2), encoding="utf-8")

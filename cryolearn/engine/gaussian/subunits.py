@@ -1,4 +1,4 @@
-"""Symmetric particles: each subunit with a conformation of its own, and how the subunits of a particle go together.
+"""Symmetric particles: each subunit with a conformation of its own.
 
 Symmetry expansion takes each image once for each operator S of the point group with the pose ``A S``, which puts that subunit where the focus is. The
 other subunits of the particle are then part of the still background (first pass). That background is wrong where they moved, which makes the error bars
@@ -15,24 +15,17 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..figures import new_figure
 from ..imaging.poses import matrix_to_euler
 from ..io.star import ParticleTable
 from .curve import Curve, CurveFit, curve_volumes, fit_curve
 from .particles import GaussianImages
 from .slices import SliceGrid
 
-__all__ = [
-    "ExpandedImages", "SubunitCorrelation", "draw_subunit_correlation", "expand", "expand_table", "fit_subunits", "ring_distance", "search_subunits",
-    "subunit_correlation",
-]
+__all__ = ["ExpandedImages", "expand", "expand_table", "fit_subunits", "search_subunits"]
 
-_NULL_RUNS = 200
-_LEAST_RELIABILITY = 0.05
-_TOLERANCE = 1e-4
 _SEARCH_HEAT = (8.0, 4.0, 2.0)
 _SEARCH_ROUNDS = 6
 
@@ -122,7 +115,7 @@ def expand(images: GaussianImages, matrices: Tensor) -> GaussianImages:
     turned = (images.rotation[:, None] @ matrices.to(images.rotation)).flatten(0, 1)
     return ExpandedImages(
         images.band, cast(Any, _Rows(images.transforms, index)), turned, images.shift_angst.repeat_interleave(copies, 0),
-        None if images.ctf is None else images.ctf.subset(index), images.phase_flipped, images.device, images.gain, images.noise_power)
+        None if images.ctf is None else images.ctf.subset(index), images.phase_flipped, images.device, images.gain, images.noise_power, images.ctf_noise)
 
 
 def expand_table(table: ParticleTable, rotation: Tensor, copies: int) -> ParticleTable:
@@ -168,99 +161,7 @@ def search_subunits(images: GaussianImages, curve: Curve, starts: Sequence[Tenso
     A subunit is a small part of what an image shows: at half of the resolution, where :func:`search_curve` compares starts of a whole particle, too little
     is left to tell a motion of it from its neighbours'.
     """
-    if record is not None and record.exists():
-        return fit_curve(images, curve, starts[0], rounds, record=record)
     fits = [fit_curve(images, curve, start, _SEARCH_ROUNDS, temperatures=_SEARCH_HEAT, what=f"Trajectory, start {number} of {len(starts)}")
             for number, start in enumerate(starts, 1)]
     best = max(fits, key=lambda fit: fit.history[-1])
     return fit_curve(images, best.curve, best.posterior, rounds, record=record)
-
-
-def ring_distance(matrices: Tensor, centre_angst: ArrayLike) -> NDArray[np.float64]:
-    """(S, S) distances in Å between the places of the subunits, of which the first is at ``centre_angst`` (x, y, z)."""
-    places = matrices.double().cpu().numpy() @ np.asarray(centre_angst, np.float64)
-    return np.asarray(np.linalg.norm(places[:, None] - places[None], axis=-1))
-
-
-@dataclass
-class SubunitCorrelation:
-    """Attributes
-    ----------
-    distance_angst : (D,) distances between subunits, in rising order; pairs as far apart count together
-    correlation : (D,) of the conformations, corrected for the error bars
-    raw : (D,) of the latents as they are
-    error : (D,) standard error of ``correlation``, by leaving out tenths of the particles
-    null : (D,) 95 % of shuffled particles are below, in absolute value
-    pairs : (D,) pairs a particle
-    reliability : part of the conformations' variance that the latents hold
-    """
-
-    distance_angst: NDArray[np.float64]
-    correlation: NDArray[np.float64]
-    raw: NDArray[np.float64]
-    error: NDArray[np.float64]
-    null: NDArray[np.float64]
-    pairs: NDArray[np.int64]
-    reliability: float
-
-
-def subunit_correlation(latents: ArrayLike, sigma: ArrayLike, distance_angst: ArrayLike, seed: int = 1) -> SubunitCorrelation:
-    """Correlation between subunits of a particle as a function of their distance.
-
-    Posterior means shrink towards the population: of the variance t of the conformations they hold only ``k = Var(m) / t``, where by the law of total
-    variance ``t = Var(m) + E[sigma^2]``, and covariances between subunits shrink by k^2. So the correlation of the means is divided by k, the
-    reliability (Spearman 1904, correction for attenuation).
-
-    Parameters
-    ----------
-    latents, sigma
-        (n, S) posterior means and standard deviations.
-    distance_angst
-        (S, S), see :func:`ring_distance`.
-    """
-    means, errors, apart = (np.asarray(values, np.float64) for values in (latents, sigma, distance_angst))
-    count, copies = means.shape
-    first, second = np.triu_indices(copies, 1)
-    levels, group = _grouped(apart[first, second])
-    members = np.stack([group == number for number in range(len(levels))]).astype(np.float64)
-    members /= members.sum(1, keepdims=True)
-
-    def measure(values: NDArray[np.float64], noise: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        centred = values - values.mean()
-        variance = float((centred**2).mean())
-        covariance = members @ (centred[:, first] * centred[:, second]).mean(0)
-        reliable = variance / max(variance + float((noise**2).mean()), 1e-30)
-        raw = covariance / max(variance, 1e-30)
-        return raw / max(reliable, _LEAST_RELIABILITY), raw, reliable
-
-    corrected, raw, reliability = measure(means, errors)
-    blocks = np.arange(count) * 10 // count
-    jack = np.stack([measure(means[blocks != block], errors[blocks != block])[0] for block in np.unique(blocks)])
-    error = np.sqrt((len(jack) - 1) * jack.var(axis=0))
-    random = np.random.default_rng(seed)
-    shuffled = np.stack([measure(np.stack([random.permutation(column) for column in means.T], axis=1), errors)[0] for _ in range(_NULL_RUNS)])
-    return SubunitCorrelation(levels, corrected, raw, error, np.quantile(np.abs(shuffled), 0.95, axis=0), np.bincount(group), reliability)
-
-
-def _grouped(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distinct values in rising order, and which of them each is."""
-    order = np.argsort(values, kind="stable")
-    new = np.diff(values[order], prepend=values[order[0]]) > _TOLERANCE * max(float(values.max()), 1e-12)
-    group = np.empty(len(values), np.int64)
-    group[order] = np.cumsum(new)
-    levels = np.bincount(group, values) / np.bincount(group)
-    return levels, group
-
-
-def draw_subunit_correlation(found: SubunitCorrelation, places: Sequence[float] | None = None) -> Any:
-    """Figure of the correlation against distance, with its null."""
-    figure = new_figure(5.6, 3.8)
-    axes = figure.add_subplot()
-    x = found.distance_angst if places is None else np.asarray(places)
-    axes.fill_between(x, -found.null, found.null, color="0.88", label="shuffled particles, 95 %")
-    axes.axhline(0, color="0.5", linewidth=0.8)
-    axes.plot(x, found.raw, "o--", color="0.45", label="latents as they are")
-    axes.errorbar(x, found.correlation, 2 * found.error, fmt="o-", capsize=3, label="corrected for error bars (± 2 s.e.)")
-    axes.set(xlabel="distance between subunits (Å)", ylabel="correlation of conformations", title="How subunits of a particle go together")
-    axes.legend(fontsize=8)
-    return figure

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from cryolearn.engine.errors import InputError
+from cryolearn.engine.gaussian.calibrate import calibrate
 from cryolearn.engine.gaussian.eigen_motions import principal_components
 from cryolearn.engine.gaussian.forward import Gaussians, project
-from cryolearn.engine.gaussian.particles import Band, Batch
+from cryolearn.engine.gaussian.particles import Band, Batch, GaussianImages
 from cryolearn.engine.gaussian.scores import frc_score, likelihood_score
 from cryolearn.engine.gaussian.slices import SliceGrid, VolumeSums, envelope
 from cryolearn.engine.imaging.fourier import rfft2_centred
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d
 from cryolearn.engine.imaging.poses import random_rotations
+from cryolearn.engine.io.star import CtfTable
 
 BAND = Band.make(64, 4.0, 25.0, 200.0)
 
@@ -159,3 +161,32 @@ def test_band_refuses_what_images_do_not_hold() -> None:
         Band.make(64, 4.0, 7.0, 200.0)
     with pytest.raises(InputError, match="fewer than three rings"):
         Band.make(64, 4.0, 150.0, 200.0)
+
+
+def test_noise_that_passes_the_ctf_is_told_from_the_cameras() -> None:
+    """Two kinds of noise: after whitening all images have that of a zero of the CTF, whatever their CTF is at a ring."""
+    made = torch.Generator().manual_seed(3)
+    band = Band.make(32, 4.0, 16.0, 80.0)
+    model = Gaussians(20 * torch.randn(12, 3, generator=made), torch.ones(12), torch.full((12,), 6.0))
+    count, even, passed = 800, 2.0, 5.0
+    rotation = random_rotations(count, made).float()
+    defocus = np.linspace(5000.0, 25000.0, count)
+    ctf = CtfTable(defocus, defocus, *(np.full(count, value) for value in (0.0, 0.0, 300.0, 2.7, 0.1)))
+    ones = torch.ones(band.rings)
+    images = GaussianImages(band, np.empty((count, len(band)), np.complex64), rotation, torch.zeros(count, 2), ctf, False, torch.device("cpu"), ones, ones)
+    transfer = images.transfer(np.arange(count))
+    noise = torch.view_as_complex(torch.randn(count, len(band), 2, generator=made)) * ((even + passed * transfer.square()) / 2).sqrt()
+    images.transforms = (transfer * project(model, rotation, band).values.flatten(1)[:, band.grid_index] + noise).numpy()
+    found = calibrate(images, model)
+    assert found.ctf_noise is not None
+    points = count * band.ring_sum(torch.ones(len(band)))
+    error = 8 * (even + passed) / points.sqrt()  # of a line through that many squares, with room for the spread of CTF^2
+    assert (torch.abs(found.noise_power - even) < error).all()
+    assert (torch.abs(found.noise_power * found.ctf_noise - passed) < 3 * error).all()
+    for batch in found.batches():
+        left = batch.data - batch.transfer * project(model, batch.rotation, band).values.flatten(1)[:, band.grid_index]
+        high, low = (float(left[chosen].abs().square().mean()) for chosen in (transfer[batch.rows].abs() > 0.8, transfer[batch.rows].abs() < 0.3))
+        assert abs(high / low - 1) < 0.15
+    coarse = found.coarser(40.0)
+    assert coarse.ctf_noise is not None and len(coarse.ctf_noise) == coarse.band.rings
+    assert calibrate(replace(images, ctf=None), model).ctf_noise is None

@@ -1,44 +1,85 @@
-"""The judges of the benchmarks of map enhancement: the truth recovers the whole gap, the degraded map nothing, rows say what happened."""
+"""Pieces of the benchmarks of map enhancement: linear baselines, what is tested on, lists of ids fetched over HTTP."""
 
 from __future__ import annotations
 
-import csv
+import functools
+import http.server
+import importlib
+import sys
+import threading
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
-if not (FOLDER / "_superres.py").exists():
-    pytest.skip("benchmarks are not part of the wheel", allow_module_level=True)
+from cryolearn.engine.io.maps import Map
 
-from .superres_cases import blurred, polymer, sharp_map  # noqa: E402
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="needs the source tree")
 
 
-def test_gaps_changes_and_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(FOLDER))
-    import _results
-    import _superres
+def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    sys.modules.pop(name, None)
+    return importlib.import_module(name)
 
-    monkeypatch.setattr(_results, "RESULTS", tmp_path)
-    sharp = sharp_map("1ubi", 3.0)
-    maps = {"truth": sharp, "degraded": blurred(sharp, 250.0), "linear": blurred(sharp, 60.0), "paper": sharp}
-    scored = _superres.score_case(_superres.Case("ubiquitin", maps, polymer("1ubi")), 3.0, decoys=False)
-    assert scored.side_chains == 47
-    assert _superres.gap_recovered(scored, "paper") == pytest.approx(1) and _superres.gap_recovered(scored, "degraded") == pytest.approx(0)
-    assert 0 < _superres.gap_recovered(scored, "linear", score="q_score") < 1
-    assert scored.changes("degraded", "truth", draws=100)["q_score"].change.low > 0
-    _superres.record_gaps([scored], "paper", "blurred", 0.8, "laptop")
-    _superres.record_gaps([scored], "degraded", "blurred", 0.8, "laptop")
-    _superres.record_changes(scored, "degraded", "paper", "blurred", "laptop")
-    _superres.record_changes(scored, "truth", "degraded", "blurred", "laptop")
-    with open(tmp_path / "superres.csv", newline="") as handle:
-        holds = {(row["what"], row["condition"]): row["holds"] == "true" for row in csv.DictReader(handle)}
-    where = "ubiquitin, blurred"
-    gap = "gap recovered (EMRinger, one vote a residue)"
-    assert holds[(f"paper: {gap}", "blurred")] and not holds[(f"degraded: {gap}", "blurred")]
-    assert not holds[("degraded: maps above the linear baseline", "blurred")]
-    assert holds[("paper: Q-score change (paired bootstrap)", where)] and not holds[("degraded: Q-score change (paired bootstrap)", where)]
-    assert holds[("paper: map-model FSC 0.5, masked", where)]
-    _superres.write_case_table(tmp_path / "cases.csv", [scored])
-    with open(tmp_path / "cases.csv", newline="") as handle:
-        assert [row["map"] for row in csv.DictReader(handle)] == list(maps)
+
+def test_plain_sharpening_takes_a_blur_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = module("_superres_maps", monkeypatch)
+    random = np.random.default_rng(0).standard_normal((40, 40, 40)).astype(np.float32)
+    sharp = maps.sharpened(Map(random, 1.0), 0.0, 2.5)  # nothing finer than 2.5 Å
+    blurred = maps.sharpened(sharp, -50.0, 2.1)
+    again = maps.sharpened(blurred, 50.0, 2.1)
+    assert np.abs(again.data - sharp.data).max() < 1e-3 * np.abs(sharp.data).max() < np.abs(blurred.data - sharp.data).max()
+    matched = maps.amplitude_matched(blurred, sharp)
+    assert np.corrcoef(matched.data.ravel(), sharp.data.ravel())[0, 1] > 0.999
+
+
+def test_nothing_that_is_tested_on_is_learned_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = module("_superres_data", monkeypatch)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:04d}.pdb.gz").write_bytes(b"")
+    unseen = data.unseen_models(tmp_path)
+    assert len(unseen) == 24 and unseen == data.unseen_models(tmp_path)
+    assert set(unseen) <= set(data.excluded_models(tmp_path))
+    (folder / "later.pdb.gz").write_bytes(b"")
+    assert len(set(unseen) & set(data.unseen_models(tmp_path))) >= 23  # a new model takes the place of one at most
+
+
+def test_ids_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fetch = module("superres_fetch", monkeypatch)
+    archive = tmp_path / "archive"
+    for path in ("emdb/structures/EMD-3488/map/emd_3488.map.gz", "emdb/structures/EMD-3488/other/emd_3488_half_map_1.map.gz",
+                 "emdb/structures/EMD-3488/other/emd_3488_half_map_2.map.gz", "pdb/data/structures/divided/mmCIF/ni/5ni1.cif.gz"):
+        (archive / path).parent.mkdir(parents=True, exist_ok=True)
+        (archive / path).write_bytes(path.encode())
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(archive))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    listed = tmp_path / "ids.txt"
+    listed.write_text("# haemoglobin\nEMD-3488 5NI1\nemd-3488\n")
+    words = [str(listed), "--to", str(tmp_path / "data"), "--halves", "--archive", address]
+    try:
+        fetch.main(words)
+        assert (tmp_path / "data" / "models" / "5ni1.cif.gz").read_bytes() == b"pdb/data/structures/divided/mmCIF/ni/5ni1.cif.gz"
+        assert len(list((tmp_path / "data" / "maps").iterdir())) == 3
+        capsys.readouterr()
+        fetch.main(words)
+        assert capsys.readouterr().out.count("was there") == 4
+        listed.write_text("4AKE\n")
+        with pytest.raises(SystemExit, match=r"answered 404.*is the id right"):
+            fetch.main(words)
+    finally:
+        server.shutdown()
+        server.server_close()
+    with pytest.raises(SystemExit, match="cannot be reached"):
+        fetch.main(words)
+    for text, message in (("hello\n", "neither an EMDB id"), ("../../etc 4AKE\n", "neither an EMDB id"), ("# nothing\n", "names no ids")):
+        listed.write_text(text)
+        with pytest.raises(SystemExit, match=message):
+            fetch.main(words)

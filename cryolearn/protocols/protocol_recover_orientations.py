@@ -50,6 +50,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         matching = form.addGroup('Matching against the own reconstruction')
         self.addEngineParam(matching, Config, 'rounds')
         self.addEngineParams(matching, Config, 'matching_resolution_angst', 'shift_range_angst', condition='rounds > 0')
+        self.addEngineParam(matching, Config, 'second_start', condition='rounds > 0 and start == %d' % NETWORK)
         self.addEngineParams(form, Config, 'batch', 'chunk', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 

@@ -80,6 +80,8 @@ class RecoverOrientationsConfig(RunConfig):
                                   high=100000, expert=True)
     rounds: int = param(6, "Rounds of projection matching against the images' own reconstruction, half sets apart; 0 reconstructs from the learned distances alone.",
                         label="Matching rounds", low=0, high=50)
+    second_start: bool = param(True, "When learned distances turn out wrong (a network that does not know such a particle), match from random orientations too, and keep "
+                               "the orientations whose half maps agree better.", label="Second start from random orientations?", expert=True)
     matching_resolution_angst: float = param(0.0, "Finest resolution of projection matching; 0 takes three pixels.", label="Matching resolution", unit="Å", low=0, high=100)
     shift_range_angst: float = param(12.0, "Largest shift that matching tries.", label="Shift range", unit="Å", low=0, high=200)
     particle_diameter_angst: float = param(0.0, "Diameter of the particle, for the mask; 0 takes 80 % of the box.", label="Particle diameter", unit="Å", low=0, high=5000)

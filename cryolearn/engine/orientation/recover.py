@@ -32,10 +32,10 @@ from .config import RecoverOrientationsConfig
 from .fourier_images import read_fourier_images
 from .gauge import MOST_IMAGES, apply_gauge, find_gauge
 from .kernel import SimilarityKernel
-from .matching import match
+from .matching import Matched, match
 from .model import DistanceModel
 from .random_start import start_from_nothing
-from .recover_report import write_report
+from .recover_report import distances_fail, write_report
 from .recovery import recover
 from .reference import Poses
 
@@ -152,7 +152,8 @@ def _find(
         gauged, more = stages.read("gauge") or stages.write("gauge", *_gauge(config, table, images, columns["rotation"], model.kernel, diameter))
         facts.update(more)
         rotation = torch.from_numpy(gauged["rotation"]).float()
-    matched, more = stages.read("matched") or stages.write("matched", *_match(config, table, images, rotation, half, kernel, diameter, residual))
+    matched, more = stages.read("matched") or stages.write("matched", *_match(
+        config, table, images, rotation, half, kernel, diameter, residual, facts))
     facts.update(more)
     return Found(torch.from_numpy(matched["rotation"]), torch.from_numpy(matched["shift_angst"]), matched["confidence"], residual,
                  matched["log_likelihood"], half, pairs, facts)
@@ -200,35 +201,47 @@ def _gauge(
 
 def _match(
     config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, rotation: Tensor, half: NDArray[np.int64], kernel: SimilarityKernel,
-    diameter: float, residual: NDArray[np.float32],
+    diameter: float, residual: NDArray[np.float32], so_far: dict[str, Any],
 ) -> tuple[Columns, dict[str, Any]]:
     """Poses after matching rounds."""
     device, count = images.device, len(table)
-    shift = torch.zeros(count, 2)
-    facts: dict[str, Any] = {}
-    start = Poses.single(rotation.to(device), shift.to(device))
-    confidence, likelihood = np.clip(1 - residual / (np.pi / 2), 0, 1), np.zeros(count, np.float32)
-    if config.rounds or config.start == "random":
-        finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
-        rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
-        data = read_fourier_images(images, table.pixel_size_angst, table.box, rings, config.batch, config.phase_flipped)
-        group = kernel.matrices.float().to(device)
-        if config.start == "random":
-            begun = start_from_nothing(data, diameter, config.shift_range_angst, min(config.restarts, _RANDOM_STARTS), config.seed, group)
-            start, facts["start_evidence"] = begun.poses, sorted(begun.evidence.tolist(), reverse=True)
-        rotation, shift = (item.cpu() for item in start.best)
-        confidence = np.full(count, np.nan, np.float32)
-        if config.rounds:
-            found = match(
-                data, start, torch.from_numpy(half).to(device), config.rounds, diameter, config.shift_range_angst, config.seed, group,
-                _expected_error_deg(residual) if config.start == "network" else math.inf)
-            rotation, shift = found.rotation.cpu(), found.shift_angst.cpu()
-            confidence, likelihood = found.confidence.cpu().numpy(), found.log_likelihood.cpu().numpy()
-            if config.start == "network":
-                moved = kernel.distance_rad(start.rotation[:, 0].cpu().double(), rotation.double())
-                facts["matching_moved_rad"] = float(moved.median())
-    return {"id": table.ids, "rotation": rotation.double().numpy(), "shift_angst": shift.double().numpy(), "confidence": confidence.astype(np.float32),
-            "log_likelihood": likelihood.astype(np.float32)}, facts
+    if not config.rounds and config.start == "network":
+        return _pose_columns(table, rotation, torch.zeros(count, 2), np.clip(1 - residual / (np.pi / 2), 0, 1), np.zeros(count)), {}
+    finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
+    rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
+    data = read_fourier_images(images, table.pixel_size_angst, table.box, rings, config.batch, config.phase_flipped)
+    group, halves = kernel.matrices.float().to(device), torch.from_numpy(half).to(device)
+
+    def from_random() -> tuple[Poses, dict[str, Any]]:
+        begun = start_from_nothing(data, diameter, config.shift_range_angst, min(config.restarts, _RANDOM_STARTS), config.seed, group)
+        return begun.poses, {"start_used": "random", "start_evidence": sorted(begun.evidence.tolist(), reverse=True)}
+
+    def matched(start: Poses, error_deg: float) -> Matched:
+        return match(data, start, halves, config.rounds, diameter, config.shift_range_angst, config.seed, group, error_deg)
+
+    if config.start == "random":
+        start, facts = from_random()
+        if not config.rounds:
+            return _pose_columns(table, *start.best, np.full(count, np.nan), np.zeros(count)), facts
+        found = matched(start, math.inf)
+    else:
+        start = Poses.single(rotation.to(device), torch.zeros(count, 2, device=device))
+        found = matched(start, _expected_error_deg(residual))
+        moved = kernel.distance_rad(start.rotation[:, 0].cpu().double(), found.rotation.cpu().double())
+        facts = {"start_used": "network", "matching_moved_rad": float(moved.median())}
+        if config.second_start and distances_fail({**so_far, **facts}):
+            print("The learned distances do not hold for these images: matching from random orientations too.", flush=True)
+            start, more = from_random()
+            other = matched(start, math.inf)
+            if float(other.curve.mean()) > float(found.curve.mean()):
+                found, facts = other, {**facts, **more}
+            print(f"The half maps agree better from the {facts['start_used']} start, whose orientations are kept.", flush=True)
+    return _pose_columns(table, found.rotation, found.shift_angst, found.confidence.cpu().numpy(), found.log_likelihood.cpu().numpy()), facts
+
+
+def _pose_columns(table: ParticleTable, rotation: Tensor, shift: Tensor, confidence: NDArray[Any], likelihood: NDArray[Any]) -> Columns:
+    return {"id": table.ids, "rotation": rotation.cpu().double().numpy(), "shift_angst": shift.cpu().double().numpy(),
+            "confidence": confidence.astype(np.float32), "log_likelihood": likelihood.astype(np.float32)}
 
 
 def _expected_error_deg(residual_rad: NDArray[np.float32]) -> float:

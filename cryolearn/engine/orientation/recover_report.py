@@ -38,7 +38,9 @@ _DIFFERENT_STARTS = 0.02
 def doubts(summary: dict[str, Any], diameter_angst: float) -> list[str]:
     """Reasons, each a sentence, not to trust a result."""
     reasons = []
-    residual, margin, resolution = (summary.get(name) for name in ("residual_rad", "gauge_margin", "resolution_angst"))
+    resolution = summary.get("resolution_angst")
+    by_distances = summary.get("start_used") != "random"
+    residual, margin, moved = (summary.get(name) if by_distances else None for name in ("residual_rad", "gauge_margin", "matching_moved_rad"))
     if residual is not None and residual > _LARGEST_RESIDUAL_RAD:
         reasons.append(f"The recovered orientations do not fit the learned distances: they differ by {residual:.2f} rad (root mean square).")
     if margin is not None and margin < _LEAST_MARGIN:
@@ -50,13 +52,17 @@ def doubts(summary: dict[str, Any], diameter_angst: float) -> list[str]:
     confidence = summary.get("median_confidence")
     if confidence is not None and confidence < _LEAST_CONFIDENCE:
         reasons.append(f"Half of the images could as well be in another orientation (median confidence {confidence:.2f}).")
-    moved = summary.get("matching_moved_rad")
     if moved is not None and moved > _LARGEST_MOVE_RAD:
         reasons.append(f"Matching turned half of the images by more than {math.degrees(moved):.0f} degrees from where the distances had put them.")
     starts = summary.get("start_evidence")
     if starts is not None and (len(starts) < 2 or starts[0] - starts[1] > _DIFFERENT_STARTS * abs(starts[0])):
         reasons.append("No two random starts came to the same likelihood: start more often.")
     return reasons
+
+
+def distances_fail(facts: dict[str, Any]) -> bool:
+    """Whether the orientations that the distances gave are as good as guessed: they do not fit them, or matching left most of them."""
+    return facts.get("residual_rad", 0.0) > _LARGEST_RESIDUAL_RAD or facts.get("matching_moved_rad", 0.0) > _LARGEST_MOVE_RAD
 
 
 def confidence_histogram(confidence: NDArray[np.float32]) -> Figure:

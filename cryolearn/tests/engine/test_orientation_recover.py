@@ -85,6 +85,22 @@ def test_the_star_file_keeps_its_columns(folder: Path, recovered: Path) -> None:
     assert set(before.extra) <= set(after.extra) and (before.ctf is None) == (after.ctf is None)
 
 
+def test_distances_that_do_not_hold_are_left(folder: Path, recovered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that knows nothing of the particle gives guessed orientations: the run says so, starts from random ones and gets there."""
+    def guessed(model: object, table: object, landmarks: np.ndarray, *_: object) -> tuple[np.ndarray, np.ndarray]:
+        distances = np.random.default_rng(1).uniform(0.5, np.pi, (COUNT, len(landmarks)))
+        return (distances + distances.T) / 2, np.ones_like(distances)
+
+    monkeypatch.setattr(command.DistanceModel, "measure", guessed)
+    command.run(config(folder, "guessed", model=str(folder / "train" / "model"), restarts=4))
+    summary = json.loads((folder / "guessed" / "summary.json").read_text())
+    assert summary["start_used"] == "random" and summary["residual_rad"] > 0.5
+    found, truth = (read_table(str(path))[0] for path in (folder / "guessed" / "orientations.npz", folder / "particles" / "truth.npz"))
+    alignment = align_physical(truth["rotation"][join(found, truth)], found["rotation"])
+    assert degrees(alignment.errors_rad) < 14.6  # what Banjac et al. (2021) reach with a network that knows the protein
+    assert json.loads((recovered / "summary.json").read_text())["start_used"] == "network"
+
+
 @pytest.mark.relion
 def test_relion_reconstructs_the_same_map(recovered: Path, tmp_path: Path) -> None:
     if shutil.which("relion_reconstruct") is None:

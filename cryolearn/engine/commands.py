@@ -37,6 +37,8 @@ COMMANDS: Dict[str, Command] = {
     "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover:run"),
     "orientation-compare": Command(_E + "orientation.config:CompareOrientationsConfig", _E + "orientation.compare:run"),
     "subtomogram-train": Command(_E + "subtomogram.config:SubtomogramTrainConfig", _E + "subtomogram.train:run", shared=True),
+    "subtomogram-classify": Command(_E + "subtomogram.config:SubtomogramClassifyConfig", _E + "subtomogram.classify:run", shared=True),
+    "subtomogram-subdivide": Command(_E + "subtomogram.config:SubtomogramSubdivideConfig", _E + "subtomogram.subdivide:run", shared=True),
     "subtomogram-average": Command(_E + "subtomogram.config:SubtomogramAverageConfig", _E + "subtomogram.average:run"),
     "validate-map": Command(_E + "superres.config:ValidateMapConfig", _E + "superres.validate:run"),
     "map-train": Command(_E + "superres.config:MapTrainConfig", _E + "superres.train:run", shared=True),

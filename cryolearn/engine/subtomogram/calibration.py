@@ -73,6 +73,7 @@ class KnownClasses:
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Distance (n, classes) of features to each class, in standard deviations a dimension."""
-        moved, known = features @ self.whitening, self.centres @ self.whitening
-        squared = (moved**2).sum(1)[:, None] - 2 * moved @ known.T + (known**2).sum(1)
-        return np.sqrt(np.maximum(squared, 0) / features.shape[1]).astype(np.float32)
+        whitening = self.whitening.astype(np.float64)
+        moved, known = features @ whitening, self.centres @ whitening
+        squared = np.stack([((moved - centre) ** 2).sum(1) for centre in known], 1)
+        return np.sqrt(squared / features.shape[1]).astype(np.float32)

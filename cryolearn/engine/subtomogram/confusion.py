@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..figures import new_figure
 
@@ -16,9 +16,9 @@ __all__ = ["confusion_counts", "confusion_plot", "write_class_table", "write_con
 _NUMBERS_UP_TO = 26
 
 
-def confusion_counts(true: NDArray[np.int64], found: NDArray[np.int64], rows: int, columns: int) -> NDArray[np.int64]:
+def confusion_counts(true: ArrayLike, found: ArrayLike, rows: int, columns: int) -> NDArray[np.int64]:
     """`(rows, columns)`: subtomograms of each true class, from 0, that were given each class, from 0."""
-    return np.bincount(true.astype(np.int64) * columns + found.astype(np.int64), minlength=rows * columns).reshape(rows, columns)
+    return np.bincount(np.asarray(true, np.int64) * columns + np.asarray(found, np.int64), minlength=rows * columns).reshape(rows, columns)
 
 
 def write_confusion(path: Path, counts: NDArray[np.int64], true_names: list[str], names: list[str]) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..chunks import process_rank
+from ..training.plan import block_generator
 from ..training.trainer import Blocks, Task
 from .labelled import LabelledSubtomograms
 from .network_residual import supervised_contrastive
@@ -26,12 +27,14 @@ class ClassTask(Task):
     contrastive_weight : of the contrastive loss beside the cross entropy; 0 for networks without an embedding
     """
 
-    def __init__(self, network: nn.Module, data: LabelledSubtomograms, weight: Tensor, contrastive_weight: float) -> None:
-        self.network, self.data = network, data
+    def __init__(self, network: nn.Module, data: LabelledSubtomograms, weight: Tensor, contrastive_weight: float, seed: int) -> None:
+        self.network, self.data, self._seed = network, data, seed
         self._weight, self._contrastive = weight, contrastive_weight
 
     def training_loss(self, blocks: Blocks) -> Tensor:
         seen, number = self.data.draw(blocks)
+        # what dropout takes away follows from the blocks, so that a killed run goes on as if it had not been killed
+        torch.manual_seed(block_generator(self._seed, blocks[0][0]).initial_seed())
         logits, features = self.network(seen)
         loss = functional.cross_entropy(logits.float(), number, reduction="none")
         if self._contrastive:

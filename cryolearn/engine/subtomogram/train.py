@@ -67,7 +67,8 @@ def run(config: SubtomogramTrainConfig) -> None:
         plan = _plan(config, labels, digest, device)
         if rank == 0:
             print(f"network '{config.network}' of {count_weights(network)} weights; {plan.steps} steps of {plan.batch}, precision {plan.precision}", flush=True)
-        task = ClassTask(network, data, class_weights(labels, config.balance_classes), config.contrastive_weight if config.network == "residual3d" else 0.0)
+        contrastive = config.contrastive_weight if config.network == "residual3d" else 0.0
+        task = ClassTask(network, data, class_weights(labels, config.balance_classes), contrastive, config.seed)
         history = train(task, plan, config)
     if rank == 0:
         description: dict[str, Any] = {

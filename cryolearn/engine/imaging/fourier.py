@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "band_pass", "cosine_low_pass", "fourier_crop", "fourier_pad", "fourier_resize", "frequency_grid", "high_pass",
+    "band_pass", "cosine_low_pass", "filter_shells", "fourier_crop", "fourier_pad", "fourier_resize", "frequency_grid", "high_pass",
     "irfft2_centred", "irfftn_centred", "low_pass", "phase_shift", "power_spectrum", "radial_average", "radial_filter",
     "radial_index", "rfft2_centred", "rfftn_centred", "shift_images", "whitening_filter",
 ]
@@ -167,6 +167,12 @@ def radial_filter(curve: Tensor, box: int, dims: int = 2) -> Tensor:
     above = (below + 1).clamp(max=curve.shape[-1] - 1)
     fraction = radius - below
     return curve[..., below] * (1 - fraction) + curve[..., above] * fraction
+
+
+def filter_shells(volume: Tensor, curve: Tensor) -> Tensor:
+    """Maps `(..., box, box, box)` with each shell multiplied by ``curve`` `(shells,)`, linear in between, the last value beyond."""
+    box = volume.shape[-1]
+    return irfftn_centred(rfftn_centred(volume, 3) * radial_filter(curve.to(volume), box, 3), box, 3)
 
 
 def cosine_low_pass(

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..imaging.fourier import filter_shells
 from ..imaging.fsc import fsc
 from ..imaging.reconstruction import Reconstructor
 from ..progress import Progress
 from .fourier_images import FourierImages
 from .grid_search import best_poses, pose_grid, shift_grid
 from .local_search import ball_lattice, refine_continuously, search_lattice, unexplained_power
-from .reference import Poses, Reference, back_projected, filtered, half_references, particle_mask
+from .reference import Poses, Reference, back_projected, half_references, particle_mask
 
 __all__ = ["Matched", "common_reference", "match"]
 
@@ -59,7 +60,7 @@ def common_reference(images: FourierImages, poses: Poses, halves: Tensor, diamet
     stretch = max(1.0, images.length_angst / (1.25 * diameter_angst))
     rings = max(round(3 * stretch), _agreed_rings(curve, 0.5))
     low_pass = (torch.arange(len(curve), device=curve.device) <= rings).to(curve)
-    return filtered(sums.finish(constant=0.05), low_pass) * mask, rings
+    return filter_shells(sums.finish(constant=0.05), low_pass) * mask, rings
 
 
 def _agreed_rings(curve: Tensor, threshold: float) -> int:

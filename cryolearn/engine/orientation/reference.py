@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..imaging.fourier import irfftn_centred, radial_filter, rfftn_centred
+from ..imaging.fourier import filter_shells
 from ..imaging.fourier_volume import slice_channels
 from ..imaging.fsc import fsc
 from ..imaging.interpolate import sample_half_volume
@@ -13,7 +13,7 @@ from ..imaging.masks import sphere_mask
 from ..imaging.reconstruction import Reconstructor
 from .fourier_images import FourierImages
 
-__all__ = ["Poses", "Reference", "back_projected", "filtered", "half_references", "new_sums", "particle_mask"]
+__all__ = ["Poses", "Reference", "back_projected", "half_references", "new_sums", "particle_mask"]
 
 _PADDING = 2.0
 _BATCH_VALUES = {"cpu": 1 << 22, "cuda": 1 << 26}
@@ -81,12 +81,6 @@ def back_projected(images: FourierImages, poses: Poses, halves: Tensor | int = 1
     return sums
 
 
-def filtered(volume: Tensor, curve: Tensor) -> Tensor:
-    """Map with each shell multiplied by ``curve`` `(shells,)`."""
-    box = volume.shape[-1]
-    return irfftn_centred(rfftn_centred(volume, 3) * radial_filter(curve, box, 3), box, 3)
-
-
 def half_references(sums: Reconstructor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
     """Wiener-filtered, masked maps of the two halves, and the FSC of the halves within the mask.
 
@@ -97,4 +91,4 @@ def half_references(sums: Reconstructor, mask: Tensor) -> tuple[list[Tensor], Te
     lost = torch.nonzero(curve < 0.05).flatten()
     if len(lost):
         curve[int(lost[0]) :] = 0
-    return [filtered(half, curve) * mask for half in halves], curve
+    return [filter_shells(half, curve) * mask for half in halves], curve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ _ROUNDS = 2
 _FINEST_PX = 0.1
 _MOST_SHIFTS = 515  # of the grid search: a ball of five steps
 _LEAST_COARSE = 4  # Fourier pixels
+_RIM_PERIODS = 0.85  # by which a step of the grid may move the particle's rim
 _SHIFTS_A_PERIOD = 2.5  # of the outermost shell of the grid search
 
 
@@ -48,9 +50,9 @@ class Plan:
     local: bool = False
 
     def coarse_px(self, box: int) -> float:
-        """Radius of the band of the grid search: beyond it a step moves the particle's rim by more than a period."""
-        rim = self.particle_px * float(torch.deg2rad(torch.tensor(self.step_deg)))
-        return min(self.fine_px, max(box / rim, _LEAST_COARSE))
+        """Radius of the band of the grid search: beyond it a step moves the particle's rim by nearly a period."""
+        rim = self.particle_px * math.radians(self.step_deg)
+        return min(self.fine_px, max(_RIM_PERIODS * box / rim, _LEAST_COARSE))
 
 
 @dataclass

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..figures import bar_chart, fsc_curves, save_figure
+from ..imaging.fourier import filter_shells
 from ..imaging.fsc import fsc, ssnr_from_fsc
 from ..imaging.map_files import Reconstruction, write_reconstruction
 from ..imaging.poses import matrix_to_euler
@@ -23,7 +24,7 @@ from .averages import Averages
 from .config import SubtomogramAverageConfig
 from .discovery import Known, Novelty, novelty_of
 from .gallery import GalleryRow, class_gallery
-from .halves import LOST, filter_shells, kept_shells
+from .halves import LOST, kept_shells
 from .rounds import State
 
 __all__ = ["Averaged", "averaged", "write_report"]

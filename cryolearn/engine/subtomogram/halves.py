@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..imaging.fourier import irfftn_centred, radial_filter, rfftn_centred, shell_sum
+from ..imaging.fourier import rfftn_centred, shell_sum
 from ..imaging.fsc import fsc
 from .aligner import Aligner, Plan
 from .averages import turned_average
 from .band import Band, Particles
 from .references import Reference
 
-__all__ = ["LOST", "Frame", "filter_shells", "halves_agreement", "into_frame", "kept_shells", "match_classes"]
+__all__ = ["LOST", "Frame", "halves_agreement", "into_frame", "kept_shells", "match_classes"]
 
 LOST = 0.143
 _LEAST_SHELLS = 3  # that a map keeps, however little its halves agree
@@ -41,12 +41,6 @@ class Frame:
         """Classes and poses of the second half's subtomograms in the first half's frame: A A', s + A s'."""
         own, shift = self.rotation.to(rotation)[number], self.shift_px.to(rotation)[number]
         return torch.from_numpy(self.partner).to(number)[number], rotation @ own, shift_px + (rotation @ shift[..., None])[..., 0]
-
-
-def filter_shells(volume: Tensor, curve: Tensor) -> Tensor:
-    """Maps `(..., n, n, n)` with each shell multiplied by ``curve`` (shells,)."""
-    box = volume.shape[-1]
-    return irfftn_centred(rfftn_centred(volume, 3) * radial_filter(curve.to(volume), box, 3), box, 3)
 
 
 def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> Frame:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from ..imaging.fourier import fourier_resize
+from ..imaging.fourier import filter_shells, fourier_resize
 from ..imaging.poses import euler_to_matrix
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable
 from ..progress import Progress
 from .aligner import Aligner, Plan
 from .averages import Averages
 from .band import Band, Particles, in_band, particles_of, tilt_groups
-from .halves import filter_shells, halves_agreement, into_frame, kept_shells, match_classes
+from .halves import halves_agreement, into_frame, kept_shells, match_classes
 from .references import Reference, turned_coverage
 from .start import STEPS, first_maps
 

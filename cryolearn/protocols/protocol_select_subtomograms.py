@@ -45,7 +45,7 @@ class CryoLearnProtSelectSubtomograms(CryoLearnProtSubtomogramBase, BatchProtoco
     def createOutputStep(self, digest):
         columns, _ = readTable(self._getExtraPath('selection.npz'))
         source = self.inputSubtomograms.get()
-        subtomograms = SetOfSubTomograms.create(self._getPath(), template='subtomograms%s.sqlite')
+        subtomograms = SetOfSubTomograms.create(self._getPath())
         appendSubtomograms(source, subtomograms, keep=columns['id'])
         self._defineOutputs(outputSubtomograms=subtomograms)
         self._defineSourceRelation(self.inputSubtomograms, subtomograms)

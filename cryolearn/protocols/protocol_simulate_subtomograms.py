@@ -93,7 +93,7 @@ class CryoLearnProtSimulateSubtomograms(CryoLearnProtBase):
 
     def createOutputStep(self, digest):
         _, meta = readTable(self._getExtraPath(TRUTH_TABLE))
-        subtomograms = SetOfSubTomograms.create(self._getPath(), template='subtomograms%s.sqlite')
+        subtomograms = SetOfSubTomograms.create(self._getPath())
         star = StarSubtomograms(self._getExtraPath(STAR), meta['class_names'], voltage=self.voltageKv.get(), sphericalAberration=self.csMm.get(),
                                 amplitudeContrast=self.amplitudeContrast.get(), step=self.tiltStepDeg.get())
         star.fillSet(subtomograms)

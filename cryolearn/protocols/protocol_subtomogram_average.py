@@ -17,7 +17,7 @@ from ..engine.subtomogram.config import SubtomogramAverageConfig as Config
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
 RANDOM, ALIGNMENT, REFERENCE = range(3)
-FEWEST = 4  # subtomograms: two in each half set
+SMALLEST_BOX = 16
 SHOWN_CLASSES = 12  # in the summary
 STAR = 'subtomograms.star'
 
@@ -105,15 +105,15 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
     # --------------------------------------------------- output ----------------------------------------------------
     def createOutputStep(self, digest):
         averages = readAverages(self._getExtraPath())
-        subtomograms = SetOfSubTomograms.create(self._getPath(), template='subtomograms%s.sqlite')
+        subtomograms = SetOfSubTomograms.create(self._getPath())
         leftOut = appendAligned(self.inputSubtomograms.get(), subtomograms, self._getExtraPath(), averages)
         self._defineOutputs(outputSubtomograms=subtomograms)
         images = Pointer(value=self, extended='outputSubtomograms')
         made = {number: makeAverage(average.path, subtomograms, average.halves) for number, average in averages.items()}
-        classes = SetOfClassesSubTomograms.create(self._getPath(), template='classes%s.sqlite')
+        classes = SetOfClassesSubTomograms.create(self._getPath())
         classes.setImages(images)
         fillClasses(classes, lambda item: item.getClassId(), lambda number: averages[number].name, made.get)
-        volumes = SetOfAverageSubTomograms.create(self._getPath(), template='averages%s.sqlite')
+        volumes = SetOfAverageSubTomograms.create(self._getPath())
         volumes.setSamplingRate(subtomograms.getSamplingRate())
         volumes.setAcquisition(subtomograms.getAcquisition())
         curves = SetOfFSCs.create(self._getPath())
@@ -124,7 +124,7 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
             curves.append(makeFsc(average.fsc, average.name))
         outputs = dict(outputSubtomograms=subtomograms, outputClasses=classes, outputAverages=volumes, outputFSCs=curves)
         if leftOut:
-            outputs['outputLeftOut'] = SetOfSubTomograms.create(self._getPath(), template='left_out%s.sqlite')
+            outputs['outputLeftOut'] = SetOfSubTomograms.create(self._getPath(), suffix='left_out')
             appendSubtomograms(imagesOf(self.inputSubtomograms.get()), outputs['outputLeftOut'], keep=leftOut)
         self._defineOutputs(**outputs)
         for output in outputs.values():
@@ -150,10 +150,12 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get())
         if inputSet is None:
             return errors
-        wrong = self._validateSubtomograms(inputSet, FEWEST)
+        wrong = self._validateSubtomograms(inputSet, 2 * self.classes.get())  # one of each class in each half set
         if wrong:
             return errors + wrong
         images = imagesOf(inputSet)
+        if images.getXDim() % 2 or images.getXDim() < SMALLEST_BOX:
+            errors.append('The subtomograms have a box of %d px: an even box of at least %d is needed.' % (images.getXDim(), SMALLEST_BOX))
         if self.eachClass.get() and not self._hasLabels():
             errors.append('Each class is to be averaged apart, but the subtomograms have no classes: give classes of them.')
         if self.start.get() == ALIGNMENT and not images.hasAlignment():

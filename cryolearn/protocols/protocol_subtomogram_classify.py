@@ -59,7 +59,7 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
 
     def createOutputStep(self, digest):
         source, table = self.inputSubtomograms.get(), ClassTable(self._getExtraPath(CLASSES_TABLE))
-        subtomograms = SetOfSubTomograms.create(self._getPath(), template='subtomograms%s.sqlite')
+        subtomograms = SetOfSubTomograms.create(self._getPath())
         unknown = set()
 
         def update(item):
@@ -71,13 +71,13 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
         appendSubtomograms(source, subtomograms, update)
         outputs = dict(outputSubtomograms=subtomograms)
         self._defineOutputs(**outputs)
-        classes = SetOfClassesSubTomograms.create(self._getPath(), template='classes%s.sqlite')
+        classes = SetOfClassesSubTomograms.create(self._getPath())
         classes.setImages(Pointer(value=self, extended='outputSubtomograms'))
         fillClasses(classes, table.classOf, table.nameOf)
         if classes.getSize():
             outputs['outputClasses'] = classes
         if unknown:
-            outputs['outputUnknown'] = SetOfSubTomograms.create(self._getPath(), template='unknown%s.sqlite')
+            outputs['outputUnknown'] = SetOfSubTomograms.create(self._getPath(), suffix='unknown')
             appendSubtomograms(subtomograms, outputs['outputUnknown'], keep=unknown)
         self._defineOutputs(**outputs)
         for output in outputs.values():

@@ -11,6 +11,7 @@ from ..engine.subtomogram.config import SubtomogramSubdivideConfig as Config
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
 KMEANS, MIXTURE, HDBSCAN = range(3)
+FEWEST = 10  # subtomograms to see groups among
 
 
 class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
@@ -60,7 +61,7 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
 
     def createOutputStep(self, digest):
         table = ClassTable(self._getExtraPath(CLUSTERS_TABLE))
-        classes = SetOfClassesSubTomograms.create(self._getPath(), template='classes%s.sqlite')
+        classes = SetOfClassesSubTomograms.create(self._getPath())
         classes.setImages(self.inputSubtomograms)
         fillClasses(classes, table.classOf, lambda number: 'cluster %d' % number)
         setattr(classes, FEATURES_ATTRIBUTE, String(self._getExtraPath(CLUSTERS_TABLE)))
@@ -68,7 +69,7 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
         outputs = dict(outputClasses=classes)
         leftOut = table.columns['id'][table.columns['class'] == 0]
         if len(leftOut):
-            outputs['outputLeftOut'] = SetOfSubTomograms.create(self._getPath(), template='left_out%s.sqlite')
+            outputs['outputLeftOut'] = SetOfSubTomograms.create(self._getPath(), suffix='left_out')
             appendSubtomograms(self.inputSubtomograms.get(), outputs['outputLeftOut'], keep=leftOut)
         self._defineOutputs(**outputs)
         for output in outputs.values():
@@ -78,16 +79,21 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
         return [output.getFileName() for output in outputs.values()]
 
     def _describe(self, table, leftOut):
-        sizes = sorted((row['size'] for row in readRows(self._getExtraPath(CLUSTERS_REPORT))), reverse=True)
+        sizes = sorted((row['subtomograms'] for row in readRows(self._getExtraPath(CLUSTERS_REPORT))), reverse=True)
         method = self.getEngineValue(Config, 'method')
-        self._setSummary('%d subtomograms in %d groups of %d to %d (%s), %d left out.'
-                         % (len(table) - leftOut, len(sizes), sizes[-1], sizes[0], method, leftOut))
+        found = self._readEngineSummary(self._getExtraPath())
+        lines = ['%d subtomograms in %d groups of %d to %d (%s), %d left out.' % (len(table) - leftOut, len(sizes), sizes[-1], sizes[0], method, leftOut)]
+        if found.get('silhouette') is not None and found['silhouette'] == found['silhouette']:
+            lines.append('Silhouette %.3f (1: well apart, 0: a continuum).' % found['silhouette'])
+        if found.get('purity') is not None:
+            lines.append('%.1f %% have the most frequent label of their group.' % (100 * found['purity']))
+        self._setSummary(*lines)
         self._setMethods('%d subtomograms were divided into %d groups (%s) by the features of a trained network [Xu2017].' % (len(table), len(sizes), method))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
         inputSet = self.inputSubtomograms.get()
-        errors = self._validateEngine() + (self._validateSubtomograms(inputSet, fewest=2) or self._validateModel(inputSet, self.inputModel.get()))
+        errors = self._validateEngine() + (self._validateSubtomograms(inputSet, FEWEST) or self._validateModel(inputSet, self.inputModel.get()))
         if inputSet is not None and not errors and self.method.get() != HDBSCAN and self.clusters.get() > inputSet.getSize():
             errors.append('%d groups are asked for, but there are %d subtomograms.' % (self.clusters.get(), inputSet.getSize()))
         return errors

@@ -10,8 +10,10 @@ from ..objects import SubtomogramModel
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
 RESIDUAL, INCEPTION, DSRF, SVM = range(4)
+BOX_MULTIPLES = {RESIDUAL: 1, INCEPTION: 2, DSRF: 4, SVM: 2}
+SMALLEST_BOX = 12
 MODEL = 'model'
-SHOWN_CLASSES = 12  # in the summary
+SHOWN_CLASSES = 5  # in the summary
 
 
 class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
@@ -63,8 +65,8 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
         for pointer in self.inputSets:
             if pointer.get() is not None:
                 owner = pointer.getObjValue()
-                name = owner.getRunName() if hasattr(owner, 'getRunName') else pointer.get().getObjLabel() or pointer.get().getNameId()
-                found.append((pointer.get(), name))
+                run = owner if hasattr(owner, 'getRunName') else self.mapper.getParent(owner)
+                found.append((pointer.get(), run.getRunName() if run is not None else pointer.get().getNameId()))
         return found
 
     def _config(self):
@@ -87,9 +89,15 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
 
     def _describe(self, model):
         found = self._readEngineSummary(self._getExtraPath())
-        rows = readRows(self._getExtraPath(CLASSES_REPORT))
-        self._setSummary('Network "%s" of %d classes.' % (model.getArchitecture(), len(rows)), *[str(item) for item in found.items()])
-        self._setMethods('A network ("%s") was trained on %d labelled subtomograms of %d classes [Xu2017].' % (model.getArchitecture(), 0, len(rows)))
+        rows = sorted(readRows(self._getExtraPath(CLASSES_REPORT)), key=lambda row: row['accuracy'])
+        worst = ', '.join('%s %.0f %%' % (row['name'], 100 * row['accuracy']) for row in rows[:SHOWN_CLASSES])
+        self._setSummary(
+            'Network "%s" of %d classes, trained on %d subtomograms.' % (model.getArchitecture(), found['classes'], found['training_subtomograms']),
+            'Of %d unseen subtomograms %.1f %% are recognised (mean of the classes %.1f %%, a guess %.1f %%).' % (
+                found['validation_subtomograms'], 100 * found['validation_accuracy'], 100 * found['mean_class_accuracy'], 100 * found['chance_accuracy']),
+            'Least well: %s.' % worst, 'Its confidence is wrong by %.3f on average.' % found['calibration_error'])
+        self._setMethods('A network ("%s") was trained on %d labelled subtomograms of %d classes [Xu2017]; it recognises %.1f %% of unseen ones.' % (
+            model.getArchitecture(), found['training_subtomograms'], found['classes'], 100 * found['validation_accuracy']))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
@@ -104,10 +112,22 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
         alike = [checkAlike(imagesOf(item), imagesOf(first).getSamplingRate(), imagesOf(first).getXDim(), "'%s'" % name, "'%s'" % firstName)
                  for item, name in sets[1:]]
         errors += [problem for problem in alike if problem]
+        unlabelled = [name for item, name in sets if not classNames(item)]
+        errors += ["Two sets without classes come from runs named '%s': each is a class, so give the runs different names." % name
+                   for name in sorted({name for name in unlabelled if unlabelled.count(name) > 1})]
         names = {name for item, ownName in sets for name in classNames(item) or [ownName]}
         if len(names) < 2:
             errors.append("There is only the class '%s': give labelled subtomograms of at least two classes, or one set for each class." % names.pop())
-        return errors
+        return errors + self._validateMultiples(imagesOf(first).getXDim())
+
+    def _validateMultiples(self, box):
+        network, errors = self.network.get(), []
+        if box % BOX_MULTIPLES[network] or box < SMALLEST_BOX:
+            errors.append("The subtomograms have a box of %d px, but the network '%s' wants a multiple of %d, %d at least."
+                          % (box, self.getEngineValue(Config, 'network'), BOX_MULTIPLES[network], SMALLEST_BOX))
+        values = [('Width', 8, self.width.get())] if network == RESIDUAL else []
+        values += [('Batch', 16, self.batch.get())] if network != SVM else []
+        return errors + ['"%s" is %d: it must be a multiple of %d.' % (name, value, step) for name, step, value in values if value % step]
 
     def _warnings(self):
         if self.network.get() in (INCEPTION, DSRF) and not self.usesGpu():

@@ -56,7 +56,9 @@ class Landscape:
 
     def namesOf(self, label):
         """Names of the classes of a category by number, where they have any."""
-        return self.meta.get('class_names') if self.axes[label] in CLASSES else None
+        kind = self.axes[label]
+        own = self.meta.get({'true_class': 'true_class_names', 'nearest_class': 'known_names'}.get(kind, ''))
+        return own or self.meta.get('class_names') if kind in CLASSES else None
 
     def tableWith(self, names):
         """One file that holds all these columns.
@@ -125,7 +127,7 @@ def axisLabel(spec, meta):
 
 
 def _rank(name):
-    order = ('reduced', 'amplitudes', 'class', 'state', 'correlation', 'margin', 'gain', 'log_likelihood', 'pose_sigma_deg', 'flags', 'amplitude_sigma')
+    order = ('reduced', 'amplitudes', 'features', 'class', 'state', 'correlation', 'margin', 'gain', 'log_likelihood', 'pose_sigma_deg', 'flags', 'amplitude_sigma')
     return (order.index(name) if name in order else len(order), name)
 
 

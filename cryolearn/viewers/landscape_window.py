@@ -171,7 +171,7 @@ class LandscapeWindow(FigureWindow):
 def startAxes(landscape):
     """Labels of the axes that are shown first: reduced coordinates where there are two, else latent ones."""
     labels = list(landscape.axes)
-    for column in ('reduced', 'amplitudes'):
+    for column in ('reduced', 'amplitudes', 'features'):
         found = [label for label, spec in landscape.axes.items() if spec.partition(':')[0] == column]
         if len(found) > 1:
             return found[0], found[1]

@@ -173,7 +173,7 @@ class CryoLearnSubtomogramSubdivideViewer(FeaturesViewer):
         if not os.path.exists(self.extra(CLUSTERS_REPORT)):
             return self._notReady(CLUSTERS_REPORT)
         rows = readRows(self.extra(CLUSTERS_REPORT))
-        numbers, sizes = [int(row['class']) for row in rows], [int(row['size']) for row in rows]
+        numbers, sizes = [int(row['class']) for row in rows], [int(row['subtomograms']) for row in rows]
         distance = [np.nan if row.get('distance') is None else row['distance'] for row in rows]
         return [FigureWindow(self.title('Sizes of the groups'), self.formWindow, lambda figure: plots_subtomograms.drawSizes(
             figure, sizes, numbers, distance if np.isfinite(distance).any() else None, 'distance from the nearest training class', 'Groups'), size=(9, 5))]

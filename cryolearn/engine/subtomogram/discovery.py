@@ -20,7 +20,7 @@ __all__ = ["Known", "Novelty", "novelty_of", "read_known"]
 INSIDE = 95.0  # % of a training class's own subtomograms
 HALF = 0.5  # of an average's subtomograms have to lie outside of every training class for it to be called new
 _SHRINK = 0.1  # of the mean variance is added to the covariance (Ledoit & Wolf's target), as features may be fewer in rank than in number
-_FEWEST = 5
+_FEWEST = 20  # subtomograms of a training class whose own spread is taken for its limit, else that of all
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Known:
     features : (n, d), rows as in the table
     centres : (C, d)
     whiten : (d, d) by which differences are multiplied
-    limit : (C,) distance within which 95 % of a class's own subtomograms lie
+    limit : (C,) distance within which 95 % of a class's own subtomograms lie; of all classes' when it has fewer than 20
     names : names of the training classes
     """
 
@@ -95,9 +95,9 @@ def read_known(features: str, known_features: str, table: SubtomogramTable) -> K
 
 
 def _known(features: NDArray[np.float64], labelled: NDArray[np.float64], classes: NDArray[np.int64], names: list[str]) -> Known:
-    numbers = [number for number in np.unique(classes) if number > 0 and np.count_nonzero(classes == number) >= _FEWEST]
-    if not numbers:
-        raise InputError(f"No training class has features of {_FEWEST} subtomograms or more.")
+    numbers = [number for number in np.unique(classes) if number > 0]
+    if len(labelled) <= len(numbers) or not numbers:
+        raise InputError(f"{len(labelled)} labelled subtomograms of {len(numbers)} classes are too few to tell how far a class spreads.")
     centres = np.stack([labelled[classes == number].mean(0) for number in numbers])
     within = [labelled[classes == number] - centre for number, centre in zip(numbers, centres)]
     joined = np.concatenate(within)
@@ -105,7 +105,9 @@ def _known(features: NDArray[np.float64], labelled: NDArray[np.float64], classes
     mean = np.trace(covariance) / len(covariance)
     values, vectors = np.linalg.eigh((1 - _SHRINK) * covariance + _SHRINK * mean * np.eye(len(covariance)))
     whiten = vectors / np.sqrt(np.maximum(values, 1e-12 * max(values.max(), 1e-12)))
-    limit = np.array([np.percentile(np.linalg.norm(part @ whiten, axis=1), INSIDE) for part in within])
+    spread = [np.linalg.norm(part @ whiten, axis=1) for part in within]
+    common = np.percentile(np.concatenate(spread), INSIDE)
+    limit = np.array([np.percentile(own, INSIDE) if len(own) >= _FEWEST else common for own in spread])
     known = [names[number - 1] if 0 < number <= len(names) else f"class {number}" for number in numbers]
     return Known(features, centres, whiten, limit, known)
 

@@ -56,7 +56,8 @@ setup(
     include_package_data=False,
     package_data={
         "": ["*.png", "*.template", "*.conf"],
-        "cryolearn": ["protocols.conf", "*.png", "engine-requirements.txt", "templates/*.template", "templates/*.conf"],
+        "cryolearn": ["protocols.conf", "*.png", "engine-requirements.txt", "templates/*.template", "templates/*.conf",
+                      "engine/superres/weights/*"],
     },
     python_requires=">=3.8",
     install_requires=["scipion-em>=3.11", "scipion-em-tomo>=3.12", "numpy", "mrcfile"],

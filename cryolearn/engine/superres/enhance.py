@@ -93,7 +93,9 @@ def _prepare(config: MapEnhanceConfig, inputs: _Inputs, model: TrainedMapNetwork
     resolution = config.resolution_angst or _resolution(shells, raw)
     aim = _target(config, resolution, model)
     curve = np.asarray(logistic_fsc(shells.frequency, resolution, _FALL_OFF), np.float64) if raw is None else raw
-    return Setting(plan, shells, solvent, mask, resolution, aim, signal_share(curve), raw)
+    seen = plan.forward((grid.data - np.float32(solvent.level)) / np.float32(config.scale or solvent.scale), 0.0)
+    power = shells.mean(np.abs(fft.rfftn(seen)) ** 2)
+    return Setting(plan, shells, solvent, mask, resolution, aim, signal_share(curve), power)
 
 
 def _level(grid: MapGrid, path: str) -> float:
@@ -142,6 +144,8 @@ def enhance_map(config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model
     scale = config.scale or setting.solvent.scale
     level = solvent.level
     seen = setting.plan.forward((grid.data - np.float32(level)) / np.float32(scale), 0.0)
+    if not whole:
+        seen = _filtered_as_the_map(seen, setting)
     shown = unit_range(seen) if model.unit else seen
     tiles = Path(config.output) / "tiles" / digest_values([
         digest_file(grid.header.path), digest_file(config.model) if config.model else model.description, setting.resolution_angst, setting.target_angst,
@@ -156,6 +160,18 @@ def enhance_map(config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model
     edge = cosine_edge(frequency(setting.plan.sides, setting.plan.voxel_angst), setting.target_angst)
     density = np.asarray(fft.irfftn(fft.rfftn(density) * edge, s=density.shape), np.float32)
     return EnhancedMap(seen, density, result.spread, result.error, held, level, scale)
+
+
+def _filtered_as_the_map(half: Array, setting: Setting) -> Array:
+    """A half map with the map's mean amplitude in every shell.
+
+    Half maps are raw: neither sharpened nor weighted, and full of noise beyond their resolution; the network knows maps. The other half map has
+    no part in this, and correlations do not see it.
+    """
+    transform = fft.rfftn(half)
+    power = setting.shells.mean(np.abs(transform) ** 2)
+    factor = np.sqrt(np.divide(setting.power, power, out=np.zeros(len(setting.shells)), where=power > 0))
+    return np.asarray(fft.irfftn(transform * setting.shells.spread(factor), s=half.shape), np.float32)
 
 
 def _local_correlation(config: MapEnhanceConfig, setting: Setting, found: EnhancedMap) -> Array:

@@ -28,7 +28,7 @@ class Setting:
     resolution_angst: float
     target_angst: float
     share: NDArray[np.float64]
-    raw_fsc: NDArray[np.float64] | None = None
+    power: NDArray[np.float64]  # mean power of the map in each shell
 
 
 @dataclass

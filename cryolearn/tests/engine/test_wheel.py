@@ -34,8 +34,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 def test_every_data_file_of_the_package_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    sources = [p for p in (ROOT / "cryolearn").rglob("*") if p.suffix in (".png", ".conf", ".template") or p.name.endswith("requirements.txt")]
-    assert {p.name for p in sources} >= {"protocols.conf", "cryolearn_logo.png", "engine-requirements.txt"}
+    kinds = (".png", ".conf", ".template", ".safetensors", ".json")
+    sources = [p for p in (ROOT / "cryolearn").rglob("*") if p.suffix in kinds or p.name.endswith("requirements.txt")]
+    assert {p.name for p in sources} >= {"protocols.conf", "cryolearn_logo.png", "engine-requirements.txt", "weights.safetensors", "model.json"}
     assert any(p.suffix == ".template" for p in sources)
     missing = [str(p.relative_to(ROOT)) for p in sources if str(p.relative_to(ROOT)) not in names]
     assert not missing

@@ -21,7 +21,7 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
     "outputUnknown", which "subdivide subtomograms" can divide into new structures. A killed run continues after its last record.
     """
 
-    _label = 'subtomogram network: classify'
+    _label = 'classify subtomograms'
     _possibleOutputs = {'outputSubtomograms': SetOfSubTomograms, 'outputClasses': SetOfClassesSubTomograms, 'outputUnknown': SetOfSubTomograms}
 
     # ---------------------------------------------------- form -----------------------------------------------------

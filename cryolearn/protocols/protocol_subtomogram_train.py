@@ -19,8 +19,8 @@ SHOWN_CLASSES = 5  # in the summary
 class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
     """Trains a network that tells the class of a subtomogram at any orientation, in spite of the missing wedge and of noise.
 
-    It learns from subtomograms whose class is known: simulated ones, classes, or several sets of which each holds one class. "subtomogram network:
-    classify" then tells the class of others, and "subdivide subtomograms" groups those of structures that nobody has labelled. A killed training
+    It learns from subtomograms whose class is known: simulated ones, classes, or several sets of which each holds one class. "classify
+    subtomograms" then tells the class of others, and "subdivide subtomograms" groups those of structures that nobody has labelled. A killed training
     continues from its last checkpoint and ends as if it had not been killed.
     """
 

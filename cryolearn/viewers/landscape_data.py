@@ -127,7 +127,8 @@ def axisLabel(spec, meta):
 
 
 def _rank(name):
-    order = ('reduced', 'amplitudes', 'features', 'class', 'state', 'correlation', 'margin', 'gain', 'log_likelihood', 'pose_sigma_deg', 'flags', 'amplitude_sigma')
+    order = ('reduced', 'amplitudes', 'features', 'class', 'state', 'correlation', 'margin', 'gain', 'log_likelihood', 'pose_sigma_deg', 'flags',
+             'amplitude_sigma')
     return (order.index(name) if name in order else len(order), name)
 
 

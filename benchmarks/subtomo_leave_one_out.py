@@ -1,9 +1,11 @@
 """Leave one out: a structure that the network was not trained on is recovered by subdividing features and averaging the groups.
 
-For each complex left out: train on the others, divide subtomograms of all complexes by their features, average every group without a reference. Two
-rules say whether it was recovered. The paper's oracle rule: one of the averages agrees with the CTF-convolved noise-free truth to 7 nm at FSC 0.5
-after alignment. The blind rule, which knows no truth: of the averages that the report calls new (most of their subtomograms lie outside of every training
-class, and the half maps agree), the one of most subtomograms is taken, and judged by the same 7 nm.
+For each complex left out: train on the others, divide subtomograms of all complexes by their features, average every group without a reference.
+Three rules say whether it was recovered. The paper's oracle rule: one of the averages agrees with the CTF-convolved noise-free truth to 7 nm at FSC 0.5
+after alignment. That rule is lenient: the true maps of other complexes of like size pass it too (4.8 nm for 1bxn against 1qvr). So the strict rule
+asks besides that the average is nearer to the truth than to that of any other complex. The blind rule, which knows no truth: of the averages that the
+report calls new (most of their subtomograms lie outside of every training class, and the half maps agree), the one of most subtomograms is taken,
+and judged by the same 7 nm.
 
 ``--data`` names a folder of maps of complexes. ``--scale laptop``: six complexes, of which the two of LAPTOP_LEFT_OUT, chosen in advance, are
 left out. ``--scale paper``: all 22 (without 1s3x, 3qm1, 4v7r, 5mrc), 1,000 subtomograms each, 100 groups, on a GPU.
@@ -57,6 +59,7 @@ class Outcome:
 
     name: str
     oracle_nm: float
+    strict_nm: float
     blind_nm: float
     flagged: int
     wrong: int
@@ -88,19 +91,27 @@ def leave_out(name: str, names: list[str], sizes: Sizes, network: str, truths: d
     table, columns = read_subtomograms(test), read_table(str(folder / "averages" / "averages.npz"))[0]
     assert table.class_name is not None
     true = dict(zip(table.ids.tolist(), table.class_name))
-    apart, most = {}, {}
+    apart, most, averages = {}, {}, {}
     for entry in entries:
         members = [true[one] for one in columns["id"][columns["class"] == entry["number"]].tolist()]
         most[entry["number"]] = max(set(members), key=members.count)
         volume = torch.from_numpy(read_map(str(folder / "averages" / entry["files"]["map"])).data.copy())
+        averages[entry["number"]] = volume
         apart[entry["number"]] = discrepancy_nm(volume, truths[name], PIXEL)
     best = min(entries, key=lambda entry: apart[entry["number"]])
+    # nearer to this truth than to any other: asked only of those that pass the paper's rule
+    strict = [
+        apart[number] for number, volume in averages.items()
+        if apart[number] <= RECOVERED_NM and apart[number] < min(discrepancy_nm(volume, truths[other], PIXEL) for other in others)
+    ]
     new = [entry for entry in entries if entry["new"]]
     chosen = max(new, key=lambda entry: entry["count"], default=None)
     true_name = next(one for one in set(true.values()) if one.startswith(name))
     wrong = sum(most[entry["number"]] != true_name for entry in new)
-    picture = read_map(str(folder / "averages" / best["files"]["map"])).data
-    return Outcome(name, apart[best["number"]], apart[chosen["number"]] if chosen else float("inf"), len(new), wrong, picture)
+    return Outcome(
+        name, apart[best["number"]], min(strict, default=float("inf")), apart[chosen["number"]] if chosen else float("inf"), len(new), wrong,
+        averages[best["number"]].numpy(),
+    )
 
 
 def main() -> None:
@@ -120,7 +131,8 @@ def main() -> None:
     test = simulate(options.work / "test", volumes, sizes.test, 12)
     found = [leave_out(name, names, sizes, options.network, truths, options.data, options.work, test, gpu) for name in left_out]
     for one in found:
-        print(f"{one.name}: oracle {one.oracle_nm:.2f} nm, blind {one.blind_nm:.2f} nm, {one.flagged} called new, {one.wrong} of them wrongly", flush=True)
+        distances = f"oracle {one.oracle_nm:.2f} nm, strict {one.strict_nm:.2f} nm, blind {one.blind_nm:.2f} nm"
+        print(f"{one.name}: {distances}, {one.flagged} called new, {one.wrong} of them wrongly", flush=True)
     if options.tiny:
         return
     condition = f"{options.network}, {len(names)} complexes, SNR {SNR:g}, ±60, {sizes.train} to train on and {sizes.test} to divide of each, "
@@ -128,14 +140,17 @@ def main() -> None:
     if options.only:
         condition += f", only {' '.join(left_out)}"
     merge_table(RESULTS / "subtomo_leave_one_out.csv", [
-        {"left_out": one.name, "network": options.network, "scale": options.scale, "oracle_nm": one.oracle_nm, "blind_nm": one.blind_nm,
-         "called_new": one.flagged, "wrongly": one.wrong} for one in found
+        {"left_out": one.name, "network": options.network, "scale": options.scale, "oracle_nm": one.oracle_nm, "strict_nm": one.strict_nm,
+         "blind_nm": one.blind_nm, "called_new": one.flagged, "wrongly": one.wrong} for one in found
     ], ("left_out", "network", "scale"))
     recovered = [one for one in found if one.oracle_nm <= RECOVERED_NM]
     blind = [one for one in found if one.blind_nm <= RECOVERED_NM]
     mean = float(np.mean([one.oracle_nm for one in recovered])) if recovered else float("nan")
     record("subtomograms", "leave one out: recovered by the oracle rule", condition, ">= 20 of 22 within 7 nm (paper: 18, mean 4.86 nm)",
            f"{len(recovered)} of {len(found)} (mean {mean:.2f} nm)", len(recovered) >= TARGET * len(found), options.scale)
+    strict = [one for one in found if one.strict_nm <= RECOVERED_NM]
+    record("subtomograms", "leave one out: recovered by the strict rule (nearer to it than to any other complex)", condition, "reported",
+           f"{len(strict)} of {len(found)}", True, options.scale)
     record("subtomograms", "leave one out: recovered by the blind rule", condition, "reported", f"{len(blind)} of {len(found)} "
            f"({sum(one.wrong for one in found)} of {sum(one.flagged for one in found)} averages called new wrongly)", True, options.scale)
     rows = [GalleryRow(f"{one.name}, left out: FSC 0.5 with the truth {one.oracle_nm:.1f} nm", one.best) for one in found[:8]]

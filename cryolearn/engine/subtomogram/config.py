@@ -28,18 +28,22 @@ class SubtomogramTrainConfig(RunConfig):
                          choices=("residual3d", "inception3d", "dsrf3d", "rif_svm"))
     wedge_channel: bool = param(False, "Tell the network which frequencies were measured, as a second channel: for sets of mixed tilt ranges ('residual3d' only).",
                                 label="Tell the missing wedge?")
-    width: int = param(24, "Channels of the first stage of 'residual3d' (a multiple of 8).", label="Width", low=8, high=256, expert=True)
+    width: int = param(16, "Channels of the first stage of 'residual3d' (a multiple of 8).", label="Width", low=8, high=256, expert=True)
     embedding: int = param(32, "Length of the embedding of 'residual3d'.", label="Embedding", low=4, high=512, expert=True)
     contrastive_weight: float = param(0.2, "Weight of the supervised contrastive loss of 'residual3d' beside the cross entropy.", label="Contrastive weight", low=0, high=10, expert=True)
     dropout: float = param(-1.0, "Part of the values dropped before the last layer; -1 takes the network's own: 0.3, and 0.7 for 'inception3d', as its authors' code has it (their "
                            "text says 0.3).", label="Dropout", low=-1, high=0.95, expert=True)
     augment: str = param("auto", "Show each subtomogram in the four orientations that keep the missing wedge, and moved: 'auto' for 'residual3d' only; 'yes'; 'no'.",
                          label="Augmentation", choices=("auto", "yes", "no"), expert=True)
+    average_turns: bool = param(True, "Answers of 'residual3d' are means over the four orientations that keep the missing wedge: surer, and four times slower.",
+                                label="Average orientations?", expert=True)
     augment_shift_px: int = param(2, "Augmentation moves by up to this along each axis.", label="Augmentation shifts", unit="voxels", low=0, high=32, expert=True)
     balance_classes: bool = param(True, "Weight classes such that each counts the same, however many subtomograms it has.", label="Balance classes?")
     validation_fraction: float = param(0.2, "Part of the subtomograms of each class that is kept for validation.", label="Validation fraction", low=0.02, high=0.5)
-    epochs: int = param(20, "Times that every subtomogram is shown ('rif_svm' needs one).", label="Epochs", low=1, high=100000)
-    batch: int = param(64, "Subtomograms of one optimiser step, over all processes (a multiple of 16).", label="Batch", low=16, high=65536)
+    epochs: int = param(0, "Times that every subtomogram is shown; 0 takes 20, as the paper does, and for 'residual3d' as many as make 800 steps when the set is small. 'rif_svm' "
+                        "needs one.", label="Epochs", low=0, high=100000)
+    batch: int = param(0, "Subtomograms of one optimiser step, over all processes (a multiple of 16); 0 takes 64, and for 'residual3d' 16 to 64, by the size of the set.",
+                       label="Batch", low=0, high=65536)
     learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.004, and 0.01 for the paper's networks.", label="Learning rate", low=0, high=1)
     weight_decay: float = param(0.01, "Weight decay of 'residual3d'.", label="Weight decay", low=0, high=1, expert=True)
     rif_space: str = param("both", "Where the features of 'rif_svm' are taken: 'real' space, the modulus of the 'fourier' transform, or 'both'.", label="RIF space",

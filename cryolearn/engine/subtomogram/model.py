@@ -13,13 +13,16 @@ from ..errors import InputError
 from ..io.models import load_model, save_model
 from ..io.subtomograms import SubtomogramTable
 from .calibration import KnownClasses, probabilities
-from .network_input import network_input
+from .network_input import keep_wedge, network_input, turn_volumes
 from .networks import build_network
 
 __all__ = ["SubtomogramModel"]
 
 _PIXEL_TOLERANCE = 1e-3
-_NEEDED = ("kind", "architecture", "arguments", "classes", "pixel_size_angst", "box", "wedge_channel", "temperature", "novelty_quantiles", "digest")
+_NEEDED = (
+    "kind", "architecture", "arguments", "classes", "pixel_size_angst", "box", "wedge_channel", "average_turns", "temperature", "novelty_quantiles",
+    "digest",
+)
 
 
 class SubtomogramModel:
@@ -91,9 +94,17 @@ class SubtomogramModel:
         """Logits `(n, classes)` and features `(n, d)` of `(n, z, y, x)` subtomograms with first and last tilts `(n, 2)`."""
         seen = torch.as_tensor(volumes).to(self.device, torch.float32)
         made = network_input(seen, tilt_deg, bool(self.description["wedge_channel"]))
+        turns = range(4) if self.description["average_turns"] else range(1)
+        logits, features = zip(*(self._pass(turn_volumes(made, keep_wedge(tilt_deg, np.full(len(made), turn)))) for turn in turns))
+        mean = sum(features)
+        if len(turns) > 1:  # unit vectors
+            mean = torch.nn.functional.normalize(mean, dim=1)
+        return (sum(logits) / len(turns)).cpu().numpy(), mean.cpu().numpy()
+
+    def _pass(self, made: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half_precision()):
             logits, features = self.network(made)
-        return logits.float().cpu().numpy(), features.float().cpu().numpy()
+        return logits.float(), features.float()
 
     def answer(self, logits: NDArray[np.float32], features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Columns ``best_class`` (from 1), ``confidence``, ``novelty``, ``probability`` (n, classes)."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..imaging.missing_wedge import wedge_coverage
 
-__all__ = ["keep_wedge", "move_volumes", "network_input", "standardise"]
+__all__ = ["keep_wedge", "move_volumes", "network_input", "standardise", "turn_volumes"]
 
 _SYMMETRIC_DEG = 1.0
 
@@ -47,18 +47,23 @@ def keep_wedge(tilt_deg: NDArray[np.float64], choice: NDArray[np.int64]) -> NDAr
     return np.where(even, choice, np.where(choice % 2 == 0, choice, choice - 1))
 
 
-def move_volumes(volumes: Tensor, turn: NDArray[np.int64], shift_px: NDArray[np.int64]) -> Tensor:
-    """`(n, ..., z, y, x)` turned by half turns `(n,)` (see :func:`keep_wedge`) about the centre, then the first channel moved by `(n, 3)` x, y, z voxels.
+def turn_volumes(volumes: Tensor, turn: NDArray[np.int64]) -> Tensor:
+    """`(n, ..., z, y, x)` after half turns `(n,)` about the centre (see :func:`keep_wedge`); no value is interpolated, index n // 2 stays."""
+    if not turn.any():
+        return volumes
+    turned = volumes.clone()
+    for number in np.unique(turn[turn > 0]).tolist():
+        axes = [axis for axis in (-1, -2, -3) if axis != -number]  # x is the last axis
+        at = torch.from_numpy(np.flatnonzero(turn == number)).to(volumes.device)
+        flipped = volumes[at].flip(axes)
+        turned[at] = flipped if volumes.shape[-1] % 2 else flipped.roll([1, 1], axes)
+    return turned
 
-    No value is interpolated; what leaves the box comes in on the other side.
-    """
-    moved = volumes.clone()
-    for row, (number, shift) in enumerate(zip(turn.tolist(), shift_px.tolist())):
-        volume = volumes[row]
-        if number:
-            axes = [axis for axis in (-1, -2, -3) if axis != -number]  # x is the last axis
-            volume = volume.flip(axes).roll([1, 1], axes)  # index n // 2 stays
-        moved[row] = volume
+
+def move_volumes(volumes: Tensor, turn: NDArray[np.int64], shift_px: NDArray[np.int64]) -> Tensor:
+    """`(n, channels, z, y, x)` after half turns `(n,)`, the first channel then moved by `(n, 3)` x, y, z voxels; it wraps around."""
+    moved = turn_volumes(volumes, turn).clone()
+    for row, shift in enumerate(shift_px.tolist()):
         if any(shift):
-            moved[row, :1] = volume[:1].roll(shift, (-1, -2, -3))
+            moved[row, :1] = moved[row, :1].roll(shift, (-1, -2, -3))
     return moved

@@ -31,8 +31,8 @@ def check_box(name: str, box: int) -> None:
         naming the network and what its box must be.
     """
     multiple = _MULTIPLES[name]
-    if box % multiple or box < 12:
-        raise InputError(f"The subtomograms have a box of {box} voxels, but the network '{name}' wants a multiple of {multiple}, 12 at least.")
+    if box % multiple or box < 16:
+        raise InputError(f"The subtomograms have a box of {box} voxels, but the network '{name}' wants a multiple of {multiple}, 16 at least.")
 
 
 def count_weights(network: nn.Module) -> int:

@@ -31,6 +31,8 @@ __all__ = ["run"]
 _RATES = {"residual3d": 4e-3, "inception3d": 1e-2, "dsrf3d": 1e-2}
 _DROPOUT = {"residual3d": 0.3, "inception3d": 0.7}
 _CONSTANT = 10**9  # epochs of patience: the paper's learning rate falls by 1e-6 a step, which is not seen in 20 epochs
+_EPOCHS, _STEPS = 20, 800  # at least, of a training
+_SMALL, _LARGE = 1000, 4000  # subtomograms from which batches are larger
 _AT_ONCE = 64
 
 
@@ -73,7 +75,8 @@ def run(config: SubtomogramTrainConfig) -> None:
     if rank == 0:
         description: dict[str, Any] = {
             "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
-            "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel, "digest": digest, "epochs": config.epochs, "seed": config.seed,
+            "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
+            "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed,
             "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
             "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
         }
@@ -81,7 +84,7 @@ def run(config: SubtomogramTrainConfig) -> None:
 
 
 def _check(config: SubtomogramTrainConfig) -> None:
-    if config.batch % BLOCK:
+    if config.batch % BLOCK:  # 0 is the network's own
         raise InputError(f"Parameter batch is {config.batch}, but it must be a multiple of {BLOCK}.")
     if config.width % 8:
         raise InputError(f"Parameter width is {config.width}, but it must be a multiple of 8.")
@@ -94,11 +97,9 @@ def _augments(config: SubtomogramTrainConfig) -> bool:
 
 
 def _arguments(config: SubtomogramTrainConfig, table: SubtomogramTable, labels: Labels) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"classes": len(labels.names), "channels": 1 + config.wedge_channel}
+    arguments: dict[str, Any] = {"classes": len(labels.names), "box": table.box, "channels": 1 + config.wedge_channel}
     if config.network == "residual3d":
         arguments |= {"width": config.width, "embedding": config.embedding}
-    else:
-        arguments["box"] = table.box
     if config.network in _DROPOUT:
         arguments["dropout"] = _DROPOUT[config.network] if config.dropout < 0 else config.dropout
     if config.network == "rif_svm":
@@ -108,8 +109,11 @@ def _arguments(config: SubtomogramTrainConfig, table: SubtomogramTable, labels: 
 
 def _plan(config: SubtomogramTrainConfig, labels: Labels, digest: str, device: torch.device) -> TrainingPlan:
     paper = config.network != "residual3d"
+    count = len(labels.training)
+    batch = config.batch or (64 if paper or count >= _LARGE else 32 if count >= _SMALL else 16)
+    epochs = config.epochs or (_EPOCHS if paper else max(_EPOCHS, -(-_STEPS * batch // count)))
     return TrainingPlan(
-        digest=digest, seed=config.seed, epochs=config.epochs, images_per_epoch=max(config.batch, len(labels.training)), batch=config.batch,
+        digest=digest, seed=config.seed, epochs=epochs, images_per_epoch=max(batch, count), batch=batch,
         learning_rate=config.learning_rate or _RATES[config.network], weight_decay=0.0 if paper else config.weight_decay,
         schedule="plateau" if paper else "cosine", patience=_CONSTANT if paper else 10, optimiser="nesterov" if paper else "adamw",
         gradient_clip=0.0 if paper else 1.0, checkpoint_steps=config.checkpoint_steps, precision=choose_precision(config.precision, device),

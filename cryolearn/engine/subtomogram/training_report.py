@@ -68,7 +68,7 @@ def write_model(
         "network": config.network, "weights": count_weights(network), "classes": classes, "training_subtomograms": len(labels.training),
         "validation_subtomograms": len(labels.validation), "validation_accuracy": float(right.mean()), "mean_class_accuracy": float(accuracy.mean()),
         "chance_accuracy": 1 / classes, "temperature": fitted, "calibration_error_before": calibration_error(before, right), "calibration_error": split_error,
-        "training_accuracy": float((learned[0].argmax(1) == labels.number[some]).mean()), "epochs": config.epochs,
+        "training_accuracy": float((learned[0].argmax(1) == labels.number[some]).mean()), "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
     summary |= {name: float(value) for name, value in (history[-1] if history else {}).items() if name.startswith(("train_", "val_"))}

@@ -30,9 +30,9 @@ def test_the_papers_networks_have_the_papers_weights(name: str, weights: int) ->
 
 
 def test_the_default_network_is_small_and_embeds_on_the_sphere() -> None:
-    network = build_network("residual3d", {"classes": 23}).eval()
+    network = build_network("residual3d", {"classes": 23, "box": 40}).eval()
     assert 200_000 <= count_weights(network) <= 900_000  # of the method page
-    logits, features = network(torch.randn(3, 1, 20, 20, 20))
+    logits, features = network(torch.randn(3, 1, 40, 40, 40))
     assert logits.shape == (3, 23)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
 
@@ -41,8 +41,7 @@ def test_the_default_network_is_small_and_embeds_on_the_sphere() -> None:
 def test_no_amplitude_reaches_a_network(name: str) -> None:
     """Strength and offset of a subtomogram change nothing, so its standard deviation cannot tell its class."""
     torch.manual_seed(0)
-    arguments = {"classes": 4} if name == "residual3d" else {"classes": 4, "box": 16}
-    network = build_network(name, arguments).eval()
+    network = build_network(name, {"classes": 4, "box": 16}).eval()
     volumes = torch.randn(3, 16, 16, 16)
     tilts = np.tile([-60.0, 60.0], (3, 1))
     scaled = volumes * torch.tensor([0.01, 3.0, 250.0])[:, None, None, None] + torch.tensor([5.0, -1.0, 40.0])[:, None, None, None]

@@ -23,7 +23,7 @@ from .aligner import Plan
 from .average_report import Averaged, averaged, write_report
 from .config import SubtomogramAverageConfig
 from .discovery import read_known
-from .rounds import Rounds, Settings
+from .rounds import Rounds, Settings, start_shells
 
 __all__ = ["run"]
 
@@ -58,7 +58,8 @@ def run(config: SubtomogramAverageConfig) -> None:
         rounds = Rounds(part, half, settings, folder / digest_values(name), device, name)
         state, averages = rounds.run()
         found += averaged(name, rows, part, half, state, averages, settings.mask, settings.floor)
-    write_report(config, table, found, left_out, known)
+    coarse = table.box * table.pixel_size_angst / start_shells(table.box, settings.plan.particle_px)
+    write_report(config, table, found, left_out, known, coarse)
     shutil.rmtree(Path(config.output) / "rounds", ignore_errors=True)
 
 

@@ -81,15 +81,19 @@ def averaged(
 
 
 def write_report(
-    config: SubtomogramAverageConfig, table: SubtomogramTable, found: list[Averaged], left_out: list[str], known: Known | None,
+    config: SubtomogramAverageConfig, table: SubtomogramTable, found: list[Averaged], left_out: list[str], known: Known | None, coarse_angst: float,
 ) -> None:
-    """Write all files; classes are numbered by size, those of one input class together."""
+    """Write all files; classes are numbered by size, those of one input class together.
+
+    ``coarse_angst``: half maps have to agree to finer than this for a class to be called new. Any two compact maps that are laid on each other agree
+    at the resolution of random starts.
+    """
     order = sorted(found, key=lambda item: (item.input_class, -len(item.rows)))
     entries, warnings = [], list(left_out)
     for number, item in enumerate(order, start=1):
         name = f"class_{number:03d}"
         entry = write_reconstruction(config.output, name, item.result, table.pixel_size_angst)
-        agrees = entry["resolution_angst"] is not None
+        agrees = entry["resolution_angst"] is not None and entry["resolution_angst"] < coarse_angst
         entry.update({
             "number": number, "count": len(item.rows), "half_counts": [int((item.half == h).sum()) for h in (1, 2)],
             "score": float(np.mean(item.score)), "input_class": item.input_class,

@@ -56,7 +56,7 @@ class Novelty:
     nearest : name of the nearest training class
     distance : of the mean of its features from that class's centre
     outside : part of its subtomograms that lie outside of every training class
-    new : more than half of them do, and its half maps agree
+    new : more than half of them do, and its half maps agree beyond what compact maps do anyway
     """
 
     nearest: str

@@ -24,11 +24,17 @@ from .halves import halves_agreement, into_frame, kept_shells, match_classes
 from .references import Reference, turned_coverage
 from .start import STEPS, first_maps
 
-__all__ = ["Rounds", "Settings", "State"]
+__all__ = ["Rounds", "Settings", "State", "start_shells"]
 
 _START_SHELLS = 6  # of a box that is 1.25 times the particle's diameter
 _START_MOST = 1500  # subtomograms of a half set that are held in memory for the random starts, in the band only
 _MORE_SHELLS = 1.0  # looked at beyond the shell where the halves lose each other
+
+
+def start_shells(box: int, particle_px: float) -> int:
+    """Shells of the box in which random starts find their maps, for a particle of that radius in voxels."""
+    stretch = max(1.0, box / (2.5 * particle_px))
+    return max(3, min(round(_START_SHELLS * stretch), box // 2 - 3))
 
 
 @dataclass
@@ -238,8 +244,7 @@ class Rounds:
     def _random_start(self, state: State) -> State:
         """First maps of each half set from its own subtomograms alone."""
         settings, plan = self.settings, self.settings.plan
-        stretch = max(1.0, self.box / (2.5 * plan.particle_px))
-        shells = max(3, min(round(_START_SHELLS * stretch), self.box // 2 - 3))
+        shells = start_shells(self.box, plan.particle_px)
         band = Band.up_to(self.box, shells + 0.5, self.device)
         steps = Progress(self._what("Random starts"), 2 * settings.starts * STEPS, "steps")
         for half in (1, 2):

@@ -165,8 +165,7 @@ class TestSubtomograms(KillingTest, WindowTest):
         run.setWorkingDir(self.proj.getTmpPath('labelled'))
         os.makedirs(run._getExtraPath())
         run.convertInputStep('')
-        twice = self.importCases('ring*.mrc', 'a rod')
-        self.refused(CryoLearnProtSubtomogramTrain, "runs named 'a rod'", inputSets=[rod, ring, twice])
+        self.refused(CryoLearnProtSubtomogramTrain, "runs named 'rings'", inputSets=[rod, ring, ring])
         names = [row.rlnClassName for row in Table.Reader(run.getSubtomogramsFile(), tableName='particles')]
         self.assertEqual(names[:2 * OF_EACH], ['a_rod'] * OF_EACH + ['rings'] * OF_EACH)
         self.assertEqual(set(names[2 * OF_EACH:]), set(SHAPES))

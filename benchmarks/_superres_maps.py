@@ -70,11 +70,12 @@ def sharpened(volume: Map, b_factor: float, finest_angst: float) -> Map:
     return _filtered(volume, weight)
 
 
-def amplitude_matched(volume: Map, other: Map) -> Map:
-    """The linear baseline for maps of unknown fall-off: the map with another one's mean amplitude in every shell."""
+def amplitude_matched(volume: Map, other: Map, finest_angst: float) -> Map:
+    """The linear baseline for maps of unknown fall-off: the map with another one's mean amplitude in every shell up to a resolution, and nothing beyond it."""
     shells = Shells(volume.data.shape, (volume.pixel_size_angst,) * 3)
     own, wanted = (np.sqrt(shells.mean(np.abs(fft.rfftn(item.data)) ** 2)) for item in (volume, other))
-    return _filtered(volume, shells.spread(np.divide(wanted, own, out=np.zeros(len(shells)), where=own > 0)))
+    known = (own > 0) & (shells.frequency <= 1 / finest_angst)
+    return _filtered(volume, shells.spread(np.divide(wanted, own, out=np.zeros(len(shells)), where=known)))
 
 
 def _filtered(volume: Map, weight: Array) -> Map:

@@ -50,7 +50,7 @@ def treat(options: argparse.Namespace, name: str, file: str, model: str, resolut
     before = read_map(str(path))
     folder = options.work / "real" / f"{path.stem}-{options.rotations}-{options.consistency:g}"
     after, _ = enhanced(options, path, folder, resolution, options.model, rotations=options.rotations, data_consistency=options.consistency)
-    maps = {"before": before, "linear": amplitude_matched(before, after), "enhanced": after}
+    maps = {"before": before, "linear": amplitude_matched(before, after, resolution), "enhanced": after}
     return score_case(Case(name, maps, polymer_structure(str(options.data / "maps" / model))), resolution), maps
 
 

@@ -46,7 +46,9 @@ def run(config: SubtomogramClassifyConfig) -> None:
     if true is not None:
         columns["true_class"] = true
     limit = model.novelty_limit(config.reject_fraction)
-    notes = {"class_names": true_names or model.names, "digest": digest_config(config), "novelty_limit": limit if np.isfinite(limit) else None}
+    notes = {
+        "class_names": model.names, "true_class_names": true_names, "digest": digest_config(config), "novelty_limit": limit if np.isfinite(limit) else None,
+    }
     write_table(str(out / "classes.npz"), columns, notes)
     names = np.array([REJECTED, *model.names], dtype=object)[number]
     extra = {**table.extra, "rlnClassNumber": number, "rlnMaxValueProbDistribution": answer["confidence"]}

@@ -39,6 +39,10 @@ class SubtomogramModel:
 
     def __init__(self, network: nn.Module, known: KnownClasses, description: dict[str, Any], device: torch.device) -> None:
         self.network, self.known, self.description, self.device = network.to(device).eval(), known, description, device
+        self._layout = torch.contiguous_format
+        if description["architecture"] == "residual3d":  # a third quicker on a CPU
+            self._layout = torch.channels_last_3d
+            self.network.to(memory_format=self._layout)  # type: ignore[call-overload]
         self.names = [str(name) for name in description["classes"]]
         self.temperature = float(description["temperature"])
         self.novelty_quantiles = np.asarray(description["novelty_quantiles"], np.float64)
@@ -103,7 +107,7 @@ class SubtomogramModel:
 
     def _pass(self, made: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half_precision()):
-            logits, features = self.network(made)
+            logits, features = self.network(made.contiguous(memory_format=self._layout))
         return logits.float(), features.float()
 
     def answer(self, logits: NDArray[np.float32], features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

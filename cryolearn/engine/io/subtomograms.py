@@ -214,16 +214,23 @@ class SubtomogramStack:
 
     Opening looks at every file's header and keeps nothing of it, so memory is that of the table and of the volumes read.
 
+    Parameters
+    ----------
+    check
+        Look at the headers now.
+    invert_contrast
+        Density is black in the files; it is read white.
+
     Raises
     ------
     InputError
         naming the subtomogram whose file is missing, damaged or of another box, or whose header has another voxel size than the others'.
     """
 
-    def __init__(self, table: SubtomogramTable, check: bool = True) -> None:
+    def __init__(self, table: SubtomogramTable, check: bool = True, invert_contrast: bool = False) -> None:
         if not len(table):
             raise InputError("The set of subtomograms is empty.")
-        self.table, self.box = table, table.box
+        self.table, self.box, self._invert = table, table.box, invert_contrast
         if check:
             self._check()
 
@@ -246,7 +253,7 @@ class SubtomogramStack:
         bad = np.flatnonzero(~np.isfinite(volumes.sum(axis=(1, 2, 3), dtype=np.float64)))
         if len(bad):
             raise InputError(f"The {self.table.name(int(at[bad[0]]))} holds NaN or infinite values: remove it from the set.")
-        return volumes
+        return np.negative(volumes, out=volumes) if self._invert else volumes
 
     def _header(self, row: int) -> MrcHeader:
         header = read_header(self.table.file[row])

@@ -35,7 +35,7 @@ def run(config: SubtomogramClassifyConfig) -> None:
     model = SubtomogramModel.load(config.model, device)
     table = read_subtomograms(config.subtomograms)
     out = Path(config.output)
-    found = measure(model, table, out, config.batch, config.chunk)
+    found = measure(model, table, out, config.batch, config.chunk, config.invert_contrast)
     if found is None:  # another process gathers
         return
     answer = model.answer(found["logits"], found["features"])

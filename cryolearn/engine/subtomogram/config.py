@@ -23,6 +23,7 @@ class SubtomogramTrainConfig(RunConfig):
     """
 
     subtomograms: str = param("", "Labelled subtomograms (STAR with rlnClassName and tilt ranges).", path=True)
+    invert_contrast: bool = param(False, "Density is black in the subtomograms, as tomograms come.", label="Invert contrast?")
     network: str = param("residual3d", "'residual3d': residual blocks, an embedding for unknown structures, augmentation (default); 'inception3d' and 'dsrf3d': the networks of "
                          "Xu, Chai et al. 2017; 'rif_svm': rotation-invariant features and a support vector machine.", label="Network",
                          choices=("residual3d", "inception3d", "dsrf3d", "rif_svm"))
@@ -70,6 +71,7 @@ class SubtomogramClassifyConfig(RunConfig):
 
     subtomograms: str = param("", "Subtomograms (STAR with tilt ranges).", path=True)
     model: str = param("", "Folder of the trained network.", path=True)
+    invert_contrast: bool = param(False, "Density is black in the subtomograms, as tomograms come; networks know it white.", label="Invert contrast?")
     reject_fraction: float = param(0.02, "Subtomograms less like their class than all but this part of the validation subtomograms are rejected as unknown; 0 rejects none.",
                                    label="Reject", low=0, high=0.5)
     least_confidence: float = param(0.0, "Subtomograms whose class is less certain than this are rejected too.", label="Least confidence", low=0, high=1)
@@ -88,6 +90,7 @@ class SubtomogramSubdivideConfig(RunConfig):
 
     subtomograms: str = param("", "Subtomograms (STAR with tilt ranges).", path=True)
     model: str = param("", "Folder of the trained network whose features are taken.", path=True)
+    invert_contrast: bool = param(False, "Density is black in the subtomograms, as tomograms come; networks know it white.", label="Invert contrast?")
     method: str = param("kmeans", "'kmeans' (mini-batches): the number of groups that is asked for, more than there are structures, as in the paper; 'gmm': Gaussian mixture, as many "
                         "groups as its Bayesian information criterion wants, up to that number; 'hdbscan': dense groups, the rest is left out.", label="Method",
                         choices=("kmeans", "gmm", "hdbscan"))

@@ -19,6 +19,7 @@ from .networks import build_network
 __all__ = ["SubtomogramModel"]
 
 _PIXEL_TOLERANCE = 1e-3
+_TILT_TOLERANCE_DEG = 5.0
 _NEEDED = (
     "kind", "architecture", "arguments", "classes", "pixel_size_angst", "box", "wedge_channel", "average_turns", "temperature", "novelty_quantiles",
     "digest",
@@ -76,7 +77,7 @@ class SubtomogramModel:
         save_model(folder, state, self.description)
 
     def check(self, table: SubtomogramTable) -> None:
-        """Refuse subtomograms that the network cannot take.
+        """Refuse subtomograms that the network cannot take; warn of tilt ranges that it has not been trained with.
 
         Raises
         ------
@@ -91,6 +92,13 @@ class SubtomogramModel:
         if table.box != self.box:
             raise InputError(
                 f"The subtomograms have a box of {table.box} voxels, but the network was trained for {self.box}: extract them so, or train another network."
+            )
+
+        low, high = self.description.get("tilt_range_deg", (-90.0, 90.0))
+        if max(abs(table.tilt_min_deg.min() - low), abs(table.tilt_max_deg.max() - high)) > _TILT_TOLERANCE_DEG:
+            print(
+                f"Warning: the subtomograms have tilts from {table.tilt_min_deg.min():g} to {table.tilt_max_deg.max():g} degrees, the network was trained with "
+                f"{low:g} to {high:g}: its answers may be poor.", flush=True,
             )
 
     @torch.no_grad()

@@ -42,7 +42,9 @@ class ReadAhead:
         self._pool.shutdown(cancel_futures=True)
 
 
-def measure(model: SubtomogramModel, table: SubtomogramTable, folder: Path, batch: int, chunk: int) -> dict[str, NDArray[Any]] | None:
+def measure(
+    model: SubtomogramModel, table: SubtomogramTable, folder: Path, batch: int, chunk: int, invert_contrast: bool = False
+) -> dict[str, NDArray[Any]] | None:
     """Columns ``id``, ``logits`` and ``features`` of all subtomograms; None in processes of rank 1 and above.
 
     Memory: the table, two batches of volumes with what the network makes of one, and 8 bytes a class and a feature for each subtomogram (columns,
@@ -54,14 +56,14 @@ def measure(model: SubtomogramModel, table: SubtomogramTable, folder: Path, batc
         naming the subtomogram that cannot be used.
     """
     model.check(table)
-    reader = ReadAhead(SubtomogramStack(table))
+    reader = ReadAhead(SubtomogramStack(table, invert_contrast=invert_contrast))
     tilts = table.tilt_deg
 
     def look(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         logits, features = model.look(reader.read(rows), tilts[rows])
         return {"logits": logits, "features": features}
 
-    digest = digest_values([digest_values(model.description), table.files_digest(), table.ids.tolist(), tilts.tolist()])
+    digest = digest_values([digest_values(model.description), table.files_digest(), table.ids.tolist(), tilts.tolist(), invert_contrast])
     try:
         return in_chunks(folder, digest, table.ids, chunk, look, "subtomograms", batch)
     finally:

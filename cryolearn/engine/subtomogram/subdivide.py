@@ -45,7 +45,7 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     if len(table) < _FEWEST:
         raise InputError(f"There are {len(table)} subtomograms: {_FEWEST} at least are needed to see groups.")
     out = Path(config.output)
-    found = measure(model, table, out, config.batch, config.chunk)
+    found = measure(model, table, out, config.batch, config.chunk, config.invert_contrast)
     if found is None:  # another process gathers
         return
     features = found["features"]

@@ -49,7 +49,7 @@ def run(config: SubtomogramTrainConfig) -> None:
     table = read_subtomograms(config.subtomograms)
     check_box(config.network, table.box)
     labels = read_labels(table, config.validation_fraction)
-    volumes = CachedVolumes(SubtomogramStack(table), config.cache_mib)
+    volumes = CachedVolumes(SubtomogramStack(table, invert_contrast=config.invert_contrast), config.cache_mib)
     if rank == 0:
         print(f"{len(table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
               flush=True)

@@ -46,6 +46,7 @@ def test_what_is_written_is_read(made: tuple[Path, SubtomogramTable, np.ndarray]
     np.testing.assert_allclose(read.tilt_deg, table.tilt_deg)
     assert read.extra["rlnMicrographName"].tolist() == ["t1"] * COUNT
     np.testing.assert_array_equal(SubtomogramStack(read).read([4, 0, 2]), volumes[[4, 0, 2]])
+    np.testing.assert_array_equal(SubtomogramStack(read, invert_contrast=True).read([1]), -volumes[[1]])
     part = read.subset(np.array([False, True, False, True, False]))
     assert part.ids.tolist() == [1, 7] and part.class_name == ["b", "NULL"]
     np.testing.assert_array_equal(SubtomogramStack(part).read([1]), volumes[[3]])

@@ -177,6 +177,7 @@ def _sizes_plot(report: list[dict[str, Any]]) -> Figure:
     """Sizes of the groups, the largest first, coloured by how far they are from all known classes."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
+    from matplotlib.ticker import MaxNLocator
 
     sizes, far = (np.array([row[name] for row in report]) for name in ("subtomograms", "distance"))
     figure = new_figure(8.0, 4.0)
@@ -184,6 +185,7 @@ def _sizes_plot(report: list[dict[str, Any]]) -> Figure:
     scale = ScalarMappable(Normalize(float(far.min()), float(far.max())), "viridis")
     axes.bar(np.arange(1, len(sizes) + 1), sizes, color=scale.to_rgba(far), width=0.9)
     figure.colorbar(scale, ax=axes, label="distance to the nearest known class (s. d.)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="group, largest first", ylabel="subtomograms", title=f"Sizes of {len(sizes)} groups ({int(sizes.sum())} subtomograms)")
     axes.grid(alpha=0.3, axis="y")
     return figure

@@ -82,6 +82,7 @@ class SubtomogramSimulator:
         self._radius = self._grid.norm(dim=-1)
         self._length = length
         self._series: OrderedDict[tuple[int, int], TiltSeries] = OrderedDict()
+        self._powers: dict[tuple[float, float], Tensor] = {}  # small, but a second's work each
         self.mean_variance, self.scale = 1.0, 1.0
         probe = np.flatnonzero(np.arange(_PROBE * len(self.names)) % len(self.names) < len(self.densities))
         self.mean_variance = float(self.make(probe).signal_variance.mean())
@@ -178,10 +179,16 @@ class SubtomogramSimulator:
         """Of the microscope, of the detector, the relative power of noise, and what was measured; on the half grid."""
         microscope, detector = self._filters(self._radius, draws)
         sphere = self._radius < 0.5 / self.config.pixel_size_angst
-        power = series.noise_power(self.config.box, even=self.config.noise_colour != "inversion") * sphere if self.config.snr else sphere.float()
+        power = self._noise_power(series) * sphere if self.config.snr else sphere.float()
         if self.config.noise_colour == "pink":
             power = power / (self._radius * self._length).clamp(min=1)
         return microscope, detector, power, series.measured & sphere
+
+    def _noise_power(self, series: TiltSeries) -> Tensor:
+        key = (float(series.tilts_deg[0]), float(series.tilts_deg[-1]))
+        if key not in self._powers:
+            self._powers[key] = series.noise_power(self.config.box, even=self.config.noise_colour != "inversion")
+        return self._powers[key]
 
     def _image_colour(self, series: TiltSeries, radius: Tensor) -> Tensor:
         """Amplitude of the noise of the images that gives the reconstruction's its colour."""

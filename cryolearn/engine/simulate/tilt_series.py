@@ -66,7 +66,6 @@ class TiltSeries:
         self._inverse = torch.where(self.coverage > FLOOR, 1 / self.coverage.clamp(min=FLOOR), 0.0)
         self._fade = trilinear_envelope(box, box, device)[:, :, box // 2]  # over z and x: bilinear interpolation fades both
         self._kx, self._kz = kx.float(), kz.float()
-        self._power: dict[tuple[int, bool], Tensor] = {}
 
     @property
     def points(self) -> Tensor:
@@ -96,26 +95,24 @@ class TiltSeries:
         Exact for what is left when the middle ``window`` voxels are cut out, which smears some beyond what was measured: each sample of the slices
         is put in, inverted, cut and transformed again.
         """
-        if (window, even) not in self._power:
-            box = self.box
-            columns = torch.arange(self._kx.numel(), device=self.device).view(self._kx.shape)[:, 1 : box // 2].flatten()
-            zero = torch.arange(0, self._kx.numel(), box, device=self.device)
-            cut = 1 / self._fade
-            low = box // 2 - window // 2
-            inside = torch.zeros_like(cut)
-            inside[low : low + window, low : low + window] = 1
-            cut = torch.fft.ifftshift(cut * inside)
-            total = torch.zeros((box, box), device=self.device)
-            insert = self._insert.to_sparse_coo().coalesce()
-            for rows, both in ((columns, True), (zero, False)):
-                for part in rows.split(_COLUMNS):
-                    picked = insert.index_select(1, part).to_dense().T.reshape(-1, box, box) * self._inverse
-                    weight = self._sample_coverage[part] if even else torch.ones(len(part), device=self.device)
-                    found = (torch.fft.fft2(torch.fft.ifft2(picked) * cut).abs().square() * weight[:, None, None]).sum(0)
-                    # the sample at -u gives the same, mirrored
-                    total += found + found.flip((0, 1)).roll((1, 1), (0, 1)) if both else found
-            self._power[window, even] = total[:, None, : box // 2 + 1] * ((box / window) ** 2)
-        return self._power[window, even]
+        box = self.box
+        columns = torch.arange(self._kx.numel(), device=self.device).view(self._kx.shape)[:, 1 : box // 2].flatten()
+        zero = torch.arange(0, self._kx.numel(), box, device=self.device)
+        cut = 1 / self._fade
+        low = box // 2 - window // 2
+        inside = torch.zeros_like(cut)
+        inside[low : low + window, low : low + window] = 1
+        cut = torch.fft.ifftshift(cut * inside)
+        total = torch.zeros((box, box), device=self.device)
+        insert = self._insert.to_sparse_coo().coalesce()
+        for rows, both in ((columns, True), (zero, False)):
+            for part in rows.split(_COLUMNS):
+                picked = insert.index_select(1, part).to_dense().T.reshape(-1, box, box) * self._inverse
+                weight = self._sample_coverage[part] if even else torch.ones(len(part), device=self.device)
+                found = (torch.fft.fft2(torch.fft.ifft2(picked) * cut).abs().square() * weight[:, None, None]).sum(0)
+                # the sample at -u gives the same, mirrored
+                total += found + found.flip((0, 1)).roll((1, 1), (0, 1)) if both else found
+        return total[:, None, : box // 2 + 1] * ((box / window) ** 2)
 
     def invert(self, slices: Tensor) -> Tensor:
         """Reconstructions `(b, box, box, box)` (z, y, x) of slices `(b, t, box, box // 2 + 1)` (tilt, u, ky), phases relative to the centre."""

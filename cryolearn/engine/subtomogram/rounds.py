@@ -129,8 +129,9 @@ class Rounds:
     device
         Where the work is done.
 
-    Memory: a batch of subtomograms and what :class:`Aligner` and :class:`Averages` say; 88 + 4 K bytes a subtomogram for its pose; during the random
-    starts 8 P bytes for each of at most 1,500 subtomograms a half set. It does not grow with the number of subtomograms otherwise.
+    Memory: a batch of subtomograms, what :class:`Aligner` says twice (once a half set), and what :class:`Averages` says;
+    88 + 4 K bytes a subtomogram for its pose; during the random starts 8 P bytes for each of at most 1,500 subtomograms a half set. It does not grow with
+    the number of subtomograms otherwise.
     """
 
     def __init__(

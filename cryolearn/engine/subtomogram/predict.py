@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def measure(
         logits, features = model.look(reader.read(rows), tilts[rows])
         return {"logits": logits, "features": features}
 
-    digest = digest_values([digest_values(model.description), table.files_digest(), table.ids.tolist(), tilts.tolist(), invert_contrast])
+    rows = hashlib.sha256(table.ids.tobytes() + tilts.tobytes()).hexdigest()
+    digest = digest_values([digest_values(model.description), table.files_digest(), rows, invert_contrast])
     try:
         return in_chunks(folder, digest, table.ids, chunk, look, "subtomograms", batch)
     finally:

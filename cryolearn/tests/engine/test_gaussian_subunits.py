@@ -148,8 +148,9 @@ def test_correlation_is_corrected_for_error_bars(truth: float) -> None:
     known = information_of_errors(noisy / 2, np.full(angles.shape, 0.5**0.5))
     found = subunit_correlation(known, noisy / 2, ring_distance(MATRICES, (50.0, 0, 10)))
     assert found.pairs.tolist() == [7, 7, 7] and (np.diff(found.distance_angst) > 0).all()
-    # half from the image of the subunit itself, and more from neighbours that go with it
-    assert found.reliability > 0.52 if truth > 0.5 else 0.48 < found.reliability < 0.56
+    # with J = 1, of each normal mode of the ring with the variance l its image tells l / (l + 1): the mean of l^2 / (l + 1), half for unrelated subunits
+    modes = np.linalg.eigvalsh(np.stack([np.roll(truth**DISTANCE, turn) for turn in range(7)]))
+    assert abs(found.reliability - (modes**2 / (modes + 1)).mean()) < 0.02
     assert np.allclose(found.raw, lags(noisy))
     assert (np.abs(found.correlation - lags(angles)) < 4 * found.error + 1e-3).all()
     # unrelated subunits are below the null in 95 % of the sets: twice that is four standard errors

@@ -32,7 +32,7 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
         self._addModelParam(form)
         unknown = form.addGroup('Unknown structures')
         self.addEngineParams(unknown, Config, 'reject_fraction', 'least_confidence')
-        self.addEngineParams(form, Config, 'batch', 'chunk')
+        self.addEngineParams(form, Config, 'invert_contrast', 'batch', 'chunk')
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------

@@ -36,7 +36,7 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
         self.addEngineParam(groups, Config, 'method')
         self.addEngineParam(groups, Config, 'clusters', condition='method != %d' % HDBSCAN)
         self.addEngineParam(groups, Config, 'smallest', condition='method == %d' % HDBSCAN)
-        self.addEngineParams(form, Config, 'picture_points', 'batch', 'chunk', 'seed')
+        self.addEngineParams(form, Config, 'invert_contrast', 'picture_points', 'batch', 'chunk', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------

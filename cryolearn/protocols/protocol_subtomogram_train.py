@@ -35,18 +35,19 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
         form.addParam('inputSets', params.MultiPointerParam, pointerClass='SetOfSubTomograms,SetOfClassesSubTomograms', label='Labelled subtomograms',
                       important=True, help='Subtomograms whose class is known: simulated ones, or classes. A set without classes in it is one class, '
                                            'which is named after the run that made the set: give one such set for each class.')
-        self.addEngineParams(form, Config, 'balance_classes', 'validation_fraction')
+        self.addEngineParams(form, Config, 'invert_contrast', 'balance_classes', 'validation_fraction')
         form.addSection(label='Network')
         self.addEngineParam(form, Config, 'network')
         self.addEngineParams(form, Config, 'wedge_channel', 'width', 'embedding', 'contrastive_weight', condition=residual)
         self.addEngineParam(form, Config, 'dropout', condition='network != %d' % SVM)
-        self.addEngineParam(form, Config, 'svm_penalties', condition='network == %d' % SVM)
+        self.addEngineParams(form, Config, 'rif_space', 'svm_penalties', condition='network == %d' % SVM)
         training = form.addGroup('Training', condition='network != %d' % SVM)
         self.addEngineParams(training, Config, 'epochs', 'batch', 'learning_rate')
         self.addEngineParam(training, Config, 'weight_decay', condition=residual)
         self.addEngineParam(training, Config, 'augment', condition='network != %d' % SVM)
         self.addEngineParam(training, Config, 'augment_shift_px', condition='network != %d and augment != 2' % SVM)
         self.addEngineParams(training, Config, 'precision', 'checkpoint_steps', condition='network != %d' % SVM)
+        self.addEngineParam(form, Config, 'average_turns', condition=residual)
         self.addEngineParams(form, Config, 'cache_mib', 'seed')
         form.addParallelSection(threads=4, mpi=1)
 

@@ -14,8 +14,14 @@ from scipy.stats import binom
 
 from cryolearn.convert.subtomogram_classes import ClassTable
 from cryolearn.convert.tables import readTable
-from cryolearn.engine.config import fields_of
-from cryolearn.engine.subtomogram.config import SubtomogramAverageConfig, SubtomogramSimulateConfig
+from cryolearn.engine.config import RunConfig, fields_of
+from cryolearn.engine.subtomogram.config import (
+    SubtomogramAverageConfig,
+    SubtomogramClassifyConfig,
+    SubtomogramSimulateConfig,
+    SubtomogramSubdivideConfig,
+    SubtomogramTrainConfig,
+)
 from cryolearn.objects import SubtomogramModel
 from cryolearn.protocols import (
     CryoLearnProtSelectSubtomograms,
@@ -25,6 +31,7 @@ from cryolearn.protocols import (
     CryoLearnProtSubtomogramSubdivide,
     CryoLearnProtSubtomogramTrain,
 )
+from cryolearn.protocols.config_params import paramName
 from cryolearn.viewers import (
     CryoLearnModelViewer,
     CryoLearnSubtomogramAverageViewer,
@@ -359,6 +366,14 @@ class TestSubtomograms(KillingTest, WindowTest):
     @staticmethod
     def few(protocolClass):
         return dict(clusters=2) if protocolClass is CryoLearnProtSubtomogramSubdivide else {}
+
+    def testFormsHaveAllThatTheEngineCanBeTold(self):
+        """A parameter that no form shows keeps its default in Scipion, whatever the data: black density, say."""
+        for protocol, config in ((CryoLearnProtSubtomogramTrain, SubtomogramTrainConfig), (CryoLearnProtSubtomogramClassify, SubtomogramClassifyConfig),
+                                 (CryoLearnProtSubtomogramSubdivide, SubtomogramSubdivideConfig)):
+            fields = [name for name, field in fields_of(config).items() if name not in fields_of(RunConfig) and not field.metadata['path']]
+            run = self.newProtocol(protocol)
+            self.assertEqual([name for name in fields if not run.hasAttribute(paramName(name))], [], protocol.__name__)
 
     def testRefused(self):
         self.refused(CryoLearnProtSubtomogramTrain, "only the class 'all shapes'", inputSets=[self.imported])

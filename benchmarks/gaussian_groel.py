@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 from _gaussian import METHOD, arguments, engine, heterogeneity, rank_correlation, target
@@ -49,8 +48,8 @@ def judge(options: argparse.Namespace, truth: np.ndarray, run: object, condition
     # subunit s of the report is some subunit of the truth: which, and in which sense, follows from the best match of one ring's order
     found = rank_correlation(latents.reshape(-1), matched(latents, truth).reshape(-1))
     true, plain = lag_correlations(truth), lag_correlations(latents)
-    columns, rows = run_table(run.folder / "subunits.csv")  # type: ignore[attr-defined]
-    correlation, error = (rows[:, columns.index(name)] for name in ("correlation", "standard_error"))
+    table = np.genfromtxt(run.folder / "subunits.csv", delimiter=",", names=True)  # type: ignore[attr-defined]
+    correlation, error = table["correlation"], table["standard_error"]
     measured = float(correlation[0])
     print(f"|Spearman| of the subunits' latents {found:.3f}; correlations at 1-3 places: truth {true[1:].round(3)}, latents {plain[1:].round(3)}, "
           f"as the run reports them {correlation.round(3)} ± {error.round(3)}", flush=True)
@@ -66,12 +65,6 @@ def judge(options: argparse.Namespace, truth: np.ndarray, run: object, condition
     axes.set(xlabel="places around the ring", ylabel="correlation", title="Apical domains of a GroEL ring", xticks=range(4))
     axes.legend()
     save_figure(figure, str(RESULTS / "gaussian_groel.png"))
-
-
-def run_table(path: Path) -> tuple[list[str], np.ndarray]:
-    with open(path, encoding="utf-8") as handle:
-        head, *lines = handle.read().split()
-    return head.split(","), np.array([[float(word) for word in line.split(",")] for line in lines])
 
 
 def matched(latents: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -116,7 +116,9 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         write_poses(output, table.ids, refined)
     if copies > 1:
         places = problem.model.positions_angst[problem.moves].double().mean(0).cpu().numpy()
-        information = None if before is None else subunit_information(problem.images, before[0], copies)
+        information = None
+        if before is not None and found.motion.basis == "polynomial":  # places around a circle, or in states, have no such correlation
+            information = subunit_information(problem.images, before[0], copies)
         write_subunits(output, by_particle, found, matrices, places, information)
     shutil.rmtree(output / "stages")
 

@@ -180,7 +180,8 @@ class GaussianImages:
         for start in range(0, len(todo), step):
             part = todo[start : start + step]
             data = torch.from_numpy(np.ascontiguousarray(self.transforms[part])).to(self.device)
-            data, transfer, white = self.band.shifted(data, -self.shift_angst[part]), self.transfer(part), self.white(part)
+            data, ctf = self.band.shifted(data, -self.shift_angst[part]), self._ctf(part)
+            transfer, white = ctf * self.band.per_point(self.gain), self._white(ctf)
             if white is not None:
                 data, transfer = data * white, transfer * white
             yield Batch(part, data, transfer, self.rotation[part], white)
@@ -191,7 +192,10 @@ class GaussianImages:
 
     def white(self, rows: NDArray[np.int64]) -> Tensor | None:
         """Factors (b, P) that make the noise of each ring ``noise_power`` whatever the CTF."""
-        return None if self.ctf_noise is None else (1 + self.band.per_point(self.ctf_noise) * self._ctf(rows).square()).rsqrt()
+        return self._white(self._ctf(rows))
+
+    def _white(self, ctf: Tensor) -> Tensor | None:
+        return None if self.ctf_noise is None else (1 + self.band.per_point(self.ctf_noise) * ctf.square()).rsqrt()
 
     def _ctf(self, rows: NDArray[np.int64]) -> Tensor:
         if self.ctf is None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +18,6 @@ import gemmi
 import numpy as np
 import torch
 from _gaussian_data import density, find_structure, heavy_atoms, superpose
-from Bio.Align import PairwiseAligner, substitution_matrices
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,6 +30,7 @@ from cryolearn.engine.io.star import CtfTable, ParticleTable, write_particles
 from cryolearn.engine.io.structures import Structure, atom_weights, read_structure
 from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.simulate.resample import centred_window, fit_map
+from cryolearn.engine.superres.relatives import related_score
 
 Array = NDArray[np.float64]
 METHOD = "orientation"
@@ -157,14 +155,7 @@ def sequences(path: Path) -> list[str]:
     return sorted(found)
 
 
-def smallest_e_value(first: Iterable[str], second: Iterable[str]) -> float:
-    """How many pairs of unrelated chains as long as these would align as well by chance: the smallest of all pairs of two models' chains.
-
-    Local alignment by Biopython, BLOSUM62 with gap costs 11 and 1; ``E = K m n exp(-lambda S)`` with BLAST's constants for them (Altschul & Gish 1996).
-    """
-    aligner = PairwiseAligner(mode="local", substitution_matrix=substitution_matrices.load("BLOSUM62"), open_gap_score=-12, extend_gap_score=-1)
-    pairs = [(one, other) for one in first for other in second]
-    return min((0.041 * len(one) * len(other) * math.exp(-0.267 * aligner.score(one, other)) for one, other in pairs), default=math.inf)
+smallest_e_value = related_score  # of all pairs of two models' chains; the rule by which the map networks split their models
 
 
 # ---------------------------------------------------------------- particle sets

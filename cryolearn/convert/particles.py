@@ -7,12 +7,11 @@ import io
 import os
 from collections import OrderedDict
 
-import numpy as np
 from emtable import Table
 from pwem.constants import ALIGN_PROJ
 from pyworkflow.object import Scalar
 
-from .poses import relionFromTransforms
+from .star_rows import writeRows
 
 CHUNK = 10000  # rows whose poses are converted at once
 MRC_EXTENSIONS = ('.mrc', '.mrcs')
@@ -73,27 +72,11 @@ def writeParticleItems(items, properties, starFile, stackFolder=None, poses=True
             if hasPoses:
                 transforms.append(particle.getTransform().getMatrix())
             if len(rows) == CHUNK:
-                count = _writeRows(writer, rows, transforms, pixelSize, count)
+                count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
         if rows:
-            count = _writeRows(writer, rows, transforms, pixelSize, count)
+            count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
     if not count:
         raise ValueError("The particle set is empty: there is nothing to write to '%s'." % starFile)
-    return count
-
-
-def _writeRows(writer, rows, transforms, pixelSize, count):
-    """Add the poses to the rows, write them, empty the lists; returns the new count."""
-    if transforms:
-        angles, origins = relionFromTransforms(np.array(transforms), pixelSize)
-        for row, angle, origin in zip(rows, angles.tolist(), origins.tolist()):
-            row.update(zip(POSE_LABELS, angle + origin[:2]))
-    if count == 0:
-        writer.writeTableName('particles')
-        writer.writeHeader([Table.Column(label, type=type(value)) for label, value in rows[0].items()])
-    for row in rows:
-        writer.writeRowValues(row.values())
-    count += len(rows)
-    del rows[:], transforms[:]
     return count
 
 

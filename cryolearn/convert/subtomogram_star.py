@@ -16,7 +16,8 @@ from pwem.objects import Transform
 from pyworkflow.object import Integer, String
 from tomo.objects import SubTomogram, TomoAcquisition
 
-from .poses import relionFromTransforms, transformsFromRelion
+from .poses import transformsFromRelion
+from .star_rows import writeRows
 from .subtomogram_files import SubtomogramFiles
 from .subtomograms import CLASS_ATTRIBUTE, MAGNIFICATION, SAME_SAMPLING, acquisitionOf, checkItem, imagesOf, iterSubtomograms, tiltRange
 
@@ -128,9 +129,9 @@ def _write(entries, properties, starFile, poses, classes):
                 transforms.append(_matrix(item))
             rows.append(row)
             if len(rows) == CHUNK:
-                count = _writeRows(writer, rows, transforms, pixelSize, count)
+                count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
         if rows:
-            count = _writeRows(writer, rows, transforms, pixelSize, count)
+            count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
     if not count:
         raise ValueError("The set of subtomograms is empty: there is nothing to write to '%s'." % starFile)
     return count
@@ -153,22 +154,6 @@ class StarNames:
 def _matrix(item):
     transform = item.getTransform() if item.hasTransform() else None
     return np.eye(4) if transform is None else transform.getMatrix()
-
-
-def _writeRows(writer, rows, transforms, pixelSize, count):
-    """Add the poses to the rows, write them, empty the lists; returns the new count."""
-    if transforms:
-        angles, origins = relionFromTransforms(np.array(transforms), pixelSize)
-        for row, angle, origin in zip(rows, angles.tolist(), origins.tolist()):
-            row.update(zip(POSE_LABELS, angle + origin))
-    if count == 0:
-        writer.writeTableName('particles')
-        writer.writeHeader([Table.Column(label, type=type(value)) for label, value in rows[0].items()])
-    for row in rows:
-        writer.writeRowValues(row.values())
-    count += len(rows)
-    del rows[:], transforms[:]
-    return count
 
 
 def _writeOptics(handle, properties, pixelSize):

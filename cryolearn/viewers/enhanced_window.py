@@ -4,6 +4,7 @@ import numpy as np
 
 from . import scene
 from .maps import readMap
+from .turning import Turning
 from .window import FigureWindow, addChoice, addNote, addSlider
 
 AXES = {'xy (along z)': 0, 'xz (along y)': 1, 'yz (along x)': 2}
@@ -97,7 +98,7 @@ class LinkedSlicesWindow(FigureWindow):
             self.canvas.draw_idle()
 
 
-class SideBySideWindow(FigureWindow):
+class SideBySideWindow(Turning, FigureWindow):
     """Surfaces of two maps side by side; dragging one turns both.
 
     Parameters
@@ -109,7 +110,7 @@ class SideBySideWindow(FigureWindow):
     def __init__(self, title, maps, parent=None):
         FigureWindow.__init__(self, title, parent, size=(10.0, 5.4))
         self.maps = {label: readMap(path) for label, path in maps.items()}
-        self.rotation, self._press, self._meshes = np.eye(3), None, {}
+        self.rotation, self._meshes = np.eye(3), {}
 
     def makeControls(self, frame):
         self.levels = {}
@@ -120,9 +121,7 @@ class SideBySideWindow(FigureWindow):
         addNote(frame, 'Drag a picture: both turn. Surfaces of an enhanced map are smoother and better connected than the data: look at its uncertainty and at '
                        'the raw map before you believe a connection.')
         self._view = self._findView()
-        self.canvas.mpl_connect('button_press_event', self._onPress)
-        self.canvas.mpl_connect('motion_notify_event', self._onMove)
-        self.canvas.mpl_connect('button_release_event', self._onRelease)
+        self.turnByDragging()
 
     def _newLevel(self, label):
         self._meshes.pop(label, None)
@@ -149,18 +148,3 @@ class SideBySideWindow(FigureWindow):
                 scene.drawSurface(axes, mesh, self.rotation)
             scene.finishAxes(axes, self._view[0], self._view[1], self.rotation)
             axes.set_title('%s, level %.4g' % (label, self.levels[label].get()))
-
-    def _onPress(self, event):
-        if event.inaxes is not None and not str(self.toolbar.mode):
-            self._press = event.x, event.y
-
-    def _onMove(self, event):
-        if self._press is None:
-            return
-        dx, dy = event.x - self._press[0], event.y - self._press[1]
-        self._press = event.x, event.y
-        self.rotation = scene.turn(self.rotation, 0.4 * dx, 0.4 * dy)
-        self.refresh()
-
-    def _onRelease(self, event):
-        self._press = None

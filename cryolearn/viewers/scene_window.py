@@ -7,12 +7,13 @@ import subprocess
 import numpy as np
 
 from . import scene
+from .turning import Turning
 from .window import FigureWindow, addButton, addCheck, addNote, addSlider
 
 KEPT_MAPS = 20  # maps kept in memory
 
 
-class SceneWindow(FigureWindow):
+class SceneWindow(Turning, FigureWindow):
     """Frames of a trajectory: backbone traces, isosurfaces, or both.
 
     Parameters
@@ -38,7 +39,7 @@ class SceneWindow(FigureWindow):
         self.count = len(conformations) if conformations is not None else len(self.maps)
         self.names = names or ['frame %d of %d' % (number, self.count) for number in range(1, self.count + 1)]
         self.rotation, self.startWithMap = np.eye(3), startWithMap
-        self._press, self._meshes, self._volumes, self._timer, self._step = None, {}, {}, None, 1
+        self._meshes, self._volumes, self._timer, self._step = {}, {}, None, 1
 
     # ------------------------------------------------- controls ------------------------------------------------
     def makeControls(self, frame):
@@ -60,9 +61,7 @@ class SceneWindow(FigureWindow):
             addButton(frame, 'Open in ChimeraX', self.openChimera)
         chain = ' Blue is the start of the chain, red its end.' if self.showTrace is not None and what == 'Backbone' else ''
         addNote(frame, 'Drag the picture to turn it.' + chain)
-        self.canvas.mpl_connect('button_press_event', self._onPress)
-        self.canvas.mpl_connect('motion_notify_event', self._onMove)
-        self.canvas.mpl_connect('button_release_event', self._onRelease)
+        self.turnByDragging()
         self._view = self._findView()
 
     def frame(self):
@@ -112,21 +111,6 @@ class SceneWindow(FigureWindow):
 
     def drawConformation(self, figure, axes, index):
         scene.drawTrace(axes, self.conformations[index], self.linked, self.rotation)
-
-    def _onPress(self, event):
-        if event.inaxes is not None and not str(self.toolbar.mode):
-            self._press = event.x, event.y
-
-    def _onMove(self, event):
-        if self._press is None:
-            return
-        dx, dy = event.x - self._press[0], event.y - self._press[1]
-        self._press = event.x, event.y
-        self.rotation = scene.turn(self.rotation, 0.4 * dx, 0.4 * dy)
-        self.refresh()
-
-    def _onRelease(self, event):
-        self._press = None
 
     # ------------------------------------------------- playing -------------------------------------------------
     def togglePlay(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,27 @@ def load_model(folder: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"The weights '{path}' of the trained model cannot be read: {error}.") from error
+    return weights, description
+
+
+def load_model_of(folder: str, kind: str, needed: Sequence[str], what: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """:func:`load_model`, of one method only.
+
+    Parameters
+    ----------
+    kind : what the description calls models of this method
+    needed : entries that it must have, ``kind`` among them
+    what : the model in a sentence, "a distance network" say
+
+    Raises
+    ------
+    InputError
+        also when the model is that of another method.
+    """
+    weights, description = load_model(folder)
+    missing = [name for name in needed if name not in description]
+    if missing or description["kind"] != kind:
+        raise InputError(f"'{folder}' is not {what}: its model.json has no '{(missing or [f'kind: {kind}'])[0]}'.")
     return weights, description
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from ..chunks import in_chunks
 from ..config import digest_file, digest_values
 from ..errors import InputError
-from ..io.models import load_model
+from ..io.models import load_model_of
 from ..io.star import ParticleTable
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
@@ -56,10 +56,7 @@ class DistanceModel:
         InputError
             when the folder holds none, or the model of another method.
         """
-        weights, description = load_model(folder)
-        missing = [name for name in _NEEDED if name not in description]
-        if missing or description["kind"] != "distance":
-            raise InputError(f"'{folder}' is not a distance network: its model.json has no '{(missing or ['kind: distance'])[0]}'.")
+        weights, description = load_model_of(folder, "distance", _NEEDED, "a distance network")
         kernel = SimilarityKernel(description["symmetry"])
         network = build_network(description["preset"], kernel, description["arguments"])
         try:

@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..figures import CLASS_COLOURS, new_figure
+from ..figures import CLASS_COLOURS, draw_surface, new_figure
 
 __all__ = ["GalleryRow", "class_gallery", "surface_level"]
 
-_LIGHT = np.array([0.3, -0.6, 0.75])
 _SIGMAS = 3.0  # of a map's values about zero: where its surface is drawn
 
 
@@ -48,31 +47,7 @@ def class_gallery(rows: Sequence[GalleryRow], pixel_size_angst: float, title: st
             axes.yaxis.label.set_size(7)
             if column == 0:
                 axes.set_title(row.label, fontsize=8, loc="left")
-        _surface(figure, len(rows), 4 * number + 4, row.volume, CLASS_COLOURS[number % len(CLASS_COLOURS)])
+        axes = figure.add_subplot(len(rows), 4, 4 * number + 4, projection="3d")
+        draw_surface(axes, row.volume, surface_level(row.volume), CLASS_COLOURS[number % len(CLASS_COLOURS)])
     figure.suptitle(title)
     return figure
-
-
-def _surface(figure: Figure, rows: int, place: int, volume: NDArray[np.float32], colour: str) -> None:
-    from matplotlib.colors import to_rgb
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
-    from skimage.measure import marching_cubes
-
-    axes = figure.add_subplot(rows, 4, place, projection="3d")
-    axes.set_axis_off()
-    level = surface_level(volume)
-    if not volume.min() < level < volume.max():
-        return
-    vertices, faces, _, _ = marching_cubes(volume, level)
-    points = vertices[:, ::-1]  # x, y, z
-    corners = points[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    shade = 0.35 + 0.65 * np.abs(normals @ (_LIGHT / np.linalg.norm(_LIGHT)))
-    axes.add_collection3d(Poly3DCollection(corners, facecolors=shade[:, None] * np.array(to_rgb(colour)), linewidths=0))
-    side = max(volume.shape)
-    middle, reach = points.mean(0), 0.55 * float(np.ptp(points, axis=0).max())
-    reach = max(reach, 0.1 * side)
-    axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach), zlim=(middle[2] - reach, middle[2] + reach))
-    axes.set_box_aspect((1, 1, 1), zoom=1.5)
-    axes.view_init(20, -60)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..io.models import load_model, save_model
+from ..io.models import load_model_of, save_model
 from ..io.subtomograms import SubtomogramTable
 from .calibration import KnownClasses, probabilities
 from .network_input import keep_wedge, network_input, turn_volumes
@@ -58,10 +58,7 @@ class SubtomogramModel:
         InputError
             when the folder holds none, or the model of another method.
         """
-        weights, description = load_model(folder)
-        missing = [name for name in _NEEDED if name not in description]
-        if missing or description["kind"] != "subtomogram":
-            raise InputError(f"'{folder}' is not a network for subtomograms: its model.json has no '{(missing or ['kind: subtomogram'])[0]}'.")
+        weights, description = load_model_of(folder, "subtomogram", _NEEDED, "a network for subtomograms")
         try:
             network = build_network(description["architecture"], description["arguments"])
             known = KnownClasses(weights.pop("known.centres").numpy(), weights.pop("known.whitening").numpy())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..io.models import load_model
+from ..io.models import load_model_of
 from .network_paper import PaperMapNetwork
 from .network_residual import ResidualMapNetwork
 
@@ -51,10 +51,7 @@ class TrainedMapNetwork:
             when the folder holds none, or the model of another method.
         """
         folder = folder or SHIPPED
-        weights, description = load_model(folder)
-        missing = [name for name in _NEEDED if name not in description]
-        if missing or description["kind"] != "map":
-            raise InputError(f"'{folder}' is not a map network: its model.json has no '{(missing or ['kind: map'])[0]}'.")
+        weights, description = load_model_of(folder, "map", _NEEDED, "a map network")
         network = build_network(description["preset"], description["arguments"])
         try:
             network.load_state_dict({name: values.float() for name, values in weights.items()})

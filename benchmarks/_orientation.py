@@ -35,6 +35,7 @@ _BINS = 32  # of distances, as the paper makes its pairs uniform
 
 # epochs and images per epoch of a training
 BUDGETS = {"laptop": {"epochs": 10, "images_per_epoch": 12800}, "paper": {"epochs": 100, "images_per_epoch": 63104}}
+SHORT_BUDGETS = {"laptop": {"epochs": 4, "images_per_epoch": 12800}, "paper": BUDGETS["paper"]}  # of benchmarks that train a network for each condition
 
 
 def arguments(description: str, peers: bool = False, distances_only: bool = False) -> argparse.Namespace:

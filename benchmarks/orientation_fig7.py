@@ -10,7 +10,18 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from _orientation import DistanceErrors, OrientationErrors, arguments, judge_learned, judge_orientations, measure_distances, recover, target, train
+from _orientation import (
+    SHORT_BUDGETS,
+    DistanceErrors,
+    OrientationErrors,
+    arguments,
+    judge_learned,
+    judge_orientations,
+    measure_distances,
+    recover,
+    target,
+    train,
+)
 from _orientation_data import SPLIT, Imaging, make_set, paper_specimen
 from _results import RESULTS
 from _run import merge_table
@@ -32,7 +43,7 @@ class Measured:
 def measure(options: argparse.Namespace, name: str, imaging: Imaging, seed: int) -> Measured:
     box, number, *_ = SETTINGS[options.scale]
     made = make_set(options, paper_specimen(options, "5j0n", box), number, imaging)
-    model = train(options, made, seed=seed).folder / "model"
+    model = train(options, made, seed=seed, **SHORT_BUDGETS[options.scale]).folder / "model"
     learned = judge_learned(made, measure_distances(made, model, model.parent / f"distances-{made.folder.name}")[0])
     errors = [judge_orientations(made.rotation, recover(options, made, model, **extra).rotation, "C1") for extra in ({"rounds": 0}, {})]
     row: dict[str, object] = {

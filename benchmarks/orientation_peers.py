@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from _orientation import Recovered, arguments, in_angstrom, judge_map, judge_orientations, recover, target, train
+from _orientation import SHORT_BUDGETS, Recovered, arguments, in_angstrom, judge_map, judge_orientations, recover, target, train
 from _orientation_data import Imaging, ParticleSet, make_set, paper_specimen
 from _orientation_peers import ASPIRE, Peer, RelionSettings, run_aspire, run_relion
 from _results import RESULTS
@@ -43,7 +43,7 @@ def main() -> None:
             print("relion_refine is not on the PATH: RELION is left out.", flush=True)
         rows.append(row_of(options, made, condition, "this software, from random orientations", as_peer(recover(options, made, None))))
         rows.append(row_of(options, made, condition, "this software, network trained on the same protein",
-                           as_peer(recover(options, made, train(options, made).folder / "model"))))
+                           as_peer(recover(options, made, train(options, made, seed=1, **SHORT_BUDGETS[options.scale]).folder / "model"))))
         merge_table(RESULTS / "orientation_peers.csv", rows, ("condition", "program", "scale"))
         record_best(options, condition, number, rows)
 

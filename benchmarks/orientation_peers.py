@@ -36,7 +36,9 @@ def main() -> None:
         if options.aspire:
             for method, count in lines.items():
                 rows.append(row_of(options, made, condition, f"ASPIRE {ASPIRE} {method}", run_aspire(options, made, method, min(count, number))))
-        if shutil.which("relion_refine"):
+        if not noise:
+            print("RELION is left out without noise: its weights come from the noise, and its first iterations take hours where there is none.", flush=True)
+        elif shutil.which("relion_refine"):
             note = f"RELION 3.1 initial model ({'/'.join(map(str, relion.iterations))} iterations), {relion.refine} of refinement"
             rows.append(row_of(options, made, condition, note, run_relion(options, made, relion)))
         else:

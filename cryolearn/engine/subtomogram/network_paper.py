@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..training.shared import BlockDropout
+
 __all__ = ["DSRF3D", "Inception3D"]
 
 
@@ -28,7 +30,7 @@ class Inception3D(nn.Module):
         self.narrow5, self.wide5 = nn.Conv3d(32, 16, 1), nn.Conv3d(16, 32, 5, padding=2)
         self.pooled = nn.Conv3d(32, 32, 1)
         side = (box - 4) // 2 - 1
-        self.dropout, self.last = nn.Dropout(dropout), nn.Linear(160 * side**3, classes)
+        self.dropout, self.last = BlockDropout(dropout), nn.Linear(160 * side**3, classes)
         _glorot(self)
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..training.shared import BlockDropout, SharedBatchNorm, of_all_processes
+
 __all__ = ["Residual3D", "supervised_contrastive"]
 
 _TEMPERATURE = 0.1
@@ -16,11 +18,11 @@ class _Block(nn.Module):
 
     def __init__(self, taken: int, given: int, stride: int = 1) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv3d(taken, given, 3, stride, 1, bias=False), nn.BatchNorm3d(given), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv3d(given, given, 3, 1, 1, bias=False), nn.BatchNorm3d(given))
+        self.first = nn.Sequential(nn.Conv3d(taken, given, 3, stride, 1, bias=False), SharedBatchNorm(given), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv3d(given, given, 3, 1, 1, bias=False), SharedBatchNorm(given))
         self.around: nn.Module = nn.Identity()
         if stride > 1 or taken != given:
-            self.around = nn.Sequential(nn.Conv3d(taken, given, 1, stride, bias=False), nn.BatchNorm3d(given))
+            self.around = nn.Sequential(nn.Conv3d(taken, given, 1, stride, bias=False), SharedBatchNorm(given))
 
     def forward(self, values: Tensor) -> Tensor:
         return functional.relu(self.second(self.first(values)) + self.around(values))
@@ -69,11 +71,11 @@ class Residual3D(nn.Module):
 
     def __init__(self, classes: int, box: int = 40, width: int = 16, embedding: int = 32, dropout: float = 0.3, channels: int = 1) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv3d(channels, width, 5, 2, 2, bias=False), nn.BatchNorm3d(width), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv3d(channels, width, 5, 2, 2, bias=False), SharedBatchNorm(width), nn.ReLU())
         self.first, self.second, self.third = _Block(width, width), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2)
         self.middle_shells, self.last_shells = _Shells(box, 4), _Shells(box, 8)
         length = 2 * width * self.middle_shells.count + 4 * width * self.last_shells.count
-        self.norm, self.dropout, self.last = nn.BatchNorm1d(length), nn.Dropout(dropout), nn.Linear(length, classes)
+        self.norm, self.dropout, self.last = SharedBatchNorm(length), BlockDropout(dropout), nn.Linear(length, classes)
         self.embed = nn.Sequential(nn.Linear(length, 4 * width), nn.ReLU(), nn.Linear(4 * width, embedding))
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,11 +86,17 @@ class Residual3D(nn.Module):
 
 
 def supervised_contrastive(features: Tensor, labels: Tensor) -> Tensor:
-    """Supervised contrastive loss `(n,)` (Khosla et al. 2020) of unit vectors `(n, d)`; 0 where a batch holds no other of the class."""
-    similarity = features @ features.T / _TEMPERATURE
-    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    """Supervised contrastive loss `(n,)` (Khosla et al. 2020) of unit vectors `(n, d)`; 0 where a batch holds no other of the class.
+
+    The batch is that of all processes, of which each gets the losses of its own samples.
+    """
+    every, first = of_all_processes(features)
+    classes, _ = of_all_processes(labels)
+    similarity = features @ every.T / _TEMPERATURE
+    own = torch.arange(first, first + len(features), device=features.device)
+    itself = own[:, None] == torch.arange(len(every), device=features.device)
     similarity = similarity.masked_fill(itself, float("-inf"))
     log_part = similarity - similarity.logsumexp(1, keepdim=True)
-    alike = (labels[:, None] == labels[None]) & ~itself
+    alike = (labels[:, None] == classes[None]) & ~itself
     count = alike.sum(1)
     return -torch.where(alike, log_part, 0.0).sum(1) / count.clamp(min=1)

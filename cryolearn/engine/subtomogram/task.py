@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..chunks import process_rank
-from ..training.plan import block_generator
+from ..training.shared import BlockDropout
 from ..training.trainer import Blocks, Task
 from .labelled import LabelledSubtomograms
 from .network_residual import supervised_contrastive
@@ -33,12 +33,13 @@ class ClassTask(Task):
 
     def training_loss(self, blocks: Blocks) -> Tensor:
         seen, number = self.data.draw(blocks)
-        # what dropout takes away follows from the blocks, so that a killed run goes on as if it had not been killed
-        torch.manual_seed(block_generator(self._seed, blocks[0][0]).initial_seed())
+        BlockDropout.show(self.network, self._seed, blocks)
         logits, features = self.network(seen)
         loss = functional.cross_entropy(logits.float(), number, reduction="none")
         if self._contrastive:
             loss = loss + self._contrastive * supervised_contrastive(features.float(), number)
+        elif features is not logits:
+            loss = loss + 0.0 * features.float().sum()  # several processes wait for a gradient of every weight
         return (self._weight.to(loss)[number] * loss).mean()
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ __all__ = ["run"]
 
 _RATES = {"residual3d": 4e-3, "inception3d": 1e-2, "dsrf3d": 1e-2}
 _DROPOUT = {"residual3d": 0.3, "inception3d": 0.7}
-_CONSTANT = 10**9  # epochs of patience: the paper's learning rate falls by 1e-6 a step, which is not seen in 20 epochs
+_DECAY = 1e-6  # of the paper's learning rate
 _EPOCHS, _STEPS = 20, 800  # at least, of a training
 _SMALL, _LARGE = 1000, 4000  # subtomograms from which batches are larger
 _AT_ONCE = 64
@@ -115,7 +115,7 @@ def _plan(config: SubtomogramTrainConfig, labels: Labels, digest: str, device: t
     return TrainingPlan(
         digest=digest, seed=config.seed, epochs=epochs, images_per_epoch=max(batch, count), batch=batch,
         learning_rate=config.learning_rate or _RATES[config.network], weight_decay=0.0 if paper else config.weight_decay,
-        schedule="plateau" if paper else "cosine", patience=_CONSTANT if paper else 10, optimiser="nesterov" if paper else "adamw",
+        schedule="inverse" if paper else "cosine", decay=_DECAY if paper else 0.0, optimiser="nesterov" if paper else "adamw",
         gradient_clip=0.0 if paper else 1.0, checkpoint_steps=config.checkpoint_steps, precision=choose_precision(config.precision, device),
         validation_images=BLOCK,  # the task has its own
     )

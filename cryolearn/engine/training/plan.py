@@ -28,8 +28,8 @@ class TrainingPlan:
     Attributes
     ----------
     digest : of all that the result depends on; checkpoints of another digest are never used
-    schedule : 'cosine' (short linear rise, then half a cosine down to zero) or 'plateau' (a tenth of the rate whenever
-        the validation loss has not improved for ``patience`` epochs)
+    schedule : 'cosine' (short linear rise, then half a cosine down to zero), 'plateau' (a tenth of the rate whenever
+        the validation loss has not improved for ``patience`` epochs) or 'inverse' (divided by 1 + ``decay`` times the step, as Keras does)
     checkpoint_steps : steps between checkpoints, beside the one at the end of each epoch
     gradient_clip : largest norm of the gradient; 0 does not clip
     precision : Lightning's name, '32-true' or 'bf16-mixed'
@@ -54,6 +54,7 @@ class TrainingPlan:
     precision: str = "32-true"
     optimiser: str = ""
     block: int = BLOCK
+    decay: float = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -93,6 +94,8 @@ class TrainingPlan:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step as a fraction of the largest."""
+        if self.schedule == "inverse":
+            return 1 / (1 + self.decay * step)
         rise = min(self.warm_up_steps, max(1, self.steps // 10))
         if self.schedule == "plateau" or step < rise:
             return min(1.0, (step + 1) / rise)

@@ -118,6 +118,10 @@ def test_every_network_has_the_same_interface(made: Made, network: str, epochs: 
     assert (columns["class"] > 0).all() and columns["features"].shape[1] == KNOWN
     at = np.searchsorted(columns["id"], validation["id"])
     np.testing.assert_allclose(columns["probability"][at], validation["probability"], atol=1e-4)
+    if network == "dsrf3d":  # the paper's rate, which falls by a millionth a step
+        curve = np.genfromtxt(tmp_path / "t" / "learning.csv", delimiter=",", names=True)
+        assert curve["step"] == KNOWN * round(0.8 * PER_CLASS) // 16
+        assert curve["learning_rate"] == pytest.approx(0.01 / (1 + 1e-6 * curve["step"]), rel=2e-7)
     if network == "rif_svm":
         assert (columns["best_class"] == columns["true_class"]).mean() > 0.8  # most of these it has learned from
 

@@ -67,6 +67,22 @@ def test_cosine_rises_falls_and_ends_at_nothing() -> None:
     assert make_plan(schedule="plateau", epochs=100).rate(500) == 1.0
 
 
+def test_the_inverse_schedule_is_that_of_keras() -> None:
+    """Keras' SGD: rate / (1 + decay * updates before this one), here as the optimiser gets it."""
+    plan = make_plan(schedule="inverse", decay=0.25)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, plan.rate)
+    steps = []
+    for _ in range(5):
+        before = float(weight.detach())
+        weight.grad = torch.ones(1)
+        optimiser.step()
+        scheduler.step()
+        steps.append(before - float(weight.detach()))
+    np.testing.assert_allclose(steps, [1 / (1 + 0.25 * step) for step in range(5)], rtol=1e-6)
+
+
 @given(share=st.floats(0.01, 1.0), blocks=st.integers(1, 500))
 def test_labelled_blocks_have_their_share(share: float, blocks: int) -> None:
     count = sum(is_labelled(block, share) for block in range(blocks))

@@ -255,6 +255,11 @@ class SubtomogramStack:
             raise InputError(f"The {self.table.name(int(at[bad[0]]))} holds NaN or infinite values: remove it from the set.")
         return np.negative(volumes, out=volumes) if self._invert else volumes
 
+    def tilt_deg(self, rows: ArrayLike) -> NDArray[np.float64]:
+        """First and last tilt ``(n, 2)`` of rows of the table."""
+        at = np.asarray(rows, np.int64)
+        return np.stack((self.table.tilt_min_deg[at], self.table.tilt_max_deg[at]), axis=1)
+
     def _header(self, row: int) -> MrcHeader:
         header = read_header(self.table.file[row])
         if header.shape != (self.box,) * 3:

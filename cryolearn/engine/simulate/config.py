@@ -51,13 +51,8 @@ class SimulateParticlesConfig(RunConfig):
 
 
 @dataclass
-class SubtomogramSimulateConfig(RunConfig):
-    """Simulate subtomograms with known class, pose and signal-to-noise ratio.
-
-    Each structure and each map is a class. The density is turned and moved at random, seen through the microscope and the missing wedge, and noise is added.
-    Writes ``subtomograms.star`` (true classes, poses, tilt ranges), ``subtomograms/`` (one MRC each), ``truth.npz`` (result table: class, rotation, shift_angst,
-    tilt_deg, signal_variance, noise_variance; ``class_names`` in its notes, number 1 first), ``summary.json`` and ``figures/``.
-    """
+class SubtomogramSimulation:
+    """What simulated subtomograms are of and what they go through: of the command that writes them, and of training that draws them as it needs them."""
 
     structures: List[str] = param([], "Atomic models (PDB or mmCIF), each a class; without hydrogens and water.", path=True)
     volumes: List[str] = param([], "Maps (MRC), each a class; density white.", path=True)
@@ -93,5 +88,16 @@ class SubtomogramSimulateConfig(RunConfig):
     mtf: str = param("sinc", "Detector's transfer of signal and noise: 'sinc' sin(pi w / 2) / (pi w / 2), w the part of Nyquist; 'none'.", label="Detector MTF",
                      choices=("sinc", "none"), expert=True)
     b_factor_angst2: float = param(0.0, "Envelope exp(-B k^2 / 4) of all that passes the microscope.", label="Envelope B factor", unit="Å²", low=0, high=100000, expert=True)
+
+
+@dataclass
+class SubtomogramSimulateConfig(SubtomogramSimulation, RunConfig):
+    """Simulate subtomograms with known class, pose and signal-to-noise ratio.
+
+    Each structure and each map is a class. The density is turned and moved at random, seen through the microscope and the missing wedge, and noise is added.
+    Writes ``subtomograms.star`` (true classes, poses, tilt ranges), ``subtomograms/`` (one MRC each), ``truth.npz`` (result table: class, rotation, shift_angst,
+    tilt_deg, signal_variance, noise_variance; ``class_names`` in its notes, number 1 first), ``summary.json`` and ``figures/``.
+    """
+
     batch: int = param(32, "Subtomograms in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
     seed: int = param(1, "Seed; subtomogram i of a seed is the same whatever else is made.", label="Random seed")

@@ -24,7 +24,7 @@ from ..progress import Progress
 from .config import SubtomogramSimulateConfig
 from .subtomogram_simulator import SubtomogramSimulator
 
-__all__ = ["SimulatedSubtomograms", "run", "simulated_table"]
+__all__ = ["SimulatedSubtomograms", "draw_examples", "run", "simulated_table"]
 
 _CHUNK = 256  # subtomograms between two records on disk
 _IN_FOLDER = 1000
@@ -74,7 +74,7 @@ def run(config: SubtomogramSimulateConfig) -> None:
     table = simulated_table(simulator, [os.path.abspath(os.path.join(config.output, _file(row))) for row in range(simulator.count)])
     write_subtomograms(os.path.join(config.output, "subtomograms.star"), table)
     _write_truth(simulator, table, variances, digest)
-    _draw_examples(simulator)
+    draw_examples(simulator, os.path.join(config.output, "figures", "examples.png"))
     real = simulator.draws(np.arange(simulator.count)).number <= len(simulator.density_names)
     summary = {
         "subtomograms": simulator.count, "classes": len(simulator.names), "box": config.box, "pixel_size_angst": config.pixel_size_angst,
@@ -157,7 +157,8 @@ def _write_truth(simulator: SubtomogramSimulator, table: SubtomogramTable, varia
     )
 
 
-def _draw_examples(simulator: SubtomogramSimulator) -> None:
+def draw_examples(simulator: SubtomogramSimulator, path: str) -> None:
+    """Write a picture of the first subtomogram of each class, up to eight, with and without noise."""
     config = simulator.config
     rows = np.arange(min(_SHOWN, len(simulator.names)))
     made = simulator.make(rows)
@@ -169,4 +170,4 @@ def _draw_examples(simulator: SubtomogramSimulator) -> None:
         labels += ["xy"] * len(rows) + ["xz"] * len(rows)
     title = f"Simulated subtomograms, central slices, SNR {config.snr:g}" if config.snr else "Simulated subtomograms without noise"
     shown = torch.cat(rowsets).cpu().numpy()
-    save_figure(image_gallery(shown, labels, len(rows), title), os.path.join(config.output, "figures", "examples.png"))
+    save_figure(image_gallery(shown, labels, len(rows), title), path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List
 
 from ..config import RunConfig, param
-from ..simulate.config import SubtomogramSimulateConfig
+from ..simulate.config import SubtomogramSimulateConfig, SubtomogramSimulation
 
 __all__ = [
     "SubtomogramAverageConfig", "SubtomogramClassifyConfig", "SubtomogramSimulateConfig", "SubtomogramSubdivideConfig", "SubtomogramTrainConfig",
@@ -14,16 +14,22 @@ __all__ = [
 
 
 @dataclass
-class SubtomogramTrainConfig(RunConfig):
+class SubtomogramTrainConfig(SubtomogramSimulation, RunConfig):
     """Train a network that tells the class of a subtomogram at any orientation, in spite of noise and missing wedge.
+
+    It learns from labelled subtomograms, or from simulated ones, which are drawn from structures and maps when they are looked at and never stored.
 
     Writes ``model/`` (``weights.safetensors``, ``model.json``), ``validation.npz`` (result table of the subtomograms kept for validation: true_class, class, confidence,
     novelty, probability, features; numbers from 1, ``class_names`` in its notes), ``confusion.csv`` (counts, true classes in rows), ``classes.csv`` (accuracy of each class),
     ``learning.csv``, ``summary.json``, ``checkpoints/`` and ``figures/``.
     """
 
+    source: str = param("subtomograms", "'subtomograms': labelled ones; 'simulation': drawn from structures and maps as subtomogram-simulate would draw them with the same "
+                        "parameters and seed, without storing any.", label="Learn from", choices=("subtomograms", "simulation"))
     subtomograms: str = param("", "Labelled subtomograms (STAR with rlnClassName and tilt ranges).", path=True)
     invert_contrast: bool = param(False, "Density is black in the subtomograms, as tomograms come.", label="Invert contrast?")
+    new_each_epoch: bool = param(True, "Simulated subtomograms are others in each epoch, so that none is learned by heart; otherwise those of the first one come again.",
+                                 label="New ones in each epoch?")
     network: str = param("residual3d", "'residual3d': residual blocks, an embedding for unknown structures, augmentation (default); 'inception3d' and 'dsrf3d': the networks of "
                          "Xu, Chai et al. 2017; 'rif_svm': rotation-invariant features and a support vector machine.", label="Network",
                          choices=("residual3d", "inception3d", "dsrf3d", "rif_svm"))

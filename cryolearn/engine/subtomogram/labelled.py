@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable
 from ..training.plan import BLOCK, block_generator, shuffled
+from .drawn import DrawnSubtomograms
 from .network_input import keep_wedge, move_volumes, network_input
 
 __all__ = ["CachedVolumes", "LabelledSubtomograms", "Labels", "class_weights", "read_labels"]
@@ -76,9 +77,12 @@ def class_weights(labels: Labels, balance: bool) -> Tensor:
 
 
 class CachedVolumes:
-    """Volumes of a set, of which the first ones that are asked for stay in memory, up to ``limit_mib``."""
+    """Volumes of a set, of which the first ones that are asked for stay in memory, up to ``limit_mib``.
 
-    def __init__(self, stack: SubtomogramStack, limit_mib: int) -> None:
+    Of simulated ones, those beyond the set are never kept.
+    """
+
+    def __init__(self, stack: SubtomogramStack | DrawnSubtomograms, limit_mib: int) -> None:
         self.stack = stack
         room = min(len(stack), (limit_mib << 20) // (4 * stack.box**3))
         self._kept = np.empty((room, *(stack.box,) * 3), np.float32)  # pages are taken when they are written
@@ -87,6 +91,8 @@ class CachedVolumes:
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Volumes ``(n, z, y, x)``."""
+        if rows.max(initial=0) >= len(self.stack):
+            return self.stack.read(rows)
         fresh = np.unique(rows[self._place[rows] < 0])
         volumes = np.empty((len(rows), *self._kept.shape[1:]), np.float32)
         if len(fresh):
@@ -111,22 +117,29 @@ class LabelledSubtomograms:
     ----------
     augment_shift_px
         Subtomograms are turned by half turns that keep their wedge and moved by up to this; None shows them as they are.
+    new_each_epoch
+        Training goes on to other simulated subtomograms each time it has gone through the set.
     """
 
     def __init__(
         self, volumes: CachedVolumes, labels: Labels, wedge_channel: bool, augment_shift_px: int | None, seed: int, device: torch.device,
+        new_each_epoch: bool = False,
     ) -> None:
         self._volumes, self.labels, self._wedge_channel = volumes, labels, wedge_channel
         self._shift_px, self._seed, self._device = augment_shift_px, seed, device
-        self._tilt_deg = volumes.stack.table.tilt_deg
+        self._new = new_each_epoch
         self._number = torch.from_numpy(labels.number)
 
     def training_rows(self, first: int, count: int) -> NDArray[np.int64]:
-        """Rows of the samples ``first ... first + count - 1``: the training set, shuffled anew each time it has been gone through."""
+        """Rows of the samples ``first ... first + count - 1``: the training set, shuffled anew each time it has been gone through.
+
+        Rows beyond the set are new subtomograms of the same classes.
+        """
         total = len(self.labels.training)
         numbers = np.arange(first, first + count)
         orders = {turn: shuffled(self._seed, turn, total) for turn in np.unique(numbers // total).tolist()}
-        return self.labels.training[[orders[number // total][number % total] for number in numbers.tolist()]]
+        rows = self.labels.training[[orders[number // total][number % total] for number in numbers.tolist()]]
+        return rows + numbers // total * len(self._number) if self._new else rows
 
     def draw(self, blocks: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Training samples `(n, channels, z, y, x)` and their classes `(n,)`."""
@@ -139,10 +152,11 @@ class LabelledSubtomograms:
             generator = block_generator(self._seed, block)
             turns.append(torch.randint(4, (count,), generator=generator).numpy())
             shifts.append(torch.randint(-self._shift_px, self._shift_px + 1, (count, 3), generator=generator).numpy())
-        turn = keep_wedge(self._tilt_deg[rows], np.concatenate(turns))
+        turn = keep_wedge(self._volumes.stack.tilt_deg(rows), np.concatenate(turns))
         return move_volumes(seen, turn, np.concatenate(shifts)), number
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Subtomograms as they are, and their classes."""
         volumes = torch.from_numpy(self._volumes.read(rows)).to(self._device)
-        return network_input(volumes, self._tilt_deg[rows], self._wedge_channel), self._number[torch.from_numpy(rows)].to(self._device)
+        number = self._number[torch.from_numpy(rows % len(self._number))].to(self._device)
+        return network_input(volumes, self._volumes.stack.tilt_deg(rows), self._wedge_channel), number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from ..device import select_device
 from ..errors import InputError
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
 from ..progress import Progress
+from ..simulate.subtomograms import draw_examples
 from ..training.curve import Row
 from ..training.plan import BLOCK, TrainingPlan
 from ..training.processes import choose_precision
 from ..training.trainer import train
 from .config import SubtomogramTrainConfig
+from .drawn import DrawnSubtomograms
 from .labelled import CachedVolumes, LabelledSubtomograms, Labels, class_weights, read_labels
 from .network_input import standardise
 from .networks import build_network, check_box, count_weights
@@ -42,20 +45,20 @@ def run(config: SubtomogramTrainConfig) -> None:
     Memory: ``cache_mib`` for volumes, one batch, and the network with its optimiser.
     """
     check_config(config)
-    require(config, "subtomograms")
     _check(config)
     rank, world, local_rank = process_rank()
     device = select_device(config, local_rank)
-    table = read_subtomograms(config.subtomograms)
-    check_box(config.network, table.box)
+    stack = _open(config, device)
+    table = stack.table
     labels = read_labels(table, config.validation_fraction)
-    volumes = CachedVolumes(SubtomogramStack(table, invert_contrast=config.invert_contrast), config.cache_mib)
+    volumes = CachedVolumes(stack, config.cache_mib)
     if rank == 0:
         print(f"{len(table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
               flush=True)
     moves = config.augment_shift_px if _augments(config) else None
-    data = LabelledSubtomograms(volumes, labels, config.wedge_channel, moves, config.seed, device)
-    digest = digest_values([digest_config(config), table.box, table.files_digest()])
+    drawn = isinstance(stack, DrawnSubtomograms)
+    data = LabelledSubtomograms(volumes, labels, config.wedge_channel, moves, config.seed, device, drawn and config.new_each_epoch)
+    digest = digest_values([digest_config(config), table.box, "" if drawn else table.files_digest()])
     arguments = _arguments(config, table, labels)
     history: list[Row] = []
     network: nn.Module
@@ -76,14 +79,37 @@ def run(config: SubtomogramTrainConfig) -> None:
         description: dict[str, Any] = {
             "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
             "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
-            "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed,
+            "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed, "source": config.source,
             "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
             "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
         }
         write_model(config, network, volumes, labels, description, history, device)
 
 
+def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
+    """The subtomograms to learn from."""
+    if config.source == "subtomograms":
+        table = read_subtomograms(config.subtomograms)
+        check_box(config.network, table.box)
+        return SubtomogramStack(table, invert_contrast=config.invert_contrast)
+    check_box(config.network, config.box)
+    drawn = DrawnSubtomograms(config, device)
+    if process_rank()[0] == 0:
+        folder = Path(config.output) / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_examples(drawn.simulator, str(folder / "examples.png"))
+    return drawn
+
+
 def _check(config: SubtomogramTrainConfig) -> None:
+    if config.source == "subtomograms":
+        require(config, "subtomograms")
+        if config.structures or config.volumes:
+            raise InputError("Structures or volumes are given beside labelled subtomograms: choose the source 'simulation', or leave them out.")
+    elif config.subtomograms:
+        raise InputError("Labelled subtomograms are given, but the source is 'simulation': choose the source 'subtomograms', or leave them out.")
+    elif config.invert_contrast:
+        raise InputError("Simulated subtomograms are white: switch invert_contrast off.")
     if config.batch % BLOCK:  # 0 is the network's own
         raise InputError(f"Parameter batch is {config.batch}, but it must be a multiple of {BLOCK}.")
     if config.width % 8:

@@ -82,11 +82,10 @@ def write_model(
 def _look(model: SubtomogramModel, volumes: CachedVolumes, rows: NDArray[np.int64], what: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits and features of some subtomograms."""
     progress = Progress(what, len(rows), "subtomograms")
-    tilts = volumes.stack.table.tilt_deg
     parts = []
     for start in range(0, len(rows), _AT_ONCE):
         at = rows[start : start + _AT_ONCE]
-        parts.append(model.look(volumes.read(at), tilts[at]))
+        parts.append(model.look(volumes.read(at), volumes.stack.tilt_deg(at)))
         progress.step(len(at))
     logits, features = (np.concatenate(items) for items in zip(*parts))
     return logits, features

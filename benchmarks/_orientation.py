@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from _orientation_data import METHOD, Array, ParticleSet, Specimen, add_data_option, short_digest
+from _orientation_data import METHOD, Array, ParticleSet, Specimen, add_data_option
 from _results import parser, record
-from _run import Usage, engine
+from _run import Outcome, kept_engine
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
@@ -63,30 +61,11 @@ def target(options: argparse.Namespace, what: str, condition: str, goal: str, me
 
 # ---------------------------------------------------------------- the engine
 
-@dataclass
-class Outcome:
-    """Folder of an engine command's outputs, and what the command took."""
-
-    folder: Path
-    usage: Usage
-
-    def summary(self) -> dict[str, object]:
-        return dict(json.loads((self.folder / "summary.json").read_text(encoding="utf-8")))
-
-
 def run_engine(options: argparse.Namespace, command: str, name: str, **settings: object) -> Outcome:
     """Run a command in a folder of its own settings; with ``--keep`` a finished one is used again and a killed one goes on."""
     if options.use_gpu:
         settings["use_gpu"] = True
-    folder = options.work / METHOD / "runs" / f"{name}-{short_digest([command, settings])}"
-    note = folder / "benchmark.json"
-    if options.keep and note.exists():
-        return Outcome(folder, Usage(**json.loads(note.read_text())))
-    if folder.exists() and not options.keep:
-        shutil.rmtree(folder)
-    usage = engine(command, folder, **settings)
-    note.write_text(json.dumps(vars(usage)))
-    return Outcome(folder, usage)
+    return kept_engine(options.work / METHOD / "runs", options.keep, command, name, **settings)
 
 
 def train(options: argparse.Namespace, like: ParticleSet, **settings: object) -> Outcome:

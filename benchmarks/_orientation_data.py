@@ -7,8 +7,6 @@ White noise of variance 16 in the paper is an SNR of 0.065 over images of 116 px
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -18,6 +16,7 @@ import gemmi
 import numpy as np
 import torch
 from _gaussian_data import density, find_structure, heavy_atoms, superpose
+from _run import short_digest
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -47,10 +46,6 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("CRYOLEARN_DATA", beside)),
                         help="folder with maps, structures and models (default: CRYOLEARN_DATA)")
-
-
-def short_digest(settings: object) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
 # ---------------------------------------------------------------- densities

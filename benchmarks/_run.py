@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -37,6 +39,39 @@ def engine(command: str, output: Path, **options: object) -> Usage:
     for name, value in options.items():
         words += [f"--{name}", json.dumps(value) if isinstance(value, (list, bool)) else str(value)]
     return run_process(words)
+
+
+@dataclass
+class Outcome:
+    """Folder of an engine command's outputs, and what the command took."""
+
+    folder: Path
+    usage: Usage
+
+    def summary(self) -> dict[str, object]:
+        return dict(json.loads((self.folder / "summary.json").read_text(encoding="utf-8")))
+
+
+def short_digest(settings: object) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+def kept_engine(
+    runs: Path, keep: bool, command: str, name: str, /, hardware: dict[str, object] | None = None, **settings: object,
+) -> Outcome:
+    """Run a command in a folder of its own settings; with ``keep`` a finished one is used again and a killed one goes on.
+
+    ``hardware`` are settings that no result depends on.
+    """
+    folder = runs / f"{name}-{short_digest([command, settings])}"
+    note = folder / "benchmark.json"
+    if keep and note.exists():
+        return Outcome(folder, Usage(**json.loads(note.read_text())))
+    if folder.exists() and not keep:
+        shutil.rmtree(folder)
+    usage = engine(command, folder, **settings, **(hardware or {}))
+    note.write_text(json.dumps(vars(usage)))
+    return Outcome(folder, usage)
 
 
 def merge_table(path: Path, rows: list[dict[str, object]], keys: tuple[str, ...]) -> None:

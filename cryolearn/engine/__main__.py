@@ -20,7 +20,7 @@ from typing import Any
 
 from .commands import COMMANDS
 from .config import check_config, load_config
-from .cpu import cpu_threads, share_cores_politely
+from .cpu import cpu_threads, keep_freed_memory, share_cores_politely
 from .errors import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_INTERRUPTED, EXIT_OK, InputError
 from .launch import is_first_process, launch_processes
 from .options import command_parser, list_commands
@@ -29,6 +29,7 @@ from .options import command_parser, list_commands
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     share_cores_politely()
+    keep_freed_memory()
     words = list(sys.argv[1:] if arguments is None else arguments)
     status_file: str | None = None
     error: str | None = None

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+
+# glibc's <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_BYTES = 1 << 30
 
 
 def cpu_threads(asked: int = 0) -> int:
@@ -26,3 +32,16 @@ def share_cores_politely() -> None:
     of 0.3 s. On idle cores the difference is not measurable. A user's own setting stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks of up to 1 GiB for the next array of that size, instead of giving them back to the system each time.
+
+    Every batch frees and takes arrays of tens of megabytes, and the system clears each page that it hands out: a third of the processor's time of a run of
+    Gaussian heterogeneity, a tenth of a recovery of orientations, went into that. Peak memory grows by less than a tenth. Other C libraries have no such
+    switch and stay as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)

@@ -103,6 +103,8 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         lines = ['Orientations of %d particles, symmetry %s.' % (count, found['symmetry'])]
         if found['residual_rad'] is not None:
             lines.append('They fit the learned distances to %.1f degrees (root mean square).' % math.degrees(found['residual_rad']))
+        if self._model() and found.get('start_used') == 'random':
+            lines.append('That is too little to build on: the orientations given are those of matching from random ones, whose half maps agree better.')
         if found['median_confidence'] is not None:
             lines.append('Median confidence %.2f.' % found['median_confidence'])
         lines.append('Half maps: %s (FSC 0.143).' % resolutionText(found['resolution_angst']))

@@ -7,8 +7,9 @@ import uuid
 
 import mrcfile
 import numpy as np
+import prody
 from pwem.objects import FSC, AtomStruct, SetOfParticles, Volume
-from pwem.protocols import ProtSubSet
+from pwem.protocols import ProtImportPdb, ProtSubSet
 
 from cryolearn.convert.fsc import resolution
 from cryolearn.convert.particles import writeParticles
@@ -32,6 +33,7 @@ from cryolearn.viewers import (
 
 import pyworkflow as pw  # noqa: E402
 
+from .base import structureFile
 from .killing import KillingTest
 from .windows import WindowTest
 
@@ -39,8 +41,9 @@ PARTICLES, BOX, PIXEL, SNR, DIAMETER = 200, 40, 3.0, 1.0, 80
 QUICK = dict(width=32, networkSizePx=40, epochs=8, imagesPerEpoch=1024, batch=32, numberOfThreads=2)
 PAPER_RAD = 0.255  # mean error that Banjac et al. (2021) reach with noisy images of a protein that the network knows (5j0n)
 CONSTANT_RAD = np.pi / 4  # mean error of the best constant answer for distances uniform between 0 and pi
-SOURCES, ALIGNMENTS, STARTS = (fields_of(kind)[name].metadata['choices'] for kind, name in (
-    (DistanceTrainConfig, 'source'), (CompareOrientationsConfig, 'alignment'), (RecoverOrientationsConfig, 'start')))
+SOURCES, ALIGNMENTS, STARTS, PRESETS = (fields_of(kind)[name].metadata['choices'] for kind, name in (
+    (DistanceTrainConfig, 'source'), (CompareOrientationsConfig, 'alignment'), (RecoverOrientationsConfig, 'start'),
+    (DistanceTrainConfig, 'preset')))
 
 
 class TestOrientations(KillingTest, WindowTest):
@@ -270,3 +273,44 @@ class TestOrientations(KillingTest, WindowTest):
         self.resume(run)
         self.assertEqual(os.stat(run._getExtraPath('input_particles.star')).st_mtime_ns, converted)
         self.assertGreater(os.stat(run._getExtraPath('orientations.npz')).st_mtime_ns, found)
+
+
+class TestSymmetricOrientations(KillingTest):
+    """A particle with a two-fold axis: without a network, and with one that sees views together."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        atoms = prody.parsePDB(structureFile())
+        first = atoms.getCoords() - atoms.getCoords().mean(axis=0) + np.array([22.0, 0.0, 0.0])
+        other = atoms.copy()
+        atoms.setCoords(first)
+        atoms.setChids('A')
+        other.setCoords(first * np.array([-1.0, -1.0, 1.0]))
+        other.setChids('B')
+        path = cls.proj.getTmpPath('dimer.pdb')
+        prody.writePDB(path, atoms + other)
+        cls.structure = cls.launch(ProtImportPdb, inputPdbData=ProtImportPdb.IMPORT_FROM_FILES, pdbFile=path).outputPdb
+        cls.truth = cls.launch(CryoLearnProtSimulateParticles, inputStructure=cls.structure, number=100, box=32, pixelSizeAngst=5.0, snr=SNR,
+                               seed=2).outputParticles
+
+    def meanError(self, particles):
+        run = self.launch(CryoLearnProtCompareOrientations, inputReference=self.truth, inputParticles=particles, symmetry='C2')
+        return np.radians(np.mean([item.getAttributeValue('_orientationErrorDeg') for item in run.outputParticles]))
+
+    def testFromRandomOrientations(self):
+        run = self.launch(CryoLearnProtRecoverOrientations, inputParticles=self.truth, start=STARTS.index('random'), symmetry='C2',
+                          particleDiameterAngst=120, rounds=3, numberOfThreads=2)
+        self.assertIn('symmetry C2', run.summary()[0])
+        self.assertEqual({item.getObjId() for item in self.proj.getSourceParents(run.outputParticles)}, {self.truth.getObjId()})
+        self.assertLessEqual(self.meanError(run.outputParticles), PAPER_RAD)
+
+    def testNetworkOfViewsThatLearnedNothing(self):
+        """A network that has seen a few images only: the run says what it did about it, and no particle is lost."""
+        train = self.launch(CryoLearnProtDistanceTrain, inputStructures=[self.structure], inputParticles=self.truth, preset=PRESETS.index('views'),
+                            networkSizePx=32, epochs=1, imagesPerEpoch=256, numberOfThreads=2)
+        self.assertEqual((train.outputModel.getPreset(), train.outputModel.getSymmetry()), ('views', 'C1'))
+        run = self.launch(CryoLearnProtRecoverOrientations, inputParticles=self.truth, inputModel=train.outputModel, rounds=1,
+                          particleDiameterAngst=120, numberOfThreads=2)
+        self.assertSetSize(run.outputParticles, 100)
+        self.assertTrue(any('matching from random' in line for line in run.summary()), run.summary())

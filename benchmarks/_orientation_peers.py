@@ -58,10 +58,12 @@ def run_aspire(options: argparse.Namespace, made: ParticleSet, method: str, numb
 
 @dataclass
 class RelionSettings:
-    """Iterations of stochastic gradient descent and sizes of their subsets (the form's own are 50, 200, 50 and 100, 500), and of refinement."""
+    """Iterations of stochastic gradient descent, sizes of their subsets and their first and last resolution in Å (the defaults are the form's own), and
+    iterations of refinement. From 22 Å on it samples 5j0n four times as finely, for minutes an iteration on a CPU."""
 
     iterations: tuple[int, int, int] = (50, 200, 50)
     subsets: tuple[int, int] = (100, 500)
+    resolutions: tuple[int, int] = (35, 15)
     refine: int = 10
     threads: int = 2
 
@@ -84,7 +86,8 @@ def run_relion(options: argparse.Namespace, made: ParticleSet, settings: RelionS
               "--j", str(settings.threads), "--random_seed", "1", *(["--ctf"] if made.imaging.ctf else [])]
     first, between, last = settings.iterations
     descent = ["--sgd", "--denovo_3dref", "--sgd_ini_iter", str(first), "--sgd_inbetween_iter", str(between), "--sgd_fin_iter", str(last),
-               "--sgd_write_iter", str(first + between + last), "--sgd_ini_resol", "35", "--sgd_fin_resol", "15", "--sgd_ini_subset", str(settings.subsets[0]),
+               "--sgd_write_iter", str(first + between + last), "--sgd_ini_resol", str(settings.resolutions[0]),
+               "--sgd_fin_resol", str(settings.resolutions[1]), "--sgd_ini_subset", str(settings.subsets[0]),
                "--sgd_fin_subset", str(settings.subsets[1]), "--healpix_order", "1", "--skip_gridding"]
     usage = _relion(made, folder, "initial", [*common, *descent])
     start = folder / f"initial_it{first + between + last:03d}_class001.mrc"

@@ -8,20 +8,23 @@ from ..convert.subtomograms import classNames, imagesOf
 from ..engine.subtomogram.config import SubtomogramTrainConfig as Config
 from ..objects import SubtomogramModel
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
+from .simulated_subtomograms import NULL_CLASS, SimulatedSubtomograms
 
+SUBTOMOGRAMS, SIMULATION = range(2)
 RESIDUAL, INCEPTION, DSRF, SVM = range(4)
 BOX_MULTIPLES = {RESIDUAL: 1, INCEPTION: 2, DSRF: 4, SVM: 2}
-SMALLEST_BOX = 12
+SMALLEST_BOX = 16
 MODEL = 'model'
 SHOWN_CLASSES = 5  # in the summary
 
 
-class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
+class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomogramBase):
     """Trains a network that tells the class of a subtomogram at any orientation, in spite of the missing wedge and of noise.
 
-    It learns from subtomograms whose class is known: simulated ones, classes, or several sets of which each holds one class. "classify
-    subtomograms" then tells the class of others, and "subdivide subtomograms" groups those of structures that nobody has labelled. A killed training
-    continues from its last checkpoint and ends as if it had not been killed.
+    It learns from subtomograms whose class is known: simulated ones, classes, or several sets of which each holds one class; or from structures and
+    maps, of which it simulates subtomograms as it needs them, others in each epoch, without storing any. "classify subtomograms" then tells the class
+    of others, and "subdivide subtomograms" groups those of structures that nobody has labelled. A killed training continues from its last checkpoint
+    and ends as if it had not been killed.
     """
 
     _label = 'subtomogram network: train'
@@ -31,11 +34,22 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
     def _defineParams(self, form):
         self._defineGpuParams(form)
         residual = 'network == %d' % RESIDUAL
+        given, simulated = 'source == %d' % SUBTOMOGRAMS, 'source == %d' % SIMULATION
         form.addSection(label='Input')
+        self.addEngineParam(form, Config, 'source')
         form.addParam('inputSets', params.MultiPointerParam, pointerClass='SetOfSubTomograms,SetOfClassesSubTomograms', label='Labelled subtomograms',
-                      important=True, help='Subtomograms whose class is known: simulated ones, or classes. A set without classes in it is one class, '
-                                           'which is named after the run that made the set: give one such set for each class.')
-        self.addEngineParams(form, Config, 'invert_contrast', 'balance_classes', 'validation_fraction')
+                      allowsNull=True, condition=given, important=True,
+                      help='Subtomograms whose class is known: simulated ones, or classes. A set without classes in it is one class, '
+                           'which is named after the run that made the set: give one such set for each class.')
+        self.addEngineParam(form, Config, 'invert_contrast', condition=given)
+        self._addSimulatedInputs(form, Config, simulated)
+        self.addEngineParams(form, Config, 'balance_classes', 'validation_fraction')
+        form.addSection(label='Simulation')
+        images = form.addGroup('Subtomograms', condition=simulated)
+        self.addEngineParams(images, Config, 'per_class', 'new_each_epoch', 'box', 'pixel_size_angst', 'shift_angst', 'map_floor', condition=simulated)
+        self._addSimulationParams(form, Config, simulated)
+        microscope = form.addGroup('Microscope', condition=simulated)
+        self._addMicroscopeParams(microscope, Config, simulated)
         form.addSection(label='Network')
         self.addEngineParam(form, Config, 'network')
         self.addEngineParams(form, Config, 'wedge_channel', 'width', 'embedding', 'contrastive_weight', condition=residual)
@@ -53,12 +67,17 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):
-        sets = [[item, imagesOf(item), imagesOf(item).getSamplingRate(), name, classNames(item)] for item, name in self._sets()]
-        inputs = self.engineDigest(sets=sets)
+        if self._simulates():
+            inputs = self.engineDigest(**self._simulationInputs())
+        else:
+            inputs = self.engineDigest(sets=[[item, imagesOf(item), imagesOf(item).getSamplingRate(), name, classNames(item)] for item, name in self._sets()])
         self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
         digest = self.engineDigest(self._config(), inputs=inputs)
         self._insertFunctionStep(self.trainStep, digest, needsGPU=bool(self.usesGpu()))
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+
+    def _simulates(self):
+        return self.source.get() == SIMULATION
 
     def _sets(self):
         """``[(set, name of its class when it has no classes of its own)]``: the name of the run that made it."""
@@ -71,9 +90,14 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
         return found
 
     def _config(self):
-        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), output=self._getExtraPath())
+        if not self._simulates():
+            return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), output=self._getExtraPath())
+        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names(), invert_contrast=False,
+                                output=self._getExtraPath())
 
     def convertInputStep(self, digest):
+        if self._simulates():
+            return self._writeMaps()
         writeLabelledSets(self._sets(), self.getSubtomogramsFile())
         return [self.getSubtomogramsFile()]
 
@@ -84,7 +108,7 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
     def createOutputStep(self, digest):
         model = SubtomogramModel.fromFolder(self._getExtraPath(MODEL))
         self._defineOutputs(outputModel=model)
-        for pointer in self.inputSets:
+        for pointer in [*self.inputStructures, *self.inputVolumes] if self._simulates() else self.inputSets:
             self._defineSourceRelation(pointer, model)
         self._describe(model)
 
@@ -92,18 +116,26 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
         found = self._readEngineSummary(self._getExtraPath())
         rows = sorted(readRows(self._getExtraPath(CLASSES_REPORT)), key=lambda row: row['accuracy'])
         worst = ', '.join('%s %.0f %%' % (row['name'], 100 * row['accuracy']) for row in rows[:SHOWN_CLASSES])
+        learned = '%d%s subtomograms' % (found['training_subtomograms'], self._simulates() * (
+            ' simulated' + (', others in each epoch,' if self.newEachEpoch.get() and self.network.get() != SVM else '')))
         self._setSummary(
-            'Network "%s" of %d classes, trained on %d subtomograms.' % (model.getArchitecture(), found['classes'], found['training_subtomograms']),
+            'Network "%s" of %d classes, trained on %s.' % (model.getArchitecture(), found['classes'], learned),
             'Of %d unseen subtomograms %.1f %% are recognised (mean of the classes %.1f %%, a guess %.1f %%).' % (
                 found['validation_subtomograms'], 100 * found['validation_accuracy'], 100 * found['mean_class_accuracy'], 100 * found['chance_accuracy']),
             'Least well: %s.' % worst, 'Its confidence is wrong by %.3f on average.' % found['calibration_error'])
-        self._setMethods('A network ("%s") was trained on %d labelled subtomograms of %d classes [Xu2017]; it recognises %.1f %% of unseen ones.' % (
-            model.getArchitecture(), found['training_subtomograms'], found['classes'], 100 * found['validation_accuracy']))
+        self._setMethods('A network ("%s") was trained on %d %s subtomograms of %d classes [Xu2017]; it recognises %.1f %% of unseen ones.' % (
+            model.getArchitecture(), found['training_subtomograms'], 'simulated' if self._simulates() else 'labelled', found['classes'],
+            100 * found['validation_accuracy']))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
-        errors, sets = self._validateEngine(), self._sets()
-        if not sets:
+        errors = self._validateEngine()
+        if self._simulates():
+            return errors + self._validateSimulation() + self._validateClasses() + self._validateMultiples(self.box.get())
+        sets = self._sets()
+        if not len(self.inputSets):
+            return [*errors, 'There are no labelled subtomograms to learn from: give some, or learn from simulation.']
+        if not sets:  # their runs have not made them yet
             return errors
         for item, name in sets:
             wrong = self._validateSubtomograms(item)
@@ -120,6 +152,12 @@ class CryoLearnProtSubtomogramTrain(CryoLearnProtSubtomogramBase):
         if len(names) < 2:
             errors.append("There is only the class '%s': give labelled subtomograms of at least two classes, or one set for each class." % names.pop())
         return errors + self._validateMultiples(imagesOf(first).getXDim())
+
+    def _validateClasses(self):
+        names = self._names() + self.nullClass.get() * [NULL_CLASS]
+        if len(names) != 1:
+            return []
+        return ["There is only the class '%s': give at least two structures or maps, or one and the class of noise alone." % names[0]]
 
     def _validateMultiples(self, box):
         network, errors = self.network.get(), []

@@ -59,6 +59,7 @@ OF_EACH, SIMULATED = 12, 24
 GROUPS = 3
 SMALLEST = 12  # groups that are averaged: at least one of the three is that large
 QUICK = dict(width=8, embedding=8, epochs=30, batch=16, numberOfThreads=1)
+SIMULATION = fields_of(SubtomogramTrainConfig)['source'].metadata['choices'].index('simulation')
 STARTS, MTFS = (fields_of(kind)[name].metadata['choices'] for kind, name in (
     (SubtomogramAverageConfig, 'start'), (SubtomogramSimulateConfig, 'mtf')))
 
@@ -164,6 +165,21 @@ class TestSubtomograms(KillingTest, WindowTest):
         self.assertEqual({item.getObjId() for item in self.proj.getSourceParents(self.model)}, {self.simulation.outputSubtomograms.getObjId()})
         self.assertIn(CryoLearnModelViewer, pw.Config.getDomain().findViewers(self.model, 'tkinter'))
         self.assertIn('%d classes' % len(SHAPES), self.train.summary()[0])
+
+    def testNetworkLearnsFromSubtomogramsThatNobodyStored(self):
+        """The simulation's own parameters and seed, in the form of the training: the subtomograms are those of the run "simulate"."""
+        values = dict(QUICK, epochs=2)
+        run = self.launch(CryoLearnProtSubtomogramTrain, source=SIMULATION, inputVolumes=[self.maps], classNames=', '.join(sorted(SHAPES)),
+                          perClass=SIMULATED, box=BOX, pixelSizeAngst=PIXEL, snr=2.0, shiftAngst=PIXEL, applyCtf=False, csMm=2.0,
+                          mtf=MTFS.index('none'), **values)
+        self.assertEqual(run.outputModel.getClassNames(), sorted(SHAPES))
+        self.assertEqual((run.outputModel.getBox(), run.outputModel.getSamplingRate()), (BOX, PIXEL))
+        self.assertEqual({item.getObjId() for item in self.proj.getSourceParents(run.outputModel)}, {self.maps.getObjId()})
+        own, stored = (readTable(item._getExtraPath('validation.npz'))[0] for item in (run, self.train))
+        for name in ('id', 'true_class'):
+            np.testing.assert_array_equal(own[name], stored[name])
+        self.assertFalse(os.path.exists(run._getExtraPath('subtomograms')))
+        self.assertIn('simulated, others in each epoch', run.summary()[0])
 
     def testSetsWithoutClassesAreClassesNamedAfterTheirRuns(self):
         rod, ring = self.importCases('rod*.mrc', 'a rod'), self.importCases('ring*.mrc', 'rings')
@@ -369,10 +385,11 @@ class TestSubtomograms(KillingTest, WindowTest):
 
     def testFormsHaveAllThatTheEngineCanBeTold(self):
         """A parameter that no form shows keeps its default in Scipion, whatever the data: black density, say."""
-        for protocol, config in ((CryoLearnProtSubtomogramTrain, SubtomogramTrainConfig), (CryoLearnProtSubtomogramClassify, SubtomogramClassifyConfig),
+        for protocol, config in ((CryoLearnProtSimulateSubtomograms, SubtomogramSimulateConfig), (CryoLearnProtSubtomogramTrain, SubtomogramTrainConfig),
+                                 (CryoLearnProtSubtomogramClassify, SubtomogramClassifyConfig),
                                  (CryoLearnProtSubtomogramSubdivide, SubtomogramSubdivideConfig)):
-            fields = [name for name, field in fields_of(config).items() if name not in fields_of(RunConfig) and not field.metadata['path']]
-            run = self.newProtocol(protocol)
+            fields = [name for name, field in fields_of(config).items() if name not in [*fields_of(RunConfig), 'names'] and not field.metadata['path']]
+            run = self.newProtocol(protocol)  # names of classes are one text, classNames
             self.assertEqual([name for name in fields if not run.hasAttribute(paramName(name))], [], protocol.__name__)
 
     def testRefused(self):
@@ -392,6 +409,9 @@ class TestSubtomograms(KillingTest, WindowTest):
         labelled = self.simulation.outputSubtomograms
         self.refused(train, '"Batch" is 20', 'multiple of 16', inputSets=[labelled], batch=20)
         self.refused(train, '"Width" is 9', 'multiple of 8', inputSets=[labelled], width=9)
+        self.refused(train, 'no labelled subtomograms', 'simulation')
+        self.refused(train, 'Neither structures nor maps', source=SIMULATION)
+        self.refused(train, "'a' is given twice", source=SIMULATION, inputVolumes=[self.maps], classNames='a, b, a')
         simulate = CryoLearnProtSimulateSubtomograms
         self.refused(simulate, 'Neither structures nor maps')
         self.refused(simulate, '2 class names', '3 structures and maps', inputVolumes=[self.maps], classNames='a, b')

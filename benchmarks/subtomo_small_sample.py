@@ -6,9 +6,7 @@ times as many subtomograms and takes ten seeds.
 
 from __future__ import annotations
 
-import csv
-
-from _subtomo import LAPTOP_CLASSES, arguments, is_above, make_set, spread, target, test_accuracy, train_method
+from _subtomo import LAPTOP_CLASSES, arguments, is_above, losses, make_set, spread, target, test_accuracy, train_method
 
 TRAIN = 25  # of each of eight classes
 SETTINGS = {"laptop": (60, (1, 2, 3)), "paper": (600, tuple(range(1, 11)))}
@@ -23,14 +21,13 @@ def main() -> None:
     for seed in seeds:
         made = make_set(options, f"small_{options.scale}_{seed}", LAPTOP_CLASSES, TRAIN, test, snr=SNR, seed=seed)
         for method, values in found.items():
-            trained, _ = train_method(options, made, method, seed)
+            trained = train_method(options, made, method, seed)
             values.append(test_accuracy(options, made, trained))
             print(f"seed {seed}: {method} {values[-1]:.3f}", flush=True)
             if method == "residual3d":
-                with open(trained / "learning.csv", newline="", encoding="utf-8") as handle:
-                    losses = [float(row["val_loss"]) for row in csv.DictReader(handle)]
-                first.append(max(losses[:3]))
-                last.append(losses[-1])
+                curve = losses(trained, "val_loss")
+                first.append(max(curve[:3]))
+                last.append(curve[-1])
     condition = f"{8 * TRAIN} training subtomograms of 8 complexes, SNR {SNR:g}, ±60 degrees, {8 * test} to judge by, {len(seeds)} seeds"
     measured = f"residual3d {spread(found['residual3d'])}, rif_svm {spread(found['rif_svm'])}"
     target(options, "training on few subtomograms: accuracy", condition, "residual3d above rif_svm by more than the seed scatter", measured,

@@ -41,7 +41,7 @@ def main() -> None:
     made = make_set(options, "speed", LAPTOP_CLASSES, PER_CLASS, 1, snr=0.1)
     clock = "on the GPU" if options.use_gpu else "of one core"
     for method in ("residual3d", "rif_svm", "inception3d", "dsrf3d"):
-        trained, _ = train_method(options, made, method, 1, epochs=1)
+        trained = train_method(options, made, method, 1, epochs=1).folder
         few, many = RATE[options.scale] if method in ("residual3d", "rif_svm") else tuple(number // 8 for number in RATE[options.scale])
         took = [classify(options, made, trained, count, f"rate_{method}") for count in (few, many)]
         seconds = took[1].seconds - took[0].seconds if options.use_gpu else took[1].cpu_seconds - took[0].cpu_seconds
@@ -53,9 +53,7 @@ def main() -> None:
             target(options, "inference: rate", condition, ">= 30 a second on 2 cores", f"{rate:.1f} a second {clock}", 2 * rate >= 30)
         else:
             target(options, "inference: rate", condition, "reported", f"{rate:.1f} a second {clock}", True)
-    narrow = made.train.parent / "narrow"
-    if not (narrow / "summary.json").exists():
-        engine("subtomogram-train", narrow, subtomograms=made.train, width=8, epochs=1, average_turns=False, threads=options.threads, use_gpu=options.use_gpu)
+    narrow = train_method(options, made, "residual3d", 1, width=8, epochs=1, average_turns=False).folder
     fewer, more = STREAM[options.scale]
     usage = [classify(options, made, narrow, count, "memory") for count in (fewer, more)]
     each = 1024 * (usage[1].memory_mib - usage[0].memory_mib) / (more - fewer)

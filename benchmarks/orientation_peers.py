@@ -16,7 +16,7 @@ from _results import RESULTS
 from _run import merge_table
 
 SETTINGS = {  # box, images, images for ASPIRE by method, RELION
-    "laptop": (58, 200, {"CLSyncVoting": 200}, RelionSettings((30, 60, 30), (50, 100), (35, 22), 4)),
+    "laptop": (58, 200, {"CLSyncVoting": 200}, RelionSettings((30, 60, 30), (50, 100), (35, 24), 4)),
     "paper": (116, 1650, {"CLSyncVoting": 500, "CommonlineLUD": 100}, RelionSettings(threads=16)),
 }
 NOISES = (0.0, 1.04, 16.0)  # no noise, SNR 1 at 116 px, the paper's

@@ -13,6 +13,7 @@ import prody
 TEST_MODELS = ("maps/5ni1_updated.cif.gz", "maps/3ajo_fitted_refined.pdb.gz", "xray/rnase_tutorial-modern.pdb.gz", "xray/5orl.pdb.gz", "structures/5a1a.cif.gz")
 PRODY_MODELS = ("pdb3enl.pdb", "pdb1ubi.pdb", "4akeA_alg_fixed.pdb")
 UNSEEN = 24  # X-ray models of the table of simulated maps
+TUNING = 8  # other models, on which the settings of the linear filter are chosen
 
 
 def add_data_option(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,16 @@ def all_models(data: Path) -> list[Path]:
 
 def unseen_models(data: Path) -> list[Path]:
     """Models of the tests, by a hash of their names, that nobody chooses: no network learns from these or their relatives."""
-    return sorted(all_models(data), key=lambda path: hashlib.sha256(path.name.encode()).digest())[:UNSEEN]
+    return _by_hash(data)[:UNSEEN]
+
+
+def tuning_models(data: Path) -> list[Path]:
+    """Models on which settings are chosen: the next ones by the hash."""
+    return _by_hash(data)[UNSEEN : UNSEEN + TUNING]
+
+
+def _by_hash(data: Path) -> list[Path]:
+    return sorted(all_models(data), key=lambda path: hashlib.sha256(path.name.encode()).digest())
 
 
 def excluded_models(data: Path) -> list[Path]:

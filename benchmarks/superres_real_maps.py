@@ -78,7 +78,7 @@ def main() -> None:
     for case in scored:
         for after in ("linear", "enhanced"):
             record_changes(case, "before", after, f"network of the software, {options.rotations} orientations", options.scale)
-    write_case_table(RESULTS / "superres_real_maps.csv", scored)
+    write_case_table(RESULTS / "superres_real_maps.csv", [case.summary() for case in scored])
 
 
 if __name__ == "__main__":

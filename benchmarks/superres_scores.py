@@ -167,7 +167,7 @@ def main() -> None:
     trap(options.scale)
     noise(options.scale)
     cases = real_maps(options.data, options.scale) + xray_maps(options.data, options.scale)
-    write_case_table(Path(__file__).parent / "results" / "superres_scores.csv", cases)
+    write_case_table(Path(__file__).parent / "results" / "superres_scores.csv", [case.summary() for case in cases])
     speed(options.data, options.work / "superres-scores", options.scale)
 
 

@@ -7,6 +7,7 @@ from pwem.objects import FSC
 from .fsc import readCurve
 
 ENHANCED, UNCERTAINTY, LOCAL_CORRELATION, PREDICTED_ERROR = 'enhanced.mrc', 'uncertainty.mrc', 'local_correlation.mrc', 'predicted_error.mrc'
+CONFIDENCE = 'confidence.mrc'
 HALVES = ['enhanced_half1.mrc', 'enhanced_half2.mrc']
 FSC_TABLE = 'fsc.csv'
 CURVES = (('fsc_raw', 'half maps before'), ('fsc_cross', 'enhanced half, raw other half (evidence)'), ('fsc_enhanced', 'both halves enhanced (no evidence)'))

@@ -5,7 +5,7 @@ import os
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfFSCs, Volume
 
-from ..convert.enhanced_maps import ENHANCED, FSC_TABLE, HALVES, LOCAL_CORRELATION, UNCERTAINTY, makeEnhancedFscs
+from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, HALVES, LOCAL_CORRELATION, UNCERTAINTY, makeEnhancedFscs
 from ..convert.map_scores import halfMapFiles, writeHalfMaps, writePlacedVolume
 from ..convert.volumes import makeVolume
 from ..engine.superres.config import MapEnhanceConfig as Config
@@ -21,14 +21,14 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
 
     Where half maps agree the result is held to the data; what is finer comes from the network. The half maps are enhanced independently of each
     other. That two enhanced half maps agree says nothing, since the network makes like things of noise too: look at the correlation of each
-    enhanced half map with the *raw* other one. The uncertainty is the spread over orientations in which the network saw the map. "validate map"
-    scores the result against a model.
+    enhanced half map with the *raw* other one. The uncertainty is the spread over orientations in which the network saw the map. The confidence map
+    says where the *input* stands out of its noise (1 minus the false discovery rate). "validate map" scores the result against a model.
 
     The enhanced map is for looking and building. It has no resolution of its own; do not refine against it and do not deposit it.
     """
 
     _label = 'enhance map'
-    _possibleOutputs = {'outputVolume': Volume, 'outputUncertainty': Volume, 'outputFSCs': SetOfFSCs}
+    _possibleOutputs = {'outputVolume': Volume, 'outputUncertainty': Volume, 'outputConfidence': Volume, 'outputFSCs': SetOfFSCs}
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
@@ -78,6 +78,8 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
     def createOutputStep(self, digest):
         halves = [self._getExtraPath(name) for name in HALVES] if self._halves() else None
         outputs = {'outputVolume': makeVolume(self._getExtraPath(ENHANCED), halves), 'outputUncertainty': makeVolume(self._getExtraPath(UNCERTAINTY))}
+        if os.path.exists(self._getExtraPath(CONFIDENCE)):  # a masked map without half maps has none
+            outputs['outputConfidence'] = makeVolume(self._getExtraPath(CONFIDENCE))
         for output in outputs.values():
             output.setSamplingRate(self.inputVolume.get().getSamplingRate())
         if halves:
@@ -101,6 +103,8 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
         if 'evidence_gain' in found:
             lines.append('Agreement with the half map that was not seen %s: mean FSC %.3f before, %.3f after, down to %.2f Å.' % (
                 'rose' if found['evidence_gain'] > 0 else 'did not rise', found['mean_fsc_raw'], found['mean_fsc_cross'], found['input_resolution_angst']))
+        if 'confident_part' in found:
+            lines.append('Of the molecule, %.0f %% stand out of the input\'s noise (false discovery rate 1 %%).' % (100 * found['confident_part']))
         if not found['molecule_found']:
             lines.append('Nothing in the map stands out of the solvent: is there a molecule in it?')
         self._setSummary(*lines, NOT_FOR)

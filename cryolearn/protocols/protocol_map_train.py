@@ -51,6 +51,8 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
         training = form.addGroup('Training')
         self.addEngineParams(training, Config, 'epochs', 'patches_per_epoch', 'batch', 'learning_rate')
         self.addEngineParam(training, Config, 'weight_decay', condition='preset != %d' % PAPER)
+        self.addEngineParam(training, Config, 'side_chain_weight', condition='preset != %d and degradation == %d' % (PAPER, PHYSICS))
+        self.addEngineParam(training, Config, 'fine_weight', condition='preset != %d' % PAPER)
         self.addEngineParams(training, Config, 'validation_fraction', 'validation_patches', 'e_value', 'precision', 'checkpoint_steps', 'seed')
         form.addParallelSection(threads=4, mpi=1)
 

@@ -5,7 +5,7 @@ import os
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
-from ..convert.enhanced_maps import ENHANCED, FSC_TABLE, LOCAL_CORRELATION, PREDICTED_ERROR, UNCERTAINTY, readEnhancedCurves
+from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, LOCAL_CORRELATION, PREDICTED_ERROR, UNCERTAINTY, readEnhancedCurves
 from ..convert.fsc import readCurve, resolution
 from ..protocols import CryoLearnProtMapEnhance, CryoLearnProtMapTrain
 from . import plots
@@ -56,7 +56,7 @@ class CryoLearnEnhanceViewer(CryoLearnViewer):
         return {label: self.extra(name) for label, name in named.items() if os.path.exists(self.extra(name))}
 
     def _showSlices(self, param=None):
-        others = {'uncertainty': UNCERTAINTY, 'predicted error': PREDICTED_ERROR, 'local correlation': LOCAL_CORRELATION}
+        others = {'uncertainty': UNCERTAINTY, 'predicted error': PREDICTED_ERROR, 'local correlation': LOCAL_CORRELATION, 'confidence of the input': CONFIDENCE}
         maps = self._maps(**others)
         return [LinkedSlicesWindow(self.title('Slices'), maps, self.formWindow)] if 'enhanced' in maps else self._notReady('The enhanced map')
 

@@ -43,6 +43,10 @@ class MapTrainConfig(RunConfig):
     batch: int = param(8, "Patches of one optimiser step, over all processes.", label="Batch", low=1, high=4096)
     learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.002, and 0.0002 for 'paper'.", label="Learning rate", low=0, high=1)
     weight_decay: float = param(1e-5, "Weight decay (not for 'paper').", label="Weight decay", low=0, high=1, expert=True)
+    side_chain_weight: float = param(1.0, "How much the absolute error counts within 1.5 Å of side chains, where the backbone's counts 1 (degradation 'physics', not for the "
+                                     "network 'paper').", label="Side chains' weight", low=0, high=100, expert=True)
+    fine_weight: float = param(1.0, "How much the FSC counts in shells finer than the input's resolution, where the others count 1 (not for the network 'paper').",
+                               label="Fine shells' weight", low=0, high=100, expert=True)
     validation_patches: int = param(64, "Patches of the validation set.", label="Validation patches", low=1, high=100000, expert=True)
     precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",
                            choices=("auto", "bf16", "32"), expert=True)
@@ -55,8 +59,9 @@ class MapTrainConfig(RunConfig):
 class MapEnhanceConfig(RunConfig):
     """Enhance a map with a network, and say how far the result can be trusted.
 
-    The result is for looking and building, not for refinement or deposition. Writes ``enhanced.mrc`` on the input's own grid, ``uncertainty.mrc`` (spread over rotations), ``predicted_error.mrc``, ``local_correlation.mrc`` (of the input and the
-    result at the input's resolution), with half maps ``enhanced_half1.mrc``, ``enhanced_half2.mrc`` and ``fsc.csv``, ``summary.json`` and ``figures/``.
+    The result is for looking and building, not for refinement or deposition. Writes ``enhanced.mrc`` on the input's own grid, ``uncertainty.mrc`` (spread over
+    rotations), ``predicted_error.mrc``, ``local_correlation.mrc`` (of the input and the result at the input's resolution), ``confidence.mrc`` (1 minus the false
+    discovery rate of the input's density), with half maps ``enhanced_half1.mrc``, ``enhanced_half2.mrc`` and ``fsc.csv``, ``summary.json`` and ``figures/``.
     """
 
     volume: str = param("", "Map (MRC, CCP4); density white.", path=True)
@@ -74,7 +79,7 @@ class MapEnhanceConfig(RunConfig):
                                  label="Keep sharpness?", expert=True)
     scale: float = param(0.0, "Spread of the density inside the molecule, in the map's own unit; 0 estimates it from what stands out of the solvent.", label="Scale", low=0,
                          expert=True)
-    tile_px: int = param(160, "Side of the tiles in the network's voxels; smaller ones need less memory and more time.", label="Tile", unit="voxels", low=32, high=512,
+    tile_px: int = param(208, "Side of the tiles in the network's voxels; smaller ones need less memory and more time.", label="Tile", unit="voxels", low=32, high=512,
                          expert=True)
     local_window_angst: float = param(6.0, "Standard deviation of the Gaussian window of the local correlation.", label="Local window", unit="Å", low=1, high=100, expert=True)
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import fft, ndimage
-from torch.nn import functional
 
 from ..io.structures import Structure
 from .spectra import Shells, cosine_edge, logistic_fsc
 
-__all__ = ["PaperDegradation", "PhysicsDraw", "cryo_map", "degrade_paper", "draw_physics", "input_b_factors", "target_b_factors", "water_contrast"]
+__all__ = ["PaperDegradation", "PhysicsDraw", "cryo_map", "degrade_paper", "dilate", "draw_physics", "input_b_factors", "target_b_factors", "water_contrast"]
 
 Array = NDArray[np.float32]
+V = TypeVar("V", np.float32, np.bool_)
 TARGET_CONTRAST, TARGET_CONTRAST_B = 0.7, 150.0  # of the density to be learned, Å^2
 _FSC_FLOOR = 0.01  # the noise of a shell is at most 99 times its signal
 
@@ -38,26 +38,29 @@ class PaperDegradation:
 
 def degrade_paper(density: Array, voxel_angst: float, settings: PaperDegradation, random: np.random.Generator) -> Array:
     """Degrade density (z, y, x) in the paper's way."""
-    dilated = _dilate(density, settings.ball_radius_px)
+    dilated = dilate(density, settings.ball_radius_px)
     blurred = ndimage.gaussian_filter(dilated, settings.blur_angst / voxel_angst, mode="nearest")
     noise = random.standard_normal(density.shape, dtype=np.float32)
     return np.asarray(blurred + settings.noise_sd * blurred.std() * noise, np.float32)
 
 
-def _dilate(density: Array, radius: int) -> Array:
-    """Largest value within a ball: row by row of the ball, each a maximum along x."""
-    padded = functional.pad(torch.from_numpy(density)[None, None], (radius,) * 6, mode="replicate")
-    z, y, x = density.shape
-    result = torch.full_like(torch.from_numpy(density), -math.inf)
-    for dz in range(-radius, radius + 1):
-        for dy in range(-radius, radius + 1):
-            room = radius * radius - dz * dz - dy * dy
-            if room < 0:
-                continue
-            reach = math.isqrt(room)
-            row = padded[..., radius + dz : radius + dz + z, radius + dy : radius + dy + y, radius - reach : radius + reach + x]
-            result = torch.maximum(result, functional.max_pool3d(row, (1, 1, 2 * reach + 1), stride=1)[0, 0])
-    return np.asarray(result.numpy())
+def dilate(values: NDArray[V], radius_px: float) -> NDArray[V]:
+    """Largest value (z, y, x) within a ball: maxima along x for each length of the ball's rows, then the maximum of the rows."""
+    whole = int(radius_px)
+    z, y, x = values.shape
+    padded = np.pad(values, whole, mode="edge")
+    rows = [padded[..., whole : whole + x]]
+    for reach in range(1, whole + 1):
+        both = np.maximum(padded[..., whole - reach : whole - reach + x], padded[..., whole + reach : whole + reach + x])
+        rows.append(np.maximum(rows[-1], both, out=both))
+    result = np.array(rows[whole][whole : whole + z, whole : whole + y])
+    for dz in range(-whole, whole + 1):
+        for dy in range(-whole, whole + 1):
+            room = radius_px * radius_px - dz * dz - dy * dy
+            if room >= 0 and (dz or dy):
+                row = rows[int(math.sqrt(room))]
+                np.maximum(result, row[whole + dz : whole + dz + z, whole + dy : whole + dy + y], out=result)
+    return result
 
 
 # ---------------------------------------------------------------- physics

@@ -15,6 +15,7 @@ from ..config import check_config, digest_file, digest_values, require
 from ..device import select_device
 from ..errors import InputError
 from ..io.map_grid import MapGrid, read_map_grid, same_grid
+from .confidence import confidence_map
 from .config import MapEnhanceConfig
 from .consistency import hold_to_data, local_correlation, signal_share
 from .enhance_report import write_results
@@ -22,7 +23,7 @@ from .enhancement import EnhancedMap, Setting
 from .grids import plan_grid
 from .networks import TrainedMapNetwork
 from .patches import FINEST_TARGET_ANGST, TARGET_RATIO, target_resolution, unit_range
-from .solvent import measure_solvent
+from .solvent import measure_solvent, noise_spread
 from .spectra import Shells, cosine_edge, frequency, half_fsc, logistic_fsc
 from .tiling import apply_network
 
@@ -56,7 +57,8 @@ def run(config: MapEnhanceConfig) -> None:
     found = enhance_map(config, inputs.grid, setting, model, device, "map")
     halves = [enhance_map(config, half, setting, model, device, f"half map {number}") for number, half in enumerate(inputs.halves, 1)]
     local = _local_correlation(config, setting, found)
-    write_results(config, inputs.grid, setting, model, found, halves, local)
+    confidence = _confidence(inputs.grid, setting, halves)
+    write_results(config, inputs.grid, setting, model, found, halves, local, confidence)
     shutil.rmtree(out / "tiles", ignore_errors=True)
 
 
@@ -178,3 +180,24 @@ def _local_correlation(config: MapEnhanceConfig, setting: Setting, found: Enhanc
     edge = cosine_edge(frequency(setting.plan.sides, setting.plan.voxel_angst), setting.resolution_angst)
     one, two = (np.asarray(fft.irfftn(fft.rfftn(item) * edge, s=item.shape), np.float32) for item in (found.seen, found.density))
     return local_correlation(one, two, config.local_window_angst / setting.plan.voxel_angst[0])
+
+
+def _confidence(grid: MapGrid, setting: Setting, halves: list[EnhancedMap]) -> Array | None:
+    """Confidence (z, y, x) of the input at its resolution, on its own grid; None when nothing tells how much noise it has.
+
+    It is the input's, not the result's: a network takes the noise off the solvent, after which everything would stand out. The noise is the solvent's; of a map
+    that was masked it is the half maps'.
+    """
+    solvent = setting.solvent
+    edge = cosine_edge(frequency(grid.data.shape, grid.voxel_angst), setting.resolution_angst)
+    density = np.asarray(fft.irfftn(fft.rfftn(grid.data - np.float32(solvent.level)) * edge, s=grid.data.shape), np.float32)
+    if solvent.spread > 0:
+        level, noise = noise_spread(density, solvent)
+    elif halves:
+        edge = cosine_edge(frequency(setting.plan.sides, setting.plan.voxel_angst), setting.resolution_angst)
+        apart = fft.irfftn(fft.rfftn((halves[0].seen - halves[1].seen) / 2) * edge, s=setting.plan.sides)
+        level, noise = 0.0, float(apart[setting.mask > 0.5].std()) * halves[0].scale
+    else:
+        print("The map was masked and brings no half maps: nothing tells how much noise it has, so there is no confidence map.", flush=True)
+        return None
+    return confidence_map(density, level, noise)

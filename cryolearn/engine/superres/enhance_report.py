@@ -24,7 +24,9 @@ __all__ = ["LABELS", "curves_figure", "enhancement_fscs", "slices_figure", "surf
 
 Array = NDArray[np.float32]
 Curves = dict[str, NDArray[np.float64]]
+_CONFIDENT = 0.99
 LABELS = ("ENHANCED by a neural network (scipion-em-cryolearn).", "For looking and building; NOT for refinement or deposition.")
+_RANGES, _COLOURS = {"local correlation": (-1.0, 1.0), "confidence of the input": (0.0, 1.0)}, {"uncertainty": "viridis", "local correlation": "RdBu"}
 NAMES = {
     "fsc_raw": "half maps as they were", "fsc_cross": "enhanced half map and the other raw one (evidence)",
     "fsc_enhanced": "both half maps enhanced (no evidence)",
@@ -46,6 +48,7 @@ def enhancement_fscs(shells: Shells, raw: list[Array], enhanced: list[Array], ma
 
 def write_results(
     config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model: TrainedMapNetwork, found: EnhancedMap, halves: list[EnhancedMap], local: Array,
+    confidence: Array | None,
 ) -> None:
     """Write all files of the command."""
     out = Path(config.output)
@@ -58,6 +61,8 @@ def write_results(
         write_on_grid(str(out / "predicted_error.mrc"), error, grid, ("Absolute error that the network expects of itself.",))
     correlation = np.clip(setting.plan.back(local), -1, 1)
     write_on_grid(str(out / "local_correlation.mrc"), correlation, grid, ("Local correlation of input and enhanced map.",))
+    if confidence is not None:
+        write_on_grid(str(out / "confidence.mrc"), confidence, grid, ("1 - false discovery rate of the input at its resolution.",))
     for number, half in enumerate(halves, 1):
         values = setting.plan.back(half.density) * np.float32(half.scale) + np.float32(half.level)
         write_on_grid(str(out / f"enhanced_half{number}.mrc"), values, grid, LABELS)
@@ -67,9 +72,11 @@ def write_results(
         figure = curves_figure(setting.shells.frequency, curves, setting.resolution_angst)
         save_figure(figure, str(out / "figures" / "fsc.png"))
     panels = {"input": grid.data, "enhanced": scaled, "uncertainty": uncertainty, "local correlation": correlation}
+    if confidence is not None:
+        panels["confidence of the input"] = confidence
     save_figure(slices_figure(panels, grid.voxel_angst), str(out / "figures" / "slices.png"))
     save_figure(surfaces_figure({"input": grid.data, "enhanced": scaled}, setting.solvent.inside), str(out / "figures" / "surfaces.png"))
-    summary = _summary(config, setting, model, found, curves, local)
+    summary = _summary(config, setting, model, found, curves, local, confidence)
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     print(_sentence(summary), flush=True)
 
@@ -82,7 +89,7 @@ def _half_curves(setting: Setting, halves: list[EnhancedMap]) -> tuple[Curves, C
 
 
 def _summary(
-    config: MapEnhanceConfig, setting: Setting, model: TrainedMapNetwork, found: EnhancedMap, curves: Curves, local: Array
+    config: MapEnhanceConfig, setting: Setting, model: TrainedMapNetwork, found: EnhancedMap, curves: Curves, local: Array, confidence: Array | None
 ) -> dict[str, Any]:
     inside = setting.mask > 0.5
     if not inside.any():
@@ -96,6 +103,8 @@ def _summary(
         "relative_uncertainty": round(float(found.spread[inside].mean() / max(float(found.density[inside].std()), 1e-12)), 5),
         "local_correlation": round(float(local[inside].mean()), 5),
     }
+    if confidence is not None:
+        summary["confident_part"] = round(float((confidence[setting.solvent.inside] > _CONFIDENT).mean()), 5)
     if curves:
         used = (setting.shells.frequency > 0) & (setting.shells.frequency <= 1 / setting.resolution_angst)
         for name, curve in curves.items():
@@ -144,9 +153,9 @@ def slices_figure(panels: Mapping[str, Array], voxel_angst: tuple[float, float, 
     for column, (label, data) in zip(grid.T, panels.items()):
         planes = [np.take(data, data.shape[axis] // 2, axis) for axis in range(3)]
         values = np.concatenate([plane.ravel() for plane in planes])
-        low, high = (-1.0, 1.0) if label == "local correlation" else np.percentile(values, (0.5, 99.8))
+        low, high = _RANGES.get(label) or np.percentile(values, (0.5, 99.8))
         high = high if high > low else low + 1.0
-        colours = {"uncertainty": "viridis", "local correlation": "RdBu"}.get(label, "gray")
+        colours = _COLOURS.get(label, "gray")
         for axes, plane, (down, across) in zip(column, planes, ((1, 2), (0, 2), (0, 1))):
             extent = (0, plane.shape[1] * voxel_angst[across], 0, plane.shape[0] * voxel_angst[down])
             picture = axes.imshow(plane, cmap=colours, vmin=low, vmax=high, origin="lower", extent=extent)

@@ -32,12 +32,18 @@ def patch_fsc(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def residual_losses(
-    found: torch.Tensor, error: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, target_resolution: torch.Tensor
+    found: torch.Tensor, error: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, resolution: torch.Tensor, target_resolution: torch.Tensor,
+    fine_weight: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and mean absolute error `(b,)` of the preset 'residual'.
 
     Absolute error, which forgives what cannot be known; the FSC with the target, all shells up to its resolution alike, without which fine shells hardly
     count because there is little power in them; and the error's own size by maximum likelihood (Laplace), which does not act back on the map.
+
+    Parameters
+    ----------
+    resolution, target_resolution : `(b,)` of input and target, in voxels
+    fine_weight : of the shells' FSC that are finer than the input's resolution, where the others have 1
     """
     wrong = patch_errors(found, target, weight)
     curve = patch_fsc(found, target)
@@ -45,6 +51,7 @@ def residual_losses(
     shell = torch.arange(curve.shape[1], device=curve.device)
     # a target without density has no correlation
     used = (shell >= 2) & (shell <= (side / target_resolution)[:, None]) & (target.flatten(1).square().sum(1) > 0)[:, None]
-    missed = ((1 - curve) * used).sum(1) / used.sum(1).clamp_min(1)
+    share = used * torch.where(shell > (side / resolution)[:, None], fine_weight, 1.0)
+    missed = ((1 - curve) * share).sum(1) / share.sum(1).clamp_min(1e-6)
     likelihood = ((found - target).detach().abs() / error + error.log()).mean((1, 2, 3, 4))
     return wrong + _FSC_SHARE * missed + _LIKELIHOOD_SHARE * likelihood, wrong.detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,9 +15,10 @@ from scipy.spatial.transform import Rotation
 from ..errors import InputError
 from ..io.structures import Structure
 from ..training.plan import block_generator
-from .degradation import PaperDegradation, cryo_map, degrade_paper, draw_physics, fade_carboxylates, input_b_factors, target_b_factors, water_contrast
+from .degradation import PaperDegradation, cryo_map, degrade_paper, dilate, draw_physics, fade_carboxylates, input_b_factors, target_b_factors, water_contrast
 from .model_map import model_map
 from .octahedral import ROTATIONS, turn_array
+from .side_chains import EMRINGER_RESIDUES
 from .spectra import cosine_edge, frequency
 
 __all__ = ["AtomSource", "DensitySource", "Patch", "PatchBatch", "PatchSampler", "Setting", "Source", "target_resolution", "unit_range"]
@@ -25,7 +27,11 @@ Array = NDArray[np.float32]
 FINEST_TARGET_ANGST, TARGET_RATIO, VOXELS_OF_TARGET = 1.8, 0.7, 2.1
 _PAD_PX = 8  # around a patch: what the periodic box brings in from its other side is cut away
 _EMPTY = 0.04  # of the patches: noise without a molecule, of which nothing is to be made
+_CUT = (slice(_PAD_PX, -_PAD_PX),) * 3
 _INSIDE_ANGST = 2.5
+_SIDE_CHAIN_ANGST = 1.5
+_BACKBONE = ("N", "CA", "C", "O", "OXT", "CB")
+_WITH_SIDE_CHAIN = (*EMRINGER_RESIDUES, "ILE", "THR", "VAL")
 _XRAY_ANGST = (1.5, 2.4)  # resolutions of the X-ray density of models
 
 
@@ -35,14 +41,13 @@ def target_resolution(resolution_angst: float, voxel_angst: float) -> float:
 
 
 def unit_range(values: Array) -> Array:
-    """Density brought to 0 ... 1 as the preset 'paper' takes it: from the median, which is solvent, to the highest voxels."""
-    low, high = np.percentile(values, (50, 99.95))
-    return np.asarray(np.clip((values - low) / max(float(high - low), 1e-12), 0, 1), np.float32)
+    """Density above the solvent's, which is 0, brought to 0 ... 1 as the preset 'paper' takes it, 1 at the highest voxels."""
+    return np.asarray(np.clip(values / max(float(np.percentile(values, 99.95)), 1e-12), 0, 1), np.float32)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What patches are like: side and voxel, way of degradation, range of resolutions, scattering ('electron' or 'xray')."""
+    """What patches are like: side and voxel, way of degradation, range of resolutions, whether densities run from 0 to 1, weight of side chains' voxels."""
 
     patch_px: int
     voxel_angst: float
@@ -51,6 +56,7 @@ class Setting:
     coarsest_angst: float
     paper: PaperDegradation
     unit: bool = False
+    side_chain_weight: float = 1.0
 
     @property
     def box_px(self) -> int:
@@ -154,8 +160,8 @@ def _paper_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting
     resolution = max(random.uniform(*_XRAY_ANGST), VOXELS_OF_TARGET * setting.voxel_angst)
     target = model_map(atoms, shape, setting.voxel_angst, origin, resolution, "xray")
     seen = degrade_paper(target, setting.voxel_angst, _patch_noise(setting, random), random)
-    distance = _distance(atoms, origin, setting)
-    return _finish(seen, target, distance < _INSIDE_ANGST, resolution / TARGET_RATIO, resolution, setting, random)
+    inside = dilate(_occupied(atoms, origin, setting), _INSIDE_ANGST / setting.voxel_angst)
+    return _finish(seen, target, inside, resolution / TARGET_RATIO, resolution, setting, random)
 
 
 def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting, random: np.random.Generator) -> Patch:
@@ -175,7 +181,12 @@ def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setti
         radius = frequency(shape, (voxel,) * 3)
         transform = fft.rfftn(model_map(still, shape, voxel, origin)) * cosine_edge(radius, aim) * water_contrast(radius)
         target = np.asarray(fft.irfftn(transform, s=shape), np.float32)
-    return _finish(seen, target, distance < _INSIDE_ANGST, drawn.resolution_angst, aim, setting, random)
+    patch = _finish(seen, target, distance < _INSIDE_ANGST, drawn.resolution_angst, aim, setting, random)
+    if setting.side_chain_weight != 1 and not bare:
+        side_chains = atoms.subset(~np.isin(atoms.atom_name, _BACKBONE) & np.isin(atoms.residue_name, _WITH_SIDE_CHAIN))
+        near = dilate(_occupied(side_chains, origin, setting), _SIDE_CHAIN_ANGST / voxel)[_CUT]
+        patch.weight[near] = setting.side_chain_weight
+    return patch
 
 
 def _other_phases(density: Array, random: np.random.Generator) -> Array:
@@ -186,10 +197,15 @@ def _other_phases(density: Array, random: np.random.Generator) -> Array:
 
 def _distance(atoms: Structure, origin: NDArray[np.float64], setting: Setting) -> Array:
     """Distance (z, y, x) in Å to the nearest atom, to half a voxel."""
-    empty = np.ones((setting.box_px,) * 3, bool)
+    return np.asarray(ndimage.distance_transform_edt(~_occupied(atoms, origin, setting)) * setting.voxel_angst, np.float32)
+
+
+def _occupied(atoms: Structure, origin: NDArray[np.float64], setting: Setting) -> NDArray[np.bool_]:
+    """Voxels (z, y, x) that hold an atom."""
+    found = np.zeros((setting.box_px,) * 3, bool)
     at = np.rint((atoms.coordinates - origin) / setting.voxel_angst).astype(int).clip(0, setting.box_px - 1)
-    empty[at[:, 2], at[:, 1], at[:, 0]] = False
-    return np.asarray(ndimage.distance_transform_edt(empty) * setting.voxel_angst, np.float32)
+    found[at[:, 2], at[:, 1], at[:, 0]] = True
+    return found
 
 
 def _finish(
@@ -204,14 +220,17 @@ def _finish(
         target = target / max(float(np.sqrt(np.square(target[inside]).mean())), 1e-12)
     else:
         seen = seen / max(float(seen.std()), 1e-12) * random.uniform(0.3, 1.3)
-    cut = (slice(_PAD_PX, -_PAD_PX),) * 3
     weight = np.where(inside, 1.0, 0.3).astype(np.float32)
-    seen, target, weight = (np.ascontiguousarray(part[cut], np.float32) for part in (seen, target, weight))
+    seen, target, weight = (np.ascontiguousarray(part[_CUT], np.float32) for part in (seen, target, weight))
     return Patch(seen, target, weight, resolution * random.uniform(0.95, 1.05), aim)
 
 
 class PatchSampler:
     """Draws blocks of patches; blocks of validation have negative numbers and come from other models.
+
+    Parameters
+    ----------
+    threads : that draw ahead (:meth:`look_ahead`), while the network learns from what was drawn before
 
     Raises
     ------
@@ -219,14 +238,25 @@ class PatchSampler:
         when one of the sides has no molecule.
     """
 
-    def __init__(self, training: list[Source], validation: list[Source], setting: Setting, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, training: list[Source], validation: list[Source], setting: Setting, seed: int, device: torch.device, threads: int = 1,
+    ) -> None:
         if not training or not validation:
             raise InputError("There is nothing to learn from, or nothing to validate with: give at least two different models or maps.")
         self._training, self._validation, self.setting, self._seed, self._device = training, validation, setting, seed, device
+        self._pool = ThreadPoolExecutor(threads)
+        self._waiting: dict[tuple[int, int], Future[list[Patch]]] = {}
+
+    def look_ahead(self, blocks: list[tuple[int, int]]) -> None:
+        """Begin to draw what :meth:`draw` will be asked for; what it is depends on the block's number alone, so nothing changes but the time."""
+        for block in blocks:
+            if block not in self._waiting:
+                self._waiting[block] = self._pool.submit(self.patches, *block)
 
     def draw(self, blocks: list[tuple[int, int]]) -> PatchBatch:
         """Patches of blocks given as (number, patches in it)."""
-        patches = [patch for number, count in blocks for patch in self.patches(number, count)]
+        drawn = [self._waiting.pop(block).result() if block in self._waiting else self.patches(*block) for block in blocks]
+        patches = [patch for block in drawn for patch in block]
         volumes = [torch.from_numpy(np.stack([getattr(patch, name) for patch in patches]))[:, None].to(self._device) for name in ("seen", "target", "weight")]
         voxel = self.setting.voxel_angst
         told = [torch.tensor([getattr(patch, name) / voxel for patch in patches], dtype=torch.float32, device=self._device)

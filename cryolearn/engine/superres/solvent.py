@@ -13,7 +13,7 @@ from scipy import ndimage
 from ..errors import InputError
 from ..imaging.masks import otsu_threshold
 
-__all__ = ["Solvent", "measure_solvent"]
+__all__ = ["Solvent", "measure_solvent", "noise_spread"]
 
 Array = NDArray[np.float32]
 _CLIPS, _WIDE = 12, 3.0
@@ -67,6 +67,11 @@ def measure_solvent(data: Array, voxel_angst: Sequence[float], what: str = "The 
         inside = np.ones(data.shape, bool)
     scale = float(np.sqrt(np.square(data[inside].astype(np.float64) - level).mean()))
     return Solvent(level, spread, scale, inside, found)
+
+
+def noise_spread(filtered: Array, solvent: Solvent) -> tuple[float, float]:
+    """Mean and standard deviation of the noise in a map that was filtered after its solvent was measured."""
+    return _clipped(filtered[~solvent.inside] if solvent.found else filtered)
 
 
 def _clipped(values: Array) -> tuple[float, float]:

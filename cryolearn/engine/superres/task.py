@@ -20,14 +20,22 @@ class MapTask(Task):
     Parameters
     ----------
     preset : 'paper' takes the dice loss
+    fine_weight : see :func:`.losses.residual_losses`
+    step_blocks, last_block : blocks of a step, and the number after those of the last step: the next step's patches are drawn while this one's are learned from
     """
 
-    def __init__(self, network: MapNetwork, sampler: PatchSampler, preset: str) -> None:
+    def __init__(
+        self, network: MapNetwork, sampler: PatchSampler, preset: str, step_blocks: int, last_block: int, fine_weight: float = 1.0,
+    ) -> None:
         self.network: MapNetwork = network
-        self.sampler, self._preset = sampler, preset
+        self.sampler, self._preset, self._step_blocks, self._last_block = sampler, preset, step_blocks, last_block
+        self._fine_weight = fine_weight
 
     def training_loss(self, blocks: Blocks) -> torch.Tensor:
-        return self.losses(self.sampler.draw(blocks))[0].mean()
+        batch = self.sampler.draw(blocks)
+        following = [(number + self._step_blocks, count) for number, count in blocks]
+        self.sampler.look_ahead([block for block in following if block[0] < self._last_block])
+        return self.losses(batch)[0].mean()
 
     @torch.no_grad()
     def validation_sums(self, blocks: Blocks) -> dict[str, torch.Tensor]:
@@ -45,4 +53,4 @@ class MapTask(Task):
         found, error = self.network(batch.seen, batch.resolution, batch.target_resolution)
         if self._preset == "paper" or error is None:
             return dice_loss(found, batch.target), patch_errors(found, batch.target, batch.weight).detach()
-        return residual_losses(found, error, batch.target, batch.weight, batch.target_resolution)
+        return residual_losses(found, error, batch.target, batch.weight, batch.resolution, batch.target_resolution, self._fine_weight)

@@ -9,6 +9,7 @@ import torch
 
 from ..chunks import process_rank
 from ..config import check_config, digest_config
+from ..cpu import cpu_threads
 from ..device import select_device
 from ..errors import InputError
 from ..training.plan import TrainingPlan
@@ -28,6 +29,7 @@ _RATES = {"residual": 2e-3, "paper": 2e-4}
 _WIDTHS = {"residual": 32, "paper": 64}
 _PATCHES = {"residual": 48, "paper": 128}
 _SMALLEST_PATCH = 32
+_TOLD = ("epochs", "patches_per_epoch", "learning_rate", "weight_decay", "side_chain_weight", "fine_weight", "e_value", "validation_fraction", "precision")
 _CONSTANT = 10**6  # epochs of patience: the paper's learning rate does not change
 
 
@@ -40,12 +42,13 @@ def run(config: MapTrainConfig) -> None:
     sources = gather_sources(config, setting.voxel_angst)
     if rank == 0:
         write_manifest(Path(config.output) / "manifest.csv", sources.entries)
-    sampler = PatchSampler(sources.training, sources.validation, setting, config.seed, device)
     arguments = {"width": config.width or _WIDTHS[config.preset]}
     torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
     network = build_network(config.preset, arguments).to(device)
-    task = MapTask(network, sampler, config.preset)
     plan = _plan(config, device)
+    # on a GPU drawing takes longer than learning
+    sampler = PatchSampler(sources.training, sources.validation, setting, config.seed, device, cpu_threads(config.threads) if config.use_gpu else 1)
+    task = MapTask(network, sampler, config.preset, plan.blocks_per_step, plan.steps * plan.blocks_per_step, config.fine_weight)
     if rank == 0:
         print(
             f"network '{config.preset}' of {sum(p.numel() for p in network.parameters())} weights on patches of {setting.patch_px} voxels of "
@@ -70,7 +73,8 @@ def training_setting(config: MapTrainConfig) -> Setting:
         raise InputError(f"Parameter patch_px is {patch}, but it must be a multiple of 16, {_SMALLEST_PATCH} at least.")
     voxel = config.voxel_angst or (0.6 if config.degradation == "paper" else 0.7 if config.coarsest_angst <= 2.5 else 1.0)
     paper = PaperDegradation(config.ball_radius_px, config.blur_angst, config.noise_sd)
-    return Setting(patch, voxel, config.degradation, config.finest_angst, config.coarsest_angst, paper, config.preset == "paper")
+    unit = config.preset == "paper"
+    return Setting(patch, voxel, config.degradation, config.finest_angst, config.coarsest_angst, paper, unit, config.side_chain_weight)
 
 
 def _plan(config: MapTrainConfig, device: torch.device) -> TrainingPlan:
@@ -90,7 +94,8 @@ def _description(config: MapTrainConfig, setting: Setting, arguments: dict[str, 
     return {
         "kind": "map", "preset": config.preset, "arguments": arguments, "degradation": config.degradation, "voxel_angst": setting.voxel_angst,
         "pixel_size_angst": setting.voxel_angst, "box": setting.patch_px, "finest_angst": config.finest_angst, "coarsest_angst": config.coarsest_angst,
-        "paper": vars(setting.paper), "digest": plan.digest, "seed": config.seed, "steps": plan.steps, "batch": plan.batch,
+        "paper": vars(setting.paper), "settings": {name: getattr(config, name) for name in _TOLD},
+        "digest": plan.digest, "seed": config.seed, "steps": plan.steps, "batch": plan.batch,
         "training": [entry.name for entry in entries if entry.side == "training"],
         "validation": [entry.name for entry in entries if entry.side == "validation"],
         "left_out": len([entry for entry in entries if entry.side == "left out"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -17,8 +18,17 @@ from cryolearn.engine.errors import InputError
 from cryolearn.engine.io.maps import Map, write_map
 from cryolearn.engine.io.structures import read_structure, write_structure
 from cryolearn.engine.superres.config import MapTrainConfig
-from cryolearn.engine.superres.degradation import PaperDegradation, PhysicsDraw, cryo_map, degrade_paper, draw_physics, fade_carboxylates, target_b_factors
-from cryolearn.engine.superres.losses import dice_loss, patch_fsc
+from cryolearn.engine.superres.degradation import (
+    PaperDegradation,
+    PhysicsDraw,
+    cryo_map,
+    degrade_paper,
+    dilate,
+    draw_physics,
+    fade_carboxylates,
+    target_b_factors,
+)
+from cryolearn.engine.superres.losses import dice_loss, patch_fsc, residual_losses
 from cryolearn.engine.superres.model_map import model_map
 from cryolearn.engine.superres.octahedral import GROUPS, ROTATIONS, turn_array, turn_back
 from cryolearn.engine.superres.patches import AtomSource, PatchSampler, Setting, target_resolution
@@ -50,6 +60,13 @@ def test_the_ball_dilates_an_impulse_to_a_ball_and_the_blur_keeps_its_sum() -> N
     blurred = degrade_paper(density, 0.6, PaperDegradation(0, 1.2, 0.0), np.random.default_rng(0))
     assert blurred.sum() == pytest.approx(1, abs=1e-3)
     assert (blurred * x**2).sum() == pytest.approx((1.2 / 0.6) ** 2, rel=0.01)  # variance of the Gaussian, voxels^2
+
+
+@pytest.mark.parametrize("radius", [2.5, 4.17])
+def test_a_mask_grows_to_what_is_within_the_radius(radius: float) -> None:
+    """Referee: SciPy's distances."""
+    atoms = np.random.default_rng(4).random((20, 22, 24)) < 0.003
+    assert np.array_equal(dilate(atoms, radius), ndimage.distance_transform_edt(~atoms) <= radius)
 
 
 def test_noise_of_the_paper_is_a_part_of_the_blurred_density() -> None:
@@ -160,6 +177,8 @@ def test_patches_follow_from_seed_and_block(sources: list[AtomSource], degradati
     both, first, second = sampler.draw([(3, 1), (4, 1)]), sampler.draw([(3, 1)]), sampler.draw([(4, 1)])
     assert torch.equal(both.seen, torch.cat([first.seen, second.seen])) and torch.equal(both.target, torch.cat([first.target, second.target]))
     assert not torch.equal(first.seen, second.seen)
+    sampler.look_ahead([(4, 1), (5, 1)])  # drawn ahead in another thread, they are the same
+    assert torch.equal(sampler.draw([(4, 1)]).seen, second.seen)
     other = PatchSampler(sources[:1], sources[1:], sampler.setting, 8, CPU).draw([(3, 1)])
     assert not torch.equal(other.seen, first.seen)
     assert both.seen.shape == both.target.shape == both.weight.shape == (2, 1, 32, 32, 32)
@@ -183,6 +202,28 @@ def test_density_of_the_preset_paper_is_between_0_and_1(sources: list[AtomSource
     batch = PatchSampler(sources, sources, setting("paper", 0.8, unit=True), 1, CPU).draw([(0, 2)])
     for values in (batch.seen, batch.target):
         assert float(values.min()) >= 0 and float(values.max()) <= 1
+
+
+def test_side_chains_count_as_much_as_was_asked(sources: list[AtomSource]) -> None:
+    plain, heavy = (PatchSampler(sources, sources, replace(setting(), side_chain_weight=weight), 1, CPU).draw([(2, 1)]) for weight in (1.0, 3.0))
+    assert torch.equal(plain.seen, heavy.seen) and torch.equal(plain.target, heavy.target)
+    near = heavy.weight == 3
+    assert 0.01 < near.float().mean() < 0.3 and torch.equal(heavy.weight[~near], plain.weight[~near])
+    assert heavy.target[near].mean() > heavy.target.mean()  # there is density where side chains are
+
+
+def test_fine_shells_count_as_much_as_was_asked() -> None:
+    """What is wrong beyond the input's resolution costs more with a larger weight, what is wrong before it costs less."""
+    target = torch.randn(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(1))
+    grid = torch.meshgrid(torch.fft.fftfreq(32), torch.fft.fftfreq(32), torch.fft.rfftfreq(32), indexing="ij")
+    fine = sum(axis**2 for axis in grid).sqrt() > 1 / 5
+    noise = torch.fft.rfftn(torch.randn(32, 32, 32, generator=torch.Generator().manual_seed(2)))
+    ones = torch.ones_like(target)
+    cost = {}
+    for name, part in (("fine", fine), ("coarse", ~fine)):
+        found = target + torch.fft.irfftn(noise * part, s=(32, 32, 32))
+        cost[name] = [float(residual_losses(found, ones, target, ones, torch.tensor([5.0]), torch.tensor([3.0]), weight)[0]) for weight in (1.0, 3.0)]
+    assert cost["fine"][1] > cost["fine"][0] + 0.01 and cost["coarse"][1] < cost["coarse"][0] - 0.01
 
 
 def test_dice_by_hand() -> None:

@@ -17,6 +17,7 @@ from cryolearn.engine.errors import InputError
 from cryolearn.engine.io.map_grid import read_map_grid, same_grid, write_on_grid
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.models import save_model
+from cryolearn.engine.superres.confidence import confidence_map, discovery_rates
 from cryolearn.engine.superres.config import MapEnhanceConfig
 from cryolearn.engine.superres.consistency import hold_to_data, local_correlation, signal_share
 from cryolearn.engine.superres.enhance import run as enhance
@@ -200,6 +201,50 @@ def test_local_correlation_by_hand() -> None:
     found = local_correlation(one, two, 1.5)
     assert found[:5].min() > 0.99 and found[15:].max() < -0.99
     assert np.allclose(local_correlation(one, 3 * one + 2, 1.5), 1, atol=1e-3)
+
+
+def test_discovery_rates_by_hand() -> None:
+    """Benjamini & Yekutieli 2001, the four smallest of eight p values: p n c / rank with c = 1 + 1/2 + ... + 1/8, made monotonic from the largest."""
+    p = np.array([0.02, 0.0001, 0.03, 0.001])
+    c = sum(1 / rank for rank in range(1, 9))
+    expected = [min(0.02 * 8 * c / 3, 0.03 * 8 * c / 4), 0.0001 * 8 * c / 1, 0.03 * 8 * c / 4, 0.001 * 8 * c / 2]
+    assert discovery_rates(p, 8) == pytest.approx(np.minimum(expected, 1))
+
+
+def test_false_discoveries_are_as_rare_as_was_asked() -> None:
+    """Of the voxels above 0.9, fewer than a tenth are noise, although neighbours depend on each other; nothing is found in noise alone."""
+    random = np.random.default_rng(4)
+    noise = 0.3 + 2.0 * band(random.standard_normal((48, 48, 48)), 4.0)
+    assert confidence_map(noise, 0.3, 2.0).max() < 0.9  # the chance of any discovery in nothing is at most a tenth
+    molecule_here = np.zeros(noise.shape, bool)
+    molecule_here[16:32, 16:32, 16:32] = True
+    found = confidence_map(noise + 8.0 * molecule_here, 0.3, 2.0)  # four standard deviations
+    assert (found[~molecule_here] > 0.9).sum() < 0.1 * (found > 0.9).sum()
+    assert (found[molecule_here] > 0.9).mean() > 0.5
+    assert 0 <= found.min() and found.max() <= 1
+    strong = confidence_map(noise + 40.0 * molecule_here, 0.3, 2.0)
+    assert (strong[molecule_here] > 0.999).all()
+
+
+def test_confidence_is_that_of_the_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """High in the molecule and not in the solvent; a masked map takes its noise from half maps, and without them has none to tell."""
+    enhance(config(folder, tmp_path / "whole"))
+    confidence, density = read_map(str(tmp_path / "whole" / "confidence.mrc")).data, molecule(4.0)
+    inside = density > 0.3 * density.max()
+    outside = ndimage.binary_dilation(density > 0.02 * density.max(), iterations=5)
+    assert confidence[inside].mean() > 0.8 and (confidence[~outside] > 0.99).mean() < 0.001
+    assert json.loads((tmp_path / "whole" / "summary.json").read_text())["confident_part"] > 0.1
+    mask = ndimage.binary_dilation(density > 0.1 * density.max(), iterations=3)
+    for name in ("map", "half1", "half2"):
+        write_map(str(tmp_path / f"{name}.mrc"), read_map(str(folder / f"{name}.mrc")).data * mask, 1.0)
+    masked = str(tmp_path / "map.mrc")
+    halves = {name: str(tmp_path / f"{name}.mrc") for name in ("half1", "half2")}
+    enhance(config(folder, tmp_path / "masked", volume=masked, **halves))
+    again = read_map(str(tmp_path / "masked" / "confidence.mrc")).data
+    assert again[inside].mean() > 0.7 and (again[~mask] == 0).all()
+    capsys.readouterr()
+    enhance(config(folder, tmp_path / "bare", volume=masked))
+    assert not (tmp_path / "bare" / "confidence.mrc").exists() and "no confidence map" in capsys.readouterr().out
 
 
 def test_half_maps_are_enhanced_apart(folder: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class TestEnhanceMap(WindowTest):
     def testOutputsAreTypedOnTheInputsGridAndKnowTheirSource(self):
         found = dict(self.run_.iterOutputAttributes())
         self.assertEqual({name: type(item) for name, item in found.items()},
-                         dict(outputVolume=Volume, outputUncertainty=Volume, outputFSCs=SetOfFSCs))
+                         dict(outputVolume=Volume, outputUncertainty=Volume, outputConfidence=Volume, outputFSCs=SetOfFSCs))
         for output in found.values():
             self.assertEqual({item.getObjId() for item in self.proj.getSourceParents(output)},
                              {self.volume.getObjId(), self.train.outputModel.getObjId()})
@@ -75,6 +75,9 @@ class TestEnhanceMap(WindowTest):
         with mrcfile.open(found['outputUncertainty'].getFileName()) as spread:
             self.assertGreaterEqual(float(spread.data.min()), 0)
             self.assertGreater(float(spread.data.max()), 0)
+        with mrcfile.open(found['outputConfidence'].getFileName()) as confidence:
+            self.assertTrue(0 <= float(confidence.data.min()) < float(confidence.data.max()) <= 1)
+        self.assertTrue(any('stand out of the input' in line for line in self.run_.summary()))
 
     def testCorrelationsOfHalfMaps(self):
         labels = [fsc.getObjLabel() for fsc in self.run_.outputFSCs.iterItems()]

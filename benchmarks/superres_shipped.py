@@ -45,7 +45,9 @@ def main() -> None:
     if not options.install:
         tested = set(unseen_models(options.data))
         learned = [path for path in all_models(options.data) if path not in tested][: options.learned]
-        settings = {**TRAINING[options.scale], **WEIGHTS, **({} if options.patches is None else {"epochs": 1, "patches_per_epoch": options.patches})}
+        settings = {**TRAINING[options.scale], **WEIGHTS}
+        if options.patches is not None:
+            settings |= {"epochs": 1, "patches_per_epoch": options.patches, "validation_patches": 4}
         engine(
             "map-train", folder, structures=[str(path) for path in learned], exclude=[str(path) for path in excluded_models(options.data)],
             use_gpu=options.use_gpu, threads=options.threads, **settings,

@@ -146,7 +146,7 @@ def main() -> None:
     made.add_argument("--learned", type=int, default=None, help="only so many models to learn from (a trial: writes no rows)")
     made.add_argument("--networks", default="residual,paper", help="which networks, separated by commas; none compares the linear filters alone")
     options = arguments(made)
-    options.training = {} if options.patches is None else {"epochs": 1, "patches_per_epoch": options.patches}
+    options.training = {} if options.patches is None else {"epochs": 1, "patches_per_epoch": options.patches, "validation_patches": 4}
     trial = options.maps is not None or options.patches is not None or options.learned is not None
     best = choose_filter(options)
     models = {preset: train(options, preset) for preset in options.networks.split(",") if preset}

@@ -93,12 +93,14 @@ class TrainingPlan:
         return [(-1 - index, self.block) for index in range(count)][rank::world]
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step as a fraction of the largest."""
+        """Learning rate of a step as a fraction of the largest ('plateau' has the largest until the validation loss stands still)."""
+        if self.schedule == "plateau":
+            return 1.0
         if self.schedule == "inverse":
             return 1 / (1 + self.decay * step)
         rise = min(self.warm_up_steps, max(1, self.steps // 10))
-        if self.schedule == "plateau" or step < rise:
-            return min(1.0, (step + 1) / rise)
+        if step < rise:
+            return (step + 1) / rise
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
 
 

@@ -100,9 +100,8 @@ class _Learner(L.LightningModule):
         plan = self.plan
         kind = _OPTIMISERS[plan.optimiser or ("adamw" if plan.schedule == "cosine" else "adam")]
         optimizer = kind(self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-        steps = {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate), "interval": "step"}
-        if plan.schedule in ("cosine", "inverse"):
-            return {"optimizer": optimizer, "lr_scheduler": steps}
+        if plan.schedule in ("cosine", "inverse"):  # made here only: it changes the optimiser's rate as soon as it exists
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate), "interval": "step"}}
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=plan.patience)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", "interval": "epoch"}}
 

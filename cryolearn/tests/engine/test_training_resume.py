@@ -106,6 +106,7 @@ def test_killed_training_ends_as_if_it_had_not_been(script: Path, tmp_path: Path
     if schedule == "plateau":
         whole = tmp_path / "whole"
         run(script, whole, schedule=schedule)
+        assert float(curve(whole)[0]["learning_rate"]) == 1e-2  # the rate asked for, from the start
     broken = tmp_path / "broken"
     kill_at(script, broken, checkpoint, schedule)
     assert not (broken / "end.pt").exists()

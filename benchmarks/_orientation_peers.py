@@ -93,6 +93,9 @@ def run_relion(options: argparse.Namespace, made: ParticleSet, settings: RelionS
     start = folder / f"initial_it{first + between + last:03d}_class001.mrc"
     more = _relion(made, folder, "refined", [*common, "--ref", str(start), "--iter", str(settings.refine), "--tau2_fudge", "4", "--healpix_order", "2",
                                              "--ini_high", "30", "--norm", "--scale", "--firstiter_cc"])
+    stack = folder / "particles.mrcs"  # its tables name the stack as ours does, relative to them
+    if not stack.exists():
+        stack.symlink_to(made.folder / "particles.mrcs")
     found = read_particles(str(folder / f"refined_it{settings.refine:03d}_data.star"))
     rotation = np.empty((len(found), 3, 3))
     assert found.angles_deg is not None

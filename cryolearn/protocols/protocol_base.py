@@ -242,6 +242,18 @@ class CryoLearnProtBase(EMProtocol):
         return errors
 
     @staticmethod
+    def _validateModels(volumes, structures):
+        """Sentences about maps and files of structures to project that cannot be used."""
+        errors = []
+        for volume in volumes:
+            name = volume.getFileName()
+            if not os.path.exists(str(name).split(':')[0]):
+                errors.append("The map '%s' does not exist." % name)
+            elif not volume.getSamplingRate():
+                errors.append("The map '%s' has no sampling rate." % name)
+        return errors + ["The structure '%s' does not exist." % name for name in structures if not os.path.exists(name)]
+
+    @staticmethod
     def _validateNumber(particles, fewest=FEWEST_PARTICLES):
         """A sentence about a set that has too few particles to say anything."""
         if particles is None or particles.getSize() >= fewest:

@@ -1,7 +1,6 @@
 """Training of the network that tells the distance between the orientations of two particle images."""
 
 import math
-import os
 
 import pyworkflow.protocol.params as params
 
@@ -156,13 +155,7 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         errors, volumes = [], list(self._volumes().values())
         if not volumes and not self._structures():
             errors.append('Neither maps nor structures are given: the network needs at least one of them to learn from, or aligned particles.')
-        for volume in volumes:
-            name = volume.getFileName()
-            if not os.path.exists(str(name).split(':')[0]):
-                errors.append("The map '%s' does not exist." % name)
-            elif not volume.getSamplingRate():
-                errors.append("The map '%s' has no sampling rate." % name)
-        errors += ["The structure '%s' does not exist." % name for name in self._structures() if not os.path.exists(name)]
+        errors += self._validateModels(volumes, self._structures())
         if particles is None and self.defocusLowAngst.get() > self.defocusHighAngst.get():
             errors.append('The smallest defocus (%g Å) is above the largest (%g Å).' % (self.defocusLowAngst.get(), self.defocusHighAngst.get()))
         if self.imagesPerEpoch.get() < self.batch.get():

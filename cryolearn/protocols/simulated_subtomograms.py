@@ -72,13 +72,7 @@ class SimulatedSubtomograms:
         errors, volumes, structures = [], list(self._volumes().values()), self._structures()
         if not volumes and not structures:
             errors.append('Neither structures nor maps are given: each is a class, so give at least one.')
-        for volume in volumes:
-            name = volume.getFileName()
-            if not os.path.exists(str(name).split(':')[0]):
-                errors.append("The map '%s' does not exist." % name)
-            elif not volume.getSamplingRate():
-                errors.append("The map '%s' has no sampling rate." % name)
-        errors += ["The structure '%s' does not exist." % name for name in structures if not os.path.exists(name)]
+        errors += self._validateModels(volumes, structures)
         names = self._names()
         if len(names) != len(volumes) + len(structures):
             errors.append('%d class names are given for %d structures and maps.' % (len(names), len(volumes) + len(structures)))

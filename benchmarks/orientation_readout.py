@@ -34,7 +34,7 @@ from cryolearn.engine.orientation.task import DistanceTask
 BLOCK = 16
 TRUNKS = ("paper's trunk", "this software's trunk")
 SETTINGS = {  # side of the input of each trunk, seeds, steps of each trunk, blocks of 16 images a step, images to validate and to test on
-    "laptop": ((32, 64), (1, 2), (1200, 600), 4, 512, 512),
+    "laptop": ((32, 64), (1, 2), (3000, 600), 4, 512, 512),
     "paper": ((128, 64), (1, 2, 3, 4, 5), (25000, 25000), 32, 838, 1650),
 }
 

@@ -15,7 +15,7 @@ from .reference import Poses, Reference
 __all__ = ["GridSums", "best_poses", "expected_slices", "pose_grid", "shift_grid"]
 
 _SCORES = {"cpu": 1 << 25, "cuda": 1 << 29}  # log-likelihoods held at a time, 4 bytes each; twice that is in use
-_MOST_SHIFTS = 37
+_MOST_SHIFTS = 80
 
 
 def shift_grid(range_angst: float, step_angst: float, device: torch.device) -> Tensor:

@@ -1,6 +1,7 @@
 """Projection matching of images against their own reconstruction, half sets apart.
 
-The rounds go from global searches over grids of all poses to lattices about the present pose and end with Gauss-Newton steps. The band grows with the
+The rounds go from global searches over grids of all poses to lattices about the present pose and end with Gauss-Newton steps. A start of small known
+error is searched about from the first round on; one global search among these rounds finds images that are far off. The band grows with the
 resolution that the half maps reach, and the noise is what the maps leave unexplained. After the first reference, which is common and low-passed, the two
 half sets never meet: each is matched against the map of its own images only (Scheres & Chen, Nat. Methods 9 (2012) 853).
 """
@@ -8,6 +9,7 @@ half sets never meet: each is matched against the map of its own images only (Sc
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,15 +92,35 @@ class _Rounds:
         wanted = max(round(_FEWEST_RINGS * self.stretch), self.agreed + _MORE_RINGS)
         return min(wanted, self.images.rings, most or self.images.rings)
 
-    def band(self, rings: int, half: int) -> tuple[Tensor, FourierImages]:
-        rows = torch.nonzero(self.halves == half).flatten()
-        return rows, self.images.band(rings).rows(rows)
+    def by_half(self, rings: int) -> Iterator[tuple[Tensor, FourierImages, Reference]]:
+        """Rows of each half set, its images up to a radius of ``rings`` and its reference."""
+        band = self.images.band(rings)
+        for half, reference in zip((1, 2), self.references, strict=True):
+            rows = torch.nonzero(self.halves == half).flatten()
+            yield rows, band.rows(rows), reference
 
     def global_search(self, step_deg: float) -> None:
         """All poses of a grid, in-plane angles and shifts included."""
         # the first search tries all shifts, later ones those about what was found
         self.poses, _, self.log_likelihood = self._over_grid(step_deg, _KEPT_POSES, self.poses.best[1] if self.searched else None)
         self.searched = True
+
+    def rescue(self, step_deg: float) -> None:
+        """All poses of a grid; an image moves to what is found there where that, refined, is likelier than its present pose, refined in the same band."""
+        rotation, shift = (item.clone() for item in self.poses.best)
+        self.searched = False  # an image that is lost has lost its shift too
+        self.global_search(step_deg)
+        on_grid, moved = self.poses.best
+        rings = self._global_rings()
+        turns, moves = ball_lattice(0.75 * step_deg, step_deg / 3, self.images.device), self._moves(rings)
+        for rows, band, reference in self.by_half(rings):
+            here = refine_continuously(band, reference, rotation[rows], shift[rows])
+            near, near_shift, _ = search_lattice(band, reference, on_grid[rows], moved[rows], turns, moves)
+            there = refine_continuously(band, reference, near, near_shift)
+            better = there[2] > here[2]
+            rotation[rows] = torch.where(better[:, None, None], there[0], here[0])
+            shift[rows] = torch.where(better[:, None], there[1], here[1])
+        self.poses = Poses.single(rotation, shift)
 
     def judge(self, step_deg: float) -> None:
         """Confidence of the present poses: the posterior of their neighbourhood among all poses of a grid, given the last map."""
@@ -111,7 +133,7 @@ class _Rounds:
 
     def _over_grid(self, step_deg: float, keep: int, about: Tensor | None) -> tuple[Poses, Tensor, Tensor]:
         """The likeliest poses of a grid, shifts counted from ``about``, how much of the posterior lies about the likeliest one, and the evidence."""
-        rings = self.rings(round(_GLOBAL_RINGS * self.stretch))
+        rings = self._global_rings()
         device, count = self.images.device, len(self.images)
         grid = pose_grid(step_deg, self.symmetry, self.generator, device)
         spacing = self.images.length_angst / (4 * rings)
@@ -119,23 +141,29 @@ class _Rounds:
         rotation, shift = torch.empty(count, keep, 3, 3, device=device), torch.empty(count, keep, 2, device=device)
         weight = torch.empty(count, keep, device=device)
         confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
-        for half, reference in zip((1, 2), self.references, strict=True):
-            rows, band = self.band(rings, half)
+        for rows, band, reference in self.by_half(rings):
             found, confidence[rows], evidence[rows] = best_poses(
                 band, reference, grid, shifts, keep, 2 * step_deg, self.symmetry, None if about is None else about[rows])
             rotation[rows], shift[rows], weight[rows] = found.rotation, found.shift_angst, found.weight
         return Poses(rotation, shift, weight), confidence, evidence
 
+    def _global_rings(self) -> int:
+        return self.rings(round(_GLOBAL_RINGS * self.stretch))
+
+    def _moves(self, rings: int) -> Tensor:
+        """Small changes of the shifts (S, 2) in a band."""
+        spacing = self.images.length_angst / (6 * rings)
+        return shift_grid(1.5 * spacing, spacing, self.images.device)
+
     def local_search(self, reach_deg: float, step_deg: float, continuous: bool) -> None:
-        """A lattice about the best pose, or Gauss-Newton steps from it."""
+        """A lattice about the best pose, or Gauss-Newton steps from it. The first search of all tries all shifts."""
         rings = self.rings()
         device = self.images.device
         rotation, shift = (item.clone() for item in self.poses.best)
         turns = ball_lattice(reach_deg, step_deg, device)
-        spacing = self.images.length_angst / (6 * rings)
-        moves = shift_grid(1.5 * spacing, spacing, device)
-        for half, reference in zip((1, 2), self.references, strict=True):
-            rows, band = self.band(rings, half)
+        moves = self._moves(rings) if self.searched else shift_grid(self.shift_range, self.images.length_angst / (4 * rings), device)
+        self.searched = True
+        for rows, band, reference in self.by_half(rings):
             if continuous:
                 rotation[rows], shift[rows], self.log_likelihood[rows] = refine_continuously(band, reference, rotation[rows], shift[rows])
             else:
@@ -180,8 +208,8 @@ def match(
         (g, 3, 3) rotations of the particle's point group.
     error_deg
         Expected error of the first poses. Below 15 degrees the rounds search about them, but for one that tries all poses, so that images that are far
-        off are found again; else the first two rounds (one of three) try all poses: noisy images would only lose by a search over all poses
-        against a map that is not yet sharp.
+        off are found again (the others keep the poses that they have); else the first two rounds (one of three) try all poses: noisy images would
+        only lose by a search over all poses against a map that is not yet sharp.
 
     Notes
     -----
@@ -189,13 +217,15 @@ def match(
     """
     work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
     near = error_deg < _NEAR_DEG
-    everywhere = ({_RESCUE_ROUND} if rounds > _RESCUE_ROUND + 2 else set()) if near else set(range(min(_GLOBAL_ROUNDS, max(1, rounds // 2))))
+    global_rounds = 0 if near else min(_GLOBAL_ROUNDS, max(1, rounds // 2))
     reach = min(max(_REACH * error_deg, _FINE_GRID_DEG), _WIDEST_DEG) if near else _FINE_GRID_DEG
     step = reach / (3 if near else 2)
     progress = Progress("Matching", rounds, "rounds", interval_s=0)
     for number in range(rounds):
-        if number in everywhere:
+        if number < global_rounds:
             work.global_search(_COARSE_GRID_DEG if number == 0 else _FINE_GRID_DEG)
+        elif near and number == _RESCUE_ROUND and rounds > _RESCUE_ROUND + 2:
+            work.rescue(_FINE_GRID_DEG)
         else:
             work.local_search(reach, step, continuous=step < 1.5)
             reach, step = min(reach, step * 2.4), step / 2

@@ -124,3 +124,17 @@ def test_half_sets_are_kept_apart() -> None:
         found.append([half.clone() for half in sums.half_maps()])
     assert torch.equal(found[0][0], found[1][0])
     assert not torch.allclose(found[0][1], found[1][1])
+
+
+def test_a_near_start_of_shifted_images() -> None:
+    """Unknown shifts of up to a tenth of the box and images that start somewhere else: all end at their poses."""
+    images, truth, shifts = projections(COUNT, 1.0, 9, 8.0)
+    random = torch.Generator().manual_seed(1)
+    start = so3_exp(torch.randn(COUNT, 3, generator=random) * 0.05) @ truth
+    start[:20] = random_rotations(20, random)
+    halves = 1 + torch.arange(COUNT) % 2
+    found = match(fourier_images(images), Poses.single(start, torch.zeros(COUNT, 2)), halves, 6, DIAMETER, 30.0, 0, error_deg=5.0)
+    left = torch.as_tensor(align_physical(truth, found.rotation).errors_rad).rad2deg()
+    assert float(shifts.norm(dim=1).max()) > 10
+    assert float(left.median()) < 5
+    assert float(left.max()) < 20  # none is lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import tempfile
 from dataclasses import dataclass, replace
@@ -89,10 +90,16 @@ def run_relion(options: argparse.Namespace, made: ParticleSet, settings: RelionS
                "--sgd_write_iter", str(first + between + last), "--sgd_ini_resol", str(settings.resolutions[0]),
                "--sgd_fin_resol", str(settings.resolutions[1]), "--sgd_ini_subset", str(settings.subsets[0]),
                "--sgd_fin_subset", str(settings.subsets[1]), "--healpix_order", "1", "--skip_gridding"]
-    usage = _relion(made, folder, "initial", [*common, *descent])
-    start = folder / f"initial_it{first + between + last:03d}_class001.mrc"
-    more = _relion(made, folder, "refined", [*common, "--ref", str(start), "--iter", str(settings.refine), "--tau2_fudge", "4", "--healpix_order", "2",
-                                             "--ini_high", "30", "--norm", "--scale", "--firstiter_cc"])
+    note = folder / "benchmark.json"
+    if options.keep and note.exists():
+        total = Usage(**json.loads(note.read_text(encoding="utf-8")))
+    else:
+        usage = _relion(made, folder, "initial", [*common, *descent])
+        start = folder / f"initial_it{first + between + last:03d}_class001.mrc"
+        more = _relion(made, folder, "refined", [*common, "--ref", str(start), "--iter", str(settings.refine), "--tau2_fudge", "4", "--healpix_order", "2",
+                                                 "--ini_high", "30", "--norm", "--scale", "--firstiter_cc"])
+        total = Usage(usage.seconds + more.seconds, max(usage.memory_mib, more.memory_mib), usage.cpu_seconds + more.cpu_seconds)
+        note.write_text(json.dumps(vars(total)), encoding="utf-8")
     stack = folder / "particles.mrcs"  # its tables name the stack as ours does, relative to them
     if not stack.exists():
         stack.symlink_to(made.folder / "particles.mrcs")
@@ -100,7 +107,6 @@ def run_relion(options: argparse.Namespace, made: ParticleSet, settings: RelionS
     rotation = np.empty((len(found), 3, 3))
     assert found.angles_deg is not None
     rotation[found.ids - 1] = euler_to_matrix(torch.from_numpy(found.angles_deg)).numpy()
-    total = Usage(usage.seconds + more.seconds, max(usage.memory_mib, more.memory_mib), usage.cpu_seconds + more.cpu_seconds)
     volume = torch.from_numpy(read_map(str(folder / f"refined_it{settings.refine:03d}_class001.mrc")).data)
     return Peer(rotation, volume, total)
 

@@ -3,7 +3,8 @@
 The rounds go from global searches over grids of all poses to lattices about the present pose and end with Gauss-Newton steps. A start of small known
 error is searched about from the first round on; one global search among these rounds finds images that are far off. The band grows with the
 resolution that the half maps reach, and the noise is what the maps leave unexplained. After the first reference, which is common and low-passed, the two
-half sets never meet: each is matched against the map of its own images only (Scheres & Chen, Nat. Methods 9 (2012) 853).
+half sets never meet: each is matched against the map of its own images only (Scheres & Chen, Nat. Methods 9 (2012) 853). Their frames are kept
+together.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..imaging.reconstruction import Reconstructor
 from ..progress import Progress
 from .fourier_images import FourierImages
 from .grid_search import best_poses, pose_grid, shift_grid
+from .half_frames import frame_between, in_frame
 from .local_search import ball_lattice, refine_continuously, search_lattice, unexplained_power
 from .reference import Poses, Reference, back_projected, half_references, particle_mask
 
@@ -176,9 +178,17 @@ class _Rounds:
         return back_projected(self.images, self.poses, self.halves, self.symmetry)
 
     def update(self) -> None:
-        """New references of both halves, their FSC and the noise."""
-        volumes, self.curve = half_references(self.back_projected(), particle_mask(self.images, self.diameter))
+        """New references of both halves in one frame, their FSC and the noise."""
+        mask = particle_mask(self.images, self.diameter)
+        volumes, self.curve = half_references(self.back_projected(), mask)
         self.references = [Reference(volume) for volume in volumes]
+        frame = frame_between(self.images.band(self.rings()), self.references[0], self.references[1], self.symmetry, self.generator)
+        kept, self.poses = self.poses, in_frame(self.poses, torch.nonzero(self.halves == 2).flatten(), frame)
+        volumes, curve = half_references(self.back_projected(), mask)
+        if float(curve.mean()) > float(self.curve.mean()):
+            self.references, self.curve = [Reference(volume) for volume in volumes], curve
+        else:
+            self.poses = kept
         self.agreed = _agreed_rings(self.curve, _AGREED)
         self._measure_noise()
 

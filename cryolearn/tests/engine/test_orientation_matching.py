@@ -11,6 +11,7 @@ from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.orientation.alignment import align_physical
 from cryolearn.engine.orientation.fourier_images import FourierImages
 from cryolearn.engine.orientation.grid_search import best_poses, expected_slices, pose_grid, shift_grid
+from cryolearn.engine.orientation.half_frames import frame_between, in_frame
 from cryolearn.engine.orientation.local_search import ball_lattice, refine_continuously, search_lattice
 from cryolearn.engine.orientation.matching import _Rounds, match
 from cryolearn.engine.orientation.random_start import start_from_nothing
@@ -138,3 +139,27 @@ def test_a_near_start_of_shifted_images() -> None:
     assert float(shifts.norm(dim=1).max()) > 10
     assert float(left.median()) < 5
     assert float(left.max()) < 20  # none is lost
+
+
+def test_frames_of_half_maps_are_brought_together() -> None:
+    """A map that was turned and moved is found in the frame of the other; a symmetric one may turn about its axis only."""
+    volume = model().volume(22, 7.0)
+    data = fourier_images(projections(5, 1.0, 0)[0], 8)
+    first, poses = Reference(volume), random_rotations(200, torch.Generator().manual_seed(2))
+    turn, offset = so3_exp(torch.tensor([0.03, -0.02, 0.04])), torch.tensor([2.0, -1.0, 1.5])
+
+    class Moved:
+        def slices(self, images: FourierImages, rotations: torch.Tensor) -> torch.Tensor:
+            found = first.slices(images, rotations @ turn)
+            there = torch.complex(found[0], found[1]) * images.waves((rotations @ turn)[..., :2, :] @ offset).conj()
+            return torch.stack((there.real, there.imag))
+
+    found = frame_between(data, first, Moved(), None, torch.Generator().manual_seed(3))  # type: ignore[arg-type]
+    assert float(angle_between_deg(found[0][None], turn[None])) < 0.1
+    assert float((found[1] - offset).norm()) < 0.1
+    back = in_frame(Poses.single(poses, torch.zeros(200, 2)), torch.arange(100), found)
+    assert torch.equal(back.rotation[100:, 0], poses[100:])
+    assert float(angle_between_deg(back.rotation[:100, 0], poses[:100] @ turn).max()) < 0.1
+    about, moved = frame_between(data, first, Moved(), symmetry_matrices("C4").float(), torch.Generator().manual_seed(3))  # type: ignore[arg-type]
+    assert torch.allclose(about[2], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
+    assert float(moved[:2].norm()) < 1e-5 and abs(float(moved[2]) - 1.5) < 0.1

@@ -80,7 +80,7 @@ class ResiduesWindow(FigureWindow):
     def makeControls(self, frame):
         columns = [('number', '#', 45), ('name', 'residue', 100)]
         for kind, heading in (('q', 'Q'), ('peak_deg', 'peak (°)')):
-            columns += [('%s_%s' % (kind, name), heading if len(self.names) == 1 else '%s %s' % (heading, name), 118) for name in self.names]
+            columns += [('%s_%s' % (kind, name), heading if len(self.names) == 1 else '%s %s' % (heading, name), 150) for name in self.names]
         self.which = addChoice(frame, 'Show', list(COLUMNS), self.refresh)
         self.table = RowsTable(frame, columns, self.rows, self.refresh, height=20)
         self.table.pack(fill='both', expand=True, pady=(6, 0))

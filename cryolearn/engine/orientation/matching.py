@@ -24,7 +24,7 @@ from .fourier_images import FourierImages
 from .grid_search import best_poses, pose_grid, shift_grid
 from .half_frames import frame_between, in_frame
 from .local_search import ball_lattice, refine_continuously, search_lattice, unexplained_power
-from .reference import Poses, Reference, back_projected, half_references, particle_mask
+from .reference import AGREED, Poses, Reference, agreed_rings, back_projected, half_references, particle_mask
 
 __all__ = ["Matched", "common_reference", "match"]
 
@@ -34,7 +34,6 @@ _KEPT_POSES = 6
 _GLOBAL_RINGS = 16  # a grid of 7.5 degrees resolves no more of a particle that fills its box
 _FINE_GRID_DEG, _COARSE_GRID_DEG = 7.5, 10.0
 _GLOBAL_ROUNDS = 2
-_AGREED = 0.143
 _NEAR_DEG, _WIDEST_DEG, _REACH = 15.0, 20.0, 2.0  # start of known error: searches reach twice that far
 _RESCUE_ROUND = 2
 
@@ -62,14 +61,9 @@ def common_reference(images: FourierImages, poses: Poses, halves: Tensor, diamet
     sums = back_projected(images, poses, halves, symmetry)
     curve = fsc(*sums.half_maps(), mask)
     stretch = max(1.0, images.length_angst / (1.25 * diameter_angst))
-    rings = max(round(3 * stretch), _agreed_rings(curve, 0.5))
+    rings = max(round(3 * stretch), agreed_rings(curve, 0.5))
     low_pass = (torch.arange(len(curve), device=curve.device) <= rings).to(curve)
     return filter_shells(sums.finish(constant=0.05), low_pass) * mask, rings
-
-
-def _agreed_rings(curve: Tensor, threshold: float) -> int:
-    lost = torch.nonzero(curve[1:] < threshold).flatten()
-    return int(lost[0]) if len(lost) else len(curve) - 1
 
 
 class _Rounds:
@@ -189,7 +183,7 @@ class _Rounds:
             self.references, self.curve = [Reference(volume) for volume in volumes], curve
         else:
             self.poses = kept
-        self.agreed = _agreed_rings(self.curve, _AGREED)
+        self.agreed = agreed_rings(self.curve, AGREED)
         self._measure_noise()
 
     def _measure_noise(self) -> None:

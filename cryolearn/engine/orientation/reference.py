@@ -9,15 +9,17 @@ from ..imaging.fourier import filter_shells
 from ..imaging.fourier_volume import slice_channels
 from ..imaging.fsc import fsc
 from ..imaging.interpolate import sample_half_volume
-from ..imaging.masks import sphere_mask
+from ..imaging.masks import mask_from_map, sphere_mask
 from ..imaging.reconstruction import Reconstructor
 from .fourier_images import FourierImages
 
-__all__ = ["Poses", "Reference", "back_projected", "half_references", "new_sums", "particle_mask"]
+__all__ = ["AGREED", "Poses", "Reference", "agreed_rings", "back_projected", "half_references", "new_sums", "particle_mask"]
 
 _PADDING = 2.0
 _BATCH_VALUES = {"cpu": 1 << 22, "cuda": 1 << 26}
 _SOFT_EDGE = 0.06  # of the box
+_SMOOTH = 0.6  # of the shells that a map holds: what its density is looked for in
+AGREED = 0.143
 
 
 class Poses:
@@ -81,14 +83,36 @@ def back_projected(images: FourierImages, poses: Poses, halves: Tensor | int = 1
     return sums
 
 
+def agreed_rings(curve: Tensor, threshold: float) -> int:
+    """Shells up to which an FSC never falls below a threshold."""
+    lost = torch.nonzero(curve[1:] < threshold).flatten()
+    return int(lost[0]) if len(lost) else len(curve) - 1
+
+
 def half_references(sums: Reconstructor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
     """Wiener-filtered, masked maps of the two halves, and the FSC of the halves within the mask.
 
-    A half map's own Wiener filter is the FSC itself (signal over signal and noise); after the first shell that is lost nothing is kept.
+    A half map's own Wiener filter is the FSC itself (signal over signal and noise); after the first shell that is lost nothing is kept. Each map is
+    masked further about its own density, which takes the noise of the solvent out of what the images are compared with.
     """
     halves = sums.half_maps()
     curve = fsc(halves[0], halves[1], mask).clamp(min=0)
     lost = torch.nonzero(curve < 0.05).flatten()
     if len(lost):
         curve[int(lost[0]) :] = 0
-    return [filter_shells(half, curve) * mask for half in halves], curve
+    volumes = [filter_shells(half, curve) * mask for half in halves]
+    return [volume * _around_density(volume, agreed_rings(curve, AGREED)) for volume in volumes], curve
+
+
+def _around_density(volume: Tensor, rings: int) -> Tensor:
+    """Soft mask about the density of a map that holds up to a shell: the coarser the map, the wider.
+
+    Density is what stands out on either side of zero, so that the mask does not depend on the images' contrast.
+    """
+    if not bool(volume.any()):
+        return torch.ones_like(volume)
+    box = volume.shape[-1]
+    shells = torch.arange(box // 2 + 1, device=volume.device)
+    detail_px = box / max(1, rings)
+    smooth = filter_shells(volume, torch.exp(-((shells / (_SMOOTH * max(1, rings))) ** 2)))
+    return mask_from_map(smooth.abs(), dilate_px=detail_px, soft_px=1.5 * detail_px)

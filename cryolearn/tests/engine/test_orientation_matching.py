@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from cryolearn.engine.imaging.ctf import Ctf, ctf_at
+from cryolearn.engine.imaging.fourier import filter_shells
 from cryolearn.engine.imaging.poses import angle_between_deg, random_rotations, so3_exp
 from cryolearn.engine.imaging.slices import VolumeProjector
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
@@ -15,7 +16,7 @@ from cryolearn.engine.orientation.half_frames import frame_between, in_frame
 from cryolearn.engine.orientation.local_search import ball_lattice, refine_continuously, search_lattice
 from cryolearn.engine.orientation.matching import _Rounds, match
 from cryolearn.engine.orientation.random_start import start_from_nothing
-from cryolearn.engine.orientation.reference import Poses, Reference
+from cryolearn.engine.orientation.reference import Poses, Reference, back_projected, half_references, particle_mask
 
 from .orientation_cases import BOX, DIAMETER, PIXEL, degrees, fourier_images, model, projections
 
@@ -163,3 +164,24 @@ def test_frames_of_half_maps_are_brought_together() -> None:
     about, moved = frame_between(data, first, Moved(), symmetry_matrices("C4").float(), torch.Generator().manual_seed(3))  # type: ignore[arg-type]
     assert torch.allclose(about[2], torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
     assert float(moved[:2].norm()) < 1e-5 and abs(float(moved[2]) - 1.5) < 0.1
+
+
+def test_references_hold_less_of_the_solvent() -> None:
+    """Half maps of noisy images are masked about their density, whatever its sign: less noise than within the sphere alone, and no less of the model."""
+    images, rotations, shifts = projections(COUNT, 0.3, 10, 4.0)
+    data = fourier_images(images)
+    halves = 1 + torch.arange(COUNT) % 2
+    sphere = particle_mask(data, DIAMETER)
+    truth = model().volume(data.box, data.pixel_size_angst) * sphere
+    found, likeness = [], []
+    for sign in (1, -1):
+        data.data = data.data * sign
+        sums = back_projected(data, Poses.single(rotations, shifts), halves)
+        volumes, curve = half_references(sums, sphere)
+        within = [filter_shells(half, curve) * sphere for half in sums.half_maps()]
+        found.append(volumes)
+        likeness += [[float(torch.corrcoef(torch.stack((item.flatten(), truth.flatten())))[0, 1].abs()) for item in maps] for maps in (volumes, within)]
+        kept = [float((volume * truth).sum() / (whole * truth).sum()) for volume, whole in zip(volumes, within, strict=True)]
+        assert min(kept) > 0.95
+    assert likeness[0][0] > likeness[1][0] and likeness[0][1] > likeness[1][1]
+    assert torch.allclose(found[0][0], -found[1][0], atol=1e-4 * float(found[0][0].abs().max()))

@@ -265,7 +265,8 @@ class TestOrientations(KillingTest, WindowTest):
         self.resume(run)
         expected, found = (readTable(item._getExtraPath('orientations.npz'))[0] for item in (self.recovery, run))
         np.testing.assert_array_equal(found['id'], expected['id'])
-        np.testing.assert_allclose(found['rotation'], expected['rotation'], atol=1e-4)
+        # two threads' sums differ in the last bits, which moves single voxels at the edges of the masks
+        np.testing.assert_allclose(found['rotation'], expected['rotation'], atol=2e-3)
         self.assertSetSize(run.outputParticles, PARTICLES)
         # another number of rounds: the particles are not converted again
         converted, found = (os.stat(run._getExtraPath(name)).st_mtime_ns for name in ('input_particles.star', 'orientations.npz'))

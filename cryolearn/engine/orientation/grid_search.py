@@ -112,16 +112,16 @@ def expected_slices(images: FourierImages, reference: Reference, rotations: Tens
 
 def best_poses(
     images: FourierImages, reference: Reference, rotations: Tensor, shifts: Tensor, keep: int, near_deg: float, group: Tensor | None = None,
-    about: Tensor | None = None,
+    about: Tensor | None = None, centre: Tensor | None = None,
 ) -> tuple[Poses, Tensor, Tensor]:
     """The ``keep`` likeliest rotations of each image with their posterior weights, the likeliest shift at each.
 
-    Shifts are counted from ``about`` (n, 2).
+    Shifts are counted from ``about`` (n, 2). The confidence is that of the rotations ``centre`` (n, 3, 3) where these are given.
 
     Returns
     -------
     poses
-    confidence : (n,) posterior of all rotations within ``near_deg`` of the likeliest one (modulo ``group``)
+    confidence : (n,) posterior of all rotations within ``near_deg`` of the likeliest one, or of ``centre`` (modulo ``group``)
     evidence : (n,) log-likelihood with the poses integrated out
     """
     bank = _Bank(images, reference, rotations, shifts, about)
@@ -139,7 +139,7 @@ def best_poses(
         where[rows], weight[rows] = best.indices, torch.softmax(best.values, 1)
         moved = found.gather(2, best.indices[:, None].expand(-1, len(shifts), -1)).argmax(1)
         shift[rows] = shifts[moved] + (0 if about is None else about[rows, None])
-        top = rotations[best.indices[:, 0]]
+        top = rotations[best.indices[:, 0]] if centre is None else centre[rows]
         near = torch.zeros_like(over_shifts, dtype=torch.bool)
         for element in (group if group is not None else torch.eye(3, device=device)[None]).to(rotations):
             near |= (top @ element).flatten(1) @ flat_rotations.T >= least_trace

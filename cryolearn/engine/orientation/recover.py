@@ -32,7 +32,7 @@ from .config import RecoverOrientationsConfig
 from .fourier_images import read_fourier_images
 from .gauge import MOST_IMAGES, apply_gauge, find_gauge
 from .kernel import SimilarityKernel
-from .matching import Matched, match
+from .matching import Matched, confidence_of, match
 from .model import DistanceModel
 from .random_start import start_from_nothing
 from .recover_report import distances_fail, write_report
@@ -203,10 +203,8 @@ def _match(
     config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, rotation: Tensor, half: NDArray[np.int64], kernel: SimilarityKernel,
     diameter: float, residual: NDArray[np.float32], so_far: dict[str, Any],
 ) -> tuple[Columns, dict[str, Any]]:
-    """Poses after matching rounds."""
+    """Poses after matching rounds; without rounds as they are, with their confidence."""
     device, count = images.device, len(table)
-    if not config.rounds and config.start == "network":
-        return _pose_columns(table, rotation, torch.zeros(count, 2), np.clip(1 - residual / (np.pi / 2), 0, 1), np.zeros(count)), {}
     finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
     rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
     data = read_fourier_images(images, table.pixel_size_angst, table.box, rings, config.batch, config.phase_flipped)
@@ -221,11 +219,14 @@ def _match(
 
     if config.start == "random":
         start, facts = from_random()
-        if not config.rounds:
-            return _pose_columns(table, *start.best, np.full(count, np.nan), np.zeros(count)), facts
+    else:
+        start, facts = Poses.single(rotation.to(device), torch.zeros(count, 2, device=device)), {}
+    if not config.rounds:
+        confidence = confidence_of(data, start, halves, diameter, config.shift_range_angst, config.seed, group)
+        return _pose_columns(table, *start.best, confidence.cpu().numpy(), np.zeros(count)), facts
+    if config.start == "random":
         found = matched(start, math.inf)
     else:
-        start = Poses.single(rotation.to(device), torch.zeros(count, 2, device=device))
         found = matched(start, _expected_error_deg(residual))
         moved = kernel.distance_rad(start.rotation[:, 0].cpu().double(), found.rotation.cpu().double())
         facts = {"start_used": "network", "matching_moved_rad": float(moved.median())}

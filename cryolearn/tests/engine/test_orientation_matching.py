@@ -14,7 +14,7 @@ from cryolearn.engine.orientation.fourier_images import FourierImages
 from cryolearn.engine.orientation.grid_search import best_poses, expected_slices, pose_grid, shift_grid
 from cryolearn.engine.orientation.half_frames import frame_between, in_frame
 from cryolearn.engine.orientation.local_search import ball_lattice, refine_continuously, search_lattice
-from cryolearn.engine.orientation.matching import _Rounds, match
+from cryolearn.engine.orientation.matching import _Rounds, confidence_of, match
 from cryolearn.engine.orientation.random_start import start_from_nothing
 from cryolearn.engine.orientation.reference import Poses, Reference, back_projected, half_references, particle_mask
 
@@ -126,6 +126,27 @@ def test_half_sets_are_kept_apart() -> None:
         found.append([half.clone() for half in sums.half_maps()])
     assert torch.equal(found[0][0], found[1][0])
     assert not torch.allclose(found[0][1], found[1][1])
+
+
+def test_confidence_tells_wrong_poses_from_right_ones() -> None:
+    """Also of poses that are wrong all together, and of those that nothing relates to the images: in its own half's map every image would find itself."""
+    images, truth, _ = projections(COUNT, 1.0, 9)
+    random = torch.Generator().manual_seed(1)
+    data, halves = fourier_images(images), 1 + torch.arange(COUNT) % 2
+
+    def confidence(rotations: torch.Tensor) -> float:
+        return float(confidence_of(data, Poses.single(rotations, torch.zeros(COUNT, 2)), halves, DIAMETER, 4.0, 0).median())
+
+    def off_by(error_rad: float) -> torch.Tensor:
+        return so3_exp(torch.randn(COUNT, 3, generator=random) * error_rad / 1.6) @ truth  # 1.6: mean length of three normal numbers
+
+    assert confidence(truth) > 0.9 and confidence(off_by(0.08)) > 0.9
+    assert confidence(off_by(1.0)) < 0.2
+    assert confidence(random_rotations(COUNT, random)) < 0.2
+    some = truth.clone()
+    some[:40] = random_rotations(40, random)
+    each = confidence_of(data, Poses.single(some, torch.zeros(COUNT, 2)), halves, DIAMETER, 4.0, 0)
+    assert float(each[:40].median()) < 0.1 < 0.9 < float(each[40:].median())
 
 
 def test_a_near_start_of_shifted_images() -> None:

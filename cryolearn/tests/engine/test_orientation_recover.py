@@ -14,6 +14,7 @@ import torch
 from cryolearn.engine.errors import InputError
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
+from cryolearn.engine.imaging.poses import random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.star import read_particles, write_particles
@@ -22,6 +23,7 @@ from cryolearn.engine.orientation import recover as command
 from cryolearn.engine.orientation.alignment import align_physical
 from cryolearn.engine.orientation.config import DistanceTrainConfig, RecoverOrientationsConfig
 from cryolearn.engine.orientation.hidden_symmetry import hidden_symmetry
+from cryolearn.engine.orientation.model import DistanceModel
 from cryolearn.engine.orientation.recover_report import doubts
 from cryolearn.engine.orientation.train import run as train
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
@@ -99,6 +101,26 @@ def test_distances_that_do_not_hold_are_left(folder: Path, recovered: Path, monk
     alignment = align_physical(truth["rotation"][join(found, truth)], found["rotation"])
     assert degrees(alignment.errors_rad) < 14.6  # what Banjac et al. (2021) reach with a network that knows the protein
     assert json.loads((recovered / "summary.json").read_text())["start_used"] == "network"
+
+
+def test_orientations_that_nothing_matched_are_judged(folder: Path, recovered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without matching rounds the images themselves still say whether the distances were right, however well these fit one another."""
+    model = str(folder / "train" / "model")
+    command.run(config(folder, "alone", model=model, rounds=0))
+    command.run(config(folder, "random", start="random", rounds=0, restarts=1))
+
+    def of_others(self: DistanceModel, table: object, landmarks: np.ndarray, *_: object) -> tuple[np.ndarray, np.ndarray]:
+        rotations = random_rotations(COUNT, torch.Generator().manual_seed(5)).double()
+        distances = self.kernel.distance_rad(rotations[:, None], rotations[None, landmarks]).numpy()
+        return distances, np.ones_like(distances)
+
+    monkeypatch.setattr(DistanceModel, "measure", of_others)
+    command.run(config(folder, "others", model=model, rounds=0))
+    alone, random, others = (json.loads((folder / name / "summary.json").read_text()) for name in ("alone", "random", "others"))
+    assert alone["median_confidence"] > 0.5 and not any("could as well" in reason for reason in alone["trust_reasons"])
+    assert random["median_confidence"] is not None
+    assert others["residual_rad"] < 0.1 and others["median_confidence"] < 0.2
+    assert others["trust"] == "doubtful" and any("could as well" in reason for reason in others["trust_reasons"])
 
 
 @pytest.mark.relion

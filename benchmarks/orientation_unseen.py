@@ -76,15 +76,17 @@ def main() -> None:
     box, number, count, lines = SETTINGS[options.scale]
     proteins, relation = learned_proteins(options, number)
     for noise, goal in ((16.0, 0.5), (0.0, None)):
+        tested = [name for name in TESTED if not options.only or f"{name}, noise {noise:g}" in options.only]
+        if not tested:
+            continue
+        # all sets, since the network's settings are taken from one of them
         sets = {name: make_set(options, specimen_of(options, name, box), count, Imaging(noise)) for name in TESTED}
         snr = sets["5j0n"].imaging.snr(box)
         model = run_engine(options, "distance-train", "train-many", structures=[str(path) for path in proteins], preset=PRESET, box_px=box,
                            pixel_size_angst=SIDE_ANGST / box, snr=snr, ignore_ctf=True, shift_range_angst=shift_range(sets["5j0n"]),
                            **BUDGETS[options.scale]).folder / "model"
-        for name, made in sets.items():
-            case = f"{name}, noise {noise:g}"
-            if options.only and case not in options.only:
-                continue
+        for name in tested:
+            made, case = sets[name], f"{name}, noise {noise:g}"
             told = f"SNR {0.065 if noise else 0:g} at {PAPER_BOX} px ({snr:.3g} here)" if noise else "no noise"
             condition = f"{name}, {told}, {count} images of {box} px; learned from {len(proteins)} other proteins, E-values >= {relation:.1g}"
             learned = judge_learned(made, measure_distances(made, model, model.parent / f"distances-{made.folder.name}")[0])

@@ -18,6 +18,7 @@ __all__ = ["Solvent", "measure_solvent", "noise_spread"]
 Array = NDArray[np.float32]
 _CLIPS, _WIDE = 12, 3.0
 _SKEW = 0.5  # of smoothed density; Gaussian noise of a thousand independent values has 0 with a standard error of 0.08
+_NOISE_APART, _APART = 2 / np.pi, 0.06  # share of the variance between the two halves of Gaussian noise, and how much more tells a molecule
 _SMOOTH_ANGST = 2.5  # noise is averaged away, a chain is not
 _STANDS_OUT = 4.0  # spreads of the smoothed solvent above its level
 _FLAT = 0.2  # of the voxels with one and the same value: the map was masked
@@ -60,9 +61,11 @@ def measure_solvent(data: Array, voxel_angst: Sequence[float], what: str = "The 
     free = data != middle if flat else np.ones(data.shape, bool)
     level, spread = (middle, 0.0) if flat else _clipped(data)
     smooth = ndimage.gaussian_filter(np.where(free, data - level, 0).astype(np.float32), [_SMOOTH_ANGST / voxel for voxel in voxel_angst], mode="nearest")
-    inside = free & (smooth > _threshold(smooth[free], flat, float(np.prod(voxel_angst))))
-    inside = _without_specks(inside, voxel_angst)
+    threshold, parted = _threshold(smooth[free], flat, float(np.prod(voxel_angst)))
+    inside = _without_specks(free & (smooth > threshold), voxel_angst)
     found = float(inside.mean()) >= _FEWEST
+    if found and parted and not flat:  # the molecule's own density may have been taken for the solvent's
+        level, spread = _clipped(data[smooth <= threshold])
     if not found:
         inside = np.ones(data.shape, bool)
     scale = float(np.sqrt(np.square(data[inside].astype(np.float64) - level).mean()))
@@ -86,23 +89,34 @@ def _clipped(values: Array) -> tuple[float, float]:
     return float(kept.mean(dtype=np.float64)), float(kept.std(dtype=np.float64))
 
 
-def _threshold(smooth: Array, masked: bool, voxel_angst3: float) -> float:
-    """Density above which smoothed voxels are the molecule's.
+def _threshold(smooth: Array, masked: bool, voxel_angst3: float) -> tuple[float, bool]:
+    """Density above which smoothed voxels are the molecule's, and whether the histogram was parted in two for it.
 
-    It stands far out of the solvent when most of the map is solvent. In a tight mask, or beside detergent, it does not: then the histogram is parted in two
-    (Otsu), provided that it is lopsided as noise is not, or that its mean inside a mask is not the level outside.
+    It stands far out of the solvent when most of the map is solvent. In a tight mask, beside detergent or in a crystal it does not: then the histogram is
+    parted (Otsu), provided that it is lopsided as noise is not, or that its two parts lie farther apart than those of noise, or that its mean inside a mask
+    is not the level outside.
     """
     level, spread = _clipped(smooth)
     plain = max(level, 0.0) + _STANDS_OUT * spread
     if not masked and float((smooth > plain).mean()) >= _FEWEST:
-        return plain
+        return plain, False
     middle, deviation = float(smooth.mean(dtype=np.float64)), float(smooth.std(dtype=np.float64))
     if not deviation > 0:
-        return np.inf
+        return np.inf, False
     independent = max(smooth.size * voxel_angst3 / (4 * np.pi**1.5 * _SMOOTH_ANGST**3), 2.0)
     lopsided = float((((smooth - middle) / deviation) ** 3).mean(dtype=np.float64)) > _SKEW
     above = masked and middle > _STANDS_OUT * deviation / np.sqrt(independent)
-    return otsu_threshold(torch.from_numpy(smooth)) if lopsided or above else np.inf
+    threshold = otsu_threshold(torch.from_numpy(smooth))
+    return (threshold, True) if lopsided or above or _apart(smooth, threshold) > _NOISE_APART + max(_APART, 2 / np.sqrt(independent)) else (np.inf, False)
+
+
+def _apart(values: Array, threshold: float) -> float:
+    """Share of the variance that lies between the means of the two parts."""
+    upper = values > threshold
+    part = float(upper.mean())
+    if not 0 < part < 1:
+        return 0.0
+    return part * (1 - part) * float(values[upper].mean(dtype=np.float64) - values[~upper].mean(dtype=np.float64)) ** 2 / float(values.var(dtype=np.float64))
 
 
 def _without_specks(inside: NDArray[np.bool_], voxel_angst: Sequence[float]) -> NDArray[np.bool_]:

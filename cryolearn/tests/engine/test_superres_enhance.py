@@ -157,6 +157,19 @@ def test_the_solvents_level_and_spread_do_not_depend_on_the_molecule() -> None:
         assert not measure_solvent(empty, (1.0,) * 3).found
 
 
+@pytest.mark.parametrize("part", [0.4, 0.6])
+def test_a_box_that_molecules_fill_has_a_solvent_too(part: float) -> None:
+    """Crystals, filaments, tight boxes: half of the voxels and more are the molecule's, so the map's median is none of the solvent's."""
+    random = np.random.default_rng(3)
+    field = ndimage.gaussian_filter(random.standard_normal((64, 64, 64)), 5)
+    solid = field > np.quantile(field, 1 - part)
+    texture, noise = (band(random.standard_normal(solid.shape), 3.0) for _ in range(2))
+    density = ndimage.gaussian_filter(solid * (1 + 0.5 * texture / texture.std()), 1.0)
+    found = measure_solvent((density + 0.2 * noise / noise.std() + 7).astype(np.float32), (1.0,) * 3)
+    assert found.found and found.level == pytest.approx(7.0, abs=0.15) and found.inside.mean() == pytest.approx(part, abs=0.05)
+    assert found.scale == pytest.approx(np.sqrt(np.square(density[solid]).mean()), rel=0.3)
+
+
 # ---------------------------------------------------------------- held to the data
 
 def test_data_decide_where_there_is_signal_and_the_network_where_there_is_none() -> None:

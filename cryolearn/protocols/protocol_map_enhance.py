@@ -107,6 +107,8 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
             lines.append('Of the molecule, %.0f %% stand out of the input\'s noise (false discovery rate 1 %%).' % (100 * found['confident_part']))
         if not found['molecule_found']:
             lines.append('Nothing in the map stands out of the solvent: is there a molecule in it?')
+        if found['disagrees']:
+            lines.append('*The enhanced map does not resemble its input*, do not use it: is density white in the input, and its resolution right?')
         self._setSummary(*lines, NOT_FOR)
         self._setMethods('For interpretation only, the map was enhanced by a neural network held to the data by the half maps\' FSC (data consistency %g); '
                          'half maps were enhanced independently.' % found['data_consistency'])

@@ -25,6 +25,7 @@ __all__ = ["LABELS", "curves_figure", "enhancement_fscs", "slices_figure", "surf
 Array = NDArray[np.float32]
 Curves = dict[str, NDArray[np.float64]]
 _CONFIDENT = 0.99
+_DISAGREES = 0.1  # noisy maps that were enhanced well have 0.2 and more
 LABELS = ("ENHANCED by a neural network (scipion-em-cryolearn).", "For looking and building; NOT for refinement or deposition.")
 _RANGES, _COLOURS = {"local correlation": (-1.0, 1.0), "confidence of the input": (0.0, 1.0)}, {"uncertainty": "viridis", "local correlation": "RdBu"}
 NAMES = {
@@ -79,6 +80,8 @@ def write_results(
     summary = _summary(config, setting, model, found, curves, local, confidence)
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     print(_sentence(summary), flush=True)
+    if summary["disagrees"]:
+        print("Warning: the enhanced map does not resemble its input: do not use it. Is density white in the input, and its resolution right?", flush=True)
 
 
 def _half_curves(setting: Setting, halves: list[EnhancedMap]) -> tuple[Curves, Curves]:
@@ -101,7 +104,7 @@ def _summary(
         "molecule_part_of_box": round(float(setting.solvent.inside.mean()), 5),
         "solvent_level": setting.solvent.level, "solvent_spread": setting.solvent.spread, "scale": found.scale,
         "relative_uncertainty": round(float(found.spread[inside].mean() / max(float(found.density[inside].std()), 1e-12)), 5),
-        "local_correlation": round(float(local[inside].mean()), 5),
+        "local_correlation": round(float(local[inside].mean()), 5), "disagrees": bool(local[inside].mean() < _DISAGREES),
     }
     if confidence is not None:
         summary["confident_part"] = round(float((confidence[setting.solvent.inside] > _CONFIDENT).mean()), 5)

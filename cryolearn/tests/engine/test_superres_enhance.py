@@ -272,7 +272,7 @@ def test_half_maps_are_enhanced_apart(folder: Path, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "a" / "summary.json").read_text())
     assert summary["mean_fsc_raw"] == pytest.approx(summary["mean_fsc_cross"], abs=1e-3) == pytest.approx(summary["mean_fsc_enhanced"], abs=1e-3)
     assert abs(summary["evidence_gain"]) < 1e-3 and (tmp_path / "a" / "figures" / "fsc.png").exists()
-    assert summary["local_correlation"] > 0.99
+    assert summary["local_correlation"] > 0.99 and not summary["disagrees"]
 
 
 def test_resolution_comes_from_half_maps(folder: Path, tmp_path: Path) -> None:

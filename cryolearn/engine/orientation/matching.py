@@ -250,7 +250,7 @@ def confidence_of(
 ) -> Tensor:
     """(n,) Confidence of poses that nothing has matched, as that of `Matched`: do images look as the map of the others says?
 
-    Poses that are off by 0.25 rad on average have about .7, those off by 0.5 rad hardly any.
+    Poses that are off at random by 0.25 rad on average have about .7, by 0.5 rad hardly any; errors that are alike in all images are not seen.
     """
     work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
     work.update()

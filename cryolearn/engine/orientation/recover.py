@@ -224,10 +224,8 @@ def _match(
     if not config.rounds:
         confidence = confidence_of(data, start, halves, diameter, config.shift_range_angst, config.seed, group)
         return _pose_columns(table, *start.best, confidence.cpu().numpy(), np.zeros(count)), facts
-    if config.start == "random":
-        found = matched(start, math.inf)
-    else:
-        found = matched(start, _expected_error_deg(residual))
+    found = matched(start, math.inf if config.start == "random" else _expected_error_deg(residual))
+    if config.start == "network":
         moved = kernel.distance_rad(start.rotation[:, 0].cpu().double(), found.rotation.cpu().double())
         facts = {"start_used": "network", "matching_moved_rad": float(moved.median())}
         if config.second_start and distances_fail({**so_far, **facts}):

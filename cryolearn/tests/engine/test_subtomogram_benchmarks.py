@@ -87,8 +87,10 @@ def test_table_2_judges_every_cell_and_says_whether_the_rivals_were_trained_to_t
     monkeypatch.setattr(table2, "target", lambda options, *row: rows.append(row))
     monkeypatch.setattr("sys.argv", ["subtomo_table2.py", "--data", str(tmp_path), "--work", str(tmp_path)])
     table2.main()
-    assert len(asked) == 2 * 2 * 4 and {settings.get("epochs") for _, method, _, settings in asked if method in table2.PAPERS} == {20}
+    epochs = {method: {settings.get("epochs") for _, asked_for, _, settings in asked if asked_for == method} for method in accuracy}
+    assert len(asked) == 2 * 2 * 5 and epochs == {"residual3d": {None}, "inception3d": {20}, "dsrf3d": {40}, "rif_svm": {None}}
+    assert sum(settings.get("dropout") == 0.3 for *_, settings in asked) == 2 * 2  # as the paper's text says it
     assert [row[-1] for row in rows] == [True, False] * 2  # far above all, but one rival has not been trained to the end
     assert "residual3d 0.935 ± 0.007" in rows[0][-2] and "dsrf3d 0.024 ± 0.000" in rows[1][-2]
     written = (tmp_path / "subtomo_table2.csv").read_text().splitlines()
-    assert len(written) == 1 + 2 * 4 and (tmp_path / "subtomo_table2_laptop.png").stat().st_size > 5000
+    assert len(written) == 1 + 2 * 5 and (tmp_path / "subtomo_table2_laptop.png").stat().st_size > 5000

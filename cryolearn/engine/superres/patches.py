@@ -33,6 +33,7 @@ _SIDE_CHAIN_ANGST = 1.5
 _BACKBONE = ("N", "CA", "C", "O", "OXT", "CB")
 _WITH_SIDE_CHAIN = (*EMRINGER_RESIDUES, "ILE", "THR", "VAL")
 _XRAY_ANGST = (1.5, 2.4)  # resolutions of the X-ray density of models
+_RIPPLES, _LUMPS, _LEVEL_ERROR = 0.5, 0.25, 0.15  # largest ones of X-ray density, over the spread of the density in the molecule
 
 
 def target_resolution(resolution_angst: float, voxel_angst: float) -> float:
@@ -159,9 +160,35 @@ def _paper_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting
     shape = (setting.box_px,) * 3
     resolution = max(random.uniform(*_XRAY_ANGST), VOXELS_OF_TARGET * setting.voxel_angst)
     target = model_map(atoms, shape, setting.voxel_angst, origin, resolution, "xray")
-    seen = degrade_paper(target, setting.voxel_angst, _patch_noise(setting, random), random)
     inside = dilate(_occupied(atoms, origin, setting), _INSIDE_ANGST / setting.voxel_angst)
-    return _finish(seen, target, inside, resolution / TARGET_RATIO, resolution, setting, random)
+    noise = _patch_noise(setting, random)
+    if setting.unit:
+        return _finish(degrade_paper(target, setting.voxel_angst, noise, random), target, inside, resolution / TARGET_RATIO, resolution, setting, random)
+    target, surroundings = _in_a_crystal(target, inside, resolution, setting, random)
+    seen = degrade_paper(target + surroundings, setting.voxel_angst, noise, random)
+    # a dilated background is not at 0 any more; inference finds its level, if not exactly
+    seen = seen - np.median(seen[~inside]) if not inside.all() else seen
+    return _finish(seen, target, inside, resolution / TARGET_RATIO, resolution, setting, random, _LEVEL_ERROR)
+
+
+def _in_a_crystal(density: Array, inside: NDArray[np.bool_], resolution: float, setting: Setting, random: np.random.Generator) -> tuple[Array, Array]:
+    """A molecule's density as a crystal would show it, and what is measured beside it; half of the draws are a molecule in a vacuum.
+
+    A network without normalisation answers nonsense to what it has not seen: a crystal's molecules stand in solvent nearly as dense as they are, errors of
+    amplitudes and phases make ripples as large as density, and the solvent has lumps.
+    """
+    if random.random() < 0.5:
+        return density, np.zeros_like(density)
+    shape, voxel = density.shape, setting.voxel_angst
+    radius = frequency(shape, (voxel,) * 3)
+    contrast = water_contrast(radius, random.uniform(0, 0.95), random.uniform(60, 300))
+    density = np.asarray(fft.irfftn(fft.rfftn(density) * contrast, s=shape), np.float32)
+    spread = float(np.sqrt(np.square(density[inside]).mean())) if inside.any() else 1.0
+    white = random.standard_normal(shape, dtype=np.float32)
+    ripples = np.asarray(fft.irfftn(fft.rfftn(white) * cosine_edge(radius, resolution), s=shape), np.float32)
+    lumps = ndimage.gaussian_filter(white, random.uniform(1.5, 5) / voxel, mode="wrap")
+    sizes = random.uniform(0, _RIPPLES), random.uniform(0, _LUMPS)
+    return density, np.asarray(sum(spread * size * part / max(float(part.std()), 1e-12) for size, part in zip(sizes, (ripples, lumps))), np.float32)
 
 
 def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting, random: np.random.Generator) -> Patch:
@@ -210,13 +237,15 @@ def _occupied(atoms: Structure, origin: NDArray[np.float64], setting: Setting) -
 
 def _finish(
     seen: Array, target: Array, inside: NDArray[np.bool_], resolution: float, aim: float, setting: Setting, random: np.random.Generator,
+    level_error: float = 0.0,
 ) -> Patch:
-    """Scale by the density inside the molecule, as inference does, and cut the pad away."""
+    """Scale by the density inside the molecule, as inference does, and cut the pad away; ``level_error``: how far the solvent may be from 0 then."""
     if setting.unit:
         seen, target = unit_range(seen), unit_range(target)
     elif inside.any():
         # the scale that is estimated on a map of unknown content is not exact
         seen = seen / max(float(np.sqrt(np.square(seen[inside]).mean())), 1e-12) * random.uniform(0.75, 1.3)
+        seen = seen + np.float32(random.uniform(-level_error, level_error)) if level_error else seen
         target = target / max(float(np.sqrt(np.square(target[inside]).mean())), 1e-12)
     else:
         seen = seen / max(float(seen.std()), 1e-12) * random.uniform(0.3, 1.3)

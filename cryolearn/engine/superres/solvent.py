@@ -24,6 +24,7 @@ _STANDS_OUT = 4.0  # spreads of the smoothed solvent above its level
 _FLAT = 0.2  # of the voxels with one and the same value: the map was masked
 _FEWEST = 0.002  # of the voxels
 _SPECK_ANGST3 = 500.0  # smaller things that stand out are noise: five residues
+_SOLID = 1 / 3  # of the smoothed density inside: what is below is the fringe that smoothing adds, the wider the less noise there is
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Solvent:
     Attributes
     ----------
     level, spread : mean and standard deviation of the solvent; the spread of a masked map is 0
-    scale : root mean square of the density above the level inside the molecule
-    inside : (z, y, x) voxels of the molecule
+    scale : root mean square of the density above the level inside the molecule, less its fringe: about 2.5 Å around the atoms, as in training
+    inside : (z, y, x) voxels of the molecule, with the fringe
     found : something stands out of the solvent; without it ``inside`` is everything
     """
 
@@ -68,7 +69,8 @@ def measure_solvent(data: Array, voxel_angst: Sequence[float], what: str = "The 
         level, spread = _clipped(data[smooth <= threshold])
     if not found:
         inside = np.ones(data.shape, bool)
-    scale = float(np.sqrt(np.square(data[inside].astype(np.float64) - level).mean()))
+    solid = inside & (smooth > _SOLID * np.percentile(smooth[inside], 90)) if found else inside
+    scale = float(np.sqrt(np.square(data[solid].astype(np.float64) - level).mean()))
     return Solvent(level, spread, scale, inside, found)
 
 

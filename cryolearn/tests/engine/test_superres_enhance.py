@@ -20,9 +20,10 @@ from cryolearn.engine.io.models import save_model
 from cryolearn.engine.superres.confidence import confidence_map, discovery_rates
 from cryolearn.engine.superres.config import MapEnhanceConfig
 from cryolearn.engine.superres.consistency import hold_to_data, local_correlation, signal_share
+from cryolearn.engine.superres.degradation import PaperDegradation, degrade_paper
 from cryolearn.engine.superres.enhance import run as enhance
 from cryolearn.engine.superres.grids import plan_grid, resample_sides
-from cryolearn.engine.superres.model_map import model_map
+from cryolearn.engine.superres.model_map import box_around, model_map
 from cryolearn.engine.superres.network_residual import ResidualMapNetwork
 from cryolearn.engine.superres.solvent import measure_solvent
 from cryolearn.engine.superres.spectra import Shells, half_fsc
@@ -168,6 +169,21 @@ def test_a_box_that_molecules_fill_has_a_solvent_too(part: float) -> None:
     found = measure_solvent((density + 0.2 * noise / noise.std() + 7).astype(np.float32), (1.0,) * 3)
     assert found.found and found.level == pytest.approx(7.0, abs=0.15) and found.inside.mean() == pytest.approx(part, abs=0.05)
     assert found.scale == pytest.approx(np.sqrt(np.square(density[solid]).mean()), rel=0.3)
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.1, 0.3])
+def test_the_scale_is_that_of_training_whatever_the_noise(noise: float) -> None:
+    """Patches are scaled by what lies within 2.5 Å of an atom, of which a map knows nothing; the less noise, the wider a fringe stands out of it."""
+    atoms = polymer("1ubi")
+    shape, origin = box_around(atoms.coordinates, 0.6, 8.0)
+    density = model_map(atoms, shape, 0.6, origin, 2.0, "xray")
+    seen = degrade_paper(density, 0.6, replace(PaperDegradation(), noise_sd=noise), np.random.default_rng(1))
+    places = np.rint((atoms.coordinates - origin) / 0.6).astype(int)
+    away = np.ones(shape, bool)
+    away[places[:, 2], places[:, 1], places[:, 0]] = False
+    near = ndimage.distance_transform_edt(away) * 0.6 < 2.5
+    found = measure_solvent(seen, (0.6,) * 3)
+    assert found.scale == pytest.approx(np.sqrt(np.square(seen[near] - found.level).mean()), rel=0.15)
 
 
 # ---------------------------------------------------------------- held to the data

@@ -1,8 +1,8 @@
 """How fast subtomograms are simulated, learned from and classified, and that memory stays flat over 100,000 of them.
 
 The stream of 100,000 repeats the files of a small set, each under an id of its own, and is classified by a narrow network: what memory holds
-beside the network does not depend on its width. ``--data`` names a folder of maps of complexes. ``--scale paper`` streams a million
-through the default network, for which a GPU is meant (``--use_gpu``).
+beside the network does not depend on its width. ``--data`` names a folder of maps of complexes. ``--scale paper`` streams a million, for which a
+GPU is meant (``--use_gpu``); without one the time for a million is extrapolated, and its row says so.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ def main() -> None:
         seconds = took[1].seconds - took[0].seconds if options.use_gpu else took[1].cpu_seconds - took[0].cpu_seconds
         rate = (many - few) / seconds
         condition = f"network '{method}', box 40, files of the system's cache"
-        if method == "residual3d" and options.use_gpu:
-            target(options, "inference: time for a million", condition, "< 300 s on one H200", f"{1e6 / rate:.0f} s", 1e6 / rate < 300)
-        elif method == "residual3d":
+        ours = method == "residual3d"
+        if ours:
+            million = f"{1e6 / rate:.0f} s" if options.use_gpu else f"{1e6 / rate / 3600:.1f} hours of one core, extrapolated from {many}: a GPU was not there"
+            target(options, "inference: time for a million", condition, "< 300 s on one H200", million, options.use_gpu and 1e6 / rate < 300)
+        if ours and not options.use_gpu:
             target(options, "inference: rate", condition, ">= 30 a second on 2 cores", f"{rate:.1f} a second {clock}", 2 * rate >= 30)
         else:
             target(options, "inference: rate", condition, "reported", f"{rate:.1f} a second {clock}", True)

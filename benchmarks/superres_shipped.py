@@ -5,7 +5,7 @@ from map-train's defaults, both for side chains, on which the first network gain
 part of the density and the least certain one; and so do Fourier shells between the input's resolution and the target's, where the network and not the data
 decide.
 
-    python benchmarks/superres_shipped.py                          # an hour on two cores; killed, it goes on
+    python benchmarks/superres_shipped.py                          # 70 minutes of one core; killed, it goes on
     python benchmarks/superres_shipped.py --scale paper --use_gpu
     python benchmarks/superres_real_maps.py --model WORK/superres/shipped-laptop/model    # before and after on maps that it has not seen
     python benchmarks/superres_shipped.py --install                # into cryolearn/engine/superres/weights
@@ -27,7 +27,7 @@ from _superres_maps import arguments
 from cryolearn.engine.superres.networks import SHIPPED
 
 TRAINING: dict[str, dict[str, object]] = {
-    "laptop": dict(epochs=10, patches_per_epoch=2400, batch=8, precision="bf16"),
+    "laptop": dict(epochs=10, patches_per_epoch=1600, batch=8, precision="bf16", checkpoint_steps=50),
     "paper": dict(epochs=40, patches_per_epoch=8000, batch=16),
 }
 WEIGHTS = dict(side_chain_weight=3.0, fine_weight=3.0)

@@ -25,7 +25,8 @@ from _superres import Case, CaseValues, gap_recovered, record_gaps, score_case, 
 from _superres_data import add_data_option, all_models, excluded_models, tuning_models, unseen_models
 from _superres_maps import TOLD_ANGST, TRUTH_ANGST, Degraded, arguments, crystal_case, enhanced, sharpened, simulated_case
 
-from cryolearn.engine.config import digest_values
+import cryolearn.engine.superres
+from cryolearn.engine.config import digest_file, digest_values
 from cryolearn.engine.figures import CLASS_COLOURS, new_figure, save_figure
 from cryolearn.engine.io.maps import Map
 from cryolearn.engine.superres.degradation import PaperDegradation
@@ -101,9 +102,10 @@ def choose_filter(options: argparse.Namespace) -> int:
 
 
 def score(options: argparse.Namespace, number: int, models: dict[str, Path], best: int) -> CaseValues:
-    """Scores of one molecule, from the folder of work when they are there."""
+    """Scores of one molecule, from the folder of work when they are there and of the present engine."""
     trained = [json.loads((model / "model.json").read_text())["digest"] for model in models.values()]
-    key = digest_values([number, trained, list(models), FILTERS[best], FILTERS, RUNNING[options.scale], vars(PaperDegradation())])
+    sources = [digest_file(str(path)) for path in sorted(Path(cryolearn.engine.superres.__file__).parent.glob("*.py"))]  # of scores, of enhancement
+    key = digest_values([number, trained, list(models), FILTERS[best], FILTERS, RUNNING[options.scale], vars(PaperDegradation()), sources])
     path = options.work / "table1-scores" / f"{number:02d}-{key}.json"
     if path.exists():
         return CaseValues(**json.loads(path.read_text()))

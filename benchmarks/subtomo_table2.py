@@ -1,7 +1,7 @@
 """Accuracy of all methods over SNR and tilt range, as in table 2 of Xu, Chai et al. 2017, on our complexes: same split for all, several seeds.
 
 ``--data`` names a folder of maps of complexes. ``--scale laptop``: the eight complexes of ``_subtomo.LAPTOP_CLASSES`` and the cells SNR 0.1 and
-0.05 at ±60 degrees, 20 subtomograms a class to learn from and 40 to judge by, two seeds; about 100 minutes of two cores, nearly all of it for the
+0.05 at ±60 degrees, 20 subtomograms a class to learn from and 40 to judge by, two seeds; two hours and a half of one core, nearly all of it for the
 paper's networks. These get batches of 16 instead of 64, so that few subtomograms make as many steps as the time allows, and the paper's 20 epochs,
 dsrf3d 40, as it learns later; whether that is enough is a row of its own. ``--scale paper``: 22 complexes and NULL, 1,000 a class of which a fifth is
 judged by, all 15 cells, three seeds, the paper's batches, on a GPU. ``--keep`` goes on with a killed run.

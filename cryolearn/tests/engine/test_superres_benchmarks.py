@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from cryolearn.engine.io.maps import Map
+from cryolearn.engine.superres.spectra import Shells, half_fsc
+
+from .superres_cases import polymer
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
@@ -48,6 +51,17 @@ def test_nothing_that_is_tested_on_is_learned_from(monkeypatch: pytest.MonkeyPat
     assert set(unseen) <= set(data.excluded_models(tmp_path))
     (folder / "later.pdb.gz").write_bytes(b"")
     assert len(set(unseen) & set(data.unseen_models(tmp_path))) >= 23  # a new model takes the place of one at most
+
+
+def test_simulated_half_maps_are_of_the_resolution_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated = module("superres_simulated_maps", monkeypatch)
+    halves, whole = simulated.half_maps(polymer("1ubi"), 4.0, 1)
+    shells = Shells(whole.data.shape, (1.0,) * 3)
+    curve = half_fsc(shells, halves[0].data, halves[1].data, np.ones_like(whole.data))
+    at = np.interp(1 / 4.0, shells.frequency, curve)
+    assert abs(at - 0.143) < 0.08 and np.interp(1 / 6.0, shells.frequency, curve) > 0.5 and np.interp(1 / 2.5, shells.frequency, curve) < 0.1
+    power = shells.mean(np.abs(np.fft.rfftn(whole.data)) ** 2)
+    assert power[shells.frequency > 1 / 3.5].max() < 1e-3 * power[shells.frequency < 1 / 6].mean()  # nothing finer than its resolution
 
 
 def test_ids_are_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@ decide.
 
     python benchmarks/superres_shipped.py                          # 70 minutes of one core; killed, it goes on
     python benchmarks/superres_shipped.py --scale paper --use_gpu
-    python benchmarks/superres_real_maps.py --model WORK/superres/shipped-laptop/model    # before and after on maps that it has not seen
+    python benchmarks/superres_simulated_maps.py --model WORK/superres/shipped-laptop/model    # is it better than the present one?
     python benchmarks/superres_shipped.py --install                # into cryolearn/engine/superres/weights
+    python benchmarks/superres_real_maps.py                        # before and after on maps that it has not seen
 
 What it was trained on, how long, and with what settings stands in the network's own model.json.
 """

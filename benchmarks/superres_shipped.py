@@ -5,7 +5,7 @@ from map-train's defaults, both for side chains, on which the first network gain
 part of the density and the least certain one; and so do Fourier shells between the input's resolution and the target's, where the network and not the data
 decide.
 
-    python benchmarks/superres_shipped.py                          # 70 minutes of one core; killed, it goes on
+    python benchmarks/superres_shipped.py                          # an hour and a half of one core; killed, it goes on
     python benchmarks/superres_shipped.py --scale paper --use_gpu
     python benchmarks/superres_simulated_maps.py --model WORK/superres/shipped-laptop/model    # is it better than the present one?
     python benchmarks/superres_shipped.py --install                # into cryolearn/engine/superres/weights

@@ -16,13 +16,11 @@ from _results import parser, record
 from _superres import METHOD, Case, score_case
 from _superres_data import add_data_option, unseen_models
 from _superres_maps import amplitude_matched, arguments, enhanced, sharpened
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from cryolearn.engine.io.maps import Map, read_map, write_map
 from cryolearn.engine.io.structures import Structure
 from cryolearn.engine.superres.degradation import PhysicsDraw, cryo_map, fade_carboxylates, input_b_factors
-from cryolearn.engine.superres.model_map import box_around, model_map
+from cryolearn.engine.superres.model_map import atom_distance, box_around, model_map
 from cryolearn.engine.superres.networks import SHIPPED
 from cryolearn.engine.superres.score_table import Change
 from cryolearn.engine.superres.sources import polymer_structure
@@ -43,16 +41,10 @@ def half_maps(structure: Structure, resolution_angst: float, seed: int) -> tuple
     shape, origin = box_around(structure.coordinates, VOXEL, PAD_ANGST)
     moving = fade_carboxylates(structure, draw.fade)
     moving.b_factor = input_b_factors(structure, draw, random)
-    signal, distance = model_map(moving, shape, VOXEL, origin), _distance(structure, shape, origin)
+    signal, distance = model_map(moving, shape, VOXEL, origin), atom_distance(structure.coordinates, shape, VOXEL, origin)
     x, y, z = (float(value) for value in origin)
     halves = [Map(cryo_map(signal, distance, VOXEL, draw, random), VOXEL, (x, y, z)) for _ in range(2)]
     return halves, sharpened(Map((halves[0].data + halves[1].data) / 2, VOXEL, (x, y, z)), SHARPENING, resolution_angst)
-
-
-def _distance(structure: Structure, shape: tuple[int, int, int], origin: NDArray[np.float64]) -> NDArray[np.float32]:
-    away = np.ones(shape, bool)
-    away[tuple(np.rint((structure.coordinates - origin) / VOXEL).astype(int).T[::-1])] = False
-    return np.asarray(ndimage.distance_transform_edt(away) * VOXEL, np.float32)
 
 
 def learned(model: str) -> str:

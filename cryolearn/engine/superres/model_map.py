@@ -7,12 +7,12 @@ from typing import Any
 import gemmi
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from ..io.maps import Map
 from ..io.structures import Structure, gemmi_model
 
-__all__ = ["box_around", "heavy_atoms", "mask_around", "model_map", "molecule_mask", "polymer_atoms"]
+__all__ = ["atom_distance", "atom_voxels", "box_around", "heavy_atoms", "mask_around", "model_map", "molecule_mask", "polymer_atoms"]
 
 _CALCULATORS: dict[str, Any] = {"electron": gemmi.DensityCalculatorE, "xray": gemmi.DensityCalculatorX}
 _WATERS = ("HOH", "DOD", "WAT", "H2O")
@@ -44,6 +44,20 @@ def box_around(coordinates: ArrayLike, pixel_size_angst: float, pad_angst: float
     sides += sides % 2
     origin = (low + high) / 2 - sides * pixel_size_angst / 2
     return (int(sides[2]), int(sides[1]), int(sides[0])), origin
+
+
+def atom_voxels(coordinates: NDArray[np.float64], shape: tuple[int, int, int], pixel_size_angst: float, origin_angst: ArrayLike) -> NDArray[np.bool_]:
+    """Voxels (z, y, x) that hold one of the points `(N, 3)`; points outside the grid count for the voxel at its edge."""
+    found = np.zeros(shape, bool)
+    at = np.rint((coordinates - np.asarray(origin_angst)) / pixel_size_angst).astype(int).clip(0, np.array(shape[::-1]) - 1)
+    found[at[:, 2], at[:, 1], at[:, 0]] = True
+    return found
+
+
+def atom_distance(coordinates: NDArray[np.float64], shape: tuple[int, int, int], pixel_size_angst: float, origin_angst: ArrayLike) -> NDArray[np.float32]:
+    """Distance (z, y, x) in Å to the nearest of the points `(N, 3)`, to half a voxel."""
+    away = ~atom_voxels(coordinates, shape, pixel_size_angst, origin_angst)
+    return np.asarray(ndimage.distance_transform_edt(away) * pixel_size_angst, np.float32)
 
 
 def model_map(

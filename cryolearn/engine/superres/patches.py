@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..io.structures import Structure
 from ..training.plan import block_generator
 from .degradation import PaperDegradation, cryo_map, degrade_paper, dilate, draw_physics, fade_carboxylates, input_b_factors, target_b_factors, water_contrast
-from .model_map import model_map
+from .model_map import atom_distance, atom_voxels, model_map
 from .octahedral import ROTATIONS, turn_array
 from .side_chains import EMRINGER_RESIDUES
 from .spectra import cosine_edge, frequency
@@ -157,18 +157,19 @@ def _patch_noise(setting: Setting, random: np.random.Generator) -> PaperDegradat
 
 
 def _paper_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting, random: np.random.Generator) -> Patch:
-    shape = (setting.box_px,) * 3
-    resolution = max(random.uniform(*_XRAY_ANGST), VOXELS_OF_TARGET * setting.voxel_angst)
-    target = model_map(atoms, shape, setting.voxel_angst, origin, resolution, "xray")
-    inside = dilate(_occupied(atoms, origin, setting), _INSIDE_ANGST / setting.voxel_angst)
+    shape, voxel = (setting.box_px,) * 3, setting.voxel_angst
+    resolution = max(random.uniform(*_XRAY_ANGST), VOXELS_OF_TARGET * voxel)
+    target = model_map(atoms, shape, voxel, origin, resolution, "xray")
+    inside = dilate(atom_voxels(atoms.coordinates, shape, voxel, origin), _INSIDE_ANGST / voxel)
     noise = _patch_noise(setting, random)
     if setting.unit:
-        return _finish(degrade_paper(target, setting.voxel_angst, noise, random), target, inside, resolution / TARGET_RATIO, resolution, setting, random)
-    target, surroundings = _in_a_crystal(target, inside, resolution, setting, random)
-    seen = degrade_paper(target + surroundings, setting.voxel_angst, noise, random)
-    # a dilated background is not at 0 any more; inference finds its level, if not exactly
-    seen = seen - np.median(seen[~inside]) if not inside.all() else seen
-    return _finish(seen, target, inside, resolution / TARGET_RATIO, resolution, setting, random, _LEVEL_ERROR)
+        seen, level_error = degrade_paper(target, voxel, noise, random), 0.0
+    else:
+        target, surroundings = _in_a_crystal(target, inside, resolution, setting, random)
+        seen, level_error = degrade_paper(target + surroundings, voxel, noise, random), _LEVEL_ERROR
+        # a dilated background is not at 0 any more; inference finds its level, if not exactly
+        seen = seen - np.median(seen[~inside]) if not inside.all() else seen
+    return _finish(seen, target, inside, resolution / TARGET_RATIO, resolution, setting, random, level_error)
 
 
 def _in_a_crystal(density: Array, inside: NDArray[np.bool_], resolution: float, setting: Setting, random: np.random.Generator) -> tuple[Array, Array]:
@@ -195,7 +196,7 @@ def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setti
     shape, voxel = (setting.box_px,) * 3, setting.voxel_angst
     drawn = draw_physics(random, setting.finest_angst, setting.coarsest_angst)
     aim = target_resolution(drawn.resolution_angst, voxel)
-    distance = _distance(atoms, origin, setting)
+    distance = atom_distance(atoms.coordinates, shape, voxel, origin)
     bare = random.random() < _EMPTY
     still, moving = atoms.subset(slice(None)), fade_carboxylates(atoms, drawn.fade)
     moving.b_factor = input_b_factors(atoms, drawn, random)
@@ -211,7 +212,7 @@ def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setti
     patch = _finish(seen, target, distance < _INSIDE_ANGST, drawn.resolution_angst, aim, setting, random)
     if setting.side_chain_weight != 1 and not bare:
         side_chains = atoms.subset(~np.isin(atoms.atom_name, _BACKBONE) & np.isin(atoms.residue_name, _WITH_SIDE_CHAIN))
-        near = dilate(_occupied(side_chains, origin, setting), _SIDE_CHAIN_ANGST / voxel)[_CUT]
+        near = dilate(atom_voxels(side_chains.coordinates, shape, voxel, origin), _SIDE_CHAIN_ANGST / voxel)[_CUT]
         patch.weight[near] = setting.side_chain_weight
     return patch
 
@@ -220,19 +221,6 @@ def _other_phases(density: Array, random: np.random.Generator) -> Array:
     noise = fft.rfftn(random.standard_normal(density.shape, dtype=np.float32))
     transform = np.abs(fft.rfftn(density - density.mean())) * noise / np.maximum(np.abs(noise), 1e-12)
     return np.asarray(fft.irfftn(transform, s=density.shape), np.float32)
-
-
-def _distance(atoms: Structure, origin: NDArray[np.float64], setting: Setting) -> Array:
-    """Distance (z, y, x) in Å to the nearest atom, to half a voxel."""
-    return np.asarray(ndimage.distance_transform_edt(~_occupied(atoms, origin, setting)) * setting.voxel_angst, np.float32)
-
-
-def _occupied(atoms: Structure, origin: NDArray[np.float64], setting: Setting) -> NDArray[np.bool_]:
-    """Voxels (z, y, x) that hold an atom."""
-    found = np.zeros((setting.box_px,) * 3, bool)
-    at = np.rint((atoms.coordinates - origin) / setting.voxel_angst).astype(int).clip(0, setting.box_px - 1)
-    found[at[:, 2], at[:, 1], at[:, 0]] = True
-    return found
 
 
 def _finish(

@@ -23,7 +23,7 @@ from cryolearn.engine.superres.consistency import hold_to_data, local_correlatio
 from cryolearn.engine.superres.degradation import PaperDegradation, degrade_paper
 from cryolearn.engine.superres.enhance import run as enhance
 from cryolearn.engine.superres.grids import plan_grid, resample_sides
-from cryolearn.engine.superres.model_map import box_around, model_map
+from cryolearn.engine.superres.model_map import atom_distance, box_around, model_map
 from cryolearn.engine.superres.network_residual import ResidualMapNetwork
 from cryolearn.engine.superres.solvent import measure_solvent
 from cryolearn.engine.superres.spectra import Shells, half_fsc
@@ -178,10 +178,7 @@ def test_the_scale_is_that_of_training_whatever_the_noise(noise: float) -> None:
     shape, origin = box_around(atoms.coordinates, 0.6, 8.0)
     density = model_map(atoms, shape, 0.6, origin, 2.0, "xray")
     seen = degrade_paper(density, 0.6, replace(PaperDegradation(), noise_sd=noise), np.random.default_rng(1))
-    places = np.rint((atoms.coordinates - origin) / 0.6).astype(int)
-    away = np.ones(shape, bool)
-    away[places[:, 2], places[:, 1], places[:, 0]] = False
-    near = ndimage.distance_transform_edt(away) * 0.6 < 2.5
+    near = atom_distance(atoms.coordinates, shape, 0.6, origin) < 2.5
     found = measure_solvent(seen, (0.6,) * 3)
     assert found.scale == pytest.approx(np.sqrt(np.square(seen[near] - found.level).mean()), rel=0.15)
 

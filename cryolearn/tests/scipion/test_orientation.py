@@ -148,9 +148,10 @@ class TestOrientations(KillingTest, WindowTest):
         maps = []
         for star, half in ((self.recovery._getExtraPath('particles.star'), 1), (ours, 1), (ours, 2)):
             path = self.proj.getTmpPath('relion.mrc')
-            subprocess.run(['relion_reconstruct', '--i', star, '--o', path, '--ctf', '--subset', str(half), '--maxres', '12'], check=True, capture_output=True)
+            # a hundred images leave Fourier voxels nearly empty, where RELION's gridding iterations blow up the sixth decimal of an angle
+            subprocess.run(['relion_reconstruct', '--i', star, '--o', path, '--ctf', '--subset', str(half), '--maxres', '12', '--skip_gridding'], check=True,
+                           capture_output=True)
             maps.append(mrcfile.read(path))
-        # a hundred images leave Fourier voxels nearly empty, where the sixth decimal of an angle decides
         self.assertGreater(np.corrcoef(maps[1].ravel(), maps[0].ravel())[0, 1], 0.98)
         self.assertGreater(np.corrcoef(maps[1].ravel(), maps[2].ravel())[0, 1], 0.5)
         total = mrcfile.read(self.recovery.outputVolume.getFileName())

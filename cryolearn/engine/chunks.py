@@ -73,10 +73,15 @@ def in_chunks(
     if rank:
         return None
     _wait_for(paths)
-    tables = [read_table(str(path))[0] for path in paths]
-    gathered = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    if not np.array_equal(gathered["id"], ids):
-        raise InputError(f"The records in '{parts}' belong to other particles: remove that folder and run again.")
+    gathered: Columns = {}
+    for path, rows in zip(paths, pieces):  # one record at a time, so that no column is in memory twice
+        record = read_table(str(path))[0]
+        if not np.array_equal(record["id"], ids[rows]):
+            raise InputError(f"The records in '{parts}' belong to other particles: remove that folder and run again.")
+        for name, values in record.items():
+            if name not in gathered:
+                gathered[name] = np.empty((len(ids), *values.shape[1:]), values.dtype)
+            gathered[name][rows] = values
     return gathered
 
 

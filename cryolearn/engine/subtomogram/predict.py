@@ -48,8 +48,8 @@ def measure(
 ) -> dict[str, NDArray[Any]] | None:
     """Columns ``id``, ``logits`` and ``features`` of all subtomograms; None in processes of rank 1 and above.
 
-    Memory: the table, two batches of volumes with what the network makes of one, and 8 bytes a class and a feature for each subtomogram (columns,
-    and the records they are gathered from). The caller removes the records with :func:`cryolearn.engine.chunks.remove_chunks`.
+    Memory: the table, two batches of volumes with what the network makes of one, and 4 bytes a class and a feature for each subtomogram. The caller
+    removes the records with :func:`cryolearn.engine.chunks.remove_chunks`.
 
     Raises
     ------

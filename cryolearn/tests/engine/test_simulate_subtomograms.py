@@ -163,7 +163,8 @@ def test_the_command_writes_what_it_says_and_goes_on(config: SubtomogramSimulate
         Path(table.file[row]).unlink()
     run(small)
     assert not Path(table.file[2]).exists() and Path(table.file[9]).exists()  # the first five were done
-    np.testing.assert_array_equal(SubtomogramStack(table.subset([9])).read([0])[0], volumes[9])
+    # batches of another size round differently
+    np.testing.assert_allclose(SubtomogramStack(table.subset([9])).read([0])[0], volumes[9], atol=1e-5)
 
 
 @pytest.mark.parametrize(("values", "words"), [

@@ -78,10 +78,10 @@ def in_chunks(
         record = read_table(str(path))[0]
         if not np.array_equal(record["id"], ids[rows]):
             raise InputError(f"The records in '{parts}' belong to other particles: remove that folder and run again.")
-        for name, values in record.items():
-            if name not in gathered:
-                gathered[name] = np.empty((len(ids), *values.shape[1:]), values.dtype)
-            gathered[name][rows] = values
+        if not gathered:
+            gathered = {name: np.empty((len(ids), *values.shape[1:]), values.dtype) for name, values in record.items()}
+        for name, column in gathered.items():
+            column[rows] = record[name]
     return gathered
 
 

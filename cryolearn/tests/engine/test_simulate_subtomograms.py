@@ -19,6 +19,7 @@ from cryolearn.engine.imaging.poses import euler_to_matrix
 from cryolearn.engine.io.maps import write_map
 from cryolearn.engine.io.subtomograms import SubtomogramStack, read_subtomograms
 from cryolearn.engine.io.tables import read_table
+from cryolearn.engine.simulate import subtomograms
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
 from cryolearn.engine.simulate.densities import density_of_map, density_of_structure
 from cryolearn.engine.simulate.subtomogram_simulator import SubtomogramSimulator
@@ -141,7 +142,8 @@ def test_ctf_zero_and_wedge_are_where_they_belong(config: SubtomogramSimulateCon
     assert float(flat.mean()) > 0 and float(made.clean.mean().abs()) < 1e-3 * float(made.clean.std())
 
 
-def test_the_command_writes_what_it_says_and_goes_on(config: SubtomogramSimulateConfig, tmp_path: Path) -> None:
+def test_the_command_writes_what_it_says_and_goes_on(config: SubtomogramSimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subtomograms, "_CHUNK", 5)  # runs go on from records only, so that the company in a batch, and its rounding, are the same
     small = dataclasses.replace(config, per_class=3, null_class=True, output=str(tmp_path), noise_scale="particle")
     run(small)
     table = read_subtomograms(str(tmp_path / "subtomograms.star"))
@@ -163,8 +165,7 @@ def test_the_command_writes_what_it_says_and_goes_on(config: SubtomogramSimulate
         Path(table.file[row]).unlink()
     run(small)
     assert not Path(table.file[2]).exists() and Path(table.file[9]).exists()  # the first five were done
-    # batches of another size round differently
-    np.testing.assert_allclose(SubtomogramStack(table.subset([9])).read([0])[0], volumes[9], atol=1e-5)
+    np.testing.assert_array_equal(SubtomogramStack(table.subset([9])).read([0])[0], volumes[9])
 
 
 @pytest.mark.parametrize(("values", "words"), [

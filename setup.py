@@ -57,7 +57,7 @@ setup(
     package_data={
         "": ["*.png", "*.template", "*.conf"],
         "cryolearn": ["protocols.conf", "*.png", "engine-requirements.txt", "templates/*.template", "templates/*.conf",
-                      "engine/superres/weights/*"],
+                      "engine/map_enhancement/weights/*"],
     },
     python_requires=">=3.8",
     install_requires=["scipion-em>=3.11", "scipion-em-tomo>=3.12", "numpy", "mrcfile"],

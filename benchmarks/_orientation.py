@@ -23,10 +23,10 @@ from cryolearn.engine.imaging.poses import so3_exp
 from cryolearn.engine.io.maps import read_map
 from cryolearn.engine.io.star import read_particles
 from cryolearn.engine.io.tables import join, read_table
-from cryolearn.engine.orientation.alignment import Alignment, align_o4, align_physical
 from cryolearn.engine.orientation.config import RecoverOrientationsConfig
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.model import DistanceModel
+from cryolearn.engine.orientation.distance_network.distance_model import DistanceModel
+from cryolearn.engine.orientation.frame_alignment import Alignment, align_o4, align_physical
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 PAPER_PLATEAU_RAD = 2.69  # where the paper's read-out ends at best
 _BINS = 32  # of distances, as the paper makes its pairs uniform

@@ -28,8 +28,8 @@ from cryolearn.engine.io.stacks import StackWriter
 from cryolearn.engine.io.star import CtfTable, ParticleTable, write_particles
 from cryolearn.engine.io.structures import Structure, atom_weights, read_structure
 from cryolearn.engine.io.tables import read_table, write_table
+from cryolearn.engine.map_enhancement.training.sequence_split import related_score
 from cryolearn.engine.simulate.resample import centred_window, fit_map
-from cryolearn.engine.superres.relatives import related_score
 
 Array = NDArray[np.float64]
 METHOD = "orientation"

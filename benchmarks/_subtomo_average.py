@@ -14,10 +14,10 @@ from cryolearn.engine.imaging.fsc import fsc, resolution_at
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
 from cryolearn.engine.simulate.subtomogram_simulator import SubtomogramSimulator
-from cryolearn.engine.subtomogram.aligner import Aligner, Plan
-from cryolearn.engine.subtomogram.averages import turned_average
-from cryolearn.engine.subtomogram.band import Band, Particles, in_band
-from cryolearn.engine.subtomogram.references import Reference
+from cryolearn.engine.subtomogram.averaging.aligner import Aligner, Plan
+from cryolearn.engine.subtomogram.averaging.averages import turned_average
+from cryolearn.engine.subtomogram.averaging.fourier_band import Band, Particles, in_band
+from cryolearn.engine.subtomogram.averaging.references import Reference
 
 TRUTH_THRESHOLD = 0.5  # FSC with the truth, as in the paper
 RECOVERED_NM = 7.0  # the paper's rule

@@ -12,11 +12,11 @@ from _results import record
 from _run import write_table_of
 
 from cryolearn.engine.io.maps import Map
+from cryolearn.engine.io.side_chains import find_residues, find_side_chains
 from cryolearn.engine.io.structures import Structure
-from cryolearn.engine.superres.emringer import model_ceiling, model_score, rings_inside
-from cryolearn.engine.superres.map_scores import MapScores, score_maps
-from cryolearn.engine.superres.score_table import Change, score_table
-from cryolearn.engine.superres.side_chains import find_residues, find_side_chains
+from cryolearn.engine.map_validation.emringer import model_ceiling, model_score, rings_inside
+from cryolearn.engine.map_validation.map_scores import MapScores, score_maps
+from cryolearn.engine.map_validation.score_table import Change, score_table
 
 METHOD = "superres"
 SCORES = ("emringer_tie_safe", "emringer_fine", "emringer", "q_score", "cc_mask", "fsc_model_masked_0.5_angst", "decoy_gap_emringer", "decoy_gap_q")

@@ -12,12 +12,12 @@ from _run import Usage, engine
 from numpy.typing import NDArray
 from scipy import fft
 
+from cryolearn.engine.imaging.map_shells import Shells, cosine_edge, frequency
+from cryolearn.engine.imaging.model_map import box_around, model_map
 from cryolearn.engine.io.maps import Map, read_map, write_map
 from cryolearn.engine.io.structures import Structure
-from cryolearn.engine.superres.degradation import PaperDegradation, degrade_paper
-from cryolearn.engine.superres.model_map import box_around, model_map
-from cryolearn.engine.superres.sources import crystal_density, polymer_structure
-from cryolearn.engine.superres.spectra import Shells, cosine_edge, frequency
+from cryolearn.engine.map_enhancement.training.degradation import PaperDegradation, degrade_paper
+from cryolearn.engine.map_enhancement.training.training_sources import crystal_density, polymer_structure
 
 Array = NDArray[np.float32]
 PAPER_VOXEL = 0.6

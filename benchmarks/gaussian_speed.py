@@ -13,9 +13,9 @@ import torch
 from _gaussian import METHOD, Run, arguments, heterogeneity, rank_correlation, target
 from _gaussian_data import Imaging, ParticleSet, slides_set
 
-from cryolearn.engine.gaussian.forward import Gaussians
-from cryolearn.engine.gaussian.gradients import GradientSource
-from cryolearn.engine.gaussian.particles import Band, GaussianImages
+from cryolearn.engine.gaussian.linear.gradients import GradientSource
+from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.projection import Gaussians
 from cryolearn.engine.imaging.poses import random_rotations
 
 EXACT = ("amplitudes", "amplitude_sigma", "gain", "log_likelihood", "state_weight")

@@ -25,10 +25,10 @@ from torch import Tensor
 
 from cryolearn.engine.figures import line_plot, save_figure
 from cryolearn.engine.imaging.poses import random_rotations
-from cryolearn.engine.orientation.alignment import align_o4
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.polish import FLOOR
-from cryolearn.engine.orientation.recovery import recover
+from cryolearn.engine.orientation.frame_alignment import align_o4
+from cryolearn.engine.orientation.recovery.gauss_newton import FLOOR
+from cryolearn.engine.orientation.recovery.recover_from_distances import recover
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 METHOD = "orientation"
 WHAT = "recovery from perturbed distances"

@@ -34,8 +34,8 @@ from _run import merge_table
 from numpy.typing import NDArray
 
 from cryolearn.engine.figures import fsc_curves, save_figure
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.recovery import recover as recover_from_distances
+from cryolearn.engine.orientation.recovery.recover_from_distances import recover as recover_from_distances
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 SIZES = {"laptop": (84, SPLIT["test"]), "paper": (116, SPLIT["test"])}  # box and images to recover
 LIKE = 600  # other images of the same kind, from which training takes what noise there is

@@ -18,18 +18,18 @@ from _orientation_data import Imaging, Specimen, paper_specimen
 from _results import RESULTS
 from _run import merge_table
 
-from cryolearn.engine.orientation.appearance import simulated_appearance
-from cryolearn.engine.orientation.calibration import fit_calibration
 from cryolearn.engine.orientation.config import DistanceTrainConfig
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.network_exact import RingNetwork
-from cryolearn.engine.orientation.network_paper import PaperNetwork
-from cryolearn.engine.orientation.pairs import DistanceWeights, largest_distance
-from cryolearn.engine.orientation.projected_maps import ProjectedMaps
-from cryolearn.engine.orientation.readout import ExactReadout, PaperReadout, Readout
-from cryolearn.engine.orientation.recovery import recover
-from cryolearn.engine.orientation.simulator import ImageSimulator, Samples
-from cryolearn.engine.orientation.task import DistanceTask
+from cryolearn.engine.orientation.distance_network.distance_calibration import fit_calibration
+from cryolearn.engine.orientation.distance_network.distance_readout import ExactReadout, PaperReadout, Readout
+from cryolearn.engine.orientation.distance_network.image_statistics import simulated_appearance
+from cryolearn.engine.orientation.distance_network.network_exact import RingNetwork
+from cryolearn.engine.orientation.distance_network.network_paper import PaperNetwork
+from cryolearn.engine.orientation.distance_network.pair_sampling import DistanceWeights, largest_distance
+from cryolearn.engine.orientation.distance_network.projected_maps import ProjectedMaps
+from cryolearn.engine.orientation.distance_network.training_simulator import ImageSimulator, Samples
+from cryolearn.engine.orientation.distance_network.training_task import DistanceTask
+from cryolearn.engine.orientation.recovery.recover_from_distances import recover
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 BLOCK = 16
 TRUNKS = ("paper's trunk", "this software's trunk")

@@ -14,9 +14,9 @@ from _orientation import Outcome, arguments, measure_distances, recover, run_eng
 from _orientation_data import SPLIT, Imaging, ParticleSet, make_set, paper_specimen
 
 from cryolearn.engine.imaging.poses import random_rotations
-from cryolearn.engine.orientation.alignment import align_o4
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.recovery import recover as recover_from_distances
+from cryolearn.engine.orientation.frame_alignment import align_o4
+from cryolearn.engine.orientation.recovery.recover_from_distances import recover as recover_from_distances
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 SETTINGS = {"laptop": (84, 600, 6400), "paper": (116, SPLIT["test"], 64000)}  # box, images to recover, images more that the longer training sees
 

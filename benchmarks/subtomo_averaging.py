@@ -21,7 +21,7 @@ from cryolearn.engine.io.maps import read_map
 from cryolearn.engine.io.subtomograms import read_subtomograms
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
-from cryolearn.engine.subtomogram.gallery import GalleryRow, class_gallery
+from cryolearn.engine.subtomogram.report.class_gallery import GalleryRow, class_gallery
 
 NAMES = ["4cr2", "1qvr", "3j9i"]
 LIMIT_MINUTES = 30.0

@@ -32,7 +32,7 @@ from cryolearn.engine.io.maps import read_map
 from cryolearn.engine.io.subtomograms import read_subtomograms
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
-from cryolearn.engine.subtomogram.gallery import GalleryRow, class_gallery
+from cryolearn.engine.subtomogram.report.class_gallery import GalleryRow, class_gallery
 
 LAPTOP_NAMES = ["4cr2", "1qvr", "3j9i", "2cg9", "4v94", "1bxn"]
 LAPTOP_LEFT_OUT = ["1qvr", "4v94", "2cg9"]

@@ -29,7 +29,7 @@ from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, m
 from cryolearn.engine.imaging.reconstruction import Reconstructor
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.subtomograms import SubtomogramTable, read_subtomograms, write_subtomograms
-from cryolearn.engine.subtomogram.gallery import GalleryRow, class_gallery
+from cryolearn.engine.subtomogram.report.class_gallery import GalleryRow, class_gallery
 
 BOX, PIXEL = 28, 12.0
 PATCH, PATCH_PIXEL = 32, 10.52

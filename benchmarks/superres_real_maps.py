@@ -19,9 +19,9 @@ from _superres_maps import amplitude_matched, arguments, enhanced
 from scipy import fft
 
 from cryolearn.engine.figures import map_slices, save_figure
+from cryolearn.engine.imaging.map_shells import cosine_edge, frequency
 from cryolearn.engine.io.maps import Map, read_map, write_map
-from cryolearn.engine.superres.sources import polymer_structure
-from cryolearn.engine.superres.spectra import cosine_edge, frequency
+from cryolearn.engine.map_enhancement.training.training_sources import polymer_structure
 
 # name, map, model, resolution that it is used at, cut to that
 MAPS = (

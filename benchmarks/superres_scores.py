@@ -16,15 +16,15 @@ from _run import engine
 from _superres import METHOD, Case, ScoredCase, score_case, write_case_table
 from _superres_data import add_data_option
 
+from cryolearn.engine.imaging.model_map import box_around, heavy_atoms, model_map, polymer_atoms
 from cryolearn.engine.io.maps import Map, read_map, write_map
+from cryolearn.engine.io.side_chains import find_side_chains
 from cryolearn.engine.io.structures import Structure, read_structure, write_structure
-from cryolearn.engine.superres.emringer import CEILING, bootstrap_scores, emringer
-from cryolearn.engine.superres.map_model import correlations
-from cryolearn.engine.superres.model_map import box_around, heavy_atoms, model_map, polymer_atoms
-from cryolearn.engine.superres.side_chains import find_side_chains
-from cryolearn.engine.superres.sources import crystal_density
+from cryolearn.engine.map_enhancement.training.training_sources import crystal_density
+from cryolearn.engine.map_validation.emringer import CEILING, bootstrap_scores, emringer
+from cryolearn.engine.map_validation.map_model_agreement import correlations
 
-# cctbx-base 2025.11: mmtbx.programs.emringer on these maps (tests/engine/test_superres_referee.py is how)
+# cctbx-base 2025.11: mmtbx.programs.emringer on these maps (tests/engine/test_map_validation_referee.py is how)
 GOLDEN = {
     "3enl": {1.5: 7.9294, 2.0: 7.4535, 3.0: 6.1358, 4.0: 4.5786, 5.0: 1.9317},
     "1ubi": {1.5: 6.7178, 2.0: 7.9176, 3.0: 5.2270, 4.0: 4.6352, 5.0: 2.6835},

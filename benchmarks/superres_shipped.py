@@ -25,7 +25,7 @@ from _run import engine
 from _superres_data import add_data_option, all_models, excluded_models, unseen_models
 from _superres_maps import arguments
 
-from cryolearn.engine.superres.networks import SHIPPED
+from cryolearn.engine.map_enhancement.networks.by_name import SHIPPED
 
 TRAINING: dict[str, dict[str, object]] = {
     "laptop": dict(epochs=10, patches_per_epoch=1600, batch=8, precision="bf16", checkpoint_steps=50),

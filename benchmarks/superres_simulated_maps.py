@@ -17,13 +17,13 @@ from _superres import METHOD, Case, score_case
 from _superres_data import add_data_option, unseen_models
 from _superres_maps import amplitude_matched, arguments, enhanced, sharpened
 
+from cryolearn.engine.imaging.model_map import atom_distance, box_around, model_map
 from cryolearn.engine.io.maps import Map, read_map, write_map
 from cryolearn.engine.io.structures import Structure
-from cryolearn.engine.superres.degradation import PhysicsDraw, cryo_map, fade_carboxylates, input_b_factors
-from cryolearn.engine.superres.model_map import atom_distance, box_around, model_map
-from cryolearn.engine.superres.networks import SHIPPED
-from cryolearn.engine.superres.score_table import Change
-from cryolearn.engine.superres.sources import polymer_structure
+from cryolearn.engine.map_enhancement.networks.by_name import SHIPPED
+from cryolearn.engine.map_enhancement.training.degradation import PhysicsDraw, cryo_map, fade_carboxylates, input_b_factors
+from cryolearn.engine.map_enhancement.training.training_sources import polymer_structure
+from cryolearn.engine.map_validation.score_table import Change
 
 RESOLUTIONS = (3.5, 4.0, 4.5, 3.5, 4.0, 4.5)  # in Å, of the first unseen models, in their order
 VOXEL, PAD_ANGST = 1.0, 20.0

@@ -29,10 +29,10 @@ import cryolearn.engine.superres
 from cryolearn.engine.config import digest_file, digest_values
 from cryolearn.engine.figures import CLASS_COLOURS, new_figure, save_figure
 from cryolearn.engine.io.maps import Map
-from cryolearn.engine.superres.degradation import PaperDegradation
-from cryolearn.engine.superres.emringer import emringer, rings_inside
-from cryolearn.engine.superres.sampling import finer_factor
-from cryolearn.engine.superres.side_chains import find_side_chains
+from cryolearn.engine.io.side_chains import find_side_chains
+from cryolearn.engine.map_enhancement.training.degradation import PaperDegradation
+from cryolearn.engine.map_validation.density_sampling import finer_factor
+from cryolearn.engine.map_validation.emringer import emringer, rings_inside
 
 CRYSTALS = (("rnasa-1.8-all_refmac1.mtz", "rnase_tutorial-modern.pdb.gz"), ("5orl_phases.mtz", "5orl.pdb.gz"))
 FILTERS = tuple(product((60.0, 90.0, 120.0, 150.0), (2.7, 3.0, 3.4)))  # B factors in Å^2 (the blur's own is 8 pi^2 1.2^2 = 114), low-pass in Å
@@ -104,7 +104,8 @@ def choose_filter(options: argparse.Namespace) -> int:
 def score(options: argparse.Namespace, number: int, models: dict[str, Path], best: int) -> CaseValues:
     """Scores of one molecule, from the folder of work when they are there and of the present engine."""
     trained = [json.loads((model / "model.json").read_text())["digest"] for model in models.values()]
-    sources = [digest_file(str(path)) for path in sorted(Path(cryolearn.engine.superres.__file__).parent.glob("*.py"))]  # of scores, of enhancement
+    rooms = (cryolearn.engine.map_enhancement, cryolearn.engine.map_validation)
+    sources = [digest_file(str(path)) for room in rooms for path in sorted(Path(room.__file__).parent.rglob("*.py"))]  # of scores, of enhancement
     key = digest_values([number, trained, list(models), FILTERS[best], FILTERS, RUNNING[options.scale], vars(PaperDegradation()), sources])
     path = options.work / "table1-scores" / f"{number:02d}-{key}.json"
     if path.exists():

@@ -21,7 +21,7 @@ from typing import Any
 from .commands import COMMANDS
 from .config import check_config, load_config
 from .cpu import cpu_threads, keep_freed_memory, share_cores_politely
-from .errors import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_INTERRUPTED, EXIT_OK, InputError
+from .exceptions import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_INTERRUPTED, EXIT_OK, InputError
 from .launch import is_first_process, launch_processes
 from .options import command_parser, list_commands
 

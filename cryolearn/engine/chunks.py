@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import InputError
+from .exceptions import InputError
 from .io.tables import read_table, write_table
 from .progress import Progress
 

@@ -19,7 +19,7 @@ import json
 import os
 from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, get_args, get_origin, get_type_hints
 
-from .errors import InputError
+from .exceptions import InputError
 
 C = TypeVar("C")
 

@@ -6,7 +6,7 @@ import torch
 
 from .config import RunConfig
 from .cpu import cpu_threads
-from .errors import DeviceError
+from .exceptions import DeviceError
 
 __all__ = ["cpu_threads", "gpu_indices", "select_device"]
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from .errors import InputError
+from .exceptions import InputError
 
 _OPTION = "--processes"
 _PATIENCE_S = 30.0

@@ -10,7 +10,7 @@ import jsonargparse
 
 from .commands import COMMANDS
 from .config import default_of, fields_of, help_of, types_of
-from .errors import InputError
+from .exceptions import InputError
 
 
 class CommandParser(jsonargparse.ArgumentParser):

@@ -15,7 +15,7 @@ from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOI
 
 from .. import Plugin
 from ..engine.config import RunConfig, check_config, default_of, digest_file, digest_values, fields_of, help_of, save_config
-from ..engine.errors import InputError
+from ..engine.exceptions import InputError
 from .config_params import addConfigParam, configValue, paramName
 
 NOT_READY = 'Output is not ready yet.'

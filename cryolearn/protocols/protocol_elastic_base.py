@@ -10,7 +10,7 @@ from ..convert.modes import STRUCTURE_FILE, checkModeNumbers, diameter, engineMo
 from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
 from ..convert.particles import writeParticles
 from ..engine.elastic.config import ImportModesConfig
-from ..engine.errors import InputError
+from ..engine.exceptions import InputError
 from .protocol_base import CryoLearnProtBase
 
 

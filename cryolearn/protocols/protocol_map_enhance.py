@@ -8,7 +8,7 @@ from pwem.objects import SetOfFSCs, Volume
 from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, HALVES, LOCAL_CORRELATION, UNCERTAINTY, makeEnhancedFscs
 from ..convert.map_scores import halfMapFiles, writeHalfMaps, writePlacedVolume
 from ..convert.volumes import makeVolume
-from ..engine.superres.config import MapEnhanceConfig as Config
+from ..engine.map_enhancement.config import MapEnhanceConfig as Config
 from .protocol_base import CryoLearnProtBase
 
 NOT_FOR = 'The enhanced map is for looking and building: do not refine against it, and do not deposit it.'

@@ -5,7 +5,7 @@ import os
 import pyworkflow.protocol.params as params
 
 from ..convert.volumes import writeVolume
-from ..engine.superres.config import MapTrainConfig as Config
+from ..engine.map_enhancement.config import MapTrainConfig as Config
 from ..objects import MapModel
 from .protocol_base import CryoLearnProtBase
 

@@ -18,7 +18,7 @@ from ..convert.map_scores import (
     writeHalfMaps,
     writePlacedVolume,
 )
-from ..engine.superres.config import ValidateMapConfig as Config
+from ..engine.map_validation.config import ValidateMapConfig as Config
 from .protocol_base import CryoLearnProtBase
 
 TOLD = ('emringer_tie_safe', 'q_score', 'cc_mask', 'fsc_model_masked_0.5_angst', 'decoy_gap_emringer', 'decoy_gap_q')

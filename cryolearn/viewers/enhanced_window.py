@@ -3,8 +3,8 @@
 import numpy as np
 
 from . import scene
-from .maps import readMap
-from .turning import Turning
+from .rotate_mixin import Turning
+from .slices_window import readMap
 from .window import FigureWindow, addChoice, addNote, addSlider
 
 AXES = {'xy (along z)': 0, 'xz (along y)': 1, 'yz (along x)': 2}

@@ -1,7 +1,7 @@
 """A window of the averages of classes: slices and surfaces side by side, page by page."""
 
 from . import plots_subtomograms
-from .maps import readMap
+from .slices_window import readMap
 from .window import FigureWindow, addButton, addChoice, addNote, addSlider
 
 ROWS = 4  # averages on a page

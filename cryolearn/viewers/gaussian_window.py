@@ -8,10 +8,10 @@ import numpy as np
 from ..convert.structures import modelsFile, readFrames
 from ..engine.landscape.config import TrajectoryConfig
 from . import plots, scene
+from .animate_mixin import Playing
 from .backbone import readModelsAndWeights
+from .engine_preview import callEngine, emptyFolder
 from .gaussian_scene import GaussianModel, GaussianScene, drawModel
-from .playing import Playing
-from .quick_engine import callEngine, emptyFolder
 from .scene_window import SceneWindow
 from .table import RowsTable
 from .window import FigureWindow, addButton, addCheck, addChoice, addNote, addSlider

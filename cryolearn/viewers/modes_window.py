@@ -3,8 +3,8 @@
 import numpy as np
 
 from . import scene
+from .animate_mixin import Playing
 from .landscape_data import traceOfModes
-from .playing import Playing
 from .table import RowsTable
 from .window import FigureWindow, addButton, addCheck, addNote, addSlider
 

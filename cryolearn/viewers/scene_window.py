@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 
 from . import scene
-from .turning import Turning
+from .rotate_mixin import Turning
 from .window import FigureWindow, addButton, addCheck, addNote, addSlider
 
 KEPT_MAPS = 20  # maps kept in memory

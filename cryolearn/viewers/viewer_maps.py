@@ -13,8 +13,8 @@ from ..convert.fsc import readCurve, resolution
 from ..protocols import CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians
 from . import plots
 from .backbone import readModels
-from .maps import SlicesWindow, readMap
 from .scene_window import SceneWindow
+from .slices_window import SlicesWindow, readMap
 from .viewer_base import CryoLearnViewer
 from .window import FigureWindow
 

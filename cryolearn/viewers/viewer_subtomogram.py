@@ -29,8 +29,8 @@ from . import plots_orientation, plots_subtomograms
 from .gallery import GalleryWindow
 from .landscape_data import readLandscape
 from .landscape_window import LandscapeWindow
-from .maps import readMap
 from .scene_window import SceneWindow
+from .slices_window import readMap
 from .viewer_base import CryoLearnViewer
 from .viewer_landscape import showTable
 from .viewer_learning import CryoLearnLearningViewer

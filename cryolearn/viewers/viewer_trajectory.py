@@ -12,8 +12,8 @@ from .backbone import readModelsAndWeights
 from .gaussian_scene import GaussianModel
 from .gaussian_window import GaussianPathWindow
 from .landscape_data import landscapeOfRun
-from .maps import readMap
 from .scene_window import SceneWindow
+from .slices_window import readMap
 from .viewer_base import CryoLearnViewer
 from .viewer_landscape import openLandscape
 

@@ -21,7 +21,7 @@ from ..convert.map_scores import (
 )
 from ..protocols import CryoLearnProtValidateMap
 from . import plots, plots_scores
-from .maps import SlicesWindow
+from .slices_window import SlicesWindow
 from .table import RowsTable
 from .viewer_base import CryoLearnViewer
 from .window import FigureWindow, addChoice, addNote

@@ -10,8 +10,8 @@ from pyworkflow.wizard import Wizard
 from ..convert.flex import latentLength, writeLatents
 from ..engine.landscape.config import ClusterLandscapeConfig
 from ..protocols import CryoLearnProtClusterLandscape
+from ..viewers.engine_preview import callEngine, emptyFolder
 from ..viewers.plots import readColumns
-from ..viewers.quick_engine import callEngine, emptyFolder
 from .dialogs import ChoiceDialog
 
 NOTE = ('Mean silhouette of the clusters: 1 means well apart, 0 a continuum. The highest is marked; a flat curve says that the landscape '

@@ -17,9 +17,9 @@ from ..engine.gaussian.config import GaussianHeterogeneityConfig
 from ..engine.imaging.config import VolumeToGaussiansConfig
 from ..protocols import CryoLearnProtGaussianHeterogeneity, CryoLearnProtVolumeToGaussians
 from ..protocols.config_params import rangeText, wholeNumbers
+from ..viewers.engine_preview import callEngine, emptyFolder
 from ..viewers.gaussian_scene import GaussianModel, GaussianScene
-from ..viewers.maps import readMap
-from ..viewers.quick_engine import callEngine, emptyFolder
+from ..viewers.slices_window import readMap
 from ..viewers.window import addButton, addChoice, addNote
 from .dialogs import FigureDialog, drawImage
 from .images import lowPass

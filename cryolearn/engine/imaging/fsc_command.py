@@ -8,12 +8,12 @@ import os
 import torch
 
 from ..device import select_device
-from ..errors import InputError
+from ..exceptions import InputError
 from ..figures import fsc_curves, save_figure
 from ..io.maps import Map, read_map
 from .config import FscConfig
 from .fsc import fsc, resolution_at
-from .map_files import write_fsc_csv
+from .half_set_maps import write_fsc_csv
 
 __all__ = ["run"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..device import select_device
-from ..errors import InputError
+from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
 from ..io.maps import read_map
 from ..io.stacks import ImageStack
@@ -20,7 +20,7 @@ from ..io.tables import join, read_table
 from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
-from .map_files import (
+from .half_set_maps import (
     HALF_MAP_THRESHOLD,
     Reconstruction,
     finish_reconstruction,

@@ -8,7 +8,7 @@ import re
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .poses import so3_exp
 
 __all__ = ["symmetry_matrices"]

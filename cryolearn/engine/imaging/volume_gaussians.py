@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..config import check_config, digest_config
 from ..device import select_device
-from ..errors import InputError
+from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
 from ..io.maps import Map, read_map, write_map
 from ..io.pseudo_atoms import write_gaussians
@@ -24,7 +24,7 @@ from .config import VolumeToGaussiansConfig
 from .fourier import fourier_resize, low_pass
 from .fsc import correlation_curve, fsc, resolution_at
 from .gaussian_splat import splat_gaussians
-from .map_files import write_fsc_csv
+from .half_set_maps import write_fsc_csv
 from .masks import mask_from_map
 from .poses import view_grid
 from .slices import VolumeProjector

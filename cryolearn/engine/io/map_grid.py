@@ -10,7 +10,7 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header, require_rectangular
 

@@ -12,7 +12,7 @@ import mrcfile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .mrc_header import MrcHeader, read_header, require_rectangular
 
 _ISOTROPIC = 2e-3  # relative difference between the three voxel sizes that rounding explains

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .modes import RIGID_MODES, Modes, load_arrays, make_modes
 from .structures import Structure
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ... import __version__
-from ..errors import InputError
+from ..exceptions import InputError
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .modes import load_arrays
 
 __all__ = ["BASES", "MotionModel", "basis_values", "read_motion", "write_motion"]

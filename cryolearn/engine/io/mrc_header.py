@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
-from ..errors import InputError
+from ..exceptions import InputError
 
 HEADER_BYTES = 1024
 _IMOD_STAMP = 1146047817

@@ -10,7 +10,7 @@ import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .mrc_header import HEADER_BYTES, MrcHeader, read_header
 from .star import ParticleTable
 

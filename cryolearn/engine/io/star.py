@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .mrc_header import read_header
 from .star_columns import (
     find_file,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .star_text import Block
 
 __all__ = [

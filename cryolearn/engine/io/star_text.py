@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 
 Block = dict[str, NDArray[Any]]
 _MISSING = ["", "nan", "NaN", "-nan", "NAN", "<NA>", "None"]

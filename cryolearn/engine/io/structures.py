@@ -13,7 +13,7 @@ import gemmi
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 
 _CIF = (".cif", ".mmcif")
 # band in which an element's scattering is replaced by one Gaussian: 20 Å to 3 Å

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
 from .star_columns import (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 
 Columns = dict[str, NDArray[Any]]
 _META = "meta"

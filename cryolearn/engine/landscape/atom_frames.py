@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from ..io.modes import Modes, read_modes
 from ..io.structures import Structure, read_structure, write_models, write_structure
 from ..progress import Progress

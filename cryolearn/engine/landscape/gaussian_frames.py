@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from ..figures import map_slices, save_figure
 from ..io.maps import MapSeriesWriter, read_map, write_map
 from ..io.motions import MotionModel, read_motion

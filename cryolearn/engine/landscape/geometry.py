@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ..errors import InputError
+from ..exceptions import InputError
 
 __all__ = ["Geometry", "GeometryReport", "find_geometry", "report_geometry", "restore_geometry"]
 

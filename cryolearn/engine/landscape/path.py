@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .reduce import reduce_vectors
 
 __all__ = ["arc_length", "equal_frames", "nearest_frames", "population", "principal_path", "project_on_path"]

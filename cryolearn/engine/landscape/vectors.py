@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 
 __all__ = ["axis_label", "axis_values", "latent_vectors"]
 

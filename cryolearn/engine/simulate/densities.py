@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..exceptions import InputError
 from ..imaging.fourier import fourier_resize
 from ..imaging.fourier_volume import slice_channels, squared_radius
 from ..imaging.gaussians import render_gaussians_3d

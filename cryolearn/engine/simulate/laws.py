@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..exceptions import InputError
 from .config import SimulateParticlesConfig
 
 _BLOCK = 1024

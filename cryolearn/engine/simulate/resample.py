@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..exceptions import InputError
 from ..imaging.fourier import fourier_resize
 from ..io.maps import Map
 

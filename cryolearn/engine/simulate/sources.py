@@ -11,7 +11,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ..errors import InputError
+from ..exceptions import InputError
 from ..imaging.fourier import phase_shift, rfft2_centred
 from ..imaging.gaussians import render_gaussians_2d
 from ..imaging.slices import VolumeProjector

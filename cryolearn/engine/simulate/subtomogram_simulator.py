@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import InputError
+from ..exceptions import InputError
 from ..imaging.ctf import Ctf, ctf_at
 from ..imaging.fourier import frequency_grid, hermitian_weight
 from .config import SubtomogramSimulateConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..exceptions import InputError
 from ..imaging.ctf import Ctf
 from ..imaging.normalise import noise_spectrum, normalise_background
 from ..imaging.poses import euler_to_matrix

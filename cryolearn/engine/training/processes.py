@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, LightningE
 from ..chunks import process_rank
 from ..config import RunConfig
 from ..device import gpu_indices
-from ..errors import DeviceError
+from ..exceptions import DeviceError
 
 __all__ = ["choose_precision", "quieten", "trainer_arguments"]
 

@@ -17,7 +17,7 @@ from ..chunks import process_rank
 from ..config import RunConfig
 from ..progress import Progress
 from .checkpoints import DIGEST, Checkpointing, find_checkpoint
-from .curve import Row, write_learning_curve
+from .learning_curve import Row, write_learning_curve
 from .plan import TrainingPlan
 from .processes import quieten, trainer_arguments
 

@@ -8,7 +8,7 @@ import torch
 
 from cryolearn.engine.imaging.noise import add_noise
 from cryolearn.engine.imaging.poses import random_rotations
-from cryolearn.engine.orientation.fourier_images import FourierImages, disc_points, transform_images
+from cryolearn.engine.orientation.refinement.fourier_images import FourierImages, disc_points, transform_images
 
 from .imaging_cases import GaussianModel, gaussian_model
 

@@ -17,7 +17,7 @@ from cryolearn.engine import __main__ as cli
 from cryolearn.engine.commands import COMMANDS, Command
 from cryolearn.engine.config import RunConfig, fields_of, help_of, param
 from cryolearn.engine.cpu import cpu_threads
-from cryolearn.engine.errors import DeviceError, InputError
+from cryolearn.engine.exceptions import DeviceError, InputError
 from cryolearn.engine.launch import launch_command
 
 

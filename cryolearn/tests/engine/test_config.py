@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cryolearn.engine.__main__ import _load
 from cryolearn.engine.commands import COMMANDS
 from cryolearn.engine.config import RunConfig, check_config, default_of, digest_config, digest_file, fields_of, load_config, param, save_config, types_of
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 
 ALLOWED_TYPES = (bool, int, float, str, typing.List[int], typing.List[float], typing.List[str])
 CONFIGS = sorted({_load(place.config) for place in COMMANDS.values()}, key=lambda c: c.__name__)

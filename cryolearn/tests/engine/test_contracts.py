@@ -20,7 +20,7 @@ SHARED = [
     "cryolearn",
     "cryolearn.engine",
     "cryolearn.engine.config",
-    "cryolearn.engine.errors",
+    "cryolearn.engine.exceptions",
     "cryolearn.engine.commands",
     *sorted(f"cryolearn.engine.{path.parent.name}" for path in PACKAGE.glob("engine/*/__init__.py")),
     *sorted(f"cryolearn.engine.{path.parent.name}.config" for path in PACKAGE.glob("engine/*/config.py")),

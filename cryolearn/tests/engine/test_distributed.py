@@ -23,13 +23,13 @@ from cryolearn.engine.chunks import process_rank
 from cryolearn.engine.config import RunConfig, save_config
 from cryolearn.engine.cpu import cpu_threads
 from cryolearn.engine.elastic.config import ElasticAlignConfig, ElasticTrainConfig, NormalModesConfig
-from cryolearn.engine.elastic.normal_modes import run as normal_modes
-from cryolearn.engine.errors import DeviceError, InputError
+from cryolearn.engine.elastic.normal_modes_command import run as normal_modes
+from cryolearn.engine.exceptions import DeviceError, InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.launch import launch_command
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
-from cryolearn.engine.simulate.particles import run as simulate
+from cryolearn.engine.simulate.particles_command import run as simulate
 from cryolearn.engine.training.processes import trainer_arguments
 from cryolearn.tests.slurm_cluster import SlurmCluster, whyNot
 

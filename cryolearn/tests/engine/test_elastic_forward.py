@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from cryolearn.engine.elastic.forward import ForwardModel, FourierBand
-from cryolearn.engine.elastic.reference import ElasticReference
+from cryolearn.engine.elastic.alignment.forward_model import ForwardModel, FourierBand
+from cryolearn.engine.elastic.modes.deformable_reference import ElasticReference
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])

@@ -9,7 +9,7 @@ import prody
 import pytest
 
 from cryolearn.engine.elastic.config import NormalModesConfig
-from cryolearn.engine.elastic.normal_modes import (
+from cryolearn.engine.elastic.normal_modes_command import (
     collectivity,
     compute_modes,
     fix_signs,
@@ -17,7 +17,7 @@ from cryolearn.engine.elastic.normal_modes import (
     run,
     select_atoms,
 )
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.modes import read_modes
 
 DATA = Path(prody.__file__).parent / "tests" / "datafiles"

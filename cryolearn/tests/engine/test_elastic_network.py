@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.elastic.batch_simulator import BatchSimulator, DensityRenderer, Samples
-from cryolearn.engine.elastic.labelled import move_samples
-from cryolearn.engine.elastic.losses import multi_loss, soft_cells
-from cryolearn.engine.elastic.network import AmplitudeResNet34, Hypotheses, MultiNetwork
-from cryolearn.engine.elastic.reference import ElasticReference
-from cryolearn.engine.elastic.refine_hypotheses import distinct_hypotheses
-from cryolearn.engine.elastic.task import weighted_amplitudes
+from cryolearn.engine.elastic.modes.deformable_reference import ElasticReference
+from cryolearn.engine.elastic.network.architectures import AmplitudeResNet34, Hypotheses, MultiNetwork
+from cryolearn.engine.elastic.network.labelled_particles import move_samples
+from cryolearn.engine.elastic.network.losses import multi_loss, soft_cells
+from cryolearn.engine.elastic.network.refine_hypotheses import distinct_hypotheses
+from cryolearn.engine.elastic.network.training_simulator import BatchSimulator, DensityRenderer, Samples
+from cryolearn.engine.elastic.network.training_task import weighted_amplitudes
 from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d
 from cryolearn.engine.imaging.noise import fit_contrast

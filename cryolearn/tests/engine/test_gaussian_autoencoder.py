@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from cryolearn.engine.config import RunConfig
-from cryolearn.engine.gaussian import heterogeneity
-from cryolearn.engine.gaussian.autoencoder import AutoencoderFit, decoder_posterior, fit_autoencoder
-from cryolearn.engine.gaussian.autoencoder_network import Autoencoder, projected, projection_tangents
+from cryolearn.engine.gaussian import heterogeneity_command as heterogeneity
+from cryolearn.engine.gaussian.autoencoder.autoencoder_estimates import judge_rows, marginal_likelihood
+from cryolearn.engine.gaussian.autoencoder.network import Autoencoder, projected, projection_tangents
+from cryolearn.engine.gaussian.autoencoder.training import AutoencoderFit, decoder_posterior, fit_autoencoder
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
-from cryolearn.engine.gaussian.curve import fit_curve, make_curve
-from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
-from cryolearn.engine.gaussian.forward import Gaussians, project
-from cryolearn.engine.gaussian.found_autoencoder import judge_rows, marginal_likelihood
-from cryolearn.engine.gaussian.gradients import GradientSource
-from cryolearn.engine.gaussian.linear import fit_linear
-from cryolearn.engine.gaussian.particles import Band
-from cryolearn.engine.gaussian.search import first_posterior, start_directions
+from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
+from cryolearn.engine.gaussian.linear.gradients import GradientSource
+from cryolearn.engine.gaussian.linear.probabilistic_pca import fit_linear
+from cryolearn.engine.gaussian.model.fourier_particles import Band
+from cryolearn.engine.gaussian.model.projection import Gaussians, project
+from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, start_directions
+from cryolearn.engine.gaussian.trajectory.trajectory_em import fit_curve, make_curve
 from cryolearn.engine.imaging.poses import random_rotations
 from cryolearn.engine.io.motions import read_motion, write_motion
 from cryolearn.engine.io.tables import read_table

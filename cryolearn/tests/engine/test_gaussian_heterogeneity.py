@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from cryolearn.engine.errors import InputError
-from cryolearn.engine.gaussian import heterogeneity
+from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.gaussian import heterogeneity_command as heterogeneity
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
-from cryolearn.engine.gaussian.found import latents_on_grid
+from cryolearn.engine.gaussian.conformation_estimates import latents_on_grid
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.motions import read_motion
 from cryolearn.engine.io.star import read_particles, write_particles
@@ -124,7 +124,7 @@ def test_batch_size_and_repeat_change_nothing(case: tuple[Path, dict[str, np.nda
 
 def test_killed_run_goes_on(case: tuple[Path, dict[str, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the middle of the last expectation-maximisation, the run goes on there and ends with the same numbers."""
-    import cryolearn.engine.gaussian.curve as curve
+    import cryolearn.engine.gaussian.trajectory.trajectory_em as curve
 
     heterogeneity.run(config_of(case[0], tmp_path / "whole", rounds=4, **QUICK))
     saved = curve._save

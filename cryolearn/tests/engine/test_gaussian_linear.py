@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.gaussian.curve import state_likelihood
-from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
-from cryolearn.engine.gaussian.forward import Gaussians, project
-from cryolearn.engine.gaussian.gradients import GradientSource
-from cryolearn.engine.gaussian.linear import expectation, fit_linear, linear_latents
-from cryolearn.engine.gaussian.linear_motions import LinearMotions, lattice
-from cryolearn.engine.gaussian.particles import Band, GaussianImages
-from cryolearn.engine.gaussian.slices import SliceGrid, envelope
-from cryolearn.engine.gaussian.tangent import tangent_misfit, tangent_volumes
+from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
+from cryolearn.engine.gaussian.linear.gradients import GradientSource
+from cryolearn.engine.gaussian.linear.linear_motions import LinearMotions, lattice
+from cryolearn.engine.gaussian.linear.probabilistic_pca import expectation, fit_linear, linear_latents
+from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.projection import Gaussians, project
+from cryolearn.engine.gaussian.model.slices import SliceGrid, envelope
+from cryolearn.engine.gaussian.model.volume_jacobian import tangent_misfit, tangent_volumes
+from cryolearn.engine.gaussian.trajectory.trajectory_em import state_likelihood
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
 from cryolearn.engine.io.star import CtfTable
 

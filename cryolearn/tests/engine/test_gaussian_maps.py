@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
-from cryolearn.engine.gaussian.maps import effective_count, path_weights, write_path_maps
+from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.gaussian.trajectory.trajectory_maps import effective_count, path_weights, write_path_maps
 from cryolearn.engine.imaging.config import ReconstructConfig
 from cryolearn.engine.imaging.fsc import fsc
-from cryolearn.engine.imaging.map_files import split_halves
+from cryolearn.engine.imaging.half_set_maps import split_halves
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.reconstruct_command import run as reconstruct
 from cryolearn.engine.imaging.symmetry import symmetry_matrices

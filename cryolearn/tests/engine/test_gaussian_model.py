@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
-from cryolearn.engine.gaussian.calibrate import calibrate
-from cryolearn.engine.gaussian.eigen_motions import principal_components
-from cryolearn.engine.gaussian.forward import Gaussians, project
-from cryolearn.engine.gaussian.particles import Band, Batch, GaussianImages
-from cryolearn.engine.gaussian.scores import frc_score, likelihood_score
-from cryolearn.engine.gaussian.slices import SliceGrid, VolumeSums, envelope
+from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.gaussian.linear.eigen_motions import principal_components
+from cryolearn.engine.gaussian.model.fourier_particles import Band, Batch, GaussianImages
+from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
+from cryolearn.engine.gaussian.model.image_scores import frc_score, likelihood_score
+from cryolearn.engine.gaussian.model.projection import Gaussians, project
+from cryolearn.engine.gaussian.model.slices import SliceGrid, VolumeSums, envelope
 from cryolearn.engine.imaging.fourier import rfft2_centred
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d
 from cryolearn.engine.imaging.poses import random_rotations
@@ -97,7 +97,7 @@ def test_slices_are_projections() -> None:
 @pytest.mark.parametrize("limit", [0, 1000])
 def test_sums_are_the_adjoint_of_slices(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """<sample(V), y> = <V, add(y)> for every volume and weight, by both ways to add."""
-    monkeypatch.setattr("cryolearn.engine.gaussian.slices._SPARSE_BELOW", limit)
+    monkeypatch.setattr("cryolearn.engine.gaussian.model.slices._SPARSE_BELOW", limit)
     grid, random = SliceGrid(BAND), torch.Generator().manual_seed(6)
     rotation = random_rotations(4, random)
     corners = grid.corners(rotation)
@@ -136,7 +136,7 @@ def test_misfit_is_its_formula_and_its_gradient() -> None:
 @pytest.mark.parametrize("limit", [3000, 10])
 def test_streamed_components_are_those_of_the_whole_matrix(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways, the covariance and the range finder, on vectors with three clear directions."""
-    monkeypatch.setattr("cryolearn.engine.gaussian.eigen_motions._LARGEST_COVARIANCE", limit)
+    monkeypatch.setattr("cryolearn.engine.gaussian.linear.eigen_motions._LARGEST_COVARIANCE", limit)
     random = np.random.default_rng(1)
     vectors = random.normal(size=(400, 3)) * [9, 6, 4] @ random.normal(size=(3, 50)) + random.normal(size=(400, 50)) + 5
     held = torch.from_numpy(vectors).float()

@@ -13,18 +13,19 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from cryolearn.engine.gaussian import heterogeneity, pose_alternation, pose_search
-from cryolearn.engine.gaussian.calibrate import calibrate
+from cryolearn.engine.gaussian import heterogeneity_command as heterogeneity
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
-from cryolearn.engine.gaussian.curve import Curve, CurveFit, make_curve
-from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
-from cryolearn.engine.gaussian.forward import Gaussians, project
-from cryolearn.engine.gaussian.gradients import GradientSource
-from cryolearn.engine.gaussian.particles import Band, GaussianImages
-from cryolearn.engine.gaussian.pose_alternation import alternate, recalibrate, refine_with_search
-from cryolearn.engine.gaussian.pose_search import PosePrior, Slicer, ball, refine_poses
-from cryolearn.engine.gaussian.search import first_posterior, search_curve, start_directions
-from cryolearn.engine.gaussian.slices import SliceGrid, envelope
+from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
+from cryolearn.engine.gaussian.linear.gradients import GradientSource
+from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
+from cryolearn.engine.gaussian.model.projection import Gaussians, project
+from cryolearn.engine.gaussian.model.slices import SliceGrid, envelope
+from cryolearn.engine.gaussian.poses import pose_alternation, pose_search
+from cryolearn.engine.gaussian.poses.pose_alternation import alternate, recalibrate, refine_with_search
+from cryolearn.engine.gaussian.poses.pose_search import PosePrior, Slicer, ball, refine_poses
+from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, search_curve, start_directions
+from cryolearn.engine.gaussian.trajectory.trajectory_em import Curve, CurveFit, make_curve
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, matrix_to_euler, random_rotations, so3_exp
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import read_table

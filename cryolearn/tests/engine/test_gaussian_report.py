@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cryolearn.engine.figures import save_figure
-from cryolearn.engine.gaussian import report
+from cryolearn.engine.gaussian.report import figures as report
 from cryolearn.engine.imaging.poses import euler_to_matrix, random_rotations
 from cryolearn.engine.io.motions import MotionModel
 from cryolearn.engine.io.pseudo_atoms import gaussian_structure, write_pseudo_atoms

@@ -12,19 +12,17 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from cryolearn.engine.errors import InputError
-from cryolearn.engine.gaussian import heterogeneity
-from cryolearn.engine.gaussian.calibrate import calibrate
+from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.gaussian import heterogeneity_command as heterogeneity
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
-from cryolearn.engine.gaussian.curve import CurveFit, curve_volumes, make_curve, state_likelihood
-from cryolearn.engine.gaussian.eigen_motions import find_eigen_motions
-from cryolearn.engine.gaussian.forward import Gaussians, project
-from cryolearn.engine.gaussian.found import latents_on_grid
-from cryolearn.engine.gaussian.gradients import GradientSource
-from cryolearn.engine.gaussian.particles import Band, GaussianImages
-from cryolearn.engine.gaussian.search import first_posterior, start_directions
-from cryolearn.engine.gaussian.slices import SliceGrid
-from cryolearn.engine.gaussian.subunit_correlation import (
+from cryolearn.engine.gaussian.conformation_estimates import latents_on_grid
+from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
+from cryolearn.engine.gaussian.linear.gradients import GradientSource
+from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
+from cryolearn.engine.gaussian.model.projection import Gaussians, project
+from cryolearn.engine.gaussian.model.slices import SliceGrid
+from cryolearn.engine.gaussian.subunits.subunit_correlation import (
     SubunitInformation,
     draw_subunit_correlation,
     information_of_errors,
@@ -32,7 +30,9 @@ from cryolearn.engine.gaussian.subunit_correlation import (
     subunit_correlation,
     subunit_information,
 )
-from cryolearn.engine.gaussian.subunits import _WithoutOthers, expand, fit_subunits, search_subunits
+from cryolearn.engine.gaussian.subunits.subunit_particles import _WithoutOthers, expand, fit_subunits, search_subunits
+from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, start_directions
+from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit, curve_volumes, make_curve, state_likelihood
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
 from cryolearn.engine.imaging.poses import matrix_to_euler, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
@@ -107,7 +107,7 @@ def test_symmetric_particles_fit_alike_from_all_subunits() -> None:
     """V(S x) = V(x): all rows of an image have one likelihood, to the accuracy of the slices."""
     images = ring_images(np.zeros((5, 7)), 0.5)
     many, model, grid = expand(images, MATRICES), consensus(), SliceGrid(images.band)
-    from cryolearn.engine.gaussian.slices import envelope
+    from cryolearn.engine.gaussian.model.slices import envelope
 
     volume = grid.volumes(model.positions_angst[None], (model.amplitudes / envelope(model.positions_angst, grid.band))[None], model.sigma_angst)
     found = state_likelihood(many, volume, grid)[0].view(5, 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.ctf import Ctf, apply_ctf
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
 from cryolearn.engine.imaging.slices import VolumeProjector

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io import maps, mode_formats, models, modes, structures, tables
 from cryolearn.engine.io.stacks import write_stack
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.mrc_header import read_header
 from cryolearn.engine.io.stacks import ImageStack, StackWriter, write_stack
 from cryolearn.engine.io.star import ParticleTable

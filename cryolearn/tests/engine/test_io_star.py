@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.stacks import StackWriter, write_stack
 from cryolearn.engine.io.star import CtfTable, ParticleTable, read_particles, write_particles
 from cryolearn.engine.io.star_text import read_star, write_star

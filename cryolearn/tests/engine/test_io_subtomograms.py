@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.maps import write_map
 from cryolearn.engine.io.star_text import read_star, write_star
 from cryolearn.engine.io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms, write_subtomograms

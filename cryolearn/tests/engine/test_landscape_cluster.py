@@ -9,14 +9,14 @@ import os
 import numpy as np
 import pytest
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.tables import read_table, write_table
-from cryolearn.engine.landscape.cluster import run
+from cryolearn.engine.landscape.cluster_command import run
+from cryolearn.engine.landscape.clustering import partition, silhouette
 from cryolearn.engine.landscape.config import ClusterLandscapeConfig, SelectLandscapeConfig
-from cryolearn.engine.landscape.partition import partition, silhouette
 from cryolearn.engine.landscape.reduce import FIT_LIMIT, reduce_vectors
-from cryolearn.engine.landscape.select import inside_polygon
-from cryolearn.engine.landscape.select import run as run_select
+from cryolearn.engine.landscape.select_command import inside_polygon
+from cryolearn.engine.landscape.select_command import run as run_select
 
 CENTRES = np.array([[0.0, 0, 0], [100, 0, 0], [0, 150, 20], [-100, 50, 0]])
 SPREAD = 8.0

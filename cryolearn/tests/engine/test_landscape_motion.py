@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.gaussians import render_gaussians_3d
 from cryolearn.engine.io.maps import MapSeriesWriter, read_map, write_map
 from cryolearn.engine.io.motions import MotionModel, write_motion
 from cryolearn.engine.io.structures import read_structure
 from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.landscape.config import TrajectoryConfig
-from cryolearn.engine.landscape.trajectory import run
+from cryolearn.engine.landscape.trajectory_command import run
 
 COUNT, BOX, PIXEL = 30, 24, 4.0
 ORIGIN = np.array([-20.0, 7.0, 3.0])

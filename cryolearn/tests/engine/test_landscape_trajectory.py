@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.maps import read_map
 from cryolearn.engine.io.modes import make_modes, write_modes
 from cryolearn.engine.io.structures import read_structure
@@ -16,7 +16,7 @@ from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.landscape.config import TrajectoryConfig
 from cryolearn.engine.landscape.geometry import find_geometry, report_geometry, restore_geometry
 from cryolearn.engine.landscape.path import equal_frames, population, principal_path, project_on_path
-from cryolearn.engine.landscape.trajectory import run
+from cryolearn.engine.landscape.trajectory_command import run
 
 
 def test_frames_of_a_bent_path_are_equally_long_apart():
@@ -94,7 +94,7 @@ def test_large_amplitudes_of_real_modes(enzyme):
     0.2 Å and 49 contacts below 2 Å were counted for linear displacements; block rotations with restored bonds have none of either."""
     import prody
 
-    from cryolearn.engine.elastic.normal_modes import compute_modes
+    from cryolearn.engine.elastic.normal_modes_command import compute_modes
 
     folder, structure, _, _ = enzyme
     _, vectors = compute_modes(prody.parsePDB(str(folder / "structure.pdb")), "rtb", 8.0, 10, 12)

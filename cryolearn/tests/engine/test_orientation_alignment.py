@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryolearn.engine.imaging.poses import matrix_to_quaternion, random_rotations, so3_exp
-from cryolearn.engine.orientation.alignment import Alignment, align_o4, align_physical
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.normaliser import frame_freedom
+from cryolearn.engine.orientation.frame_alignment import Alignment, align_o4, align_physical
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
+from cryolearn.engine.orientation.symmetry_normaliser import frame_freedom
 
 GROUPS = ["C1", "C2", "C7", "D2", "D7", "T", "O", "I"]
 HAND = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))

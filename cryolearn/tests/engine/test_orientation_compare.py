@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.poses import euler_to_matrix, matrix_to_euler, random_rotations, so3_exp
 from cryolearn.engine.io.stacks import StackWriter
 from cryolearn.engine.io.star import ParticleTable, read_particles, write_particles
 from cryolearn.engine.io.tables import read_table
-from cryolearn.engine.orientation import compare
+from cryolearn.engine.orientation import compare_command as compare
 from cryolearn.engine.orientation.config import CompareOrientationsConfig
-from cryolearn.engine.orientation.errors import pair_distances, random_error_rad, statistics
-from cryolearn.engine.orientation.kernel import SimilarityKernel
+from cryolearn.engine.orientation.pose_errors import pair_distances, random_error_rad, statistics
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 from .imaging_cases import gaussian_model
 

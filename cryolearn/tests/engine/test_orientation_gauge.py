@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
-from cryolearn.engine.orientation.alignment import align_physical
-from cryolearn.engine.orientation.gauge import apply_gauge, find_gauge, line_agreement
+from cryolearn.engine.orientation.frame_alignment import align_physical
+from cryolearn.engine.orientation.recovery.detector_frame import apply_gauge, find_gauge, line_agreement
 
 from .orientation_cases import BOX, DIAMETER, PIXEL, degrees, projections
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
-from cryolearn.engine.orientation.kernel import SimilarityKernel
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 GROUPS = ["C1", "C2", "C7", "D2", "D7", "T", "O", "I"]
 

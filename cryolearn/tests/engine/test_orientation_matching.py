@@ -9,14 +9,14 @@ from cryolearn.engine.imaging.fourier import filter_shells
 from cryolearn.engine.imaging.poses import angle_between_deg, random_rotations, so3_exp
 from cryolearn.engine.imaging.slices import VolumeProjector
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
-from cryolearn.engine.orientation.alignment import align_physical
-from cryolearn.engine.orientation.fourier_images import FourierImages
-from cryolearn.engine.orientation.grid_search import best_poses, expected_slices, pose_grid, shift_grid
-from cryolearn.engine.orientation.half_frames import frame_between, in_frame
-from cryolearn.engine.orientation.local_search import ball_lattice, refine_continuously, search_lattice
-from cryolearn.engine.orientation.matching import _Rounds, confidence_of, match
-from cryolearn.engine.orientation.random_start import start_from_nothing
-from cryolearn.engine.orientation.reference import Poses, Reference, back_projected, half_references, particle_mask
+from cryolearn.engine.orientation.frame_alignment import align_physical
+from cryolearn.engine.orientation.refinement.fourier_images import FourierImages
+from cryolearn.engine.orientation.refinement.grid_search import best_poses, expected_slices, pose_grid, shift_grid
+from cryolearn.engine.orientation.refinement.half_set_frames import frame_between, in_frame
+from cryolearn.engine.orientation.refinement.local_search import ball_lattice, refine_continuously, search_lattice
+from cryolearn.engine.orientation.refinement.projection_matching import _Rounds, confidence_of, match
+from cryolearn.engine.orientation.refinement.reference import Poses, Reference, back_projected, half_references, particle_mask
+from cryolearn.engine.orientation.refinement.stochastic_em import start_from_nothing
 
 from .orientation_cases import BOX, DIAMETER, PIXEL, degrees, fourier_images, model, projections
 

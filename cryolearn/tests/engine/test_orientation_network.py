@@ -10,14 +10,14 @@ import torch
 from torch.nn import functional
 
 from cryolearn.engine.imaging.poses import random_rotations, rotation_z
-from cryolearn.engine.orientation.calibration import Calibration, fit_calibration
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.network_exact import RingNetwork, left_representation
-from cryolearn.engine.orientation.network_paper import PaperNetwork
-from cryolearn.engine.orientation.network_views import ViewsNetwork
-from cryolearn.engine.orientation.pairs import DistanceWeights, block_pairs, draw_block_poses, largest_distance
-from cryolearn.engine.orientation.readout import ExactReadout, PaperReadout
-from cryolearn.engine.orientation.task import distance_losses
+from cryolearn.engine.orientation.distance_network.distance_calibration import Calibration, fit_calibration
+from cryolearn.engine.orientation.distance_network.distance_readout import ExactReadout, PaperReadout
+from cryolearn.engine.orientation.distance_network.network_exact import RingNetwork, left_representation
+from cryolearn.engine.orientation.distance_network.network_paper import PaperNetwork
+from cryolearn.engine.orientation.distance_network.network_views import ViewsNetwork
+from cryolearn.engine.orientation.distance_network.pair_sampling import DistanceWeights, block_pairs, draw_block_poses, largest_distance
+from cryolearn.engine.orientation.distance_network.training_task import distance_losses
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 SIZE = 48
 

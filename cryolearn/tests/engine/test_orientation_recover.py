@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import random_rotations
@@ -19,15 +19,15 @@ from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import join, read_table
-from cryolearn.engine.orientation import recover as command
-from cryolearn.engine.orientation.alignment import align_physical
+from cryolearn.engine.orientation import recover_command as command
 from cryolearn.engine.orientation.config import DistanceTrainConfig, RecoverOrientationsConfig
-from cryolearn.engine.orientation.hidden_symmetry import hidden_symmetry
-from cryolearn.engine.orientation.model import DistanceModel
-from cryolearn.engine.orientation.recover_report import doubts
-from cryolearn.engine.orientation.train import run as train
+from cryolearn.engine.orientation.distance_network.distance_model import DistanceModel
+from cryolearn.engine.orientation.frame_alignment import align_physical
+from cryolearn.engine.orientation.refinement.undeclared_symmetry import hidden_symmetry
+from cryolearn.engine.orientation.report.recovery_report import doubts
+from cryolearn.engine.orientation.train_command import run as train
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
-from cryolearn.engine.simulate.particles import run as simulate
+from cryolearn.engine.simulate.particles_command import run as simulate
 
 from .imaging_cases import GaussianModel
 from .orientation_cases import BOX, PIXEL, degrees, model

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.poses import random_rotations
-from cryolearn.engine.orientation.alignment import align_o4
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.polish import FLOOR
-from cryolearn.engine.orientation.recovery import recover
+from cryolearn.engine.orientation.frame_alignment import align_o4
+from cryolearn.engine.orientation.recovery.gauss_newton import FLOOR
+from cryolearn.engine.orientation.recovery.recover_from_distances import recover
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
 
 
 def made(count: int, group: str, noise: float, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, SimilarityKernel]:

@@ -15,22 +15,22 @@ import pytest
 import torch
 
 from cryolearn.engine.config import save_config
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.gaussians import render_gaussians_3d
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.io.maps import write_map
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import read_table
-from cryolearn.engine.orientation.appearance import measure_particles
 from cryolearn.engine.orientation.config import DistanceTrainConfig, RecoverOrientationsConfig
-from cryolearn.engine.orientation.kernel import SimilarityKernel
-from cryolearn.engine.orientation.labelled import LabelledImages
-from cryolearn.engine.orientation.model import DistanceModel
-from cryolearn.engine.orientation.projected_maps import ProjectedMaps
-from cryolearn.engine.orientation.train import run as train
+from cryolearn.engine.orientation.distance_network.distance_model import DistanceModel
+from cryolearn.engine.orientation.distance_network.image_statistics import measure_particles
+from cryolearn.engine.orientation.distance_network.labelled_particles import LabelledImages
+from cryolearn.engine.orientation.distance_network.projected_maps import ProjectedMaps
+from cryolearn.engine.orientation.similarity_kernel import SimilarityKernel
+from cryolearn.engine.orientation.train_command import run as train
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
-from cryolearn.engine.simulate.particles import run as simulate
+from cryolearn.engine.simulate.particles_command import run as simulate
 from cryolearn.engine.training.network_input import NetworkInput
 from cryolearn.engine.training.particle_images import ParticleImages
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging import fsc_command, reconstruct_command
 from cryolearn.engine.imaging.config import FscConfig, ReconstructConfig
 from cryolearn.engine.imaging.fsc import fsc
-from cryolearn.engine.imaging.map_files import split_halves
+from cryolearn.engine.imaging.half_set_maps import split_halves
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.star import ParticleTable, read_particles, write_particles

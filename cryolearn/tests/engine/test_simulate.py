@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 
 from cryolearn.engine.config import save_config
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
 from cryolearn.engine.imaging.poses import euler_to_matrix
@@ -24,7 +24,7 @@ from cryolearn.engine.io.modes import make_modes, read_modes, write_modes
 from cryolearn.engine.io.stacks import ImageStack
 from cryolearn.engine.io.star import read_particles
 from cryolearn.engine.io.tables import read_table
-from cryolearn.engine.simulate import particles
+from cryolearn.engine.simulate import particles_command as particles
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.laws import draw_particles
 from cryolearn.engine.simulate.resample import fit_map

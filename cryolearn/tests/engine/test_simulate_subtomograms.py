@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.ctf import electron_wavelength_angst
 from cryolearn.engine.imaging.fourier import radial_average, rfftn_centred
 from cryolearn.engine.imaging.missing_wedge import wedge_mask
@@ -19,11 +19,11 @@ from cryolearn.engine.imaging.poses import euler_to_matrix
 from cryolearn.engine.io.maps import write_map
 from cryolearn.engine.io.subtomograms import SubtomogramStack, read_subtomograms
 from cryolearn.engine.io.tables import read_table
-from cryolearn.engine.simulate import subtomograms
+from cryolearn.engine.simulate import subtomograms_command as subtomograms
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
 from cryolearn.engine.simulate.densities import density_of_map, density_of_structure
 from cryolearn.engine.simulate.subtomogram_simulator import SubtomogramSimulator
-from cryolearn.engine.simulate.subtomograms import SimulatedSubtomograms, run
+from cryolearn.engine.simulate.subtomograms_command import SimulatedSubtomograms, run
 from cryolearn.tests.engine.subtomogram_cases import blob_maps
 
 BOX = 24

@@ -16,13 +16,13 @@ from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, pose_grid, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.io.maps import read_map, write_map
-from cryolearn.engine.subtomogram.aligner import Aligner, Plan
-from cryolearn.engine.subtomogram.averages import Averages, turned_average
-from cryolearn.engine.subtomogram.band import Band, Particles, particles_of
-from cryolearn.engine.subtomogram.halves import Frame, match_classes
-from cryolearn.engine.subtomogram.references import Reference, turned_coverage
-from cryolearn.engine.subtomogram.search import GridSearch, correlation_around
-from cryolearn.engine.subtomogram.start import expectation, shift_ball
+from cryolearn.engine.subtomogram.averaging.aligner import Aligner, Plan
+from cryolearn.engine.subtomogram.averaging.averages import Averages, turned_average
+from cryolearn.engine.subtomogram.averaging.correlation_search import GridSearch, correlation_around
+from cryolearn.engine.subtomogram.averaging.fourier_band import Band, Particles, particles_of
+from cryolearn.engine.subtomogram.averaging.half_set_alignment import Frame, match_classes
+from cryolearn.engine.subtomogram.averaging.initial_maps import expectation, shift_ball
+from cryolearn.engine.subtomogram.averaging.references import Reference, turned_coverage
 
 from .subtomogram_average_cases import BOX, PIXEL, TILT, Copies, behind_wedge, copies, models
 

@@ -13,22 +13,22 @@ import pytest
 import torch
 
 from cryolearn.engine.config import check_config
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.subtomograms import read_subtomograms, write_subtomograms
 from cryolearn.engine.io.tables import read_table, write_table
-from cryolearn.engine.subtomogram import rounds as rounds_module
-from cryolearn.engine.subtomogram.aligner import Plan
-from cryolearn.engine.subtomogram.average import run
-from cryolearn.engine.subtomogram.band import Band, particles_of
+from cryolearn.engine.subtomogram.average_command import run
+from cryolearn.engine.subtomogram.averaging import averaging_iterations as rounds_module
+from cryolearn.engine.subtomogram.averaging.aligner import Plan
+from cryolearn.engine.subtomogram.averaging.averaging_iterations import Rounds, Settings, State
+from cryolearn.engine.subtomogram.averaging.class_novelty import novelty_of, read_known
+from cryolearn.engine.subtomogram.averaging.fourier_band import Band, particles_of
+from cryolearn.engine.subtomogram.averaging.initial_maps import first_maps
 from cryolearn.engine.subtomogram.config import SubtomogramAverageConfig
-from cryolearn.engine.subtomogram.discovery import novelty_of, read_known
-from cryolearn.engine.subtomogram.gallery import GalleryRow, class_gallery, surface_level
-from cryolearn.engine.subtomogram.rounds import Rounds, Settings, State
-from cryolearn.engine.subtomogram.start import first_maps
+from cryolearn.engine.subtomogram.report.class_gallery import GalleryRow, class_gallery, surface_level
 
 from .imaging_cases import DEVICES
 from .subtomogram_average_cases import BOX, PIXEL, behind_wedge, copies, models, write_copies
@@ -103,9 +103,9 @@ def test_start_from_nothing_finds_two_structures() -> None:
     maps, evidence = first_maps(particles, 2, 9.0, 2.0, 2, 1, report=steps.append)
     assert len(evidence) == 2 and sum(steps) == 2 * rounds_module.STEPS and maps.shape[0] == 2
     from cryolearn.engine.imaging.fourier import fourier_resize, rfftn_centred
-    from cryolearn.engine.subtomogram.aligner import Aligner
-    from cryolearn.engine.subtomogram.band import Particles
-    from cryolearn.engine.subtomogram.references import Reference
+    from cryolearn.engine.subtomogram.averaging.aligner import Aligner
+    from cryolearn.engine.subtomogram.averaging.fourier_band import Particles
+    from cryolearn.engine.subtomogram.averaging.references import Reference
 
     large = torch.stack([fourier_resize(item, BOX, 3) for item in maps])
     seen = Particles(band, rfftn_centred(large, 3).flatten(1)[:, band.index], torch.ones(1, len(band)), torch.zeros(2, dtype=torch.long))

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.subtomograms import read_subtomograms, write_subtomograms
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
-from cryolearn.engine.simulate.subtomograms import run as simulate
-from cryolearn.engine.subtomogram.calibration import KnownClasses, calibration_error, fit_temperature, probabilities
-from cryolearn.engine.subtomogram.classify import run as classify
+from cryolearn.engine.simulate.subtomograms_command import run as simulate
+from cryolearn.engine.subtomogram.classify_command import run as classify
 from cryolearn.engine.subtomogram.config import SubtomogramClassifyConfig, SubtomogramSubdivideConfig, SubtomogramTrainConfig
-from cryolearn.engine.subtomogram.labelled import CachedVolumes, class_weights, read_labels
-from cryolearn.engine.subtomogram.model import SubtomogramModel
-from cryolearn.engine.subtomogram.partition import divide
-from cryolearn.engine.subtomogram.predict import measure
-from cryolearn.engine.subtomogram.subdivide import run as subdivide
-from cryolearn.engine.subtomogram.train import run as train
+from cryolearn.engine.subtomogram.networks.confidence_calibration import KnownClasses, calibration_error, fit_temperature, probabilities
+from cryolearn.engine.subtomogram.networks.labelled_subtomograms import CachedVolumes, class_weights, read_labels
+from cryolearn.engine.subtomogram.networks.streamed_prediction import measure
+from cryolearn.engine.subtomogram.networks.trained_model import SubtomogramModel
+from cryolearn.engine.subtomogram.partition.clustering import divide
+from cryolearn.engine.subtomogram.subdivide_command import run as subdivide
+from cryolearn.engine.subtomogram.train_command import run as train
 from cryolearn.tests.engine.subtomogram_cases import blob_maps
 
 BOX, PER_CLASS, KNOWN = 16, 60, 3
@@ -84,7 +84,7 @@ def test_a_network_learns_what_it_says(made: Made, trained: SubtomogramTrainConf
 
 
 def test_a_killed_training_ends_the_same(made: Made, trained: SubtomogramTrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cryolearn.engine.subtomogram.task import ClassTask
+    from cryolearn.engine.subtomogram.networks.training_task import ClassTask
 
     short = dataclasses.replace(trained, epochs=2, output=str(tmp_path / "whole"), checkpoint_steps=4)
     train(short)

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.subtomograms import SubtomogramStack, read_subtomograms
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
-from cryolearn.engine.simulate.subtomograms import run as simulate
+from cryolearn.engine.simulate.subtomograms_command import run as simulate
 from cryolearn.engine.subtomogram.config import SubtomogramTrainConfig
-from cryolearn.engine.subtomogram.drawn import DrawnSubtomograms, simulation_of
-from cryolearn.engine.subtomogram.labelled import CachedVolumes, LabelledSubtomograms, read_labels
-from cryolearn.engine.subtomogram.train import run as train
+from cryolearn.engine.subtomogram.networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, read_labels
+from cryolearn.engine.subtomogram.networks.on_the_fly_simulation import DrawnSubtomograms, simulation_of
+from cryolearn.engine.subtomogram.train_command import run as train
 from cryolearn.tests.engine.subtomogram_cases import blob_maps
 
 CLASSES, PER_CLASS = 3, 16  # two maps, and noise alone

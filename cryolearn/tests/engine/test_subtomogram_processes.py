@@ -15,10 +15,10 @@ import torch
 
 from cryolearn.engine.config import save_config
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
-from cryolearn.engine.simulate.subtomograms import run as simulate
+from cryolearn.engine.simulate.subtomograms_command import run as simulate
 from cryolearn.engine.subtomogram.config import SubtomogramTrainConfig
-from cryolearn.engine.subtomogram.train import run as train
-from cryolearn.engine.training.shared import BlockDropout
+from cryolearn.engine.subtomogram.train_command import run as train
+from cryolearn.engine.training.distributed import BlockDropout
 from cryolearn.tests.engine.subtomogram_cases import blob_maps
 
 BOX, BATCH = 16, 96  # all training subtomograms of three classes

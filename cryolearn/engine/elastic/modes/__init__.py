@@ -1,0 +1,1 @@
+"""The deformable reference: Gaussians at the atoms, displaced along normal modes."""

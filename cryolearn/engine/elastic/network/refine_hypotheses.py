@@ -1,0 +1,82 @@
+"""Refinement of the network's hypotheses by the elastic alignment's Levenberg-Marquardt steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ...imaging.poses import angle_between_deg
+from ..alignment.aligner import Aligned, ElasticAligner, choose_best
+from ..alignment.levenberg_marquardt import Observed, Refined, refine
+from .architectures import Hypotheses
+
+__all__ = ["Start", "distinct_hypotheses", "refine_hypotheses"]
+
+_DISTINCT_DEG = 15.0
+# coarse log likelihoods tell solutions apart less sharply than fine ones: within this, both are refined to the end
+_UNDECIDED_LOG_LIKELIHOOD = 15.0
+
+
+@dataclass
+class Start:
+    """Starting points: ``rotation`` ``(b, h, 3, 3)``, ``shift_angst`` ``(b, h, 2)``, ``amplitudes`` ``(b, h, K)``, ``probability`` ``(b, h)``."""
+
+    rotation: torch.Tensor
+    shift_angst: torch.Tensor
+    amplitudes: torch.Tensor
+    probability: torch.Tensor
+
+
+def distinct_hypotheses(found: Hypotheses, count: int) -> Start:
+    """The most probable ``count`` hypotheses that lie at least 15 degrees apart, as far as there are so many."""
+    probability = found.probability.clone()
+    everyone = torch.arange(len(probability), device=probability.device)
+    picked = []
+    for _ in range(min(count, probability.shape[1])):
+        best = probability.argmax(1)
+        picked.append(best)
+        distance = angle_between_deg(found.rotation[everyone, best][:, None], found.rotation)
+        # a hypothesis that is near one taken already comes after all others, but keeps its rank among its like
+        probability = torch.where((distance < _DISTINCT_DEG) & (probability > -1), probability - 2, probability)
+        probability[everyone, best] = -10
+    index = torch.stack(picked, 1)
+    row = everyone[:, None]
+    return Start(found.rotation[row, index], found.shift_angst[row, index], found.amplitudes[row, index], found.probability[row, index])
+
+
+def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed, start: Start, iterations: int) -> Aligned:
+    """Refine all hypotheses at low resolution, the best one (two where it is undecided) at full resolution.
+
+    Parameters
+    ----------
+    coarse, fine : whitened samples of ``b`` images (:meth:`ElasticAligner.observe`)
+    iterations : Levenberg-Marquardt steps at low resolution; at full resolution half as many and one more follow
+    """
+    batch, count = start.probability.shape
+    device = start.probability.device
+    image = torch.arange(batch, device=device)
+    rough = refine(
+        aligner.coarse, coarse, image.repeat_interleave(count), start.rotation.flatten(0, 1), start.shift_angst.flatten(0, 1),
+        start.amplitudes.flatten(0, 1), iterations, aligner.prior_sigma, problems_at_once=32,
+    )
+    cost = rough.cost.reshape(batch, count)
+    offset = count * image
+    first = cost.argmin(1) + offset
+    same = aligner.same_solution(rough, first.repeat_interleave(count), torch.arange(batch * count, device=device)).reshape(batch, count)
+    other = torch.where(same, torch.full_like(cost, float("inf")), cost)
+    margin = (other.amin(1) - rough.cost[first]) / 2
+    undecided = (margin < _UNDECIDED_LOG_LIKELIHOOD).nonzero()[:, 0]
+    chosen = torch.cat([first, other.argmin(1)[undecided] + offset[undecided]])
+    begin = rough.subset(chosen)
+    end = refine(
+        aligner.fine, fine, torch.cat([image, undecided]), begin.rotation, begin.shift_angst, begin.amplitudes, iterations // 2 + 1,
+        aligner.prior_sigma, problems_at_once=4,
+    )
+    # two solutions an image for the choice; where there was one, the second is itself
+    second = image.clone()
+    second[undecided] = batch + torch.arange(len(undecided), device=device)
+    pairs: Refined = end.subset(torch.stack([image, second], 1).flatten())
+    aligned = choose_best(aligner, pairs, batch)
+    decided = torch.isinf(aligned.margin)
+    return Aligned(aligned.best, torch.where(decided, margin, aligned.margin), aligned.flags)

@@ -1,0 +1,170 @@
+"""Command ``normal-modes``: elastic network models through ProDy, ranked by collectivity."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import prody
+
+from ..config import check_config, require
+from ..exceptions import InputError
+from ..figures import mode_table, save_figure
+from ..io.mode_formats import write_mode_texts, write_nmd
+from ..io.modes import Modes, write_modes
+from ..io.structures import atom_sigmas, atom_weights, read_structure
+from .config import NormalModesConfig
+
+RIGID_MODES = 6
+_FEWEST_ATOMS = 10
+
+
+def run(config: NormalModesConfig) -> None:
+    """Compute the modes of a structure and write them in the formats that the other commands and programs read."""
+    check_config(config)
+    require(config, "structure")
+    prody.confProDy(verbosity="none")
+    atoms = select_atoms(config.structure, config.selection)
+    out = Path(config.output)
+    out.mkdir(parents=True, exist_ok=True)
+    structure_path = out / "structure.pdb"
+    prody.writePDB(str(structure_path), atoms)
+    structure = read_structure(str(structure_path))
+    cutoff = config.cutoff_angst
+    if config.cutoff_mode == "relative":
+        cutoff = relative_cutoff(atoms.getCoords(), config.cutoff_percent)
+    values, vectors = compute_modes(atoms, config.method, cutoff, config.residues_per_block, config.number)
+    vectors = fix_signs(vectors)
+    share = collectivity(vectors)
+    modes = Modes(
+        coordinates=atoms.getCoords(), origin_angst=atoms.getCoords().mean(0), weights=atom_weights(structure),
+        sigma_angst=atom_sigmas(structure), eigenvectors=vectors, eigenvalues=values,
+        mode_numbers=np.arange(1, len(values) + 1), collectivity=share, score=collectivity_score(share),
+    )
+    write_modes(str(out / "modes.npz"), modes)
+    write_mode_texts(str(out / "modes"), modes)
+    write_nmd(str(out / "modes.nmd"), modes, structure)
+    selected = share >= config.collectivity_threshold
+    selected[:RIGID_MODES] = False
+    with open(out / "modes.csv", "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["mode", "eigenvalue", "frequency", "collectivity", "score", "selected"])
+        for k, value in enumerate(values):
+            frequency = float(np.sqrt(max(value, 0.0)))
+            writer.writerow([k + 1, f"{value:.6g}", f"{frequency:.6g}", f"{share[k]:.4f}", f"{modes.score[k]:.4f}", int(selected[k])])
+    inner = slice(RIGID_MODES, None)
+    figure = mode_table(modes.mode_numbers[inner], share[inner], modes.score[inner], selected[inner])
+    save_figure(figure, str(out / "figures" / "modes.png"))
+    summary = {"atoms": len(atoms), "modes": len(values), "cutoff_angst": round(float(cutoff), 3), "selected": int(selected.sum())}
+    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    print(f"{len(values)} modes of {len(atoms)} atoms, cutoff {cutoff:.2f} Å, {summary['selected']} above the collectivity threshold")
+
+
+def select_atoms(path: str, selection: str) -> prody.AtomGroup:
+    """Atoms of a PDB or mmCIF file that a ProDy selection keeps.
+
+    Raises
+    ------
+    InputError
+        when the file cannot be read, the selection is not valid or keeps too few atoms.
+    """
+    reader = prody.parseMMCIF if path.lower().endswith((".cif", ".mmcif", ".cif.gz")) else prody.parsePDB
+    try:
+        parsed = reader(path)
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise InputError(f"The structure '{path}' cannot be read: {error}.") from error
+    if parsed is None:
+        raise InputError(f"The structure '{path}' has no atoms: give a PDB or mmCIF file with coordinates.")
+    try:
+        chosen = parsed.select(selection)
+    except prody.SelectionError as error:
+        raise InputError(f"The atom selection '{selection}' is not valid: {error}.") from error
+    if chosen is None or len(chosen) < _FEWEST_ATOMS:
+        found = 0 if chosen is None else len(chosen)
+        raise InputError(f"The atom selection '{selection}' keeps {found} atoms of '{path}': at least {_FEWEST_ATOMS} are needed.")
+    return chosen.copy()
+
+
+def compute_modes(
+    atoms: prody.AtomGroup, method: str, cutoff_angst: float, residues_per_block: int, number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues ``(K,)`` for a unit spring and unit-norm eigenvectors ``(K, N, 3)``, the six rigid modes first.
+
+    ``rtb``: uniform springs between all atoms within the cutoff, rotation-translation of blocks (Tama et al. 2000).
+    ``anm_ca``: C-alpha anisotropic network, each residue's atoms move with its C-alpha.
+    """
+    if method == "rtb":
+        residues = atoms.getResindices()
+        blocks = residues // residues_per_block
+        # a block needs three atoms that are not on a line to have six degrees of freedom: small ones join their neighbour
+        sizes = np.bincount(blocks)
+        for block in np.flatnonzero(sizes < 4):
+            blocks[blocks == block] = block - 1 if block else 1
+        _, blocks = np.unique(blocks, return_inverse=True)
+        model = prody.RTB()
+        model.buildHessian(atoms.getCoords(), blocks, cutoff=cutoff_angst)
+        _refuse_too_many(number, 6 * (blocks.max() + 1), "blocks: take fewer residues a block or fewer modes")
+        model.calcModes(number, zeros=True)
+    else:
+        nodes = atoms.select("name CA")
+        if nodes is None or len(nodes) < _FEWEST_ATOMS:
+            raise InputError("The structure has too few C-alpha atoms for method 'anm_ca': use 'rtb'.")
+        model = prody.ANM()
+        model.buildHessian(nodes, cutoff=cutoff_angst)
+        _refuse_too_many(number, 3 * len(nodes), "C-alpha atoms")
+        model.calcModes(number, zeros=True)
+        extended, kept = prody.extendModel(model, nodes, atoms)
+        if len(kept) != len(atoms):
+            raise InputError(f"{len(atoms) - len(kept)} atoms belong to residues without C-alpha: leave them out of the selection.")
+        model = extended
+    values, vectors = model.getEigvals(), model.getEigvecs().T.reshape(len(model.getEigvals()), -1, 3)
+    if len(values) > RIGID_MODES and values[RIGID_MODES] < 1e-6 * values[-1]:
+        raise InputError(
+            "The elastic network falls apart (more than six modes cost nothing): take a larger cutoff than "
+            f"{cutoff_angst:.2f} Å or select one connected molecule."
+        )
+    return values, vectors / np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
+
+
+def _refuse_too_many(number: int, largest: int, what: str) -> None:
+    if number > largest:
+        raise InputError(f"Parameter number is {number}, but the model has only {largest} modes from its {what}.")
+
+
+def relative_cutoff(coordinates: np.ndarray, percent: float) -> float:
+    """Distance (Å) below which ``percent`` of all atom pairs within 25 Å, ranked per atom by distance to its 20 nearest, lie."""
+    from scipy.spatial import cKDTree
+
+    neighbours = min(20, len(coordinates) - 1)
+    distance, _ = cKDTree(coordinates).query(coordinates, k=neighbours + 1)
+    return float(np.percentile(distance[:, 1:], percent))
+
+
+def fix_signs(vectors: np.ndarray) -> np.ndarray:
+    """Give each mode ``(K, N, 3)`` a definite sign: the sum of the cubes of its components is positive.
+
+    Eigenvectors are defined up to sign; amplitudes are comparable between runs only with a rule. The cube is odd and
+    smooth, so rounding cannot flip it except for a mode that is symmetric anyway.
+    """
+    cubes = (vectors**3).sum(axis=(1, 2))
+    return vectors * np.where(cubes < 0, -1.0, 1.0)[:, None, None]
+
+
+def collectivity(vectors: np.ndarray) -> np.ndarray:
+    """Part of the atoms that a mode moves, 1/N to 1 (Bruschweiler 1995): exp(entropy of squared displacements) / N."""
+    share = (vectors**2).sum(axis=2)
+    share = share / share.sum(axis=1, keepdims=True)
+    return np.exp(-(share * np.log(np.maximum(share, 1e-300))).sum(axis=1)) / vectors.shape[1]
+
+
+def collectivity_score(share: np.ndarray) -> np.ndarray:
+    """Scipion's score of non-rigid modes, low is good: (rank by collectivity + mode number) / (2 number of modes)."""
+    count = len(share)
+    score = np.zeros(count)
+    inner = share[RIGID_MODES:]
+    rank = np.empty(len(inner))
+    rank[np.argsort(-inner)] = np.arange(1, len(inner) + 1)
+    score[RIGID_MODES:] = (rank + np.arange(1, len(inner) + 1)) / (2 * max(len(inner), 1))
+    return score

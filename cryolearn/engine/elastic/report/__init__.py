@@ -1,0 +1,1 @@
+"""Result files that elastic alignment and prediction share."""

@@ -1,0 +1,52 @@
+"""The files that alignment and prediction both write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...figures import error_histogram, landscape, save_figure
+from ...imaging.poses import matrix_to_euler
+from ...io.star import ParticleTable, write_particles
+from ...io.tables import write_table
+from ..alignment.aligner import FLAG_AMBIGUOUS, FLAG_AT_BOUND, FLAG_LOW_CORRELATION, FLAG_NOT_CONVERGED
+
+FLAGS = {
+    FLAG_AMBIGUOUS: "ambiguous", FLAG_AT_BOUND: "amplitude at bound",
+    FLAG_LOW_CORRELATION: "low correlation", FLAG_NOT_CONVERGED: "not converged",
+}
+
+
+def write_alignment(
+    out: Path, table: ParticleTable, columns: dict[str, np.ndarray], meta: dict[str, Any], mode_numbers: list[int]
+) -> None:
+    """Write ``alignment.npz``, ``particles.star``, ``summary.json`` and the figures of an alignment."""
+    write_table(str(out / "alignment.npz"), columns, {**meta, "mode_numbers": list(mode_numbers)})
+    angles = matrix_to_euler(torch.from_numpy(columns["rotation"]).double()).numpy()
+    write_particles(str(out / "particles.star"), table.with_poses(angles, -columns["shift_angst"].astype(float)))
+    flags = columns["flags"]
+    summary: dict[str, Any] = {
+        "particles": len(table), "median_correlation": round(float(np.median(columns["correlation"])), 4),
+        "median_pose_sigma_deg": round(float(np.median(columns["pose_sigma_deg"])), 3),
+        "median_amplitude_sigma": [round(float(value), 3) for value in np.median(columns["amplitude_sigma"], axis=0)],
+        "flagged": int((flags != 0).sum()),
+    }
+    for bit, name in FLAGS.items():
+        summary[name.replace(" ", "_")] = int(((flags & bit) != 0).sum())
+    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    amplitudes = columns["amplitudes"]
+    labels = [f"amplitude of mode {number}" for number in mode_numbers]
+    second = 1 if len(mode_numbers) > 1 else 0
+    save_figure(
+        landscape(amplitudes[:, 0], amplitudes[:, second], labels[0], labels[second], columns["correlation"], "correlation"),
+        str(out / "figures" / "landscape.png"),
+    )
+    spread = {"pose sigma (degrees)": columns["pose_sigma_deg"]}
+    spread |= {f"sigma of mode {number}": columns["amplitude_sigma"][:, k] for k, number in enumerate(mode_numbers)}
+    save_figure(error_histogram(spread, title="Standard deviations by the Cramér-Rao bound"), str(out / "figures" / "precision.png"))
+    parts = ", ".join(f"{summary[name.replace(' ', '_')]} {name}" for name in FLAGS.values())
+    print(f"{len(table)} particles aligned; {summary['flagged']} flagged ({parts})", flush=True)

@@ -1,0 +1,195 @@
+"""Command ``elastic-train``: train a network that predicts pose, shift and mode amplitudes of particle images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..chunks import process_rank
+from ..config import check_config, digest_config, digest_file, require
+from ..device import select_device
+from ..exceptions import InputError
+from ..imaging.ctf import Ctf
+from ..imaging.fourier import power_spectrum, radial_average
+from ..imaging.noise import fit_contrast
+from ..imaging.poses import random_rotations
+from ..io.models import save_model
+from ..io.modes import read_modes
+from ..io.star import ParticleTable, read_particles
+from ..training.network_input import NetworkInput, network_size
+from ..training.particle_images import ParticleImages
+from ..training.plan import TrainingPlan
+from ..training.processes import choose_precision
+from ..training.trainer import train
+from .config import ElasticTrainConfig
+from .modes.deformable_reference import ElasticReference
+from .network.architectures import AmplitudeResNet34, MultiNetwork
+from .network.labelled_particles import LabelledParticles, read_labels, share_of_labels
+from .network.training_simulator import BatchSimulator, DensityRenderer
+from .network.training_task import ElasticTask
+
+_RINGS = 12  # pixels from the particle's centre to its rim that the 'multi' network wants
+_SAMPLE = 256
+_RATES = {"multi": 2e-3, "resnet34": 1e-4}
+
+
+def run(config: ElasticTrainConfig) -> None:
+    """Train; a killed run goes on from its last checkpoint, and several processes share each batch."""
+    check_config(config)
+    require(config, "modes", "particles")
+    if config.labels != "simulation" and not config.alignment:
+        raise InputError("Parameter alignment is needed to learn from particles: give their alignment.npz, or learn from 'simulation'.")
+    rank, _, local_rank = process_rank()
+    device = select_device(config, local_rank)
+    table = read_particles(config.particles)
+    modes = read_modes(config.modes)
+    reference = ElasticReference.from_modes(modes, config.mode_numbers, device)
+    reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
+    images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
+    scheme, renderer, contrast = _measure(config, table, images, reference, reach)
+    arguments = _network_arguments(config, reference, scheme)
+    torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
+    network = build_network(config.architecture, arguments)
+    plan, task = _plan_and_task(config, table, images, scheme, renderer, contrast, network, device)
+    if rank == 0:
+        print(
+            f"network '{config.architecture}' of {sum(p.numel() for p in network.parameters())} weights on {scheme.size} px at "
+            f"{scheme.network_pixel_angst:.2f} Å; {plan.steps} steps of {plan.batch} images, precision {plan.precision}", flush=True,
+        )
+    history = train(task, plan, config)
+    if rank == 0:
+        description = {
+            "architecture": config.architecture, "arguments": arguments, "input": scheme.to_dict(), "mode_numbers": list(config.mode_numbers),
+            "pixel_size_angst": table.pixel_size_angst, "box": table.box, "amplitude_range": config.amplitude_range,
+            "shift_range_angst": config.shift_range_angst, "hypotheses": config.hypotheses, "ignore_ctf": config.ignore_ctf,
+            "phase_flipped": config.phase_flipped, "labels": config.labels, "digest": plan.digest, "reference": digest_file(config.modes),
+        }
+        _write_model(Path(config.output), config, network, description, history, plan)
+
+
+def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork | AmplitudeResNet34:
+    """A network from its name and the arguments that ``model.json`` holds."""
+    return MultiNetwork(**arguments) if architecture == "multi" else AmplitudeResNet34(**arguments)
+
+
+def _measure(
+    config: ElasticTrainConfig, table: ParticleTable, images: ParticleImages, reference: ElasticReference, reach: float
+) -> tuple[NetworkInput, DensityRenderer, float]:
+    """Scheme of the input, renderer at its pixel size, and contrast of the particles, all measured on the particles."""
+    device = images.device
+    wanted = config.network_pixel_angst
+    if wanted == 0 and config.architecture == "multi":
+        wanted = ring_radius(reference, config.amplitude_range) / _RINGS
+    size = network_size(table.box, table.pixel_size_angst, wanted)
+    pixel = table.box * table.pixel_size_angst / size
+    renderer = DensityRenderer(reference, size, pixel, reach)
+    generator = torch.Generator().manual_seed(config.seed)
+    rotation = random_rotations(_SAMPLE, generator).to(device, torch.float32)
+    amplitudes = (torch.rand(_SAMPLE, len(reference.modes), generator=generator) * 2 - 1).to(device) * config.amplitude_range
+    density, square = renderer.power(rotation, amplitudes)
+    # a crop in Fourier space lowers the noise by the square of the ratio of sizes
+    noise = images.noise_power()[: size // 2 + 1] * (size / table.box) ** 2
+    noise[0] = noise[1]  # the background's own mean was taken away, but that of the noise over the particle was not
+    gyration = float((reference.coordinates.square().sum(1) * reference.weights).sum().div(reference.weights.sum()).sqrt())
+    plain = NetworkInput(
+        table.box, table.pixel_size_angst, size, tuple(density.tolist()), tuple(noise.tolist()), 1.0, 2 * gyration,
+        config.phase_flipped, config.ignore_ctf,
+    )
+    contrast = _contrast(plain, images, density, noise)
+    signal = tuple((density * contrast**2).tolist())
+    return replace(plain, signal_power=signal, scale=1 / (contrast * square**0.5)), renderer, contrast
+
+
+def _contrast(scheme: NetworkInput, images: ParticleImages, density: torch.Tensor, noise: torch.Tensor) -> float:
+    """Strength of the particles' density, from their power beyond the noise's (no alignment is needed for it)."""
+    rows = images.sample_rows(_SAMPLE)
+    whole = replace(scheme, size=images.table.box - images.table.box % 2)
+    shells = scheme.size // 2 + 1
+    power, transfer = torch.zeros(shells, device=images.device), torch.zeros(shells, device=images.device)
+    for some in np.array_split(rows, max(1, len(rows) // 64)):
+        data, ctf = images.read(some)
+        power += power_spectrum(data)[:, :shells].sum(0) * (scheme.size / scheme.box) ** 2 / len(rows)
+        squares = whole.transfer(ctf, images.device).square().expand(len(some), -1, -1)
+        transfer += radial_average(squares, whole.size)[:, :shells].sum(0) / len(rows)
+    found = fit_contrast(power, noise, density * transfer)
+    if not found > 0:
+        raise InputError(
+            "The particles' images hold no more power than their background: check the CTF, the contrast (black or white) and the box."
+        )
+    return found
+
+
+def ring_radius(reference: ElasticReference, amplitude_range: float) -> float:
+    """Radius in Å that holds the particle, but for the tips of its largest deformations."""
+    return reference.radius_angst(0.5 * amplitude_range)
+
+
+def _network_arguments(config: ElasticTrainConfig, reference: ElasticReference, scheme: NetworkInput) -> dict[str, Any]:
+    shared = {"modes": len(config.mode_numbers), "amplitude_unit": max(config.amplitude_range / 2, 1.0)}
+    if config.architecture == "resnet34":
+        return shared
+    pixel = scheme.network_pixel_angst
+    radius = min(ring_radius(reference, config.amplitude_range), (scheme.size // 2 - 1) * pixel)
+    return {
+        **shared, "pixel_angst": pixel, "radius_angst": radius, "centre_radius_angst": scheme.centre_radius_angst, "width": config.width,
+    }
+
+
+def _plan_and_task(
+    config: ElasticTrainConfig, table: ParticleTable, images: ParticleImages, scheme: NetworkInput, renderer: DensityRenderer,
+    contrast: float, network: MultiNetwork | AmplitudeResNet34, device: torch.device,
+) -> tuple[TrainingPlan, ElasticTask]:
+    simulator = labelled = None
+    per_epoch, share = config.images_per_epoch, 0.0
+    files: tuple[str, ...] = tuple(table.image_file)
+    if config.labels != "particles":
+        ctf = None if config.ignore_ctf else Ctf.from_table(table.ctf, None, device)
+        simulator = BatchSimulator(
+            renderer, scheme, contrast, ctf, modes=len(config.mode_numbers), amplitude_range=config.amplitude_range,
+            shift_range_angst=config.shift_range_angst, seed=config.seed,
+        )
+    if config.labels != "simulation":
+        labels = read_labels(config.alignment, table, config.mode_numbers, config.validation_fraction, config.architecture == "multi")
+        labelled = LabelledParticles(images, labels, scheme, config.shift_range_angst, config.seed)
+        share = share_of_labels(len(labels.training), config.epochs * per_epoch)
+        if config.labels == "particles":
+            per_epoch, share = len(labels.training), 1.0
+    if per_epoch < config.batch:
+        raise InputError(f"An epoch of {per_epoch} images holds no batch of {config.batch}: choose a smaller batch.")
+    plan = TrainingPlan(
+        digest=digest_config(config, files), seed=config.seed, epochs=config.epochs, images_per_epoch=per_epoch, batch=config.batch,
+        learning_rate=config.learning_rate or _RATES[config.architecture], weight_decay=config.weight_decay,
+        schedule="cosine" if config.architecture == "multi" else "plateau", checkpoint_steps=config.checkpoint_steps,
+        precision=choose_precision(config.precision, device),
+    )
+    return plan, ElasticTask(network.to(device), simulator, labelled, share, config.seed)
+
+
+def _write_model(
+    out: Path, config: ElasticTrainConfig, network: torch.nn.Module, description: dict[str, Any], history: list[dict[str, float]],
+    plan: TrainingPlan,
+) -> None:
+    folder = out / "model"
+    folder.mkdir(exist_ok=True)
+    # prediction refines with the modes the network learned: they go where the model goes
+    shutil.copyfile(config.modes, folder / "modes.npz")
+    structure = Path(config.modes).with_name("structure.pdb")
+    if structure.exists():
+        shutil.copyfile(structure, folder / "structure.pdb")
+    save_model(str(folder), network.state_dict(), description)
+    last = history[-1]
+    constant = config.amplitude_range / 2  # mean absolute error of always answering zero to uniform amplitudes
+    summary: dict[str, float] = {"epochs": plan.epochs, "steps": plan.steps, "images": plan.steps * plan.batch}
+    summary |= {name: round(value, 5) for name, value in last.items() if name.startswith(("train_", "val_"))}
+    if "val_simulated_error" in last:
+        summary["constant_predictor_error"] = constant
+    summary["seconds"] = round(sum(row["seconds"] for row in history), 1)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    errors = ", ".join(f"{name[4:].replace('_', ' ')} {value:.4g}" for name, value in last.items() if name.endswith("_error"))
+    print(f"trained {plan.steps} steps in {summary['seconds']} s; mean absolute amplitude error on unseen images: {errors}", flush=True)

@@ -1,0 +1,106 @@
+"""What every way of finding conformations gives, whichever it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..io.motions import MotionModel
+from .trajectory.trajectory_em import Curve, CurveFit
+
+__all__ = ["Found", "found_on_curve", "free_energy", "latents_on_grid", "motion_of_curve"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Found:
+    """Conformations of all particles.
+
+    Attributes
+    ----------
+    motion : how latents move the Gaussians
+    latents, errors : (n, K), with standard deviations
+    weight : (n,) probability that the image is a particle
+    log_likelihood, gain : (n,) over an empty image, and over the model that does not move
+    surprise : (n,) how many standard deviations the likelihood lies from what the model expects of itself
+    at_end : (n,) bool, at the end of the range
+    grid : (G, K) places with ``state_weight`` (n, G); without a grid (0, K)
+    notes : more for the summary
+    """
+
+    motion: MotionModel
+    latents: Array
+    errors: Array
+    weight: Array
+    log_likelihood: Array
+    gain: Array
+    surprise: Array
+    at_end: NDArray[np.bool_]
+    grid: Array
+    state_weight: NDArray[np.float32]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def latents_on_grid(posterior: Array, grid: Array, basis: str) -> tuple[Array, Array]:
+    """Mean and standard deviation (n,) of latents with posteriors (n, G) over a grid (G,).
+
+    Of a closed path both are circular; of separate states the likeliest is taken, and the error is the chance that it is another. A posterior that
+    sits on one place of the grid still leaves the distance to the next: a twelfth of its square is added to the variance.
+    """
+    if basis == "states":
+        return grid[posterior.argmax(1)], 1 - posterior.max(1)
+    within = (grid[1] - grid[0]) ** 2 / 12
+    if basis == "periodic":
+        turn = posterior @ np.exp(1j * np.pi * grid)
+        length = np.clip(np.abs(turn), 1e-12, 1)
+        # never more than the deviation 1 / sqrt(3) of a uniform latent
+        return np.angle(turn) / np.pi, np.minimum(np.sqrt(-2 * np.log(length) / np.pi**2 + within), 1 / np.sqrt(3))
+    mean = posterior @ grid
+    return mean, np.sqrt(np.clip(posterior @ grid**2 - mean**2, 0, None) + within)
+
+
+def motion_of_curve(curve: Curve, pixel_size_angst: float, meta: dict[str, Any]) -> MotionModel:
+    """The trajectory as it is kept in a file."""
+    def array(values: Any) -> Array:
+        return np.asarray(values.detach().cpu().numpy(), np.float64)
+
+    return MotionModel(
+        array(curve.base.positions_angst), array(curve.base.amplitudes) * pixel_size_angst**2, array(curve.base.sigma_angst),
+        array(curve.displacement()), array(curve.weight_change()), curve.basis, [], meta)
+
+
+def found_on_curve(fit: CurveFit, rigid: Array, pixel_size_angst: float, meta: dict[str, Any]) -> Found:
+    """Conformations from a fitted trajectory; ``rigid`` (n,) is the log-likelihood of the model that does not move."""
+    curve = fit.curve
+    posterior = fit.posterior.double().cpu().numpy()
+    weight = posterior.sum(1)
+    likelihood = fit.likelihood.double().cpu().numpy()
+    # an image without a particle has no posterior to speak of: its place is what its likelihood says
+    prior = likelihood + np.log(curve.population.double().cpu().numpy())
+    given = np.exp(prior - prior.max(1, keepdims=True))
+    given /= given.sum(1, keepdims=True)
+    grid = curve.grid.double().cpu().numpy()
+    latent, error = latents_on_grid(given, grid, curve.basis)
+    best = likelihood.max(1)
+    expected = fit.expected.double().cpu().numpy()
+    ends = given[:, 0] + given[:, -1] > 0.5 if curve.basis == "polynomial" else np.zeros(len(given), bool)
+    marginal = prior.max(1) + np.log(np.exp(prior - prior.max(1, keepdims=True)).sum(1))
+    return Found(
+        motion_of_curve(curve, pixel_size_angst, meta), latent[:, None], error[:, None], weight, best, marginal - rigid,
+        (best - expected) / (2 * np.sqrt(expected.clip(1e-6))), ends, grid[:, None], posterior.astype(np.float32),
+        {"log_likelihood_by_round": fit.history, "junk_percent": 100 * curve.junk})
+
+
+def free_energy(state_weight: NDArray[np.float32]) -> tuple[Array, Array, Array]:
+    """Population (G,), free energy (G,) in kT above the most populated place, and its standard error from (n, G) posteriors."""
+    weights = np.asarray(state_weight, np.float64)
+    total = max(float(weights.sum()), 1e-12)
+    population = weights.sum(0) / total
+    with np.errstate(divide="ignore"):
+        energy = -np.log(population / population.max())
+    spread = np.sqrt(np.square(weights - population).sum(0)) / total
+    return population, energy, np.divide(spread, population, out=np.full_like(spread, np.inf), where=population > 0)

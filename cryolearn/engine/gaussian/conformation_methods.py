@@ -1,0 +1,266 @@
+"""The methods that find each particle's conformation, behind one function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..io.motions import MotionModel
+from .autoencoder.autoencoder_estimates import autoencoder_of, comparison_notes, found_on_network, judge_rows
+from .autoencoder.training import AutoencoderFit
+from .config import GaussianHeterogeneityConfig
+from .conformation_estimates import Found, found_on_curve
+from .linear.eigen_motions import EigenMotions, find_eigen_motions
+from .linear.fisher_information import settled
+from .linear.gradients import GradientSource
+from .linear.line_search import scan_motion
+from .linear.linear_estimates import found_on_lines, linear_of
+from .model.fourier_particles import GaussianImages
+from .model.projection import Gaussians
+from .model.slices import SliceGrid, envelope
+from .poses.pose_alternation import RefinedPoses, refine_with_search
+from .subunits.subunit_particles import ExpandedImages, fit_subunits, search_subunits
+from .trajectory.multi_start import first_posterior, search_curve, start_directions
+from .trajectory.trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, state_likelihood, transfer_curve
+
+__all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
+
+_LEAST_AXES = 2  # tried when noise, or among subunits the others' motions, hides significance
+_SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
+
+
+@dataclass
+class Problem:
+    """What a round works on: images, Gaussians, which of them may move, and the parameters."""
+
+    config: GaussianHeterogeneityConfig
+    images: GaussianImages
+    model: Gaussians
+    moves: Tensor
+    meta: dict[str, Any]
+    folder: Path
+    before: tuple[CurveFit, Gaussians] | None = None  # of the coarser round
+
+    @property
+    def kind(self) -> str:
+        """What the gradients are taken by."""
+        return "amplitude" if self.config.vary == "composition" else "position"
+
+    @property
+    def keeps_rigid(self) -> bool:
+        """Whether the gradients keep their rigid-body part; the slides take nothing from theirs."""
+        return self.config.method == "slides" or (self.config.keep_rigid and not self.config.refine_poses)
+
+    def source(self, images: GaussianImages | None = None, score: str = "") -> GradientSource:
+        """Gradients of the images, by the configured score or another."""
+        chosen = "frc" if self.config.method == "slides" else self.config.score
+        return GradientSource(images or self.images, self.model, self.kind, score or chosen, self.moves, self.keeps_rigid)
+
+
+def eigen_motions_of(problem: Problem, images: GaussianImages | None = None, score: str = "") -> EigenMotions:
+    """Eigen-motions of the particles' gradients."""
+    config = problem.config
+    return find_eigen_motions(problem.source(images, score), config.components, config.null_runs, config.seed)
+
+
+def eigen_displacements(problem: Problem, eigen: EigenMotions) -> Tensor:
+    """Eigen-motions (K, M, 3) or (K, M, 1) with unit norm, in the frame in which most of the Gaussians are still."""
+    vectors = eigen.vectors.view(len(eigen.vectors), len(problem.model), -1)
+    if problem.source().keeps_rigid:
+        return vectors
+    still = torch.stack([settled(vector, problem.model.positions_angst) for vector in vectors])
+    return still / still.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]
+
+
+def motions_in_angst(problem: Problem, eigen: EigenMotions) -> tuple[Tensor, NDArray[np.float64]]:
+    """Eigen-motions (K, M, 3) or (K, M, 1) with unit norm, and the standard deviation (K,) of the particles along each, in Å.
+
+    A gradient has no scale; a scan of some images along each motion finds one. The scatter that error bars explain is taken away.
+    """
+    images = problem.images
+    rows = np.unique(np.linspace(0, len(images) - 1, min(_SCALE_SAMPLE, len(images))).round().astype(np.int64))
+    sample = images.subset(rows)
+    vectors = eigen_displacements(problem, eigen)
+    deviations = np.zeros(len(vectors))
+    for number, vector in enumerate(vectors):
+        largest = float(vector.norm(dim=1).max())
+        if not largest > 0:
+            continue
+        unit = vector / largest
+        motion = unit if problem.kind == "position" else unit[:, 0]
+        scanned = scan_motion(problem.source(sample, "likelihood"), motion)
+        spread = np.var(scanned.place) - np.median(scanned.error) ** 2
+        deviations[number] = np.sqrt(max(float(spread), 0.0)) / largest
+    return vectors, deviations
+
+
+def rigid_likelihood(problem: Problem) -> NDArray[np.float64]:
+    """Log-likelihood (n,) of the images given the model that does not move, over an empty image."""
+    grid = SliceGrid(problem.images.band)
+    model = problem.model
+    volume = grid.volumes(model.positions_angst[None], (model.amplitudes / envelope(model.positions_angst, grid.band))[None], model.sigma_angst)
+    return state_likelihood(problem.images, volume, grid)[0][:, 0].double().cpu().numpy()
+
+
+def curve_of(problem: Problem, images: GaussianImages, name: str, eigen: EigenMotions | None = None) -> CurveFit:
+    """The trajectory of some images: from their eigen-motions, or from the coarser round."""
+    config = problem.config
+    record = problem.folder / f"curve_{name}.npz"
+    if problem.before is not None:
+        fit, old = problem.before
+        return fit_curve(images, transfer_curve(fit.curve, old, problem.model), fit.posterior, config.rounds, record=record)
+    curve = make_curve(
+        problem.model, vary=config.vary, path=config.path, states=config.states, degree=config.degree, anchors=config.anchors, moves=problem.moves,
+        seed=config.seed)
+    if record.exists():
+        return fit_curve(images, curve, torch.empty(0), config.rounds, record=record)
+    found = eigen or eigen_motions_of(problem, images, "likelihood")
+    weak = not found.significant.any()
+    expanded = isinstance(images, ExpandedImages)
+    guesses = first_guesses(curve, found, config, _LEAST_AXES if expanded or weak else 1)
+    if expanded:
+        return search_subunits(images, curve, guesses, config.rounds, record=record)
+    return search_curve(images, curve, guesses, config.rounds, record=record, weak=weak)
+
+
+def first_guesses(curve: Curve, eigen: EigenMotions, config: GaussianHeterogeneityConfig, axes: int = 1) -> list[Tensor]:
+    """First posteriors (n, G) of the images over the path or the states; at least ``axes`` eigen-motions are tried, noise or not."""
+    if config.path == "states":
+        from scipy.cluster.vq import kmeans2
+
+        kept = max(1, int(eigen.significant.sum()))
+        starts = []
+        for seed in range(3):
+            label = kmeans2(eigen.projection[:, :kept].astype(np.float64), config.states, minit="++", seed=config.seed + seed)[1]
+            weight = np.full((len(label), config.states), 0.5 / config.states, np.float32)
+            weight[np.arange(len(label)), label] += 0.5
+            starts.append(torch.from_numpy(weight).to(curve.grid.device))
+        return starts
+    tried = eigen.significant | (np.arange(len(eigen.significant)) < axes)
+    return [first_posterior(curve, guess) for guess in start_directions(eigen.projection, tried, config.path == "closed")]
+
+
+def find_conformations(problem: Problem, eigen: EigenMotions, copies: int = 1) -> tuple[Found, CurveFit | None]:
+    """Conformations by the configured method; the fitted trajectory too when the method has one.
+
+    ``eigen`` are the eigen-motions by the configured score; ``copies`` the subunits that each particle was expanded to.
+    """
+    method = problem.config.method
+    if method == "slides":
+        return _one_step(problem, eigen), None
+    if method == "scan":
+        return _scan(problem, eigen), None
+    if method == "linear":
+        lines = linear_of(problem.source(score="likelihood"), problem.config)
+        return found_on_lines(lines, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
+    network = None
+    if method == "autoencoder":
+        network = _autoencoder(problem, copies)
+        if network.accepted:
+            return found_on_network(network, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
+    fit = curve_of(problem, problem.images, "all", eigen if problem.source().score == "likelihood" else None)
+    if copies > 1:
+        fit = fit_subunits(problem.images, fit, copies)
+    found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta)
+    if network is not None:
+        found.notes.update(comparison_notes(network))
+    return _upright(found, eigen), fit
+
+
+def _autoencoder(problem: Problem, copies: int) -> AutoencoderFit:
+    """The network and the curve learn from the same half of the particles; the other half judges."""
+    part = problem.images.subset(judge_rows(len(problem.images), copies)[0])
+    eigen = eigen_motions_of(problem, part, "likelihood")
+    curve = curve_of(replace(problem, before=None), part, "judged", eigen)
+    return autoencoder_of(problem.source(score="likelihood"), curve, problem.config, problem.folder / "network", copies)
+
+
+def refine_problem_poses(problem: Problem, half: NDArray[np.int64], about: tuple[Tensor, Tensor]) -> RefinedPoses:
+    """Poses refined in alternation with the trajectory, by the configured rounds and ranges; ``about`` are the poses the particles came with."""
+    config = problem.config
+
+    def search(images: GaussianImages, number: int) -> CurveFit:
+        here = replace(problem, images=images, folder=problem.folder / f"poses_{number}")
+        return curve_of(here, images, "all")
+
+    return refine_with_search(
+        problem.images, problem.model, search, half, rounds=config.refine_poses, range_deg=config.pose_range_deg, range_angst=config.pose_range_angst,
+        about=about, centre=problem.before is None, record=problem.folder / "poses.npz")
+
+
+def _upright(found: Found, eigen: EigenMotions) -> Found:
+    """The path's sign is free: it runs the way of the first eigen-motion, so that two runs agree."""
+    if found.motion.basis != "polynomial" or np.corrcoef(found.latents[:, 0], eigen.projection[:, 0])[0, 1] >= 0:
+        return found
+    odd = np.arange(len(found.motion.displacement)) % 2 == 0  # degrees 1, 3, ...
+    signs = np.where(odd, -1.0, 1.0)
+    motion = replace(found.motion, displacement=found.motion.displacement * signs[:, None, None], weight_change=found.motion.weight_change * signs[:, None])
+    return replace(found, motion=motion, latents=-found.latents, state_weight=np.ascontiguousarray(found.state_weight[:, ::-1]))
+
+
+def _one_step(problem: Problem, eigen: EigenMotions) -> Found:
+    """Coordinates are the gradients' own components, as the released programs of Chen 2018 have it."""
+    vectors, deviations = motions_in_angst(problem, eigen)
+    latents = eigen.projection.astype(np.float64)
+    noise = np.sqrt(np.clip(eigen.null.cpu().numpy() / np.maximum(eigen.explained.cpu().numpy(), 1e-30), 0, 1))
+    return _linear(problem, vectors, deviations, latents, np.broadcast_to(noise, latents.shape).copy(), eigen)
+
+
+def _scan(problem: Problem, eigen: EigenMotions) -> Found:
+    vectors = eigen_displacements(problem, eigen)[:1]
+    largest = float(vectors[0].norm(dim=1).max())
+    unit = vectors[0] / largest
+    scanned = scan_motion(problem.source(), unit if problem.kind == "position" else unit[:, 0])
+    # most images lie within; places that the noise threw to the ends of the range do not count
+    deviation = max(float(np.subtract(*np.percentile(scanned.place, [84, 16]))) / 2, 1e-6)
+    found = _linear(problem, vectors, np.array([deviation / largest]), scanned.place[:, None] / deviation, scanned.error[:, None] / deviation, eigen)
+    return replace(found, at_end=scanned.at_end, log_likelihood=scanned.log_likelihood, gain=scanned.log_likelihood - scanned.rigid)
+
+
+def _linear(problem: Problem, vectors: Tensor, deviations: NDArray[np.float64], latents: NDArray[np.float64], errors: NDArray[np.float64],
+            eigen: EigenMotions) -> Found:
+    """Straight motions: ``vectors`` (K, M, 3) or (K, M, 1) times ``deviations`` (K,) is one standard deviation of a latent."""
+    model, pixel = problem.model, problem.images.band.pixel_size_angst
+    steps = vectors.double().cpu().numpy() * deviations[:, None, None]
+    still = np.zeros((len(steps), len(model), 3))
+    positions = steps if problem.kind == "position" else still
+    amplitudes = steps[..., 0] if problem.kind == "amplitude" else still[..., 0]
+    motion = MotionModel(
+        model.positions_angst.double().cpu().numpy(), model.amplitudes.double().cpu().numpy() * pixel**2, model.sigma_angst.double().cpu().numpy(),
+        positions, amplitudes, "linear", [], problem.meta)
+    count = len(latents)
+    rigid = rigid_likelihood(problem)
+    return Found(motion, latents, errors, np.ones(count), rigid, np.zeros(count), np.zeros(count), np.zeros(count, bool),
+                 np.zeros((0, latents.shape[1])), np.zeros((count, 0), np.float32))
+
+
+def half_agreement(problem: Problem, half: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
+    """Latents (n, 2) by the trajectory that each half set found alone, and how well they agree (absolute rank correlation, or its circular form)."""
+    pair = []
+    for number in (1, 2):
+        rows = np.flatnonzero(half == number)
+        fit = curve_of(replace(problem, before=None), problem.images.subset(rows), f"half{number}")
+        everyone = evaluate_curve(problem.images, fit.curve)
+        found = found_on_curve(everyone, np.zeros(len(half)), problem.images.band.pixel_size_angst, {})
+        pair.append(found.latents[:, 0])
+    both = np.stack(pair, axis=1)
+    return both, _agreement(both, problem.config.path)
+
+
+def _agreement(both: NDArray[np.float64], path: str) -> float:
+    if path == "states":
+        from sklearn.metrics import adjusted_rand_score
+
+        return float(adjusted_rand_score(both[:, 0].astype(int), both[:, 1].astype(int)))
+    if path == "closed":
+        first, second = np.exp(1j * np.pi * both.T)
+        return float(max(abs(np.mean(first * second.conj())), abs(np.mean(first * second))))
+    from scipy.stats import spearmanr
+
+    return abs(float(spearmanr(both[:, 0], both[:, 1]).statistic))

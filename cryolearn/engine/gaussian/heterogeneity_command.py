@@ -1,0 +1,262 @@
+"""The command ``gaussian-heterogeneity``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import check_config, digest_config, require
+from ..device import select_device
+from ..exceptions import InputError
+from ..figures import save_figure
+from ..imaging.poses import matrix_to_euler
+from ..imaging.symmetry import symmetry_matrices
+from ..io.motions import write_motion
+from ..io.stacks import ImageStack
+from ..io.tables import write_table
+from .config import GaussianHeterogeneityConfig
+from .conformation_estimates import Found, free_energy
+from .conformation_methods import Problem, eigen_motions_of, find_conformations, half_agreement, motions_in_angst, refine_problem_poses
+from .input_validation import Inputs, make_gaussians, read_inputs, select_gaussians
+from .linear.eigen_motions import EigenMotions
+from .model.fourier_particles import Band, crop_images
+from .model.gain_and_noise import calibrate
+from .model.projection import Gaussians
+from .poses.pose_alternation import RefinedPoses, pose_notes, write_poses
+from .report import figures as report
+from .report.result_files import write_gaussian_files, write_particles_star
+from .subunits.subunit_correlation import subunit_information
+from .subunits.subunit_particles import expand, expand_table
+from .subunits.subunit_tables import write_subunits
+from .trajectory.trajectory_em import CurveFit
+from .trajectory.trajectory_maps import path_weights, write_path_maps
+
+__all__ = ["FLAG_AT_END", "FLAG_HIDDEN", "FLAG_UNLIKELY", "run"]
+
+FLAG_HIDDEN, FLAG_AT_END, FLAG_UNLIKELY = 1, 2, 4
+_HIDDEN_ERROR = {"polynomial": 0.5, "periodic": 0.5, "states": 0.5, "linear": 0.9, "network": 0.9}
+_UNLIKELY = -3.0  # standard deviations
+_FRAMES = 11
+
+
+def run(config: GaussianHeterogeneityConfig) -> None:
+    """Run the command; a run that was killed goes on from its last record.
+
+    Raises
+    ------
+    InputError
+        when the input cannot be used.
+    """
+    check_config(config)
+    require(config, "particles", "volume")
+    device = select_device(config)
+    inputs = read_inputs(config, device)
+    digest = digest_config(config)
+    output = Path(config.output)
+    stages = output / "stages" / digest
+    stages.mkdir(parents=True, exist_ok=True)
+    table, pixel = inputs.table, inputs.table.pixel_size_angst
+    meta: dict[str, Any] = {
+        "box": table.box, "pixel_size_angst": pixel, "origin_angst": list(inputs.source.origin_angst), "method": config.method, "vary": config.vary,
+        "digest": digest,
+    }
+    matrices = symmetry_matrices(config.symmetry)
+    copies = len(matrices)
+    if copies > 1 and not config.focus and not config.focus_gaussians:
+        raise InputError(f"With the symmetry {config.symmetry} give a focus: a mask around one subunit, whose conformation is then found for each of them.")
+    refined: RefinedPoses | None = None
+    before: tuple[CurveFit, Gaussians] | None = None
+    problem: Problem | None = None
+    found: Found | None = None
+    eigen: EigenMotions | None = None
+    for number, resolution in enumerate(inputs.resolutions_angst):
+        last = number == len(inputs.resolutions_angst) - 1
+        print(f"Round {number + 1} of {len(inputs.resolutions_angst)}: {resolution:.3g} Å", flush=True)
+        model = make_gaussians(config, inputs, resolution, last, device)
+        moves = select_gaussians(config, inputs, model)
+        band = Band.make(table.box, pixel, resolution, config.coarse_angst, device)
+        images = crop_images(
+            table, band, stages / f"crops_{number}.npy", device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
+            phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast, batch=config.batch)
+        given = images.rotation, images.shift_angst
+        if refined is not None:
+            images = replace(images, rotation=refined.images.rotation, shift_angst=refined.images.shift_angst)
+        images = calibrate(images, model)
+        problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, stages / f"round_{number}", before)
+        if config.refine_poses:
+            refined = refine_problem_poses(problem, inputs.half, given)
+            problem = replace(problem, images=refined.images)
+        if copies > 1:
+            problem = replace(problem, images=expand(problem.images, matrices))
+        eigen = eigen_motions_of(problem)
+        found, fit = find_conformations(problem, eigen, copies)
+        before = None if fit is None else (fit, model)
+    assert problem is not None and found is not None and eigen is not None
+    working = inputs
+    if refined is not None:
+        found.notes |= pose_notes(refined)
+        angles = matrix_to_euler(refined.images.rotation.double().cpu()).numpy()
+        working = replace(inputs, table=table.with_poses(angles, -refined.images.shift_angst.double().cpu().numpy()))
+    by_particle = working.table
+    if copies > 1:
+        working = replace(working, table=expand_table(by_particle, problem.images.rotation, copies), half=np.repeat(inputs.half, copies))
+    halves = None
+    if config.halves and before is not None:
+        latents, agreement = half_agreement(problem, working.half)
+        halves = latents
+        found.notes["half_set_agreement"] = agreement
+    _write(config, working, problem, found, eigen, halves)
+    if refined is not None:
+        write_poses(output, table.ids, refined)
+    if copies > 1:
+        places = problem.model.positions_angst[problem.moves].double().mean(0).cpu().numpy()
+        information = None
+        if before is not None and found.motion.basis == "polynomial":  # places around a circle, or in states, have no such correlation
+            information = subunit_information(problem.images, before[0], copies)
+        write_subunits(output, by_particle, found, matrices, places, information)
+    shutil.rmtree(output / "stages")
+
+
+def _write(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions,
+           halves: NDArray[np.float64] | None) -> None:
+    output, table, basis = Path(config.output), inputs.table, found.motion.basis
+    vectors, deviations = motions_in_angst(problem, eigen)
+    write_motion(str(output / "motion.npz"), found.motion)
+    frames = found.grid if len(found.grid) else np.linspace(-2, 2, _FRAMES)[:, None] * np.eye(found.latents.shape[1])[0]
+    places = found.motion.conformation(frames)[0]
+    excursion = _excursion(places, basis)
+    moves = problem.moves.cpu().numpy()
+    write_gaussian_files(
+        str(output), found.motion, eigen.flexibility.cpu().numpy(), excursion, moves, vectors=vectors.cpu().numpy(), std_angst=deviations,
+        significant=eigen.significant)
+    explained, null = eigen.explained.cpu().numpy(), eigen.null.cpu().numpy()
+    write_table(
+        str(output / "eigen_motions.npz"),
+        {"id": np.arange(1, len(vectors) + 1), "vector": vectors.double().cpu().numpy(), "std_angst": deviations, "explained": explained, "null": null,
+         "significant": eigen.significant}, {**problem.meta, "kind": problem.kind})
+    flags = _flags(found)
+    names = [f"latent {number + 1}" for number in range(found.latents.shape[1])]
+    rotation, shift = (values.double().cpu().numpy() for values in (problem.images.rotation, problem.images.shift_angst))
+    columns: dict[str, NDArray[Any]] = {
+        "id": table.ids, "amplitudes": found.latents, "amplitude_sigma": found.errors, "weight": found.weight, "gain": found.gain,
+        "log_likelihood": found.log_likelihood, "state_weight": found.state_weight, "rotation": rotation, "shift_angst": shift,
+        "half": inputs.half, "flags": flags, "eigen_projection": eigen.projection,
+    }
+    if halves is not None:
+        columns["half_latents"] = halves
+    write_table(str(output / "conformations.npz"), columns, {
+        **problem.meta, "basis": basis, "grid": found.grid[:, 0].tolist() if len(found.grid) else [], "latent_names": names, "symmetry": config.symmetry,
+        "explained": explained.tolist(),
+    })
+    figures = output / "figures"
+    population = None
+    if len(found.grid):
+        population = free_energy(found.state_weight)
+        _write_landscape(output / "landscape.csv", found, population)
+        save_figure(report.draw_free_energy(found.grid[:, 0], *population, separate=basis == "states"), str(figures / "free_energy.png"))
+        save_figure(report.draw_trajectory(places, found.grid[:, 0]), str(figures / "trajectory.png"))
+    save_figure(report.draw_explained_variance(explained, null, eigen.significant), str(figures / "explained_variance.png"))
+    reference = found.motion.positions_angst
+    save_figure(report.draw_flexibility(reference, eigen.flexibility.cpu().numpy(), moves=moves), str(figures / "flexibility.png"))
+    for number in range(min(2, len(vectors))):
+        drawn = report.draw_eigen_motion(
+            reference, vectors[number].cpu().numpy(), deviations[number], number + 1, explained[number])
+        save_figure(drawn, str(figures / f"eigen_motion_{number + 1}.png"))
+    weight = found.weight if np.ptp(found.weight) > 0.01 else None
+    save_figure(report.draw_landscape(found.latents, found.errors, names, weight), str(figures / "landscape.png"))
+    if halves is not None:
+        save_figure(report.draw_half_agreement(halves[:, 0], halves[:, 1]), str(figures / "half_sets.png"))
+    classes = np.ones(len(table), np.int64)
+    if config.maps:
+        classes = _write_maps(config, inputs, problem, found, rotation, shift)
+    write_particles_star(str(output), table, found.latents, found.errors, found.weight, classes)
+    _summarise(config, inputs, problem, found, eigen, deviations, excursion, flags)
+
+
+def _excursion(places: NDArray[np.float64], basis: str) -> NDArray[np.float64]:
+    """(M,) length in Å of each Gaussian's way; of separate states the largest distance from the mean."""
+    if basis == "states":
+        return np.asarray(np.linalg.norm(places - places.mean(0), axis=2).max(0))
+    way = np.concatenate([places, places[:1]]) if basis == "periodic" else places
+    return np.asarray(np.linalg.norm(np.diff(way, axis=0), axis=2).sum(0))
+
+
+def _flags(found: Found) -> NDArray[np.int32]:
+    hidden = (found.errors > _HIDDEN_ERROR[found.motion.basis]).all(1)
+    unlikely = (found.surprise < _UNLIKELY) | (found.weight < 0.5)
+    return (FLAG_HIDDEN * hidden + FLAG_AT_END * found.at_end + FLAG_UNLIKELY * unlikely).astype(np.int32)
+
+
+def _write_landscape(path: Path, found: Found, population: tuple[NDArray[np.float64], ...]) -> None:
+    """The grid with the distance travelled along it: unlike the latent, Å do not depend on how the path was parametrised."""
+    places = found.motion.conformation(found.grid)[0]
+    steps = np.sqrt(np.square(np.diff(places, axis=0)).sum(2).mean(1))
+    way = np.concatenate([[0.0], np.cumsum(steps)])
+    with open(path, "w", encoding="utf-8") as handle:
+        handle.write("place,rmsd_angst,population,free_energy_kt,standard_error_kt\n")
+        for row in zip(found.grid[:, 0], way, *population):
+            handle.write(",".join(f"{value:.6g}" for value in row) + "\n")
+
+
+def _write_maps(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, rotation: NDArray[np.float64],
+                shift: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Reconstruct maps along the path; returns the map (from 1) that each particle weighs most in."""
+    import torch
+
+    from ..imaging.poses import matrix_to_euler
+
+    basis = found.motion.basis
+    if len(found.grid):
+        weights, latents = path_weights(found.state_weight, found.grid[:, 0], config.maps, basis == "periodic", basis == "states")
+    else:
+        weights, latents = _window_weights(found, config.maps)
+    table = inputs.table.with_poses(matrix_to_euler(torch.from_numpy(rotation)).numpy(), -shift)
+    folder = Path(config.output) / "maps"
+    write_path_maps(
+        str(folder), table, ImageStack(table), weights, latents, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped,
+        invert_contrast=config.invert_contrast, batch=config.batch, device=problem.images.device, half=inputs.half, mask=inputs.mask)
+    for name in ("fsc.png", "slices.png"):
+        drawn = folder / "figures" / name
+        if drawn.exists():
+            shutil.copy(drawn, Path(config.output) / "figures" / ("maps.png" if name == "slices.png" else name))
+    return np.where(weights.sum(1) > 0, weights.argmax(1) + 1, 0)
+
+
+def _window_weights(found: Found, maps: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Overlapping windows of equal population along the first latent, for methods without a grid."""
+    order = np.argsort(np.argsort(found.latents[:, 0])) / max(1, len(found.latents) - 1)
+    places = (np.arange(maps) + 0.5) / maps
+    weights = np.clip(1 - np.abs(order[:, None] - places) * maps, 0, None)
+    weights[order < places[0], 0], weights[order > places[-1], -1] = 1.0, 1.0
+    weights = (weights * found.weight[:, None]).astype(np.float32)
+    return weights, (weights.T.astype(np.float64) @ found.latents[:, :1]) / np.maximum(weights.sum(0)[:, None], 1e-12)
+
+
+def _summarise(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions,
+               deviations: NDArray[np.float64], excursion: NDArray[np.float64], flags: NDArray[np.int32]) -> None:
+    summary: dict[str, Any] = {
+        "particles": len(inputs.table), "gaussians": len(problem.model), "moving_gaussians": int(problem.moves.sum()),
+        "resolution_angst": inputs.resolutions_angst[-1], "method": config.method, "vary": config.vary, "latents": found.latents.shape[1],
+        "components": len(eigen.explained), "significant_components": int(eigen.significant.sum()),
+        "explained_by_first": float(eigen.explained[0]), "null_of_first": float(eigen.null[0]),
+        "std_angst_of_first": float(deviations[0]), "largest_excursion_angst": float(excursion.max()),
+        "median_error": float(np.median(found.errors[:, 0])), "mean_gain": float(np.mean(found.gain)),
+        "mean_frc": float(np.mean(eigen.scores)) if config.method == "slides" or config.score == "frc" else None,
+        "flagged_hidden": int((flags & FLAG_HIDDEN > 0).sum()), "flagged_at_end": int((flags & FLAG_AT_END > 0).sum()),
+        "flagged_unlikely": int((flags & FLAG_UNLIKELY > 0).sum()), "pixel_size_angst": inputs.table.pixel_size_angst, "box": inputs.table.box,
+        "digest": problem.meta["digest"],
+    }
+    summary |= {name: value for name, value in found.notes.items() if not isinstance(value, list)}
+    with open(Path(config.output) / "summary.json", "w", encoding="utf-8") as handle:
+        json.dump(summary, handle, indent=2)
+    agree = found.notes.get("half_set_agreement")
+    print(
+        f"{len(inputs.table)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "
+        f"log-likelihood gain {summary['mean_gain']:.3g} an image over a still model"
+        + (f", half sets agree to {agree:.3f}" if agree is not None else ""), flush=True)

@@ -1,0 +1,192 @@
+"""What the Gaussian method is given: particles, map, Gaussians and focus, checked before any work."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..exceptions import InputError
+from ..imaging.fourier import low_pass
+from ..imaging.half_set_maps import split_halves
+from ..imaging.masks import mask_from_map
+from ..imaging.poses import euler_to_matrix
+from ..imaging.symmetry import symmetry_matrices
+from ..imaging.volume_gaussians import SPACING_FOR_MOTION, fit_gaussians
+from ..io.maps import Map, read_map
+from ..io.star import ParticleTable, read_particles
+from ..io.tables import read_table
+from .config import GaussianHeterogeneityConfig
+from .model.projection import Gaussians
+
+__all__ = ["Inputs", "make_gaussians", "read_inputs", "select_gaussians"]
+
+_LEAST_VIEW_SPREAD_DEG = 1.0
+_PIXELS_OF_RESOLUTION = 6.0
+_MASK_PART_OF_PEAK = 0.1
+
+
+@dataclass
+class Inputs:
+    """Attributes
+    ----------
+    table : particles with poses
+    source : consensus map, and its ``volume`` (box, box, box) inside the ``mask`` (box, box, box)
+    resolutions_angst : of the rounds
+    half : (n,) half set 1 or 2
+    """
+
+    table: ParticleTable
+    source: Map
+    volume: Tensor
+    mask: Tensor
+    resolutions_angst: list[float]
+    half: NDArray[np.int64]
+
+    @property
+    def radius_angst(self) -> float:
+        """Radius of the sphere around the centre that holds the mask."""
+        box = self.table.box
+        axis = torch.arange(box, device=self.mask.device) - box // 2
+        far = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2).sqrt()
+        return float(far[self.mask > 0.5].max()) * self.table.pixel_size_angst
+
+
+def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> Inputs:
+    """Read and check what ``config`` names.
+
+    Raises
+    ------
+    InputError
+        in one sentence, for whatever cannot be used.
+    """
+    table = read_particles(config.particles)
+    if not len(table):
+        raise InputError(f"The particle set '{config.particles}' is empty: give at least one particle.")
+    if table.angles_deg is None:
+        raise InputError(f"The particles in '{config.particles}' have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
+    if table.ctf is None and not config.ignore_ctf:
+        raise InputError(f"The particles in '{config.particles}' have no CTF (rlnDefocusU): estimate it, or choose to ignore the CTF.")
+    if len(table) <= config.components:
+        raise InputError(f"{len(table)} particles cannot give {config.components} components: give more particles, or ask for fewer components.")
+    _check_views(config, table)
+    symmetry_matrices(config.symmetry)
+    source = read_map(config.volume)
+    sides = source.data.shape
+    if sides != (table.box,) * 3:
+        raise InputError(
+            f"The map '{config.volume}' has {' x '.join(map(str, sides[::-1]))} voxels, but the particles have a box of {table.box} px: resample the map.")
+    if abs(source.pixel_size_angst / table.pixel_size_angst - 1) > 0.01:
+        raise InputError(
+            f"The map '{config.volume}' has {source.pixel_size_angst:.4g} Å a voxel, but the particles {table.pixel_size_angst:.4g} Å a pixel: "
+            "give the map of these particles.")
+    if config.focus and config.focus_gaussians:
+        raise InputError("Give either a focus mask or numbers of Gaussians, not both.")
+    resolutions = list(config.resolutions_angst) or [_PIXELS_OF_RESOLUTION * table.pixel_size_angst]
+    if any(later >= earlier for earlier, later in itertools.pairwise(resolutions)):
+        raise InputError("The resolutions must become finer from round to round, as in '40 20 10'.")
+    if min(resolutions) < 2.1 * table.pixel_size_angst:
+        raise InputError(f"The resolution {min(resolutions):g} Å is finer than pixels of {table.pixel_size_angst:.3g} Å hold.")
+    volume = torch.from_numpy(np.ascontiguousarray(source.data)).to(device)
+    mask = _mask(config, volume, table.pixel_size_angst, max(resolutions))
+    return Inputs(table, source, volume * mask, mask, resolutions, split_halves(table, np.arange(len(table))))
+
+
+def _check_views(config: GaussianHeterogeneityConfig, table: ParticleTable) -> None:
+    assert table.angles_deg is not None
+    views = euler_to_matrix(torch.from_numpy(table.angles_deg))[:, 2]
+    # views and their opposites see the same
+    axis = torch.linalg.eigh(views.T @ views / len(views)).eigenvectors[:, -1]
+    away = torch.rad2deg(torch.acos((views @ axis).abs().clamp(max=1)))
+    if float(away.max()) < _LEAST_VIEW_SPREAD_DEG:
+        raise InputError(f"All particles in '{config.particles}' have the same viewing direction: motion needs to be seen from several sides; check the poses.")
+
+
+def _mask(config: GaussianHeterogeneityConfig, volume: Tensor, pixel: float, resolution: float) -> Tensor:
+    if config.mask:
+        return _read_mask(config.mask, volume).clamp(0, 1)
+    smooth = low_pass(volume, max(resolution, 3 * pixel), pixel, dims=3)
+    # moving parts are weak in a consensus map, so the threshold is low; outside the sphere of the box there is no particle
+    box = len(volume)
+    axis = torch.arange(box, device=volume.device) - box // 2
+    inside = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2) < (0.48 * box) ** 2
+    peak = float(smooth[inside].max())
+    if not peak > 0:
+        raise InputError(f"The map '{config.volume}' has no positive density: turn its contrast.")
+    noise = float(smooth[~inside].std()) if bool((~inside).any()) else 0.0
+    level = max(_MASK_PART_OF_PEAK * peak, 4 * noise)
+    return mask_from_map(torch.where(inside, smooth, smooth.new_tensor(-1.0)), level, dilate_px=resolution / pixel / 4, soft_px=resolution / pixel / 4)
+
+
+def _read_mask(path: str, volume: Tensor) -> Tensor:
+    found = read_map(path)
+    if found.data.shape != tuple(volume.shape):
+        raise InputError(f"The mask '{path}' has the shape {found.data.shape}, but the map {tuple(volume.shape)}: resample the mask.")
+    return torch.from_numpy(np.ascontiguousarray(found.data)).to(volume)
+
+
+def make_gaussians(config: GaussianHeterogeneityConfig, inputs: Inputs, resolution_angst: float, last: bool, device: torch.device) -> Gaussians:
+    """Gaussians of the consensus map for a round; those given are taken in the last one.
+
+    Raises
+    ------
+    InputError
+        when the Gaussians given are not those of this map, or the map cannot hold the number asked for.
+    """
+    table = inputs.table
+    pixel, box = table.pixel_size_angst, table.box
+    if config.gaussians and last:
+        columns, meta = read_table(config.gaussians)
+        missing = [name for name in ("position_angst", "weight", "sigma_angst") if name not in columns]
+        if missing:
+            raise InputError(f"'{config.gaussians}' holds no Gaussians: it has no column '{missing[0]}'.")
+        corner = np.asarray(meta.get("origin_angst", inputs.source.origin_angst), float)
+        places = np.asarray(columns["position_angst"], float) - corner - box // 2 * pixel
+        if np.abs(places).max() > box * pixel:
+            raise InputError(f"The Gaussians '{config.gaussians}' lie outside the map '{config.volume}': give those made of this map.")
+        weights, widths = columns["weight"], columns["sigma_angst"]
+    else:
+        # as the resolution doubles, so does what the Gaussians must hold: eight times the number would, half of it does for motion
+        number = config.number if last else 0
+        model = fit_gaussians(inputs.volume, pixel, resolution_angst, number, seed=config.seed, spacing=SPACING_FOR_MOTION)
+        places = model.positions_angst.double().cpu().numpy() - box // 2 * pixel
+        weights, widths = model.weights.cpu().numpy(), model.sigma_angst.cpu().numpy()
+
+    def tensor(values: NDArray[np.float64]) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=device)
+
+    return Gaussians(tensor(places), tensor(weights) / pixel**2, tensor(widths))
+
+
+def select_gaussians(config: GaussianHeterogeneityConfig, inputs: Inputs, model: Gaussians) -> Tensor:
+    """(M,) bool, the Gaussians that may move.
+
+    Raises
+    ------
+    InputError
+        when the focus holds none of them.
+    """
+    count = len(model)
+    if config.focus_gaussians:
+        numbers = sorted(set(config.focus_gaussians))
+        if numbers[0] < 1 or numbers[-1] > count:
+            wrong = numbers[0] if numbers[0] < 1 else numbers[-1]
+            raise InputError(f"Gaussian {wrong} of the focus does not exist: there are {count}.")
+        chosen = torch.zeros(count, dtype=torch.bool, device=model.amplitudes.device)
+        chosen[torch.tensor(numbers) - 1] = True
+        return chosen
+    if not config.focus:
+        return torch.ones(count, dtype=torch.bool, device=model.amplitudes.device)
+    box, pixel = inputs.table.box, inputs.table.pixel_size_angst
+    focus = _read_mask(config.focus, inputs.volume)
+    voxel = (model.positions_angst / pixel).round().long() + box // 2
+    inside = ((voxel >= 0) & (voxel < box)).all(1)
+    x, y, z = voxel.clamp(0, box - 1).unbind(1)
+    chosen = inside & (focus[z, y, x] > 0.5)
+    if not bool(chosen.any()):
+        raise InputError(f"The focus '{config.focus}' holds no Gaussian of the map: choose a region that overlaps the particle.")
+    return chosen

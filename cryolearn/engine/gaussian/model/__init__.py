@@ -1,0 +1,1 @@
+"""Projections of Gaussian models at the Fourier coefficients of particle images, their scores and exact derivatives."""

@@ -1,0 +1,1 @@
+"""Orientations and shifts, searched together with the position along the trajectory."""

@@ -1,0 +1,319 @@
+"""Orientations and shifts of the images, searched together with their place along the trajectory, in alternation with the trajectory itself.
+
+1. About its present pose x (turn in degrees, shift in Å) the likelihood of an image under state g is quadratic,
+   ``L_g(x + u) = L_g + b_g u - u H_g u / 2`` with the Gauss-Newton curvature ``H_g = 2 Re J* J / noise`` of the slice of that state. With a normal
+   prior on the whole change of the pose, each state has a best pose, an error ellipsoid and an evidence (Laplace's integral over poses); the states'
+   evidences give their weights, the weighted poses the step.
+2. The likelihood over rotations often has several maxima, so all rotations of a lattice in a ball are compared, with the shift integrated at each.
+   The mean over rotations and states has the least mean square error. Where the images say more than the lattice resolves, the steps of 1. go on
+   from its best point instead.
+
+The prior's width is estimated from all images, so that noise moves no pose that was right before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...imaging.poses import angle_between_deg, so3_exp, so3_log
+from ..model.fourier_particles import Batch, GaussianImages
+from ..model.slices import SliceGrid
+
+__all__ = ["REACH", "VALUES_AT_A_TIME", "PoseFit", "PosePrior", "Slicer", "refine_poses"]
+
+VALUES_AT_A_TIME = {"cpu": 1 << 24, "cuda": 1 << 28}  # numbers of the slices and their five derivatives that are held together, 4 bytes each
+_STEP_DEG = 1.0  # of the derivatives by rotation; a Fourier pixel turns by more than 2 degrees up to ring 25
+_HALVINGS = 3
+_LEAST_SIGMA = 0.05  # degrees and Å
+REACH = 2.8  # of the ball, in the prior's standard deviations: 95 % of rotation vectors lie inside
+_COARSEST = 2.0  # points of the lattice may be this many standard deviations of the images' own certainty apart
+_FEWEST, _MOST = 27, 257  # points in the ball
+
+
+@dataclass(frozen=True)
+class PosePrior:
+    """Standard deviations of the change of a pose: of each component of the rotation vector in degrees, of each component of the shift in Å."""
+
+    deg: float
+    angst: float
+
+    def precision(self, device: torch.device) -> Tensor:
+        """(5,) diagonal."""
+        return torch.tensor([self.deg**-2] * 3 + [self.angst**-2] * 2, device=device)
+
+
+@dataclass
+class PoseFit:
+    """Attributes
+    ----------
+    rotation : (n, 3, 3) refined poses
+    shift_angst : (n, 2)
+    turn_deg, move_angst : (n,) changes from the poses that the prior is centred on
+    sigma : (n, 5) standard deviations of rotation vector (degrees) and shift (Å)
+    evidence : (n, G) log-likelihood of each state with the pose integrated out
+    log_likelihood : (n,) over all states and poses
+    prior : widths of the changes, estimated from all images
+    """
+
+    rotation: Tensor
+    shift_angst: Tensor
+    turn_deg: Tensor
+    move_angst: Tensor
+    sigma: Tensor
+    evidence: Tensor
+    log_likelihood: Tensor
+    prior: PosePrior
+
+
+@dataclass
+class _Quadratic:
+    """Log-likelihoods (b, G), their slopes (b, G, 5) and curvatures (b, G, 5, 5) at a pose."""
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+
+
+class Slicer:
+    """Slices of all states, whitened, as (b, G, 2 P) real numbers: real parts, then imaginary ones."""
+
+    def __init__(self, images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> None:
+        self.band, self.grid, self.count = images.band, grid, len(volumes)
+        parts = volumes.flatten(1).T
+        self.table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
+        self.white = images.band.per_point(images.noise_power).rsqrt()
+        turn = math.radians(_STEP_DEG) * torch.eye(3, device=images.device)
+        self.turns = so3_exp(turn), so3_exp(-turn)
+        unit = 2 * math.pi / images.band.length_angst
+        self.waves = torch.stack((images.band.kx, images.band.ky)).float() * unit
+
+    def slices(self, rotation: Tensor, transfer: Tensor) -> Tensor:
+        corners = self.grid.corners(rotation)
+        found = self.grid.sample(self.table, corners).view(*transfer.shape, 2, self.count)
+        scale = torch.stack((transfer * self.white, transfer * self.white * corners.sign), dim=-1)
+        return (found * scale[..., None]).permute(0, 3, 2, 1).flatten(2)
+
+    def data(self, batch: Batch, move: Tensor) -> Tensor:
+        """(b, 2 P) images shifted back by ``move`` beyond their batch's shift."""
+        shifted = self.band.shifted(batch.data, -move) * self.white
+        return torch.cat((shifted.real, shifted.imag), dim=-1)
+
+    def value(self, batch: Batch, rotation: Tensor, move: Tensor) -> Tensor:
+        """Log-likelihoods (b, G)."""
+        slices = self.slices(rotation, batch.transfer)
+        return 2 * (slices @ self.data(batch, move)[..., None])[..., 0] - slices.square().sum(-1)
+
+    def integrated(self, batch: Batch, rotation: Tensor, move: Tensor, away: Tensor, precision: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evidence (b, G) of each state at a rotation with the shift integrated out, mean (b, G, 2) and variance (b, G, 2) of the shift's change.
+
+        ``away`` (b, 2) is where ``move`` lies from the centre of its prior, of ``precision`` (2,).
+        """
+        slices = self.slices(rotation, batch.transfer)
+        points = len(self.band)
+        data = self.data(batch, move)
+        misfit = data[:, None] - slices
+        value = (slices * (misfit + data[:, None])).sum(-1)
+        swapped = torch.cat((slices[..., points:], -slices[..., :points]), dim=-1)
+        waves = self.waves.repeat(1, 2)
+        slope = 2 * (swapped * misfit) @ waves.T - (away * precision)[:, None]
+        square = slices.square()
+        xx, yy, xy = (2 * square @ torch.stack((waves[0] ** 2, waves[1] ** 2, waves[0] * waves[1])).T).unbind(-1)
+        xx, yy = xx + precision[0], yy + precision[1]
+        area = xx * yy - xy.square()
+        step = torch.stack((yy * slope[..., 0] - xy * slope[..., 1], xx * slope[..., 1] - xy * slope[..., 0]), dim=-1) / area[..., None]
+        evidence = value + ((slope * step).sum(-1) - (away.square() * precision).sum(1, keepdim=True) - (area / precision.prod()).log()) / 2
+        return evidence, step, torch.stack((yy, xx), dim=-1) / area[..., None]
+
+    def quadratic(self, batch: Batch, rotation: Tensor, move: Tensor) -> _Quadratic:
+        """Expansion by the rotation vector (degrees, about the image's axes) and the shift (Å)."""
+        slices = self.slices(rotation, batch.transfer)
+        points = len(self.band)
+        derivatives = [
+            (self.slices(more @ rotation, batch.transfer) - self.slices(less @ rotation, batch.transfer)) / (2 * _STEP_DEG)
+            for more, less in zip(*self.turns, strict=True)
+        ]
+        swapped = torch.cat((slices[..., points:], -slices[..., :points]), dim=-1)  # -i times the slice
+        derivatives += [swapped * wave.repeat(2) for wave in self.waves]
+        jacobian = torch.stack(derivatives, dim=-2)  # (b, G, 5, 2 P)
+        data = self.data(batch, move)[:, None]
+        value = (slices * (2 * data - slices)).sum(-1)
+        slope = 2 * (jacobian @ (data - slices)[..., None])[..., 0]
+        return _Quadratic(value, slope, 2 * jacobian @ jacobian.transpose(-1, -2))
+
+
+def refine_poses(
+    images: GaussianImages, volumes: Tensor, grid: SliceGrid, population: Tensor, prior: PosePrior, *, range_deg: float, range_angst: float,
+    about: tuple[Tensor, Tensor] | None = None, steps: int = 2, estimate_prior: bool = True,
+) -> PoseFit:
+    """Refine all poses against the states' volumes, summing over states.
+
+    Deterministic; images do not influence one another but through the prior's width. Memory: the table of the volumes (8 G bytes a point) and a few
+    arrays of 64 MiB (1 GiB on a GPU).
+
+    Parameters
+    ----------
+    volumes
+        (G, z, y, x) coefficients on ``grid``, corrected for the fading of the interpolation. To keep half sets apart the caller gives
+        each half the volumes of its own.
+    population
+        (G,) or (n, G) parts of the particles in each state.
+    prior
+        First widths of the changes; with ``estimate_prior`` they are estimated again after each pass (expectation-maximisation).
+    range_deg, range_angst
+        Largest change.
+    about
+        Rotations (n, 3, 3) and shifts (n, 2) from which changes are counted; without it the present poses.
+    steps
+        Gauss-Newton steps before the lattice.
+    """
+    work = _Search(images, Slicer(images, volumes, grid), population.clamp(min=1e-12).log().expand(len(images), -1),
+                   (images.rotation, images.shift_angst) if about is None else about, range_deg, range_angst, prior, estimate_prior)
+    for _ in range(steps):
+        work.step()
+    fine = work.lattice()
+    if not fine:
+        work.step()
+        work.step()
+    turn, move = angle_between_deg(work.rotation, work.origin[0]), (work.shift - work.origin[1]).norm(dim=1)
+    return PoseFit(work.rotation, work.shift, turn, move, work.sigma, work.evidence, torch.logsumexp(work.evidence + work.log_population, 1), work.prior)
+
+
+class _Search:
+    """Present poses of all images and the passes over them."""
+
+    def __init__(self, images: GaussianImages, slicer: Slicer, log_population: Tensor, origin: tuple[Tensor, Tensor], range_deg: float, range_angst: float,
+                 prior: PosePrior, estimate_prior: bool) -> None:
+        self.images, self.slicer, self.log_population, self.origin = images, slicer, log_population, origin
+        self.prior, self.estimate_prior = prior, estimate_prior
+        self.limits = torch.tensor([range_deg, range_angst], device=images.device)
+        self.rotation, self.shift = images.rotation.clone(), images.shift_angst.clone()
+        self.evidence = torch.empty(len(images), slicer.count, device=images.device)
+        self.sigma = torch.empty(len(images), 5, device=images.device)
+        self.chunk = max(1, VALUES_AT_A_TIME[images.device.type] // (12 * slicer.count * len(images.band)))
+
+    def batches(self) -> Iterator[tuple[Tensor, Batch, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
+        """Rows, images, the poses changes are counted from and the present ones, both with shifts relative to the batch's."""
+        for batch in self.images.batches(chunk=self.chunk):
+            rows = torch.as_tensor(batch.rows, device=self.images.device)
+            placed = self.images.shift_angst[rows]
+            yield rows, batch, (self.origin[0][rows], self.origin[1][rows] - placed), (self.rotation[rows], self.shift[rows] - placed)
+
+    def keep(self, rows: Tensor, target: Tensor, variance: Tensor) -> Tensor:
+        """Note poses at ``target`` (b, 5) from the origin, with variances (b, 5); returns the second moments (2,) of turn and move."""
+        self.rotation[rows] = so3_exp(torch.deg2rad(target[:, :3])) @ self.origin[0][rows]
+        self.shift[rows] = self.origin[1][rows] + target[:, 3:]
+        self.sigma[rows] = variance.clamp(min=0).sqrt()
+        second = (target.square() + variance).double()
+        return torch.stack((second[:, :3].sum(), second[:, 3:].sum()))
+
+    def widen(self, second: Tensor) -> None:
+        """The prior of the next pass."""
+        if self.estimate_prior:
+            deg, angst = (float(part) / (axes * len(self.images)) for part, axes in zip(second, (3, 2), strict=True))
+            self.prior = PosePrior(max(_LEAST_SIGMA, math.sqrt(deg)), max(_LEAST_SIGMA, math.sqrt(angst)))
+
+    def step(self) -> None:
+        """A Gauss-Newton step of all poses, halved where the likelihood would fall."""
+        second = torch.zeros(2, dtype=torch.float64, device=self.images.device)
+        precision = self.prior.precision(self.images.device)
+        for rows, batch, origin, here in self.batches():
+            away, weight = _difference(here, origin), self.log_population[rows]
+            found = self.slicer.quadratic(batch, *here)
+            move, covariance, self.evidence[rows] = _combine(found, away, precision, weight)
+            before = _objective(found.value, away, precision, weight)
+            for halving in range(_HALVINGS + 1):
+                target = _limited(away + move, self.limits)
+                there = so3_exp(torch.deg2rad(target[:, :3])) @ origin[0], origin[1] + target[:, 3:]
+                worse = _objective(self.slicer.value(batch, *there), target, precision, weight) < before
+                move = torch.where(worse[:, None], 0.0 if halving == _HALVINGS else 0.5, 1.0) * move
+            second += self.keep(rows, _limited(away + move, self.limits), covariance.diagonal(dim1=1, dim2=2))
+        self.widen(second)
+
+    def lattice(self) -> bool:
+        """Compare all rotations of a lattice in a ball; returns False when the lattice is coarser than the images' certainty."""
+        device = self.images.device
+        precision = self.prior.precision(device)
+        reach = min(float(self.limits[0]), REACH * self.prior.deg)
+        certain = float(self.sigma[:, :3].square().mean(1).sqrt().median())
+        points, spacing = ball(reach, _COARSEST * certain)
+        fine = spacing <= 1.2 * _COARSEST * certain
+        points = points.to(device)
+        turns = so3_exp(torch.deg2rad(points))
+        second = torch.zeros(2, dtype=torch.float64, device=device)
+        penalty = (points.square() * precision[:3]).sum(1) / 2
+        for rows, batch, origin, here in self.batches():
+            away = here[1] - origin[1]
+            weight = self.log_population[rows]
+            found, moves, spreads = [], [], []
+            for turn, cost in zip(turns, penalty, strict=True):
+                evidence, step, variance = self.slicer.integrated(batch, turn @ origin[0], here[1], away, precision[3:])
+                share = torch.softmax(evidence + weight, 1)[..., None]
+                mean = (share * step).sum(1)
+                found.append(evidence - cost)
+                moves.append(mean)
+                spreads.append((share * (variance + step.square())).sum(1) - mean.square())
+            logs = torch.stack(found)  # (C, b, G)
+            place = torch.softmax(torch.logsumexp(logs + weight, 2), 0)  # (C, b)
+            self.evidence[rows] = torch.logsumexp(logs, 0) - torch.logsumexp(-penalty, 0)
+            moved, spread = torch.stack(moves), torch.stack(spreads)
+            if fine:
+                turn, move = place.T @ points, (place[..., None] * moved).sum(0)
+            else:
+                best = place.argmax(0)
+                turn, move = points[best], moved[best, torch.arange(len(rows), device=device)]
+            variance = torch.cat((place.T @ points.square() - turn.square(), (place[..., None] * (spread + moved.square())).sum(0) - move.square()), dim=1)
+            target = _limited(torch.cat((turn, away + move), dim=1), self.limits)
+            second += self.keep(rows, target, variance.clamp(min=0))
+        if fine:
+            self.widen(second)
+        return fine
+
+
+def ball(reach: float, spacing: float) -> tuple[Tensor, float]:
+    """Points (C, 3) of a body-centred cubic lattice within ``reach`` of 0, and their spacing, changed where needed for 27 to 257 points.
+
+    The spacing is the side of the cube that a point has for itself.
+    """
+    volume = 4 / 3 * math.pi * reach**3
+    side = min(max(spacing, (volume / _MOST) ** (1 / 3)), (volume / _FEWEST) ** (1 / 3))
+    step = side * 2 ** (1 / 3)  # two points a cell
+    count = math.ceil(reach / step)
+    axis = torch.arange(-count, count + 1).double() * step
+    cubic = torch.cartesian_prod(axis, axis, axis)
+    points = torch.cat((cubic, cubic + step / 2))
+    return points[points.norm(dim=1) <= reach + 1e-9].float(), side
+
+
+def _difference(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor]) -> Tensor:
+    """(b, 5): rotation vector in degrees about the image's axes, and shift."""
+    return torch.cat((torch.rad2deg(so3_log(pose[0] @ origin[0].transpose(1, 2))), pose[1] - origin[1]), dim=1)
+
+
+def _objective(value: Tensor, away: Tensor, precision: Tensor, log_population: Tensor) -> Tensor:
+    return torch.logsumexp(value + log_population, 1) - (away.square() * precision).sum(1) / 2
+
+
+def _limited(away: Tensor, limits: Tensor) -> Tensor:
+    turn, move = away[:, :3], away[:, 3:]
+    parts = (part * (limit / part.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1) for part, limit in zip((turn, move), limits, strict=True))
+    return torch.cat(list(parts), dim=1)
+
+
+def _combine(found: _Quadratic, away: Tensor, precision: Tensor, log_population: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean step (b, 5) and covariance (b, 5, 5) of the mixture over states, and each state's evidence (b, G)."""
+    curvature = found.curvature + torch.diag(precision)
+    slope = found.slope - (away * precision)[:, None]
+    factor = torch.linalg.cholesky(curvature)
+    step = torch.cholesky_solve(slope[..., None], factor)[..., 0]
+    volume = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) - precision.log().sum() / 2
+    evidence = found.value + ((slope * step).sum(-1) - (away.square() * precision).sum(1, keepdim=True)) / 2 - volume
+    weight = torch.softmax(evidence + log_population, 1)
+    mean = (weight[..., None] * step).sum(1)
+    apart = step - mean[:, None]
+    covariance = (weight[..., None, None] * (torch.cholesky_inverse(factor) + apart[..., :, None] * apart[..., None, :])).sum(1)
+    return mean, covariance, evidence

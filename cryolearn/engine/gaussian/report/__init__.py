@@ -1,0 +1,1 @@
+"""Figures and result files of Gaussian heterogeneity."""

@@ -1,0 +1,1 @@
+"""Result files of training and enhancement, and the confidence map."""

@@ -1,0 +1,102 @@
+"""Command ``map-train``: train a network that sharpens maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..chunks import process_rank
+from ..config import check_config, digest_config
+from ..cpu import cpu_threads
+from ..device import select_device
+from ..exceptions import InputError
+from ..training.plan import TrainingPlan
+from ..training.processes import choose_precision
+from ..training.trainer import train
+from .config import MapTrainConfig
+from .networks.by_name import build_network
+from .report.training_report import write_model
+from .training.degradation import PaperDegradation
+from .training.patches import PatchSampler, Setting
+from .training.training_sources import gather_sources, write_manifest
+from .training.training_task import MapTask
+
+__all__ = ["run", "training_setting"]
+
+_RATES = {"residual": 2e-3, "paper": 2e-4}
+_WIDTHS = {"residual": 32, "paper": 64}
+_PATCHES = {"residual": 48, "paper": 128}
+_SMALLEST_PATCH = 32
+_TOLD = ("epochs", "patches_per_epoch", "learning_rate", "weight_decay", "side_chain_weight", "fine_weight", "e_value", "validation_fraction", "precision")
+_CONSTANT = 10**6  # epochs of patience: the paper's learning rate does not change
+
+
+def run(config: MapTrainConfig) -> None:
+    """Train; a killed run goes on from its last checkpoint, and several processes share each batch."""
+    check_config(config)
+    rank, _, local_rank = process_rank()
+    device = select_device(config, local_rank)
+    setting = training_setting(config)
+    sources = gather_sources(config, setting.voxel_angst)
+    if rank == 0:
+        write_manifest(Path(config.output) / "manifest.csv", sources.entries)
+    arguments = {"width": config.width or _WIDTHS[config.preset]}
+    torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
+    network = build_network(config.preset, arguments).to(device)
+    plan = _plan(config, device)
+    # on a GPU drawing takes longer than learning
+    sampler = PatchSampler(sources.training, sources.validation, setting, config.seed, device, cpu_threads(config.threads) if config.use_gpu else 1)
+    task = MapTask(network, sampler, config.preset, plan.blocks_per_step, plan.steps * plan.blocks_per_step, config.fine_weight)
+    if rank == 0:
+        print(
+            f"network '{config.preset}' of {sum(p.numel() for p in network.parameters())} weights on patches of {setting.patch_px} voxels of "
+            f"{setting.voxel_angst:g} Å, degradation '{config.degradation}'; {plan.steps} steps of {plan.batch} patches, precision {plan.precision}",
+            flush=True,
+        )
+    history = train(task, plan, config)
+    if rank == 0:
+        write_model(config, task, plan, history, _description(config, setting, arguments, sources.entries, plan))
+
+
+def training_setting(config: MapTrainConfig) -> Setting:
+    """Patches as the parameters want them.
+
+    Raises
+    ------
+    InputError
+        when the patch does not suit the network.
+    """
+    patch = config.patch_px or _PATCHES[config.preset]
+    if patch % 16 or patch < _SMALLEST_PATCH:
+        raise InputError(f"Parameter patch_px is {patch}, but it must be a multiple of 16, {_SMALLEST_PATCH} at least.")
+    voxel = config.voxel_angst or (0.6 if config.degradation == "paper" else 0.7 if config.coarsest_angst <= 2.5 else 1.0)
+    paper = PaperDegradation(config.ball_radius_px, config.blur_angst, config.noise_sd)
+    unit = config.preset == "paper"
+    return Setting(patch, voxel, config.degradation, config.finest_angst, config.coarsest_angst, paper, unit, config.side_chain_weight)
+
+
+def _plan(config: MapTrainConfig, device: torch.device) -> TrainingPlan:
+    if config.patches_per_epoch < config.batch:
+        raise InputError(f"An epoch of {config.patches_per_epoch} patches holds no batch of {config.batch}: choose a smaller batch.")
+    paper = config.preset == "paper"
+    return TrainingPlan(
+        digest=digest_config(config), seed=config.seed, epochs=config.epochs, images_per_epoch=config.patches_per_epoch, batch=config.batch,
+        learning_rate=config.learning_rate or _RATES[config.preset], weight_decay=0.0 if paper else config.weight_decay,
+        schedule="plateau" if paper else "cosine", patience=_CONSTANT if paper else 10, validation_images=config.validation_patches,
+        checkpoint_steps=config.checkpoint_steps, gradient_clip=0.0 if paper else 1.0, precision=choose_precision(config.precision, device),
+        optimiser="adam_half" if paper else "", block=1,
+    )
+
+
+def _description(config: MapTrainConfig, setting: Setting, arguments: dict[str, Any], entries: list[Any], plan: TrainingPlan) -> dict[str, Any]:
+    return {
+        "kind": "map", "preset": config.preset, "arguments": arguments, "degradation": config.degradation, "voxel_angst": setting.voxel_angst,
+        "pixel_size_angst": setting.voxel_angst, "box": setting.patch_px, "finest_angst": config.finest_angst, "coarsest_angst": config.coarsest_angst,
+        "paper": vars(setting.paper), "settings": {name: getattr(config, name) for name in _TOLD},
+        "digest": plan.digest, "seed": config.seed, "steps": plan.steps, "batch": plan.batch,
+        "training": [entry.name for entry in entries if entry.side == "training"],
+        "validation": [entry.name for entry in entries if entry.side == "validation"],
+        "left_out": len([entry for entry in entries if entry.side == "left out"]),
+    }

@@ -1,0 +1,1 @@
+"""Training samples: sources, split by sequence, degradation, patches; the task and its losses."""

@@ -1,0 +1,263 @@
+"""The command ``orientation-recover``: orientations of particle images from learned distances, and the map they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..chunks import remove_chunks
+from ..config import digest_config, require
+from ..device import select_device
+from ..exceptions import InputError
+from ..imaging.ctf import ctf_2d
+from ..imaging.half_set_maps import Reconstruction, finish_reconstruction, fsc_sphere, insert_particles, new_reconstructor, split_halves
+from ..imaging.poses import matrix_to_euler
+from ..imaging.symmetry import symmetry_matrices
+from ..io.stacks import ImageStack
+from ..io.star import ParticleTable, read_particles
+from ..io.tables import Columns, read_table, write_table
+from ..launch import is_first_process
+from ..progress import Progress
+from ..training.particle_images import ParticleImages
+from .config import RecoverOrientationsConfig
+from .distance_network.distance_model import DistanceModel
+from .recovery.detector_frame import MOST_IMAGES, apply_gauge, find_gauge
+from .recovery.recover_from_distances import recover
+from .refinement.fourier_images import read_fourier_images
+from .refinement.projection_matching import Matched, confidence_of, match
+from .refinement.reference import Poses
+from .refinement.stochastic_em import start_from_nothing
+from .report.recovery_report import distances_fail, write_report
+from .similarity_kernel import SimilarityKernel
+
+__all__ = ["FEWEST_IMAGES", "Found", "run"]
+
+FEWEST_IMAGES = 50
+_GAUGE_IMAGES = min(300, MOST_IMAGES)
+_PAIRS = 20000  # kept for the plot of learned against recovered distances
+_RANDOM_STARTS = 6
+_DIAMETER = 0.8  # of the box
+_MATCHING_PIXELS = 3.0
+_ALIKE = 1e-6
+
+
+@dataclass
+class Found:
+    """What the stages found, rows as in the particle table.
+
+    Attributes
+    ----------
+    rotation, shift_angst : (n, 3, 3), (n, 2)
+    confidence, residual_rad, log_likelihood : (n,); residuals are NaN after a random start
+    half : (n,) 1 or 2
+    pairs : columns ``first``, ``second`` (rows), ``learned_rad``, ``weight`` of random pairs; none after a random start
+    facts : numbers for the summary
+    """
+
+    rotation: Tensor
+    shift_angst: Tensor
+    confidence: NDArray[np.float32]
+    residual_rad: NDArray[np.float32]
+    log_likelihood: NDArray[np.float32]
+    half: NDArray[np.int64]
+    pairs: Columns | None
+    facts: dict[str, Any]
+
+
+class _Stages:
+    """Finished stages on disk; those of other parameters or particles are never found."""
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        self.folder, self.digest = folder / "stages", digest
+
+    def read(self, name: str) -> tuple[Columns, dict[str, Any]] | None:
+        path = self.folder / f"{self.digest}_{name}.npz"
+        if not path.exists():
+            return None
+        print(f"{name}: goes on after the finished stage", flush=True)
+        return read_table(str(path))
+
+    def write(self, name: str, columns: Columns, facts: dict[str, Any]) -> tuple[Columns, dict[str, Any]]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_table(str(self.folder / f"{self.digest}_{name}.npz"), columns, facts)
+        return columns, facts
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def run(config: RecoverOrientationsConfig) -> None:
+    """Run the command.
+
+    Raises
+    ------
+    InputError
+        when there are fewer than 50 images, they are all alike, carry no CTF though one is expected, do not suit the network, or the
+        symmetry is not known.
+    """
+    if not is_first_process():
+        return
+    require(config, "particles")
+    device = select_device(config)
+    table = read_particles(config.particles)
+    if len(table) < FEWEST_IMAGES:
+        raise InputError(f"'{config.particles}' has {len(table)} images, but orientations are recovered from at least {FEWEST_IMAGES}: give more particles.")
+    model = None
+    if config.start == "network":
+        require(config, "model")
+        model = DistanceModel.load(config.model, device)
+        model.check_particles(table)
+    kernel = SimilarityKernel(config.symmetry or (model.kernel.group if model else "C1"))
+    diameter = config.particle_diameter_angst or _DIAMETER * table.box * table.pixel_size_angst
+    images = ParticleImages(table, diameter / 2, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
+    _refuse_alike(images, config.particles)
+    stages = _Stages(Path(config.output), digest_config(config, tuple(sorted(set(table.image_file)))))
+    found = _find(config, table, images, model, kernel, diameter, stages)
+    posed, maps = _reconstruct(config, table, found, kernel, diameter, device)
+    write_report(config, posed, found, maps, kernel, diameter)
+    remove_chunks(Path(config.output))
+    stages.remove()
+
+
+def _refuse_alike(images: ParticleImages, path: str) -> None:
+    sample, _ = images.read(images.sample_rows(32))
+    if float((sample - sample.mean(0)).square().mean()) <= _ALIKE * float(sample.square().mean()) + 1e-12:
+        raise InputError(f"The images of '{path}' are all alike: give projections of the particle in different orientations.")
+
+
+def _find(
+    config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, model: DistanceModel | None, kernel: SimilarityKernel,
+    diameter: float, stages: _Stages,
+) -> Found:
+    """All stages up to the final poses; finished ones are read from disk."""
+    count = len(table)
+    half = split_halves(table, np.arange(count))
+    facts: dict[str, Any] = {"start": config.start}
+    pairs, residual = None, np.full(count, np.nan, np.float32)
+    rotation = torch.eye(3).expand(count, 3, 3)
+    if model is not None:
+        columns, more = stages.read("recovered") or stages.write("recovered", *_from_distances(config, table, model, stages))
+        facts.update(more)
+        residual = columns["residual_rad"].astype(np.float32)
+        pairs, _ = stages.read("pairs") or (None, {})
+        gauged, more = stages.read("gauge") or stages.write("gauge", *_gauge(config, table, images, columns["rotation"], model.kernel, diameter))
+        facts.update(more)
+        rotation = torch.from_numpy(gauged["rotation"]).float()
+    matched, more = stages.read("matched") or stages.write("matched", *_match(
+        config, table, images, rotation, half, kernel, diameter, residual, facts))
+    facts.update(more)
+    return Found(torch.from_numpy(matched["rotation"]), torch.from_numpy(matched["shift_angst"]), matched["confidence"], residual,
+                 matched["log_likelihood"], half, pairs, facts)
+
+
+def _from_distances(
+    config: RecoverOrientationsConfig, table: ParticleTable, model: DistanceModel, stages: _Stages,
+) -> tuple[Columns, dict[str, Any]]:
+    """Orientations that fit the learned distances."""
+    random = np.random.default_rng(config.seed)
+    count = len(table)
+    landmarks = np.arange(count) if count <= config.landmarks else np.sort(random.choice(count, config.landmarks, replace=False))
+    distances, weights = model.measure(table, landmarks, config, config.output)
+    found = recover(distances, landmarks, weights, model.kernel, config.restarts, config.seed, report=lambda text: print(f"Recovery: {text}", flush=True))
+    first, column = random.integers(count, size=_PAIRS), random.integers(len(landmarks), size=_PAIRS)
+    kept = first != landmarks[column]
+    first, column = first[kept], column[kept]
+    pairs = {
+        "id": np.arange(1, len(first) + 1), "first": first, "second": landmarks[column], "learned_rad": np.asarray(distances[first, column], np.float32),
+        "weight": np.asarray(weights[first, column], np.float32),
+    }
+    stages.write("pairs", pairs, {})
+    facts = {"residual_rad": float(np.sqrt(found.loss)), "loss_rad2": float(found.loss), "landmarks": len(landmarks)}
+    return {"id": table.ids, "rotation": found.rotations, "residual_rad": found.residual_rad}, facts
+
+
+def _gauge(
+    config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, rotations: NDArray[np.float64], kernel: SimilarityKernel, diameter: float,
+) -> tuple[Columns, dict[str, Any]]:
+    """Orientations with what distances leave free put right."""
+    rows = images.sample_rows(_GAUGE_IMAGES)
+    pictures, ctf = images.read(rows)
+    if ctf is not None and not config.phase_flipped:
+        transfer = ctf_2d(ctf, table.box, table.pixel_size_angst)
+        pictures = torch.fft.irfft2(torch.fft.rfft2(pictures) * transfer.sign(), s=pictures.shape[-2:])
+    whole = torch.from_numpy(rotations).float()
+    gauge = find_gauge(
+        pictures, whole[rows].to(pictures.device), config.gauge_candidates, config.seed, diameter_px=diameter / table.pixel_size_angst,
+        shift_px=min(config.shift_range_angst, 0.1 * diameter) / table.pixel_size_angst, transposition=len(kernel.matrices) == 1,
+    )
+    print(f"Detector-side rotation: agreement {gauge.score:.3f}, margin {gauge.margin:.2f}, transposed: {'yes' if gauge.transposed else 'no'}", flush=True)
+    facts = {"gauge_score": gauge.score, "gauge_margin": gauge.margin, "transposed": gauge.transposed}
+    return {"id": table.ids, "rotation": apply_gauge(gauge, whole).cpu().numpy()}, facts
+
+
+def _match(
+    config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, rotation: Tensor, half: NDArray[np.int64], kernel: SimilarityKernel,
+    diameter: float, residual: NDArray[np.float32], so_far: dict[str, Any],
+) -> tuple[Columns, dict[str, Any]]:
+    """Poses after matching rounds; without rounds as they are, with their confidence."""
+    device, count = images.device, len(table)
+    finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
+    rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
+    data = read_fourier_images(images, table.pixel_size_angst, table.box, rings, config.batch, config.phase_flipped)
+    group, halves = kernel.matrices.float().to(device), torch.from_numpy(half).to(device)
+
+    def from_random() -> tuple[Poses, dict[str, Any]]:
+        begun = start_from_nothing(data, diameter, config.shift_range_angst, min(config.restarts, _RANDOM_STARTS), config.seed, group)
+        return begun.poses, {"start_used": "random", "start_evidence": sorted(begun.evidence.tolist(), reverse=True)}
+
+    def matched(start: Poses, error_deg: float) -> Matched:
+        return match(data, start, halves, config.rounds, diameter, config.shift_range_angst, config.seed, group, error_deg)
+
+    if config.start == "random":
+        start, facts = from_random()
+    else:
+        start, facts = Poses.single(rotation.to(device), torch.zeros(count, 2, device=device)), {}
+    if not config.rounds:
+        confidence = confidence_of(data, start, halves, diameter, config.shift_range_angst, config.seed, group)
+        return _pose_columns(table, *start.best, confidence.cpu().numpy(), np.zeros(count)), facts
+    found = matched(start, math.inf if config.start == "random" else _expected_error_deg(residual))
+    if config.start == "network":
+        moved = kernel.distance_rad(start.rotation[:, 0].cpu().double(), found.rotation.cpu().double())
+        facts = {"start_used": "network", "matching_moved_rad": float(moved.median())}
+        if config.second_start and distances_fail({**so_far, **facts}):
+            print("The learned distances do not hold for these images: matching from random orientations too.", flush=True)
+            start, more = from_random()
+            other = matched(start, math.inf)
+            if float(other.curve.mean()) > float(found.curve.mean()):
+                found, facts = other, {**facts, **more}
+            print(f"The half maps agree better from the {facts['start_used']} start, whose orientations are kept.", flush=True)
+    return _pose_columns(table, found.rotation, found.shift_angst, found.confidence.cpu().numpy(), found.log_likelihood.cpu().numpy()), facts
+
+
+def _pose_columns(table: ParticleTable, rotation: Tensor, shift: Tensor, confidence: NDArray[Any], likelihood: NDArray[Any]) -> Columns:
+    return {"id": table.ids, "rotation": rotation.cpu().double().numpy(), "shift_angst": shift.cpu().double().numpy(),
+            "confidence": confidence.astype(np.float32), "log_likelihood": likelihood.astype(np.float32)}
+
+
+def _expected_error_deg(residual_rad: NDArray[np.float32]) -> float:
+    """Error of an orientation whose distances to others are off by these: both ends of a pair bring theirs along."""
+    return float(np.degrees(np.median(residual_rad))) / math.sqrt(2)
+
+
+def _reconstruct(
+    config: RecoverOrientationsConfig, table: ParticleTable, found: Found, kernel: SimilarityKernel, diameter: float, device: torch.device,
+) -> tuple[ParticleTable, Reconstruction]:
+    """The particle table with its poses and half sets, and its maps."""
+    posed = table.with_poses(matrix_to_euler(found.rotation).numpy(), -found.shift_angst.numpy())
+    posed = dataclasses.replace(posed, random_subset=found.half)
+    work = new_reconstructor(posed, 2.0, device, config.phase_flipped)
+    rows = np.arange(len(posed))
+    use_ctf = posed.ctf is not None and not config.ignore_ctf
+    insert_particles([work], posed, ImageStack(posed), rows, found.half, None, use_ctf, config.invert_contrast, config.batch,
+                     Progress("Reconstruction", len(posed)))
+    mask = fsc_sphere(table.box, table.pixel_size_angst, diameter / 2)
+    return posed, finish_reconstruction(work, mask, symmetry=symmetry_matrices(kernel.group))

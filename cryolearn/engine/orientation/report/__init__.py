@@ -1,0 +1,1 @@
+"""Tables, maps and figures of training and recovery."""

@@ -1,0 +1,221 @@
+"""Simulate particle images whose poses, shifts, CTF and conformations are known."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..config import check_config, digest_config
+from ..device import select_device
+from ..exceptions import InputError
+from ..figures import image_gallery, save_figure
+from ..imaging.ctf import Ctf, ctf_2d
+from ..imaging.fourier import hermitian_weight, irfft2_centred
+from ..imaging.poses import euler_to_matrix
+from ..io.stacks import StackWriter
+from ..io.star import CtfTable, ParticleTable, write_particles
+from ..io.tables import write_table
+from ..progress import Progress
+from .config import SimulateParticlesConfig
+from .laws import Draws, draw_particles, white_noise
+from .sources import Source, open_source
+
+_CHUNK = 256  # images between two records on disk
+_PROBE = 16  # first images, whose mean signal variance sets the scale of all
+_SHOWN = 8
+
+
+def run(config: SimulateParticlesConfig) -> None:
+    """Simulate particles as ``config`` says and write them to ``config.output``.
+
+    Images are streamed to disk: besides the model, the memory is one batch of images (at most 256 MiB on the CPU, 4 GiB on
+    a GPU) and 500 bytes an image for poses, CTF and truth. A killed run with the same parameters goes on from
+    its last record (every 256 images).
+
+    With noise, all images are divided by one number such that the noise has a variance near 1: each image's noise
+    variance is var(signal) / SNR of that image, after the CTF.
+
+    Raises
+    ------
+    InputError
+        when parameters contradict each other or an input cannot be used.
+    """
+    check_config(config)
+    _check(config)
+    device = select_device(config)
+    source = open_source(config, device)
+    os.makedirs(os.path.join(config.output, "figures"), exist_ok=True)
+    simulator = Simulator(config, source, device)
+    digest = digest_config(config)
+    _write_images(config, simulator, digest)
+    _write_tables(config, source, digest)
+    rows = np.arange(min(_SHOWN, config.number))
+    clean, noisy = simulator.images(rows)
+    labels = [f"image {row + 1}" for row in rows] + [""] * len(rows)
+    title = f"Simulated particles: signal above, SNR {config.snr:g} below" if config.snr else "Simulated particles without noise"
+    shown = np.concatenate([clean, noisy]) if config.snr else clean
+    gallery = image_gallery(shown, labels[: len(shown)], len(rows), title)
+    save_figure(gallery, os.path.join(config.output, "figures", "examples.png"))
+    signal, noise = clean.var(axis=(1, 2)), (noisy - clean).var(axis=(1, 2))
+    summary = {
+        "images": config.number, "box": config.box, "pixel_size_angst": config.pixel_size_angst, "states": source.states,
+        "modes": source.modes, "snr_asked": config.snr,
+        "snr_measured": float((signal / noise).mean()) if config.snr else None, "digest": digest,
+    }
+    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
+        json.dump(summary, handle, indent=2)
+
+
+def _check(config: SimulateParticlesConfig) -> None:
+    if config.defocus_min_angst > config.defocus_max_angst:
+        raise InputError(
+            f"The smallest defocus ({config.defocus_min_angst:g} Å) is larger than the largest ({config.defocus_max_angst:g} Å)."
+        )
+    if not config.apply_ctf and (config.phase_flip or (config.snr and config.noise_model == "before_ctf")):
+        raise InputError("Phase flipping and noise before the CTF need apply_ctf, which is off.")
+
+
+class Simulator:
+    """Makes the images of a simulation, any of them at any time.
+
+    Parameters
+    ----------
+    config : SimulateParticlesConfig
+    source : Source
+        What is projected.
+    device : torch.device
+    """
+
+    def __init__(self, config: SimulateParticlesConfig, source: Source, device: torch.device) -> None:
+        self.config, self.source, self.device = config, source, device
+        self._weight = hermitian_weight(config.box, device)
+        self.scale = 1.0
+        if config.snr:
+            variance = self._signals(np.arange(_PROBE))[0].var(axis=(1, 2), dtype=np.float64).mean()
+            if not variance > 0:
+                raise InputError("The projections are empty: the model or map has no density in the box.")
+            self.scale = float(1 / np.sqrt(variance / config.snr))
+
+    def draws(self, rows: NDArray[np.int64]) -> Draws:
+        """Random quantities of the particles ``rows`` (counted from 0)."""
+        start = int(rows.min())
+        return draw_particles(self.config, start, int(rows.max()) + 1, self.source.modes, self.source.states)[rows - start]
+
+    def images(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Images (n, y, x) of the particles ``rows`` (counted from 0): the signal after the CTF, and with noise."""
+        clean, noisy = self._signals(rows)
+        return clean * self.scale, noisy * self.scale
+
+    def _signals(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        draws = self.draws(rows)
+        clean = np.empty((len(rows), self.config.box, self.config.box), np.float32)
+        noisy = clean if not self.config.snr else np.empty_like(clean)
+        for state in np.unique(draws.state):
+            here = np.flatnonzero(draws.state == state)
+            for start in range(0, len(here), self.source.batch):
+                part = here[start : start + self.source.batch]
+                # always a full batch, the last row repeated: an image's rounding must not depend on its company
+                full = np.concatenate([part, np.repeat(part[-1:], self.source.batch - len(part))])
+                signal, observed = self._batch(draws[full], rows[part], int(state))
+                clean[part], noisy[part] = signal[: len(part)].cpu().numpy(), observed[: len(part)].cpu().numpy()
+        return clean, noisy
+
+    def _batch(self, draws: Draws, particles: NDArray[np.int64], state: int) -> tuple[Tensor, Tensor]:
+        config, box = self.config, self.config.box
+
+        def tensor(values: NDArray[np.float64]) -> Tensor:
+            return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+
+        rotation = euler_to_matrix(torch.as_tensor(draws.angles_deg)).to(self.device, torch.float32)
+        transform = self.source.project(rotation, tensor(draws.shift_angst), tensor(draws.amplitudes), state)
+        transfer = torch.ones_like(transform.real)
+        if config.apply_ctf:
+            # phases in double precision: they reach hundreds of radians
+            ctf = Ctf.from_table(_ctf_table(config, draws), dtype=torch.float64)
+            transfer = ctf_2d(ctf, box, config.pixel_size_angst).to(self.device, torch.float32)
+            transform = transform * transfer
+        flip = torch.sign(transfer) if config.phase_flip else None
+        signal = irfft2_centred(transform if flip is None else transform * flip, box)
+        if not config.snr:
+            return signal, signal
+        noise = torch.as_tensor(white_noise(config.seed, particles, box), device=self.device)
+        noise = torch.nn.functional.pad(noise, (0, 0, 0, 0, 0, len(signal) - len(noise)))
+        variance = signal.var(dim=(1, 2), correction=0) / config.snr
+        if config.noise_model == "before_ctf" or flip is not None:
+            spectrum = torch.fft.rfft2(noise)
+            if config.noise_model == "before_ctf":
+                spectrum = spectrum * transfer
+                variance = variance / ((transfer**2 * self._weight).sum(dim=(1, 2)) / box**2)
+            noise = torch.fft.irfft2(spectrum if flip is None else spectrum * flip, s=(box, box))
+        return signal, signal + noise * variance.sqrt()[:, None, None]
+
+
+def _write_images(config: SimulateParticlesConfig, simulator: Simulator, digest: str) -> None:
+    stack, record = os.path.join(config.output, "particles.mrcs"), os.path.join(config.output, "progress.json")
+    done = _finished(record, digest)
+    if done == config.number and os.path.exists(stack):
+        print(f"Simulate: all {config.number} images are there already", flush=True)
+        return
+    if done and not os.path.exists(stack + ".part"):
+        done = 0
+    if os.path.exists(stack):
+        os.remove(stack)
+    progress = Progress("Simulate", config.number, done=done)
+    with StackWriter(stack, config.number, config.box, config.pixel_size_angst, resume=done > 0) as writer:
+        for start in range(done, config.number, _CHUNK):
+            stop = min(start + _CHUNK, config.number)
+            for first in range(start, stop, simulator.source.batch):
+                rows = np.arange(first, min(first + simulator.source.batch, stop))
+                writer.write(first, simulator.images(rows)[1])
+                progress.step(len(rows))
+            writer.flush()
+            with open(record + ".part", "w", encoding="utf-8") as handle:
+                json.dump({"digest": digest, "done": stop}, handle)
+            os.replace(record + ".part", record)
+
+
+def _finished(record: str, digest: str) -> int:
+    """Images that an earlier run with the same digest has written."""
+    try:
+        with open(record, encoding="utf-8") as handle:
+            found = json.load(handle)
+        return int(found["done"]) if found["digest"] == digest else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _write_tables(config: SimulateParticlesConfig, source: Source, digest: str) -> None:
+    draws = draw_particles(config, 0, config.number, source.modes, source.states)
+    rows = np.arange(config.number)
+    table = ParticleTable(
+        ids=rows + 1, image_file=[os.path.abspath(os.path.join(config.output, "particles.mrcs"))],
+        file_index=np.zeros(config.number, np.int64), image_index=rows, pixel_size_angst=config.pixel_size_angst, box=config.box,
+        angles_deg=draws.angles_deg, origin_angst=-draws.shift_angst,
+        ctf=_ctf_table(config, draws) if config.apply_ctf else None, random_subset=1 + rows % 2,
+    )
+    write_particles(os.path.join(config.output, "particles.star"), table)
+    numbers = list(config.mode_numbers) if source.modes else []
+    write_table(
+        os.path.join(config.output, "truth.npz"),
+        {
+            "id": table.ids, "amplitudes": draws.amplitudes, "rotation": euler_to_matrix(torch.as_tensor(draws.angles_deg)).numpy(),
+            "shift_angst": draws.shift_angst, "state": draws.state, "curve": draws.curve,
+        },
+        {"mode_numbers": numbers, "pixel_size_angst": config.pixel_size_angst, "box": config.box, "digest": digest, "snr": config.snr},
+    )
+
+
+def _ctf_table(config: SimulateParticlesConfig, draws: Draws) -> CtfTable:
+    def filled(value: float) -> NDArray[np.float64]:
+        return np.full(len(draws.state), value)
+
+    return CtfTable(
+        defocus_u=draws.defocus_u_angst, defocus_v=draws.defocus_v_angst, defocus_angle=draws.defocus_angle_deg,
+        phase_shift=filled(0.0), voltage_kv=filled(config.voltage_kv), cs_mm=filled(config.cs_mm),
+        amplitude_contrast=filled(config.amplitude_contrast),
+    )

@@ -1,0 +1,1 @@
+"""Reference-free alignment, classification and averaging with half sets apart. Enter at ``averaging_iterations``."""

@@ -1,0 +1,72 @@
+"""What a network says of any number of subtomograms: streamed, recorded on disk, the next batch read while this one is looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...chunks import in_chunks
+from ...config import digest_values
+from ...io.subtomograms import SubtomogramStack, SubtomogramTable
+from .trained_model import SubtomogramModel
+
+__all__ = ["ReadAhead", "measure"]
+
+
+class ReadAhead:
+    """Reads rows, and the rows behind them in the background."""
+
+    def __init__(self, stack: SubtomogramStack) -> None:
+        self._stack, self._pool = stack, ThreadPoolExecutor(1)
+        self._next: tuple[NDArray[np.int64], Future[NDArray[np.float32]]] | None = None
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Volumes ``(n, z, y, x)``; one batch more than this is in memory."""
+        ahead, self._next = self._next, None
+        if ahead is not None and np.array_equal(ahead[0], rows):
+            volumes = ahead[1].result()
+        else:
+            volumes = self._stack.read(rows)
+        following = rows[-1] + 1 + np.arange(len(rows))
+        following = following[following < len(self._stack)]
+        if len(following):
+            self._next = following, self._pool.submit(self._stack.read, following)
+        return volumes
+
+    def close(self) -> None:
+        """End the reader."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def measure(
+    model: SubtomogramModel, table: SubtomogramTable, folder: Path, batch: int, chunk: int, invert_contrast: bool = False
+) -> dict[str, NDArray[Any]] | None:
+    """Columns ``id``, ``logits`` and ``features`` of all subtomograms; None in processes of rank 1 and above.
+
+    Memory: the table, two batches of volumes with what the network makes of one, and 4 bytes a class and a feature for each subtomogram. The caller
+    removes the records with :func:`cryolearn.engine.chunks.remove_chunks`.
+
+    Raises
+    ------
+    InputError
+        naming the subtomogram that cannot be used.
+    """
+    model.check(table)
+    reader = ReadAhead(SubtomogramStack(table, invert_contrast=invert_contrast))
+    tilts = table.tilt_deg
+
+    def look(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        logits, features = model.look(reader.read(rows), tilts[rows])
+        return {"logits": logits, "features": features}
+
+    rows = hashlib.sha256(table.ids.tobytes() + tilts.tobytes()).hexdigest()
+    digest = digest_values([digest_values(model.description), table.files_digest(), rows, invert_contrast])
+    try:
+        return in_chunks(folder, digest, table.ids, chunk, look, "subtomograms", batch)
+    finally:
+        reader.close()

@@ -1,0 +1,131 @@
+"""A trained network with what it knows: classes, confidence, and what is none of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...exceptions import InputError
+from ...io.models import load_model_of, save_model
+from ...io.subtomograms import SubtomogramTable
+from .by_name import build_network
+from .confidence_calibration import KnownClasses, probabilities
+from .network_input import keep_wedge, network_input, turn_volumes
+
+__all__ = ["SubtomogramModel"]
+
+_PIXEL_TOLERANCE = 1e-3
+_TILT_TOLERANCE_DEG = 5.0
+_NEEDED = (
+    "kind", "architecture", "arguments", "classes", "pixel_size_angst", "box", "wedge_channel", "average_turns", "temperature", "novelty_quantiles",
+    "digest",
+)
+
+
+class SubtomogramModel:
+    """A network and its calibration.
+
+    Attributes
+    ----------
+    names : of the classes, number 1 first
+    temperature : of the logits
+    known : where the classes lie among the features
+    novelty_quantiles : (101,) percentiles of the novelty of unseen subtomograms of the known classes
+    description : what ``model.json`` holds
+    """
+
+    def __init__(self, network: nn.Module, known: KnownClasses, description: dict[str, Any], device: torch.device) -> None:
+        self.network, self.known, self.description, self.device = network.to(device).eval(), known, description, device
+        self._layout = torch.contiguous_format
+        if description["architecture"] == "residual3d":  # a third quicker on a CPU
+            self._layout = torch.channels_last_3d
+            self.network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        self.names = [str(name) for name in description["classes"]]
+        self.temperature = float(description["temperature"])
+        self.novelty_quantiles = np.asarray(description["novelty_quantiles"], np.float64)
+        self.box, self.pixel_size_angst = int(description["box"]), float(description["pixel_size_angst"])
+
+    @classmethod
+    def load(cls, folder: str, device: torch.device) -> SubtomogramModel:
+        """Read a model.
+
+        Raises
+        ------
+        InputError
+            when the folder holds none, or the model of another method.
+        """
+        weights, description = load_model_of(folder, "subtomogram", _NEEDED, "a network for subtomograms")
+        try:
+            network = build_network(description["architecture"], description["arguments"])
+            known = KnownClasses(weights.pop("known.centres").numpy(), weights.pop("known.whitening").numpy())
+            network.load_state_dict({name.removeprefix("network."): values for name, values in weights.items()})
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise InputError(f"The weights in '{folder}' do not fit the network that its model.json describes: train it anew with this version.") from error
+        return cls(network, known, description, device)
+
+    def save(self, folder: str) -> None:
+        """Write ``weights.safetensors`` and ``model.json``."""
+        state = {f"network.{name}": values for name, values in self.network.state_dict().items()}
+        state |= {"known.centres": torch.from_numpy(self.known.centres), "known.whitening": torch.from_numpy(self.known.whitening)}
+        save_model(folder, state, self.description)
+
+    def check(self, table: SubtomogramTable) -> None:
+        """Refuse subtomograms that the network cannot take; warn of tilt ranges that it has not been trained with.
+
+        Raises
+        ------
+        InputError
+            when box or voxel size are not those of the training.
+        """
+        if abs(table.pixel_size_angst / self.pixel_size_angst - 1) > _PIXEL_TOLERANCE:
+            raise InputError(
+                f"The subtomograms have {table.pixel_size_angst:g} Å/voxel, but the network was trained for {self.pixel_size_angst:g}: bring them to that "
+                "sampling rate, or train another network."
+            )
+        if table.box != self.box:
+            raise InputError(
+                f"The subtomograms have a box of {table.box} voxels, but the network was trained for {self.box}: extract them so, or train another network."
+            )
+
+        low, high = self.description.get("tilt_range_deg", (-90.0, 90.0))
+        if max(abs(table.tilt_min_deg.min() - low), abs(table.tilt_max_deg.max() - high)) > _TILT_TOLERANCE_DEG:
+            print(
+                f"Warning: the subtomograms have tilts from {table.tilt_min_deg.min():g} to {table.tilt_max_deg.max():g} degrees, the network was trained with "
+                f"{low:g} to {high:g}: its answers may be poor.", flush=True,
+            )
+
+    @torch.no_grad()
+    def look(self, volumes: Tensor | NDArray[np.float32], tilt_deg: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits `(n, classes)` and features `(n, d)` of `(n, z, y, x)` subtomograms with first and last tilts `(n, 2)`."""
+        seen = torch.as_tensor(volumes).to(self.device, torch.float32)
+        made = network_input(seen, tilt_deg, bool(self.description["wedge_channel"]))
+        turns = range(4) if self.description["average_turns"] else range(1)
+        logits, features = zip(*(self._pass(turn_volumes(made, keep_wedge(tilt_deg, np.full(len(made), turn)))) for turn in turns))
+        mean = sum(features)
+        if len(turns) > 1:  # unit vectors
+            mean = torch.nn.functional.normalize(mean, dim=1)
+        return (sum(logits) / len(turns)).cpu().numpy(), mean.cpu().numpy()
+
+    def _pass(self, made: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half_precision()):
+            logits, features = self.network(made.contiguous(memory_format=self._layout))
+        return logits.float(), features.float()
+
+    def answer(self, logits: NDArray[np.float32], features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Columns ``best_class`` (from 1), ``confidence``, ``novelty``, ``probability`` (n, classes)."""
+        probability = probabilities(logits, self.temperature)
+        return {
+            "best_class": (probability.argmax(1) + 1).astype(np.int32), "confidence": probability.max(1).astype(np.float32),
+            "novelty": self.known.distances(features).min(1), "probability": probability.astype(np.float32),
+        }
+
+    def novelty_limit(self, reject_fraction: float) -> float:
+        """Novelty above which lies this part of unseen subtomograms of the known classes; infinite for 0."""
+        return float(np.interp(100 * (1 - reject_fraction), np.arange(101), self.novelty_quantiles)) if reject_fraction else float("inf")
+
+    def _half_precision(self) -> bool:
+        return self.device.type == "cuda" and self.description["architecture"] != "rif_svm" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,0 +1,1 @@
+"""Clustering of features into more groups than there are structures."""

@@ -1,0 +1,57 @@
+"""Which classes were taken for which: counts, tables, a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from ...figures import new_figure
+
+__all__ = ["confusion_counts", "confusion_plot", "write_class_table", "write_confusion"]
+
+_NUMBERS_UP_TO = 26
+
+
+def confusion_counts(true: ArrayLike, found: ArrayLike, rows: int, columns: int) -> NDArray[np.int64]:
+    """`(rows, columns)`: subtomograms of each true class, from 0, that were given each class, from 0."""
+    return np.bincount(np.asarray(true, np.int64) * columns + np.asarray(found, np.int64), minlength=rows * columns).reshape(rows, columns)
+
+
+def write_confusion(path: Path, counts: NDArray[np.int64], true_names: list[str], names: list[str]) -> None:
+    """Counts as CSV, true classes in rows."""
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["true_class", *names])
+        writer.writerows([name, *row] for name, row in zip(true_names, counts.tolist()))
+
+
+def write_class_table(path: Path, counts: NDArray[np.int64], names: list[str]) -> None:
+    """Of each class: subtomograms, part of them that was recognised, part of those given to it that belong to it."""
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["class", "name", "subtomograms", "accuracy", "precision"])
+        for number, name in enumerate(names):
+            right, own, given = int(counts[number, number]), int(counts[number].sum()), int(counts[:, number].sum())
+            writer.writerow([number + 1, name, own, f"{right / max(own, 1):.4f}", f"{right / max(given, 1):.4f}"])
+
+
+def confusion_plot(counts: NDArray[np.int64], true_names: list[str], names: list[str], title: str) -> Figure:
+    """Part of each true class (rows) that was given each class (columns)."""
+    rows, columns = counts.shape
+    parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = new_figure(2.4 + max(0.42 * columns, 2.4), 1.8 + max(0.36 * rows, 2.0))
+    axes = figure.subplots()
+    picture = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    figure.colorbar(picture, ax=axes, label="part of the true class")
+    if max(rows, columns) <= _NUMBERS_UP_TO:
+        for (row, column), part in np.ndenumerate(parts):
+            if counts[row, column]:
+                axes.text(column, row, f"{100 * part:.0f}", ha="center", va="center", fontsize=7, color="white" if part > 0.55 else "black")
+    axes.set_xticks(range(columns), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(rows), [f"{name} ({total})" for name, total in zip(true_names, counts.sum(1))], fontsize=8)
+    axes.set(xlabel="class found (%)", ylabel="true class (subtomograms)", title=title)
+    return figure

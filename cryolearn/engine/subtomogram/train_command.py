@@ -1,0 +1,164 @@
+"""Command ``subtomogram-train``: train a network, or a support vector machine, that tells the class of a subtomogram."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..chunks import process_rank
+from ..config import check_config, digest_config, digest_values, require
+from ..device import select_device
+from ..exceptions import InputError
+from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
+from ..progress import Progress
+from ..simulate.subtomograms_command import draw_examples
+from ..training.learning_curve import Row
+from ..training.plan import BLOCK, TrainingPlan
+from ..training.processes import choose_precision
+from ..training.trainer import train
+from .config import SubtomogramTrainConfig
+from .networks.by_name import build_network, check_box, count_weights
+from .networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, Labels, class_weights, read_labels
+from .networks.network_input import standardise
+from .networks.on_the_fly_simulation import DrawnSubtomograms
+from .networks.rotation_invariant_features import fit_svm, rif_features
+from .networks.training_task import ClassTask
+from .report.training_report import write_model
+
+__all__ = ["run"]
+
+_RATES = {"residual3d": 4e-3, "inception3d": 1e-2, "dsrf3d": 1e-2}
+_DROPOUT = {"residual3d": 0.3, "inception3d": 0.7}
+_DECAY = 1e-6  # of the paper's learning rate
+_EPOCHS, _STEPS = 20, 800  # at least, of a training
+_SMALL, _LARGE = 1000, 4000  # subtomograms from which batches are larger
+_AT_ONCE = 64
+
+
+def run(config: SubtomogramTrainConfig) -> None:
+    """Train; a killed run goes on from its last checkpoint, and several processes share each batch.
+
+    Memory: ``cache_mib`` for volumes, one batch, and the network with its optimiser.
+    """
+    check_config(config)
+    _check(config)
+    rank, world, local_rank = process_rank()
+    device = select_device(config, local_rank)
+    stack = _open(config, device)
+    table = stack.table
+    labels = read_labels(table, config.validation_fraction)
+    volumes = CachedVolumes(stack, config.cache_mib)
+    if rank == 0:
+        print(f"{len(table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
+              flush=True)
+    moves = config.augment_shift_px if _augments(config) else None
+    drawn = isinstance(stack, DrawnSubtomograms)
+    data = LabelledSubtomograms(volumes, labels, config.wedge_channel, moves, config.seed, device, drawn and config.new_each_epoch)
+    digest = digest_values([digest_config(config), table.box, "" if drawn else table.files_digest()])
+    arguments = _arguments(config, table, labels)
+    history: list[Row] = []
+    network: nn.Module
+    if config.network == "rif_svm":
+        if world > 1:
+            raise InputError("The network 'rif_svm' is fitted in one process: leave --processes out.")
+        network, arguments["vectors"] = _fit(config, data, table)
+    else:
+        torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
+        network = build_network(config.network, arguments).to(device)
+        plan = _plan(config, labels, digest, device)
+        if rank == 0:
+            print(f"network '{config.network}' of {count_weights(network)} weights; {plan.steps} steps of {plan.batch}, precision {plan.precision}", flush=True)
+        contrastive = config.contrastive_weight if config.network == "residual3d" else 0.0
+        task = ClassTask(network, data, class_weights(labels, config.balance_classes), contrastive, config.seed)
+        history = train(task, plan, config)
+    if rank == 0:
+        description: dict[str, Any] = {
+            "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
+            "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
+            "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed, "source": config.source,
+            "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
+            "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
+        }
+        write_model(config, network, volumes, labels, description, history, device)
+
+
+def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
+    """The subtomograms to learn from."""
+    if config.source == "subtomograms":
+        table = read_subtomograms(config.subtomograms)
+        check_box(config.network, table.box)
+        return SubtomogramStack(table, invert_contrast=config.invert_contrast)
+    check_box(config.network, config.box)
+    drawn = DrawnSubtomograms(config, device)
+    if process_rank()[0] == 0:
+        folder = Path(config.output) / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_examples(drawn.simulator, str(folder / "examples.png"))
+    return drawn
+
+
+def _check(config: SubtomogramTrainConfig) -> None:
+    if config.source == "subtomograms":
+        require(config, "subtomograms")
+        if config.structures or config.volumes:
+            raise InputError("Structures or volumes are given beside labelled subtomograms: choose the source 'simulation', or leave them out.")
+    elif config.subtomograms:
+        raise InputError("Labelled subtomograms are given, but the source is 'simulation': choose the source 'subtomograms', or leave them out.")
+    elif config.invert_contrast:
+        raise InputError("Simulated subtomograms are white: switch invert_contrast off.")
+    if config.batch % BLOCK:  # 0 is the network's own
+        raise InputError(f"Parameter batch is {config.batch}, but it must be a multiple of {BLOCK}.")
+    if config.width % 8:
+        raise InputError(f"Parameter width is {config.width}, but it must be a multiple of 8.")
+    if config.wedge_channel and config.network != "residual3d":
+        raise InputError(f"The network '{config.network}' cannot be told the missing wedge: only 'residual3d' can.")
+
+
+def _augments(config: SubtomogramTrainConfig) -> bool:
+    return config.network == "residual3d" if config.augment == "auto" else config.augment == "yes" and config.network != "rif_svm"
+
+
+def _arguments(config: SubtomogramTrainConfig, table: SubtomogramTable, labels: Labels) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"classes": len(labels.names), "box": table.box, "channels": 1 + config.wedge_channel}
+    if config.network == "residual3d":
+        arguments |= {"width": config.width, "embedding": config.embedding}
+    if config.network in _DROPOUT:
+        arguments["dropout"] = _DROPOUT[config.network] if config.dropout < 0 else config.dropout
+    if config.network == "rif_svm":
+        arguments["space"] = config.rif_space
+    return arguments
+
+
+def _plan(config: SubtomogramTrainConfig, labels: Labels, digest: str, device: torch.device) -> TrainingPlan:
+    paper = config.network != "residual3d"
+    count = len(labels.training)
+    batch = config.batch or (64 if paper or count >= _LARGE else 32 if count >= _SMALL else 16)
+    epochs = config.epochs or (_EPOCHS if paper else max(_EPOCHS, -(-_STEPS * batch // count)))
+    return TrainingPlan(
+        digest=digest, seed=config.seed, epochs=epochs, images_per_epoch=max(batch, count), batch=batch,
+        learning_rate=config.learning_rate or _RATES[config.network], weight_decay=0.0 if paper else config.weight_decay,
+        schedule="inverse" if paper else "cosine", decay=_DECAY if paper else 0.0, optimiser="nesterov" if paper else "adamw",
+        gradient_clip=0.0 if paper else 1.0, checkpoint_steps=config.checkpoint_steps, precision=choose_precision(config.precision, device),
+        validation_images=BLOCK,  # the task has its own
+    )
+
+
+def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: SubtomogramTable) -> tuple[nn.Module, int]:
+    """Fit the support vector machine to the training subtomograms; returns it with the number of its vectors."""
+    rows = data.labels.training
+    progress = Progress("features", len(rows), "subtomograms")
+    parts = []
+    for start in range(0, len(rows), _AT_ONCE):
+        seen, _ = data.read(rows[start : start + _AT_ONCE])
+        parts.append(rif_features(standardise(seen[:, 0]), config.rif_space).cpu().numpy())
+        progress.step(len(seen))
+    machine, chosen = fit_svm(
+        np.concatenate(parts), data.labels.number[rows], table.box, len(data.labels.names), config.rif_space, config.svm_penalties, config.balance_classes,
+        config.seed,
+    )
+    print(f"support vector machine with C = {chosen:g} and {len(machine.support)} vectors", flush=True)
+    return machine, len(machine.support)

@@ -1,7 +1,8 @@
 """cctbx as referee of EMRinger, of the correlations of map and model, and of the Q-score.
 
 cctbx is heavy and no dependency: ``CRYOLEARN_CCTBX_PYTHON`` names an interpreter that has it (``python3.11 -m venv E; E/bin/pip install
-cctbx-base pandas``). Its values stand as constants in test_map_validation_emringer.py and test_map_validation_scores.py; run this file with ``-s`` to print them.
+cctbx-base pandas``). Its values stand as constants in test_map_validation_emringer.py and test_map_validation_scores.py; run this file with ``-s``
+to print them.
 """
 
 from __future__ import annotations

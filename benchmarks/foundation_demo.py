@@ -34,6 +34,9 @@ def main() -> None:
     with open(output / "report" / "verdicts.csv", newline="", encoding="utf-8") as handle:
         for row in csv.DictReader(handle):
             record("foundation", "demo: " + row["what"], CONDITION, row["target"], row["measured"], row["holds"] == "true", options.scale)
+    with open(output / "report" / "times.csv", newline="", encoding="utf-8") as handle:
+        minutes = sum(float(row["minutes"]) for row in csv.DictReader(handle))
+    record("foundation", "demo: time of all runs", CONDITION, "<= 15 min on two cores", f"{minutes:.1f} min", minutes <= 15, options.scale)
     without_mask(output / "report", options.scale)
     foreign(options.work, 100 if options.scale == "laptop" else 1000, options.scale)
 

@@ -19,7 +19,6 @@ PROJECT = 'CryoLearnDemo'
 MARK = '.demo-workflow.json'  # in the project: the workflow that it was made from, and its runs
 SOLVED = 0.95  # of the aligned images: pose within 6 degrees and conformer RMSD within 0.6 Å
 NETWORK_ALONE, REFINED = 1.5, 1.5
-LONGEST_MIN = 15
 MARGIN_ANGST = 8.0  # of the sphere around the reference: what the largest amplitudes move atoms by
 NAMES = {1: 'structure', 2: 'modes', 3: 'particles', 4: 'unseen', 5: 'alignment', 6: 'training', 7: 'prediction', 8: 'classes',
          9: 'trajectory', 10: 'consensus', 11: 'maps'}
@@ -36,6 +35,7 @@ def main():
     os.makedirs(report, exist_ok=True)
     verdicts = judge(runs, report)
     writeVerdicts(verdicts, report)
+    writeTimes(runs, report)
     print('\nPictures:')
     for picture in sorted(glob.glob('Runs/*/extra/**/figures/*.png', recursive=True)) + sorted(glob.glob(report + '/**/*.png', recursive=True)):
         print('  ' + os.path.relpath(os.path.abspath(picture), options.cwd))
@@ -189,9 +189,7 @@ def judge(runs, report):
         ('network and refinement on %d unseen particles: median error against that of the alignment' % refined['images'],
          '<= %.1f x' % REFINED, '%.2f x (%.2f against %.2f)' % (reached / wanted, reached, wanted), reached <= REFINED * wanted),
     ]
-    minutes = sum(run.getElapsedTime().total_seconds() for run in runs.values()) / 60
-    took = ('time of all runs', '<= %d min on two cores' % LONGEST_MIN, '%.1f min' % minutes, minutes <= LONGEST_MIN)
-    return verdicts + judgeMaps(runs, modes, unseen, report) + [took]
+    return verdicts + judgeMaps(runs, modes, unseen, report)
 
 
 def compare(title, table, truth, modes, report, name):
@@ -295,6 +293,16 @@ def writeVerdicts(verdicts, report):
         for what, target, measured, holds in verdicts:
             print('  [%s] %s: %s (wanted: %s)' % ('holds' if holds else 'DOES NOT HOLD', what, measured, target))
             writer.writerow([what, target, measured, str(bool(holds)).lower()])
+
+
+def writeTimes(runs, report):
+    """Print what the runs took, and write ``times.csv``; it depends on the machine and on what else runs there, so nothing is judged by it."""
+    minutes = {name: run.getElapsedTime().total_seconds() / 60 for name, run in runs.items()}
+    with open(os.path.join(report, 'times.csv'), 'w', newline='', encoding='utf-8') as handle:
+        writer = csv.writer(handle)
+        writer.writerow(['run', 'minutes'])
+        writer.writerows([name, '%.2f' % value] for name, value in minutes.items())
+    print('\nThe runs took %.1f minutes together (about ten on two quiet cores).' % sum(minutes.values()))
 
 
 if __name__ == '__main__':

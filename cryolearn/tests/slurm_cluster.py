@@ -11,6 +11,8 @@ import tempfile
 import time
 from unittest import mock
 
+from cryolearn.tests.waiting import waitUntil
+
 DAEMONS = ('munged', 'slurmctld', 'slurmd')
 CLIENTS = ('sbatch', 'srun', 'squeue', 'scancel', 'sinfo')
 SYSTEM_PATH = os.pathsep.join(('/usr/sbin', '/usr/local/sbin', '/sbin'))
@@ -117,11 +119,10 @@ class SlurmCluster:
                                                   preexec_fn=_endWithParent))
 
     def _wait(self, ready, what):
-        deadline = time.monotonic() + 30
-        while not ready():
-            if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in self._daemons):
-                raise RuntimeError('%s did not start:\n%s' % (what, self.logs()))
-            time.sleep(0.1)
+        try:
+            waitUntil(ready, alive=lambda: all(daemon.poll() is None for daemon in self._daemons), pause=0.1)
+        except AssertionError as error:
+            raise RuntimeError('%s did not start:\n%s' % (what, self.logs())) from error
 
     @staticmethod
     def _output(*command):

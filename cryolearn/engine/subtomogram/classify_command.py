@@ -38,7 +38,7 @@ def run(config: SubtomogramClassifyConfig) -> None:
     found = measure(model, table, out, config.batch, config.chunk, config.invert_contrast)
     if found is None:  # another process gathers
         return
-    answer = model.answer(found["logits"], found["features"])
+    answer = model.answer(found["logits"], found["class_distance"])
     rejected = (answer["novelty"] > model.novelty_limit(config.reject_fraction)) | (answer["confidence"] < config.least_confidence)
     number = np.where(rejected, 0, answer["best_class"]).astype(np.int32)
     columns: dict[str, Any] = {"id": table.ids, "class": number, **answer, "features": found["features"]}

@@ -52,11 +52,12 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     print(f"dividing {len(features)} subtomograms by {features.shape[1]} features", flush=True)
     axes = reduced_features(features)
     groups = divide(axes, config.method, config.clusters, config.smallest, config.seed)
-    answer = model.answer(found["logits"], features)
+    distances = found["class_distance"]
+    answer = model.answer(found["logits"], distances)
     separation, own = _separation(axes, groups.number, config.seed)
     centres = np.stack([axes[groups.number == number].mean(0) for number in range(1, groups.number.max() + 1)])
     distance = np.where(groups.number > 0, np.linalg.norm(axes - centres[np.maximum(groups.number, 1) - 1], axis=1), np.nan).astype(np.float32)
-    nearest = model.known.distances(features).argmin(1) + 1
+    nearest = distances.argmin(1) + 1
     true, true_names = label_numbers(table, model.names)
     picture = _picture(axes, config.picture_points, config.seed)
     columns: dict[str, Any] = {
@@ -68,7 +69,7 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     notes = {"method": config.method, "known_names": model.names, "true_class_names": true_names, "digest": digest_config(config), "score": groups.scores[0],
              "reduction": {"method": "tsne"}}
     write_table(str(out / "clusters.npz"), columns, notes)
-    report = _report(groups, features, axes, model, answer, own, true, true_names)
+    report = _report(groups, distances, axes, model, answer, own, true, true_names)
     _write_rows(out / "clusters.csv", report)
     _write_rows(out / "scores.csv", [{"groups": number, groups.scores[0]: f"{value:.6g}"} for number, value in groups.scores[1].items()])
     named = [f"group_{number:04d}" if number else "none" for number in groups.number.tolist()]
@@ -112,14 +113,14 @@ def _picture(axes: NDArray[np.float32], points: int, seed: int) -> NDArray[np.fl
 
 
 def _report(
-    groups: Groups, features: NDArray[np.float32], axes: NDArray[np.float32], model: SubtomogramModel, answer: dict[str, NDArray[Any]], own: dict[int, float],
-    true: NDArray[np.int32] | None, true_names: list[str],
+    groups: Groups, class_distance: NDArray[np.float32], axes: NDArray[np.float32], model: SubtomogramModel, answer: dict[str, NDArray[Any]],
+    own: dict[int, float], true: NDArray[np.int32] | None, true_names: list[str],
 ) -> list[dict[str, Any]]:
     """A row a group: size, spread, silhouette, the nearest class of the training with its distance, the most frequent label."""
     rows = []
     for number in range(1, int(groups.number.max()) + 1):
         here = groups.number == number
-        distances = model.known.distances(features[here].mean(0, keepdims=True))[0]
+        distances = class_distance[here].mean(0)
         row: dict[str, Any] = {
             "class": number, "subtomograms": int(here.sum()), "spread": float(np.sqrt(axes[here].var(0).sum())), "silhouette": own.get(number, float("nan")),
             "nearest_class": model.names[int(distances.argmin())], "distance": float(distances.min()), "mean_novelty": float(answer["novelty"][here].mean()),

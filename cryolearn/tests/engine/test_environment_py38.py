@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from cryolearn.tests.waiting import HANG_S
+
 ROOT = Path(__file__).parents[3]
 SCIPION = ["scipion-em==3.11.1", "scipion-em-tomo==3.12.4", "setuptools==75.3.2"]
 
@@ -118,7 +120,7 @@ def _run(python: Path, code: str, environment: dict[str, str], *arguments: str) 
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
+        timeout=HANG_S,
         cwd=environment["SCIPION_USER_DATA"].rsplit("/", 1)[0],
     )
 

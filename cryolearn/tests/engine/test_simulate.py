@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -29,6 +28,7 @@ from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.laws import draw_particles
 from cryolearn.engine.simulate.resample import fit_map
 from cryolearn.engine.simulate.sources import AtomSource
+from cryolearn.tests.waiting import waitUntil
 
 BOX, PIXEL, ATOMS = 32, 2.0, 40
 CPU = torch.device("cpu")
@@ -305,9 +305,7 @@ def test_a_run_that_was_killed_hard_goes_on(modes_file, tmp_path):
     command = [sys.executable, "-m", "cryolearn.engine", "simulate-particles", "--config", str(tmp_path / "config.json")]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
-        while not (out / "progress.json").exists() and run.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        waitUntil((out / "progress.json").exists, alive=lambda: run.poll() is None, pause=0.005)
     finally:
         run.kill()
         run.wait()

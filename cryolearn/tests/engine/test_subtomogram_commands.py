@@ -261,10 +261,29 @@ def test_temperature_and_distances_are_those_of_theory() -> None:
     label = np.arange(3000) % 3
     centres = 20 * generator.normal(size=(3, 4))
     features = (centres[label] + generator.normal(size=(3000, 4)) @ mixing).astype(np.float32)
-    known = KnownClasses.fit(features[:1500], label[:1500], features[1500:], label[1500:], 3)
+    known = KnownClasses.fit(features[:1500], label[:1500], 3)
     distances = known.distances(features[1500:])
+    assert known.discriminants == 2
     assert (distances.argmin(1) == label[1500:]).all()
     assert np.square(distances.min(1)).mean() == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_novelty_looks_where_the_classes_differ(seed: int) -> None:
+    """A fourth class between three known ones, in two of fifty dimensions: five standard deviations from each, so nearly all of it is stranger than they.
+
+    Distances that take all dimensions alike drown it: their squares differ by 25 beside a chi-square of standard deviation sqrt(2 * 50) = 10.
+    """
+    generator = np.random.default_rng(seed)
+    mixing = generator.normal(size=(50, 50))
+    places = np.zeros((4, 50))
+    places[:3, :2] = [[0, 5], [5 * np.sqrt(0.75), -2.5], [-5 * np.sqrt(0.75), -2.5]]  # the fourth is their middle
+    label = np.arange(4000) % 4
+    values = ((places[label] + generator.normal(size=(4000, 50))) @ mixing).astype(np.float32)
+    learned, unseen = np.flatnonzero(label[:2000] < 3), np.arange(2000, 4000)
+    distances = KnownClasses.fit(values[learned], label[learned], 3).distances(values[unseen]).min(1)
+    limit = np.percentile(distances[label[unseen] < 3], 95)
+    assert (distances[label[unseen] == 3] > limit).mean() > 0.9
 
 
 def test_the_wedge_can_be_told(made: Made, tmp_path: Path) -> None:
@@ -273,6 +292,6 @@ def test_the_wedge_can_be_told(made: Made, tmp_path: Path) -> None:
     ))
     model = SubtomogramModel.load(str(tmp_path / "model"), torch.device("cpu"))
     volumes = np.random.default_rng(0).normal(size=(2, BOX, BOX, BOX)).astype(np.float32)
-    wide, narrow = (model.look(volumes, np.tile([-tilt, tilt], (2, 1)))[0] for tilt in (60.0, 30.0))
+    wide, narrow = (model.look(volumes, np.tile([-tilt, tilt], (2, 1)))["logits"] for tilt in (60.0, 30.0))
     assert np.abs(wide - narrow).max() > 1e-4
 

@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+
+from cryolearn.tests.waiting import HANG_S, waitUntil
 
 SCRIPT = """
 import os, sys, time
@@ -62,7 +63,7 @@ def environment() -> dict[str, str]:
 def run(script: Path, out: Path, seed: int = 1, schedule: str = "cosine", pause: float = 0.0, launcher: tuple[str, ...] = ()) -> str:
     out.mkdir(exist_ok=True)
     command = [sys.executable, *launcher, str(script), str(out), str(seed), schedule, str(pause)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -88,10 +89,7 @@ def kill_at(script: Path, out: Path, checkpoint: str, schedule: str) -> None:
     out.mkdir(exist_ok=True)
     command = [sys.executable, str(script), str(out), "1", schedule, "0.15"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not (out / "checkpoints" / checkpoint).exists():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.01)
+    waitUntil((out / "checkpoints" / checkpoint).exists, alive=lambda: process.poll() is None, pause=0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
 

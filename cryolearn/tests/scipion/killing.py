@@ -1,15 +1,13 @@
 """What the tests of continuing share: a run's engine that is killed in the middle."""
 
 import signal
-import time
 
 import psutil
 
+from ..waiting import waitUntil
 from .base import ProjectTest
 
 from pyworkflow.protocol import MODE_RESUME  # noqa: E402
-
-PATIENCE_S = 240
 
 
 class KillingTest(ProjectTest):
@@ -27,14 +25,9 @@ class KillingTest(ProjectTest):
         """Start a run, kill -9 its engine as soon as ``ready()``; the run must say so and not be finished."""
         self.assertEqual(protocol.validate(), [])
         self.proj.launchProtocol(protocol, wait=False)
-        until = time.time() + PATIENCE_S
-        while not ready():
-            self.assertLess(time.time(), until, 'nothing was recorded in time')
-            time.sleep(0.05)
+        waitUntil(ready, alive=lambda: self.loaded(protocol).isActive())
         self.engineOf(protocol).send_signal(signal.SIGKILL)
-        while not self.loaded(protocol).isFailed():
-            self.assertLess(time.time(), until)
-            time.sleep(0.5)
+        waitUntil(lambda: self.loaded(protocol).isFailed(), pause=0.5)
         self.assertIn('killed', self.loaded(protocol).getErrorMessage())
 
     def loaded(self, protocol):

@@ -59,18 +59,17 @@ def settle(root, seconds=0.2):
         time.sleep(0.01)
 
 
-def pressWhenOpen(root, dialogClass, act, result, timeout=30):
+def pressWhenOpen(root, dialogClass, act, result):
     """When a dialog opens over ``root``: ``act(dialog)``, then press the button with this result.
 
     Returns a list that afterwards holds the exceptions of ``act``, which would be lost in Tk's loop.
     """
-    start, errors = time.time(), []
+    errors = []
 
     def look(seen=False):
         found = [child for child in root.winfo_children() if isinstance(child, dialogClass) and child.winfo_viewable()]
         if not found or not seen:
-            if time.time() - start < timeout:
-                root.after(100, lambda: look(bool(found)))
+            root.after(100, lambda: look(bool(found)))
             return
         try:
             act(found[-1])

@@ -25,10 +25,10 @@ from cryolearn.protocols import CryoLearnProtElasticAlign, CryoLearnProtElasticT
 from cryolearn.tests.slurm_cluster import SlurmCluster, whyNot
 
 from .base import MODES, ProjectTest
+from cryolearn.tests.waiting import waitUntil
 
 HOSTS = os.path.join(os.path.dirname(cryolearn.__file__), 'templates', 'hosts.slurm.conf')
 IMAGES = 24
-TIMEOUT_S = 300
 
 
 @unittest.skipIf(whyNot(), whyNot())
@@ -60,7 +60,7 @@ class TestSlurm(ProjectTest):
     def submit(self, protocol, resume=False, queue='cpu', **options):
         """Send a run to the queue; returns its job's number."""
         protocol._useQueue.set(True)
-        protocol.setQueueParams([queue, dict(dict(JOB_TIME='10:00', JOB_MEMORY='1G', NODES='1', QUEUE_FOR_JOBS='N'), **options)])
+        protocol.setQueueParams([queue, dict(dict(JOB_TIME='12:00:00', JOB_MEMORY='1G', NODES='1', QUEUE_FOR_JOBS='N'), **options)])
         if resume:
             protocol.runMode.set(MODE_RESUME)
         self.assertEqual([], protocol.validate())
@@ -69,11 +69,10 @@ class TestSlurm(ProjectTest):
 
     def waitFor(self, protocol, until=None):
         """Wait until a run has ended (or ``until`` holds), as Scipion's window does."""
-        deadline = time.monotonic() + TIMEOUT_S
-        while protocol.isActive() and not (until and until()):
-            self.assertLess(time.monotonic(), deadline, 'still %s after %d s' % (protocol.getStatus(), TIMEOUT_S))
-            time.sleep(0.1)
+        def ended():
             self.proj._updateProtocol(protocol)
+            return not protocol.isActive() or (until and until())
+        waitUntil(ended, pause=0.1)
 
     def assertFinished(self, protocol):
         self.assertTrue(protocol.isFinished(), '%s\n%s\n%s' % (

@@ -89,7 +89,7 @@ class WindowTest(ProjectTest):
         def actAndCount(opened):
             shown.append(opened.title())
             act(opened)
-        errors = pressWhenOpen(form.root, dialog.Dialog, actAndCount, result, timeout=120)
+        errors = pressWhenOpen(form.root, dialog.Dialog, actAndCount, result)
         form.wizards[param]().show(form)
         if errors:
             raise errors[0]

@@ -1,4 +1,4 @@
-"""How sure a class is, and how strange a subtomogram: temperature of the logits, and distance of the features to the known classes."""
+"""Confidence and novelty: temperature of the logits, and distance to the known classes."""
 
 from __future__ import annotations
 
@@ -44,36 +44,50 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
     return float((np.abs(said - true) * count).sum() / max(count.sum(), 1))
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class KnownClasses:
-    """Where the known classes lie among the features.
+    """Where the known classes lie in the space of a network's representation.
 
     Attributes
     ----------
-    centres : (classes, d) mean features of the training
-    whitening : (d, d) that makes the scatter of unseen subtomograms about their centres round
+    centres : (classes, d) mean of each class over the training
+    whitening : (d, d) that makes the scatter about the centres a unit sphere
+    discriminants : the first columns of ``whitening`` span the differences of the centres (linear discriminant analysis); 0 in models of version 0.1
     """
 
     centres: NDArray[np.float32]
     whitening: NDArray[np.float32]
+    discriminants: int = 0
 
     @classmethod
-    def fit(
-        cls, training: NDArray[np.float32], training_number: NDArray[np.int64], unseen: NDArray[np.float32], unseen_number: NDArray[np.int64], classes: int,
-    ) -> KnownClasses:
-        """From features of subtomograms that were learned from, and of others.
+    def fit(cls, training: NDArray[np.float32], number: NDArray[np.int64], classes: int) -> KnownClasses:
+        """From the representation (n, d) and class numbers (n,) of the training subtomograms.
 
-        The scatter is that of the unseen ones (a network pulls together what it learns from), shrunk as they are few (Ledoit & Wolf 2004).
+        The scatter is shrunk, as subtomograms are few (Ledoit & Wolf 2004). A network pulls together what it learns from, so the scale of distances is
+        that of the training; their limits have to be read from subtomograms that it has not seen.
         """
-        centres = np.stack([training[training_number == number].mean(0) for number in range(classes)]).astype(np.float64)
-        scatter = LedoitWolf(assume_centered=True).fit(unseen - centres[unseen_number]).covariance_
+        centres = np.stack([training[number == one].mean(0) for one in range(classes)]).astype(np.float64)
+        scatter = LedoitWolf(assume_centered=True).fit(training - centres[number]).covariance_
         values, vectors = np.linalg.eigh(scatter)
-        values = np.maximum(values, 1e-6 * values.max() + 1e-12)
-        return cls(centres.astype(np.float32), (vectors / np.sqrt(values)).astype(np.float32))
+        whitening = vectors / np.sqrt(np.maximum(values, 1e-6 * values.max() + 1e-12))
+        differences = (centres - centres.mean(0)) @ whitening
+        axes = np.linalg.svd(differences, full_matrices=True)[2].T
+        discriminants = min(classes - 1, axes.shape[1])
+        return cls(centres=centres.astype(np.float32), whitening=(whitening @ axes).astype(np.float32), discriminants=discriminants)
 
-    def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Distance (n, classes) of features to each class, in standard deviations a dimension."""
+    def distances(self, representation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distance (n, classes) to each class, in standard deviations a dimension.
+
+        The discriminant axes count as much as all others together: an unknown structure lies between known ones there, while the many axes
+        that hold no difference between structures hold noise.
+        """
         whitening = self.whitening.astype(np.float64)
-        moved, known = features @ whitening, self.centres @ whitening
-        squared = np.stack([((moved - centre) ** 2).sum(1) for centre in known], 1)
-        return np.sqrt(squared / features.shape[1]).astype(np.float32)
+        moved, known = representation @ whitening, self.centres @ whitening
+        squared = np.stack([self._mean_square(moved - centre) for centre in known], 1)
+        return np.sqrt(squared).astype(np.float32)
+
+    def _mean_square(self, difference: NDArray[np.float64]) -> NDArray[np.float64]:
+        split = self.discriminants
+        if not 0 < split < difference.shape[1]:
+            return (difference**2).mean(1)
+        return ((difference[:, :split] ** 2).mean(1) + (difference[:, split:] ** 2).mean(1)) / 2

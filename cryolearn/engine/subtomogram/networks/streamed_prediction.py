@@ -46,9 +46,9 @@ class ReadAhead:
 def measure(
     model: SubtomogramModel, table: SubtomogramTable, folder: Path, batch: int, chunk: int, invert_contrast: bool = False
 ) -> dict[str, NDArray[Any]] | None:
-    """Columns ``id``, ``logits`` and ``features`` of all subtomograms; None in processes of rank 1 and above.
+    """Columns ``id``, ``logits``, ``features`` and ``class_distance`` of all subtomograms; None in processes of rank 1 and above.
 
-    Memory: the table, two batches of volumes with what the network makes of one, and 4 bytes a class and a feature for each subtomogram. The caller
+    Memory: the table, two batches of volumes with what the network makes of one, and 4 bytes a feature and 8 a class for each subtomogram. The caller
     removes the records with :func:`cryolearn.engine.chunks.remove_chunks`.
 
     Raises
@@ -61,8 +61,7 @@ def measure(
     tilts = table.tilt_deg
 
     def look(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        logits, features = model.look(reader.read(rows), tilts[rows])
-        return {"logits": logits, "features": features}
+        return model.look(reader.read(rows), tilts[rows])
 
     rows = hashlib.sha256(table.ids.tobytes() + tilts.tobytes()).hexdigest()
     digest = digest_values([digest_values(model.description), table.files_digest(), rows, invert_contrast])

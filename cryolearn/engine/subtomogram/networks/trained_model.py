@@ -15,8 +15,11 @@ from ...io.subtomograms import SubtomogramTable
 from .by_name import build_network
 from .confidence_calibration import KnownClasses, probabilities
 from .network_input import keep_wedge, network_input, turn_volumes
+from .network_residual import Residual3D
 
 __all__ = ["SubtomogramModel"]
+
+Volumes = Tensor | NDArray[np.float32]
 
 _PIXEL_TOLERANCE = 1e-3
 _TILT_TOLERANCE_DEG = 5.0
@@ -33,7 +36,7 @@ class SubtomogramModel:
     ----------
     names : of the classes, number 1 first
     temperature : of the logits
-    known : where the classes lie among the features
+    known : where the classes lie in the network's representation
     novelty_quantiles : (101,) percentiles of the novelty of unseen subtomograms of the known classes
     description : what ``model.json`` holds
     """
@@ -61,7 +64,10 @@ class SubtomogramModel:
         weights, description = load_model_of(folder, "subtomogram", _NEEDED, "a network for subtomograms")
         try:
             network = build_network(description["architecture"], description["arguments"])
-            known = KnownClasses(weights.pop("known.centres").numpy(), weights.pop("known.whitening").numpy())
+            known = KnownClasses(
+                centres=weights.pop("known.centres").numpy(), whitening=weights.pop("known.whitening").numpy(),
+                discriminants=int(description.get("novelty_discriminants", 0)),
+            )
             network.load_state_dict({name.removeprefix("network."): values for name, values in weights.items()})
         except (RuntimeError, KeyError, TypeError) as error:
             raise InputError(f"The weights in '{folder}' do not fit the network that its model.json describes: train it anew with this version.") from error
@@ -98,29 +104,46 @@ class SubtomogramModel:
                 f"{low:g} to {high:g}: its answers may be poor.", flush=True,
             )
 
+    def look(self, volumes: Volumes, tilt_deg: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+        """Columns ``logits`` (n, classes), ``features`` (n, d) and ``class_distance`` (n, classes) of subtomograms.
+
+        Parameters
+        ----------
+        volumes : (n, z, y, x)
+        tilt_deg : (n, 2) first and last tilt
+        """
+        seen = self.represent(volumes, tilt_deg)
+        representation = seen.pop("representation")
+        return {**seen, "class_distance": self.known.distances(representation if self.known.discriminants else seen["features"])}
+
     @torch.no_grad()
-    def look(self, volumes: Tensor | NDArray[np.float32], tilt_deg: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits `(n, classes)` and features `(n, d)` of `(n, z, y, x)` subtomograms with first and last tilts `(n, 2)`."""
+    def represent(self, volumes: Volumes, tilt_deg: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+        """Columns ``logits``, ``features`` and ``representation``, in which novelty is measured: what the class head is given, or the features."""
         seen = torch.as_tensor(volumes).to(self.device, torch.float32)
         made = network_input(seen, tilt_deg, bool(self.description["wedge_channel"]))
         turns = range(4) if self.description["average_turns"] else range(1)
-        logits, features = zip(*(self._pass(turn_volumes(made, keep_wedge(tilt_deg, np.full(len(made), turn)))) for turn in turns))
-        mean = sum(features)
+        parts = [self._pass(turn_volumes(made, keep_wedge(tilt_deg, np.full(len(made), turn)))) for turn in turns]
+        logits, features, representation = (torch.stack(items).mean(0) for items in zip(*parts))
         if len(turns) > 1:  # unit vectors
-            mean = torch.nn.functional.normalize(mean, dim=1)
-        return (sum(logits) / len(turns)).cpu().numpy(), mean.cpu().numpy()
+            features = torch.nn.functional.normalize(features, dim=1)
+        return {"logits": logits.cpu().numpy(), "features": features.cpu().numpy(), "representation": representation.cpu().numpy()}
 
-    def _pass(self, made: Tensor) -> tuple[Tensor, Tensor]:
+    def _pass(self, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        made = made.contiguous(memory_format=self._layout)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half_precision()):
-            logits, features = self.network(made.contiguous(memory_format=self._layout))
-        return logits.float(), features.float()
+            if isinstance(self.network, Residual3D):
+                logits, features, representation = self.network.represent(made)
+            else:
+                logits, features = self.network(made)
+                representation = features
+        return logits.float(), features.float(), representation.float()
 
-    def answer(self, logits: NDArray[np.float32], features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Columns ``best_class`` (from 1), ``confidence``, ``novelty``, ``probability`` (n, classes)."""
+    def answer(self, logits: NDArray[np.float32], class_distance: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Columns ``best_class`` (from 1), ``confidence``, ``novelty``, ``probability`` (n, classes) from two columns of :meth:`look`."""
         probability = probabilities(logits, self.temperature)
         return {
             "best_class": (probability.argmax(1) + 1).astype(np.int32), "confidence": probability.max(1).astype(np.float32),
-            "novelty": self.known.distances(features).min(1), "probability": probability.astype(np.float32),
+            "novelty": class_distance.min(1), "probability": probability.astype(np.float32),
         }
 
     def novelty_limit(self, reject_fraction: float) -> float:

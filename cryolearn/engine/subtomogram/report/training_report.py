@@ -37,30 +37,33 @@ def write_model(
     out = Path(config.output)
     (out / "figures").mkdir(parents=True, exist_ok=True)
     classes = len(labels.names)
-    nothing = KnownClasses(np.zeros((classes, 1), np.float32), np.eye(1, dtype=np.float32))
+    nothing = KnownClasses(centres=np.zeros((classes, 1), np.float32), whitening=np.eye(1, dtype=np.float32))
     model = SubtomogramModel(network, nothing, {**description, "temperature": 1.0, "novelty_quantiles": [0.0] * 101}, device)
     some = labels.training[:: -(-len(labels.training) // _CENTRES_FROM)]
     some = np.union1d(some, [labels.training[labels.number[labels.training] == number][0] for number in range(classes)])
     learned = _look(model, volumes, some, "training subtomograms")
     unseen = _look(model, volumes, labels.validation, "validation")
     number = labels.number[labels.validation]
-    fitted, split_error = _temperature(unseen[0], number)
+    fitted, split_error = _temperature(unseen["logits"], number)
     model.temperature = fitted
-    model.known = KnownClasses.fit(learned[1], labels.number[some], unseen[1], number, classes)
-    answer = model.answer(*unseen)
-    model.description |= {"temperature": fitted, "novelty_quantiles": np.percentile(answer["novelty"], np.arange(101)).round(6).tolist()}
+    model.known = KnownClasses.fit(learned["representation"], labels.number[some], classes)
+    answer = model.answer(unseen["logits"], model.known.distances(unseen["representation"]))
+    model.description |= {
+        "temperature": fitted, "novelty_discriminants": model.known.discriminants,
+        "novelty_quantiles": np.percentile(answer["novelty"], np.arange(101)).round(6).tolist(),
+    }
     model.save(str(out / "model"))
     table = volumes.stack.table
     write_table(str(out / "validation.npz"), {
         "id": table.ids[labels.validation], "true_class": number + 1, "class": answer["best_class"], "confidence": answer["confidence"],
-        "novelty": answer["novelty"], "probability": answer["probability"], "features": unseen[1],
+        "novelty": answer["novelty"], "probability": answer["probability"], "features": unseen["features"],
     }, {"class_names": labels.names, "digest": description["digest"], "architecture": description["architecture"]})
     counts = confusion_counts(number, answer["best_class"] - 1, classes, classes)
     write_confusion(out / "confusion.csv", counts, labels.names, labels.names)
     write_class_table(out / "classes.csv", counts, labels.names)
     right = answer["best_class"] - 1 == number
     save_figure(confusion_plot(counts, labels.names, labels.names, "Confusion of unseen subtomograms"), str(out / "figures" / "confusion.png"))
-    before = probabilities(unseen[0]).max(1)
+    before = probabilities(unseen["logits"]).max(1)
     save_figure(reliability_plot({"as the network says": before, "calibrated": answer["confidence"].astype(np.float64)}, right),
                 str(out / "figures" / "reliability.png"))
     accuracy = counts.diagonal() / np.maximum(counts.sum(1), 1)
@@ -68,7 +71,7 @@ def write_model(
         "network": config.network, "weights": count_weights(network), "classes": classes, "training_subtomograms": len(labels.training),
         "validation_subtomograms": len(labels.validation), "validation_accuracy": float(right.mean()), "mean_class_accuracy": float(accuracy.mean()),
         "chance_accuracy": 1 / classes, "temperature": fitted, "calibration_error_before": calibration_error(before, right), "calibration_error": split_error,
-        "training_accuracy": float((learned[0].argmax(1) == labels.number[some]).mean()), "epochs": len(history),
+        "training_accuracy": float((learned["logits"].argmax(1) == labels.number[some]).mean()), "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
     summary |= {name: float(value) for name, value in (history[-1] if history else {}).items() if name.startswith(("train_", "val_"))}
@@ -79,16 +82,15 @@ def write_model(
     )
 
 
-def _look(model: SubtomogramModel, volumes: CachedVolumes, rows: NDArray[np.int64], what: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits and features of some subtomograms."""
+def _look(model: SubtomogramModel, volumes: CachedVolumes, rows: NDArray[np.int64], what: str) -> dict[str, NDArray[np.float32]]:
+    """Logits, features and representation of some subtomograms."""
     progress = Progress(what, len(rows), "subtomograms")
     parts = []
     for start in range(0, len(rows), _AT_ONCE):
         at = rows[start : start + _AT_ONCE]
-        parts.append(model.look(volumes.read(at), volumes.stack.tilt_deg(at)))
+        parts.append(model.represent(volumes.read(at), volumes.stack.tilt_deg(at)))
         progress.step(len(at))
-    logits, features = (np.concatenate(items) for items in zip(*parts))
-    return logits, features
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _temperature(logits: NDArray[np.float32], number: NDArray[np.int64]) -> tuple[float, float]:

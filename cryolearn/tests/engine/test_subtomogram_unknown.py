@@ -1,4 +1,4 @@
-"""A protein that the network does not know, as large as one that it knows: its subtomograms are stranger to the network than others of the known ones."""
+"""Proteins that a network does not know, as large as one that it knows: their subtomograms are stranger to it than those of the known ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import prody
+import pytest
 import torch
 
 from cryolearn.engine.io.structures import atom_weights, read_structure
@@ -18,7 +19,7 @@ from cryolearn.engine.subtomogram.train_command import run as train
 
 DATA = Path(prody.__file__).parent / "tests" / "datafiles"
 KNOWN = {"enolase": "pdb3enl.pdb", "kinase": "4akeA_alg_fixed.pdb", "receptor": "pdb3hsy.pdb"}
-UNKNOWN = {"methyltransferase": "pdb3mht.pdb"}
+UNKNOWN = {"peptidase": "1pwc.pdb", "kinase dimer": "mmcif_1ake_chimerax.cif"}
 LEARNED, JUDGED = 250, 60  # of each
 
 
@@ -35,35 +36,37 @@ def gyration(name: str) -> float:
     return float(np.sqrt(np.average(((atoms.coordinates - centre) ** 2).sum(1), weights=weights)))
 
 
-def answers(folder: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which subtomograms of known proteins were classified right, and novelty of the unknown and of the known ones."""
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """Of subtomograms that a network has not seen: ``label``, predicted ``name`` and ``novelty``."""
+    folder = tmp_path_factory.mktemp("unknown")
     seen: dict[str, Any] = dict(box=20, pixel_size_angst=5.0, tilt_step_deg=3.0, snr=1.0, shift_angst=5.0, apply_ctf=False, threads=1)
     train(SubtomogramTrainConfig(
         source="simulation", structures=paths(KNOWN), names=list(KNOWN), per_class=LEARNED, width=8, embedding=16, epochs=4, batch=16, precision="32",
-        output=str(folder), seed=seed, **seen,
+        output=str(folder), **seen,
     ))
     model = SubtomogramModel.load(str(folder / "model"), torch.device("cpu"))
     names = {**KNOWN, **UNKNOWN}
-    others_config = SubtomogramSimulateConfig(structures=paths(names), names=list(names), per_class=JUDGED, seed=seed + 1000, **seen)
-    simulator = SubtomogramSimulator(others_config, torch.device("cpu"))
+    simulator = SubtomogramSimulator(SubtomogramSimulateConfig(structures=paths(names), names=list(names), per_class=JUDGED, seed=2, **seen), model.device)
     rows = np.arange(simulator.count)
     draws = simulator.draws(rows)
     found = model.look(simulator.make(rows).noisy, simulator.tilt_range(draws))
     answer = model.answer(found["logits"], found["class_distance"])
-    label = np.array(simulator.names)[draws.number - 1]
-    strange = np.isin(label, list(UNKNOWN))
-    return (np.array(model.names)[answer["best_class"] - 1] == label)[~strange], answer["novelty"][strange], answer["novelty"][~strange]
+    return {"label": np.array(simulator.names)[draws.number - 1], "name": np.array(model.names)[answer["best_class"] - 1], "novelty": answer["novelty"]}
 
 
-def test_a_protein_left_out_of_the_training_is_stranger_than_those_in_it(tmp_path: Path) -> None:
-    """By more than five standard errors of the area under the curve when there is no difference, over two networks."""
-    assert abs(gyration(UNKNOWN["methyltransferase"]) / gyration(KNOWN["enolase"]) - 1) < 0.1  # size alone does not give it away
-    runs = [answers(tmp_path / str(seed), seed) for seed in (1, 2)]
-    areas = [float((ones[:, None] > others[None]).mean()) for _, ones, others in runs]
-    right = np.concatenate([right for right, _, _ in runs])
-    _, ones, others = runs[0]
-    # Mann & Whitney 1947
-    error = float(np.sqrt((len(ones) + len(others) + 1) / (12 * len(ones) * len(others)) / len(runs)))
-    print(f"known classified right {right.mean():.2f}, areas {areas} against 0.5 ± {error:.3f}")
-    assert right.mean() > 1 / len(KNOWN) + 5 * np.sqrt(2 / 9 / len(right))  # the networks have learned something
-    assert np.mean(areas) > 0.5 + 5 * error
+def test_the_known_ones_are_told_apart(answers: dict[str, np.ndarray]) -> None:
+    known = np.isin(answers["label"], list(KNOWN))
+    right = answers["name"][known] == answers["label"][known]
+    assert right.mean() > 1 / len(KNOWN) + 5 * np.sqrt(2 / 9 / known.sum())  # five standard errors of guessing
+
+
+@pytest.mark.parametrize(("unknown", "as_large_as"), [("peptidase", "kinase"), ("kinase dimer", "receptor")])
+def test_a_protein_left_out_of_the_training_is_stranger_than_those_in_it(answers: dict[str, np.ndarray], unknown: str, as_large_as: str) -> None:
+    """Half way at least from a coin to a perfect novelty: an area under the curve of .75 is six of its standard errors above .5 (Mann & Whitney 1947).
+
+    Of six networks that differed by their seed each had an area above .99; a closer relative is measured by ``benchmarks/house_novelty.py``.
+    """
+    assert abs(gyration(UNKNOWN[unknown]) / gyration(KNOWN[as_large_as]) - 1) < 0.1  # size alone does not give it away
+    ones, others = (answers["novelty"][np.isin(answers["label"], names)] for names in ([unknown], list(KNOWN)))
+    assert (ones[:, None] > others[None]).mean() > 0.75

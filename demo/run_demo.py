@@ -223,7 +223,7 @@ def judgeMaps(runs, modes, unseen, report):
     """Maps of the classes and of all particles against the density of each class's true mean conformation."""
     import numpy as np
 
-    from cryolearn.convert.fsc import readCurve, resolution, resolutionText
+    from cryolearn.common.fsc import read_curve, resolution_of_curve, resolution_text
     from cryolearn.convert.modes import diameter
     from cryolearn.convert.tables import readTable, rowsById
     truth, meta = readTable(unseen)
@@ -247,8 +247,8 @@ def judgeMaps(runs, modes, unseen, report):
         for name, path in (('class', volumes[number]), ('consensus', consensus.getFileName())):
             folder = 'fsc_%s_%d' % (name, number)
             found.append(engine('fsc', report, folder, map1=path, map2=density, mask=sphere, threshold=0.5)['resolution_angst'])
-            bare = resolution(*readCurve(os.path.join(report, folder, 'fsc.csv'), 'fsc_unmasked'), threshold=0.5)
-            texts.append('%s (%s)' % (resolutionText(found[-1]), resolutionText(bare)))
+            bare = resolution_of_curve(*read_curve(os.path.join(report, folder, 'fsc.csv'), 'fsc_unmasked'), threshold=0.5)
+            texts.append('%s (%s)' % (resolution_text(found[-1]), resolution_text(bare)))
         print('%5d  %9d  %-27s  %s' % (number, len(ids), texts[0], texts[1]))
         better.append(found[0] is not None and (found[1] is None or found[0] < found[1]))
     return [('class maps that agree with the density of their true mean conformation (FSC 0.5 within the sphere) better than the consensus map does',

@@ -121,7 +121,7 @@ def fsc_curves(
     resolutions: Å at the first threshold, by label; read from the curves when not given. None is shown as "none".
     """
     if resolutions is None:
-        from .imaging.fsc import resolution_at
+        from ..common.fsc import resolution_at
 
         resolutions = {
             label: resolution_at(np.asarray(curve, dtype=float).tolist(), thresholds[0], box, pixel_size_angst) for label, curve in curves.items()

@@ -5,8 +5,8 @@ import os
 import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfFSCs, SetOfParticlesFlex, SetOfPrincipalComponents, SetOfVolumesFlex
 
+from ..common.fsc import resolution_text
 from ..convert.flex import PROGRAM, appendConformations
-from ..convert.fsc import resolutionText
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
 from ..convert.particles import writeParticles
@@ -156,7 +156,7 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         found = [entry.get('resolution_angst') for entry in readStates(self._getExtraPath())]
         if found:
             known = [item for item in found if item is not None]
-            lines.append('%d maps along the path, best at %s (FSC 0.143).' % (len(found), resolutionText(min(known, default=None))))
+            lines.append('%d maps along the path, best at %s (FSC 0.143).' % (len(found), resolution_text(min(known, default=None))))
         self._setSummary(*lines)
         self._setMethods(
             'The %s of %d particles was found with %d Gaussians that represent the consensus map [Chen2018] (method "%s"%s).' % (

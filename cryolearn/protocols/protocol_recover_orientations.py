@@ -5,7 +5,8 @@ import math
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfParticles, Volume
 
-from ..convert.fsc import makeFsc, resolutionText
+from ..common.fsc import resolution_text
+from ..convert.fsc import makeFsc
 from ..convert.orientations import PARTICLES_TABLE, appendRecovered
 from ..convert.particles import writeParticles
 from ..convert.volumes import makeVolume
@@ -107,7 +108,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
             lines.append('That is too little to build on: the orientations given are those of matching from random ones, whose half maps agree better.')
         if found['median_confidence'] is not None:
             lines.append('Median confidence %.2f.' % found['median_confidence'])
-        lines.append('Half maps: %s (FSC 0.143).' % resolutionText(found['resolution_angst']))
+        lines.append('Half maps: %s (FSC 0.143).' % resolution_text(found['resolution_angst']))
         if found['trust'] != 'high':
             lines += ['*Doubtful*, do not build on it:', *found['trust_reasons']]
         lines += found['warnings']

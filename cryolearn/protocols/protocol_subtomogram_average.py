@@ -7,7 +7,8 @@ from pwem.objects import SetOfFSCs
 from pyworkflow.object import Pointer
 from tomo.objects import SetOfAverageSubTomograms, SetOfClassesSubTomograms, SetOfSubTomograms
 
-from ..convert.fsc import makeFsc, resolutionText
+from ..common.fsc import resolution_text
+from ..convert.fsc import makeFsc
 from ..convert.subtomogram_averages import AVERAGES_TABLE, appendAligned, readAverages
 from ..convert.subtomogram_sets import appendSubtomograms, fillClasses, makeAverage
 from ..convert.subtomogram_star import checkAlike, writeSubtomograms
@@ -197,7 +198,7 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
 
 def _line(average):
     """What the summary says of an average."""
-    line = '%s: %d subtomograms, half maps %s (FSC 0.143)' % (average.name, average.count, resolutionText(average.resolution))
+    line = '%s: %d subtomograms, half maps %s (FSC 0.143)' % (average.name, average.count, resolution_text(average.resolution))
     if average.outside is not None:
         line += ', %.0f %% like no training class%s' % (100 * average.outside, ' (*new*)' if average.new else '')
     return line + '.'

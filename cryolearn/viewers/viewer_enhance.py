@@ -5,8 +5,8 @@ import os
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
+from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve
 from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, LOCAL_CORRELATION, PREDICTED_ERROR, UNCERTAINTY, readEnhancedCurves
-from ..convert.fsc import readCurve, resolution
 from ..protocols import CryoLearnProtMapEnhance, CryoLearnProtMapTrain
 from . import plots
 from .enhanced_window import LinkedSlicesWindow, SideBySideWindow
@@ -94,7 +94,7 @@ class CryoLearnMapTrainViewer(CryoLearnLearningViewer):
             return self._notReady('validation_fsc.csv')
         curves = []
         for name in ('input', 'result'):
-            frequency, values = readCurve(path, 'fsc_' + name)
-            curves.append((name, frequency, values, resolution(frequency, values, 0.5)))
+            frequency, values = read_curve(path, 'fsc_' + name)
+            curves.append((name, frequency, values, resolution_of_curve(frequency, values, TRUTH_THRESHOLD)))
         return [FigureWindow(self.title('FSC'), self.formWindow,
-                             lambda figure: plots.drawFsc(figure, curves, (0.5,), 'FSC with the density of unseen molecules'))]
+                             lambda figure: plots.drawFsc(figure, curves, (TRUTH_THRESHOLD,), 'FSC with the density of unseen molecules'))]

@@ -5,7 +5,7 @@ import os
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
-from ..convert.fsc import resolution
+from ..common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, resolution_of_curve
 from ..convert.map_scores import (
     CROSS,
     EMRINGER_TABLE,
@@ -109,8 +109,8 @@ class FscWindow(FigureWindow):
 
     def draw(self, figure):
         kind = self.which.get()
-        thresholds = (0.143,) if kind == HALVES_KINDS else (0.5, 0.143)
-        drawn = [(label, frequency, values, resolution(frequency, values, thresholds[0])) for _, label, frequency, values in self.curves[kind]]
+        thresholds = (HALF_MAP_THRESHOLD,) if kind == HALVES_KINDS else (TRUTH_THRESHOLD, HALF_MAP_THRESHOLD)
+        drawn = [(label, frequency, values, resolution_of_curve(frequency, values, thresholds[0])) for _, label, frequency, values in self.curves[kind]]
         plots.drawFsc(figure, drawn, thresholds, 'FSC of %s' % kind)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pyworkflow.gui import dialog
 from pyworkflow.wizard import Wizard
 
-from ..convert.fsc import readCurve, resolution, resolutionText
+from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
 from ..convert.motions import gaussiansFile
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig
@@ -25,7 +25,6 @@ from .dialogs import FigureDialog, drawImage
 from .images import lowPass
 
 QUICK_ITERATIONS = 60  # of the fit, enough to judge the number
-TRUTH = 0.5
 SPACING = 0.73  # in resolutions, of Gaussians that are to move
 PIXELS_OF_ROUND = 6  # the resolution of a run that names none
 
@@ -51,7 +50,7 @@ class GaussiansFit:
         callEngine('volume-to-gaussians', self.config)
         with open(os.path.join(self.config.output, 'summary.json'), encoding='utf-8') as handle:
             found = json.load(handle)
-        curve = readCurve(os.path.join(self.config.output, 'fsc.csv'))
+        curve = read_curve(os.path.join(self.config.output, 'fsc.csv'))
         return found['gaussians'], readMap(os.path.join(self.config.output, 'rendered.mrc'))[0], curve, found['resolution_angst']
 
 
@@ -96,7 +95,7 @@ class GaussiansDialog(FigureDialog):
         count, _, curve, wanted = self.found
         self.number.set(str(count))
         self.note.set('%d Gaussians agree with the map to %s (FSC %g); they are meant for %.3g Å. This fit is quick and short; the run\'s is better.'
-                      % (count, resolutionText(resolution(*curve, threshold=TRUTH)), TRUTH, wanted))
+                      % (count, resolution_text(resolution_of_curve(*curve, threshold=TRUTH_THRESHOLD)), TRUTH_THRESHOLD, wanted))
         self.refresh()
 
     def draw(self, figure):
@@ -110,7 +109,7 @@ class GaussiansDialog(FigureDialog):
             drawImage(axes, lowPass(image, self.fit.pixelSize, wanted) if volume is self.fit.volume else image, self.fit.pixelSize)
             axes.set_title(title)
         right.plot(frequency, values, color='#0072b2')
-        right.axhline(TRUTH, color='0.5', linestyle='--', linewidth=1)
+        right.axhline(TRUTH_THRESHOLD, color='0.5', linestyle='--', linewidth=1)
         right.axvline(1 / wanted, color='#d55e00', linestyle='--', linewidth=1)
         right.set(xlabel='frequency (1/Å)', title='FSC of map and Gaussians', ylim=(min(0, min(values)), 1.05))
         right.grid(alpha=0.3)

@@ -7,12 +7,13 @@ import os
 
 import torch
 
+from ...common.fsc import resolution_at
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, save_figure
 from ..io.maps import Map, read_map
 from .config import FscConfig
-from .fsc import fsc, resolution_at
+from .fsc import fsc
 from .half_set_maps import write_fsc_csv
 
 __all__ = ["run"]

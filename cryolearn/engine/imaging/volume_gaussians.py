@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from ...common.fsc import TRUTH_THRESHOLD, resolution_at
 from ..config import check_config, digest_config
 from ..device import select_device
 from ..exceptions import InputError
@@ -22,7 +23,7 @@ from ..io.pseudo_atoms import write_gaussians
 from ..progress import Progress
 from .config import VolumeToGaussiansConfig
 from .fourier import fourier_resize, low_pass
-from .fsc import correlation_curve, fsc, resolution_at
+from .fsc import correlation_curve, fsc
 from .gaussian_splat import splat_gaussians
 from .half_set_maps import write_fsc_csv
 from .masks import mask_from_map
@@ -101,7 +102,7 @@ def run(config: VolumeToGaussiansConfig) -> None:
     model = fit_gaussians(volume * mask, pixel, resolution, config.number, config.iterations, config.seed, config.spacing)
     rendered = model.render(volume.shape, pixel)
     curves = {"fsc": fsc(rendered, volume * mask).cpu(), "fsc_unmasked": fsc(rendered, volume).cpu()}
-    found = resolution_at(curves["fsc"], 0.5, len(volume), pixel)
+    found = resolution_at(curves["fsc"], TRUTH_THRESHOLD, len(volume), pixel)
     smooth = low_pass(volume * mask, resolution, pixel, dims=3)
     correlation = float(torch.corrcoef(torch.stack((rendered.flatten(), smooth.flatten())))[0, 1])
     model = _ordered(model)

@@ -17,7 +17,8 @@ from pyworkflow.protocol import Protocol
 
 from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, writeClasses
 from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
-from cryolearn.convert.fsc import makeFsc, resolution
+from cryolearn.common.fsc import resolution_of_curve
+from cryolearn.convert.fsc import makeFsc
 from cryolearn.convert.particles import writeParticles
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
@@ -332,7 +333,7 @@ def test_volume_header_is_what_scipion_knows(folder):
     ([1.0, 0.1, 0.9, 0.0], 1 / (0.1 + 0.1 * 0.857 / 0.9)),  # the first of two crossings
 ])
 def test_resolution_is_guarded(curve, expected):
-    found = resolution([0.1, 0.2, 0.3, 0.4], curve)
+    found = resolution_of_curve([0.1, 0.2, 0.3, 0.4], curve)
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -11,7 +11,7 @@ import prody
 from pwem.objects import FSC, AtomStruct, SetOfParticles, Volume
 from pwem.protocols import ProtImportPdb, ProtSubSet
 
-from cryolearn.convert.fsc import resolution
+from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.particles import writeParticles
 from cryolearn.convert.poses import posesFromTransforms
 from cryolearn.convert.tables import readTable
@@ -137,7 +137,7 @@ class TestOrientations(KillingTest, WindowTest):
         self.assertEqual([os.path.exists(half) for half in volume.getHalfMaps().split(',')], [True, True])
         x, y = self.recovery.outputFSC.getData()
         self.assertAlmostEqual(float(x[0]), 1 / (BOX * PIXEL), places=6)
-        self.assertIsNotNone(resolution([float(value) for value in x], [float(value) for value in y]))
+        self.assertIsNotNone(resolution_of_curve([float(value) for value in x], [float(value) for value in y]))
 
     def testRelionReconstructsTheOutput(self):
         """RELION reads the STAR of the run and that of the output set alike, and its half maps agree as ours do."""

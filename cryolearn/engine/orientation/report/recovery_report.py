@@ -12,9 +12,9 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ....common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, resolution_at
 from ...figures import fsc_curves, map_slices, new_figure, save_figure
-from ...imaging.fsc import resolution_at
-from ...imaging.half_set_maps import HALF_MAP_THRESHOLD, Reconstruction, write_fsc_csv
+from ...imaging.half_set_maps import Reconstruction, write_fsc_csv
 from ...io.maps import write_map
 from ...io.star import ParticleTable, write_particles
 from ...io.tables import write_table
@@ -112,7 +112,7 @@ def write_report(
     write_fsc_csv(os.path.join(folder, "fsc.csv"), {"fsc": maps.curve, "fsc_unmasked": maps.curve_unmasked}, box, pixel)
     summary = _summary(config, posed, found, maps, kernel, diameter_angst)
     figures = os.path.join(folder, "figures")
-    save_figure(fsc_curves({"half maps": maps.curve.numpy()}, box, pixel, (HALF_MAP_THRESHOLD, 0.5)), os.path.join(figures, "fsc.png"))
+    save_figure(fsc_curves({"half maps": maps.curve.numpy()}, box, pixel, (HALF_MAP_THRESHOLD, TRUTH_THRESHOLD)), os.path.join(figures, "fsc.png"))
     save_figure(map_slices({"map": maps.volume.numpy()}, pixel), os.path.join(figures, "slices.png"))
     save_figure(confidence_histogram(found.confidence), os.path.join(figures, "confidence.png"))
     save_figure(viewing_directions(rotation), os.path.join(figures, "viewing_directions.png"))

@@ -6,6 +6,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfFSCs, SetOfParticlesFlex, SetOfPrincipalComponents, SetOfVolumesFlex
 
 from ..common.fsc import resolution_text
+from ..common.limits import same_pixel_size
 from ..convert.flex import PROGRAM, appendConformations
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
@@ -19,7 +20,6 @@ RESULT, STAR = 'conformations.npz', 'particles.star'
 CURVE, LINEAR, SCAN, SLIDES, AUTOENCODER = range(5)  # methods of the form, in the order of the engine's choices
 COMPOSITION, STATES = 1, 2  # of what varies, and of the paths
 FINEST_PIXELS = 2.1  # of a resolution that the images hold
-SAME_SAMPLING = 0.01  # relative difference of pixel sizes that is taken as rounding in a header
 
 
 class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
@@ -227,6 +227,6 @@ def _differences(volume, what, particles):
         return ['The %s is %d x %d x %d voxels: it must be a cube.' % ((what,) + tuple(dim))]
     if dim[0] != box:
         return ['The %s has a box of %d px, but the particles have %d px: crop, pad or resample it.' % (what, dim[0], box)]
-    if abs((volume.getSamplingRate() or 0) - pixel) > SAME_SAMPLING * pixel:
+    if not same_pixel_size(volume.getSamplingRate() or 0, pixel):
         return ['The %s has a pixel size of %g Å, but the particles have %g Å: correct or resample it.' % (what, volume.getSamplingRate() or 0, pixel)]
     return []

@@ -6,6 +6,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfParticles, Volume
 
 from ..common.fsc import resolution_text
+from ..common.limits import same_pixel_size
 from ..convert.fsc import makeFsc
 from ..convert.orientations import PARTICLES_TABLE, appendRecovered
 from ..convert.particles import writeParticles
@@ -15,7 +16,6 @@ from .protocol_base import CryoLearnProtBase
 
 NETWORK, RANDOM = range(2)
 MAP, HALVES, FSC_FILE, STAR = 'map.mrc', ('half1.mrc', 'half2.mrc'), 'fsc.csv', 'particles.star'
-SAME_SAMPLING = 1e-3  # relative difference of pixel sizes that is taken as rounding in a header
 
 
 class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
@@ -141,7 +141,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
             model.getDescription()
         except (OSError, ValueError):
             return ["The network's description '%s' is missing or damaged: train it again." % model.getFileName()]
-        if model.getSamplingRate() and abs(particles.getSamplingRate() / model.getSamplingRate() - 1) > SAME_SAMPLING:
+        if model.getSamplingRate() and not same_pixel_size(particles.getSamplingRate(), model.getSamplingRate()):
             errors.append('The particles have %g Å/px, but the network was trained for %g Å/px.' % (particles.getSamplingRate(), model.getSamplingRate()))
         if model.getBox() and particles.getXDim() < model.getBox():
             errors.append('The particles have a box of %d px, but the network was trained for %d px and takes no smaller one: extract them in a larger box.'

@@ -5,6 +5,7 @@ import os
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 
+from ..common.limits import same_pixel_size
 from ..convert.classes import iterMembers, writeClasses
 from ..convert.flex import latentLength, modeNumbers, writeLatentItems, writeLatents
 from ..convert.modes import checkModeNumbers
@@ -193,7 +194,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         if not self._onConsensus():
             return []
         given = self.inputVolume.get().getXDim(), self.inputVolume.get().getSamplingRate()
-        if given[0] != particles.getXDim() or abs(given[1] - particles.getSamplingRate()) > 1e-3 * given[1]:
+        if given[0] != particles.getXDim() or not same_pixel_size(particles.getSamplingRate(), given[1]):
             return ['The consensus map has %d px of %.3g Å, but the particles have %d px of %.3g Å: give the map that the motion was found with.'
                     % (*given, particles.getXDim(), particles.getSamplingRate())]
         if (self.box.get() or given[0], self.pixelSizeAngst.get() or given[1]) != given:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...common.limits import same_pixel_size
 from ..chunks import in_chunks, once_for_all, process_rank, remove_chunks
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
@@ -33,7 +34,6 @@ from .report.write_results import write_alignment
 from .train_command import build_network
 
 _CALIBRATION_ROUNDS = 2
-_PIXEL_TOLERANCE = 1e-3
 _SEARCH_PIXEL_ANGST = 4.0
 _CELLS = 32  # most probable cells that hypotheses are chosen from
 
@@ -98,7 +98,7 @@ def check_model(folder: str, description: dict[str, Any], table: ParticleTable) 
             "that box, or train another network."
         )
     pixel = float(description["pixel_size_angst"])
-    if abs(table.pixel_size_angst / pixel - 1) > _PIXEL_TOLERANCE:
+    if not same_pixel_size(table.pixel_size_angst, pixel):
         raise InputError(
             f"The particles have {table.pixel_size_angst:g} Å/px, but the network was trained for {pixel:g} Å/px: give particles of that "
             "pixel size, or train another network."

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from ..imaging.fourier import low_pass
 from ..imaging.half_set_maps import split_halves
@@ -80,7 +81,7 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     if sides != (table.box,) * 3:
         raise InputError(
             f"The map '{config.volume}' has {' x '.join(map(str, sides[::-1]))} voxels, but the particles have a box of {table.box} px: resample the map.")
-    if abs(source.pixel_size_angst / table.pixel_size_angst - 1) > 0.01:
+    if not same_pixel_size(source.pixel_size_angst, table.pixel_size_angst):
         raise InputError(
             f"The map '{config.volume}' has {source.pixel_size_angst:.4g} Å a voxel, but the particles {table.pixel_size_angst:.4g} Å a pixel: "
             "give the map of these particles.")

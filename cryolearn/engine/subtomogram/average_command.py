@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.limits import same_pixel_size
 from ..config import digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -31,7 +32,6 @@ _RADIUS = 0.4  # of the box
 _SHIFT = 0.1  # of the box
 _INITIAL = 6.0  # Fourier pixels
 _SOFT = 0.08  # of the box: edge of the spherical mask
-_SAME_PIXEL = 1e-2  # relative difference of voxel sizes that rounding in headers explains
 
 
 def run(config: SubtomogramAverageConfig) -> None:
@@ -135,7 +135,7 @@ def _map(path: str, table: SubtomogramTable, what: str) -> Tensor:
     if item.data.shape != (table.box,) * 3:
         size = " x ".join(str(side) for side in item.data.shape[::-1])
         raise InputError(f"The {what} '{path}' has {size} voxels, but the subtomograms have a box of {table.box}: crop or pad it.")
-    if abs(item.pixel_size_angst / table.pixel_size_angst - 1) > _SAME_PIXEL:
+    if not same_pixel_size(item.pixel_size_angst, table.pixel_size_angst):
         raise InputError(f"The {what} '{path}' has {item.pixel_size_angst:g} Å/voxel, but the subtomograms have {table.pixel_size_angst:g}: resample it.")
     return torch.from_numpy(item.data)
 

@@ -7,7 +7,7 @@ import numpy as np
 from pwem.objects import NormalMode
 from pyworkflow.object import Float
 
-from .tables import readTable
+from ..common.tables import read_table
 
 MOTION_FILE, GAUSSIANS_FILE, EIGEN_FILE, VECTORS_FOLDER = 'motion.npz', 'gaussians.npz', 'eigen_motions.npz', 'eigen_motions'
 
@@ -45,7 +45,7 @@ def fillMotions(motions, folder):
     Each vector is a text file with one line a Gaussian. A motion that explains no more than shuffled residuals do is there, but
     disabled.
     """
-    columns, _ = readTable(os.path.join(folder, EIGEN_FILE))
+    columns, _ = read_table(os.path.join(folder, EIGEN_FILE))
     os.makedirs(os.path.join(folder, VECTORS_FOLDER), exist_ok=True)
     for row, number in enumerate(columns['id'].tolist()):
         vector = columns['vector'][row].reshape(len(columns['vector'][row]), -1)

@@ -2,7 +2,7 @@
 
 from pwem.objects import SetOfParticlesFlex
 
-from ..convert.tables import readTable
+from ..common.tables import read_table
 from ..engine.elastic.config import ElasticAlignConfig
 from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam, addParticlesParam
 
@@ -67,7 +67,7 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         return [particles.getFileName()]
 
     def _describe(self, particles):
-        columns, _ = readTable(self._getExtraPath(RESULT))
+        columns, _ = read_table(self._getExtraPath(RESULT))
         modes = ' '.join(str(number) for number in self.getEngineValue(ElasticAlignConfig, 'mode_numbers'))
         lines = ['%d particles aligned elastically with modes %s.' % (particles.getSize(), modes)]
         if 'flags' in columns:

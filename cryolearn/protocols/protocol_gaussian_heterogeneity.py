@@ -7,11 +7,11 @@ from pwem.objects import AtomStruct, SetOfFSCs, SetOfParticlesFlex, SetOfPrincip
 
 from ..common.fsc import resolution_text
 from ..common.limits import same_pixel_size
+from ..common.tables import read_table
 from ..convert.flex import PROGRAM, appendConformations
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
 from ..convert.particles import writeParticles
-from ..convert.tables import readTable
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from .protocol_base import CryoLearnProtBase
@@ -145,9 +145,9 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
 
     def _describe(self, count, motions):
         value = lambda field: self.getEngineValue(Config, field)
-        columns, _ = readTable(self._getExtraPath(RESULT))
+        columns, _ = read_table(self._getExtraPath(RESULT))
         significant = sum(motion.isEnabled() for motion in motions.iterItems())
-        gaussians = len(readTable(self._getExtraPath(GAUSSIANS_FILE))[0]['id'])
+        gaussians = len(read_table(self._getExtraPath(GAUSSIANS_FILE))[0]['id'])
         lines = ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, gaussians, value('method')),
                  '%d of %d eigen-motions explain more than noise does.' % (significant, motions.getSize())]
         flags = columns['flags']
@@ -197,7 +197,7 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
             numbers = self.getEngineValue(Config, 'focus_gaussians')
         except ValueError:
             return ['The Gaussians in focus "%s" are not numbers such as 1-40.' % self.focusGaussians.get()]
-        count = len(readTable(table)[0]['id'])
+        count = len(read_table(table)[0]['id'])
         wrong = [number for number in numbers if not 1 <= number <= count]
         if wrong and self.inputFocus.get() is None:
             return ['Gaussian %d is in the focus, but the pseudo-atoms are numbered from 1 to %d.' % (wrong[0], count)]

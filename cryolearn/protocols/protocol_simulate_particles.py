@@ -4,11 +4,12 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticlesFlex, Transform
 from pyworkflow.object import Integer
 
+from ..common.tables import read_table
 from ..convert.flex import PROGRAM, setModeNumbers
 from ..convert.modes import checkModeNumbers
 from ..convert.poses import transformsFromPoses
 from ..convert.star_particles import StarParticles
-from ..convert.tables import readTable, rowsById
+from ..convert.tables import rowsById
 from ..convert.volumes import writeVolume
 from ..engine.simulate.config import SimulateParticlesConfig
 from .protocol_elastic_base import CryoLearnProtElasticBase
@@ -103,7 +104,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
 
     def createOutputStep(self, digest):
         star = StarParticles(self._getExtraPath('particles.star'))
-        truth, _ = readTable(self._getExtraPath('truth.npz'))
+        truth, _ = read_table(self._getExtraPath('truth.npz'))
         rows = rowsById(truth['id'])
         transforms = transformsFromPoses(truth['rotation'], truth['shift_angst'], star.pixelSize)
         particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)

@@ -11,8 +11,8 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 
+from ..common.tables import read_table
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE
-from ..convert.tables import readTable
 from ..protocols.config_params import rangeText, wholeNumbers
 from . import scene
 from .window import addChoice, addSlider
@@ -44,7 +44,7 @@ class GaussianModel:
     """
 
     def __init__(self, folder):
-        columns, _ = readTable(os.path.join(folder, GAUSSIANS_FILE))
+        columns, _ = read_table(os.path.join(folder, GAUSSIANS_FILE))
         self.folder = folder
         self.numbers, self.positions = columns['id'].astype(int), columns['position_angst'].astype(float)
         self.radius = DISC_OF_SIGMA * columns['sigma_angst'].astype(float)
@@ -54,7 +54,7 @@ class GaussianModel:
         self.vectors, self.motions = {}, []
         path = os.path.join(folder, EIGEN_FILE)
         if os.path.exists(path):
-            self._readMotions(readTable(path)[0])
+            self._readMotions(read_table(path)[0])
         self.view = scene.viewOf(self.positions, 1.2)
 
     def _readMotions(self, columns):

@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
+from ..common.tables import read_table
 from ..convert.flex import motionFile, writeLatents
 from ..convert.modes import engineModes
 from ..convert.motions import MOTION_FILE, describeMotion
-from ..convert.tables import readTable
 
 HIDDEN = ('id', 'rotation', 'state_weight')
 CLASSES = ('class', 'true_class', 'best_class', 'nearest_class')  # numbers of classes, which have names
@@ -69,7 +69,7 @@ class Landscape:
             when they stand in different files.
         """
         for path in self.tables:
-            if set(names) <= set(readTable(path)[0]):
+            if set(names) <= set(read_table(path)[0]):
                 return path
         raise ValueError('%s are not in one table: choose two axes of the same kind.' % ' and '.join(sorted(names)))
 
@@ -134,12 +134,12 @@ def _rank(name):
 
 def readLandscape(path, *more):
     """A table, joined by particle id with further tables where these exist."""
-    columns, meta = readTable(path)
+    columns, meta = read_table(path)
     columns, meta, tables = dict(columns), dict(meta), [path]
     for other in more:
         if not other or not os.path.exists(other):
             continue
-        added, notes = readTable(other)
+        added, notes = read_table(other)
         order = np.argsort(added['id'], kind='stable')
         place = np.minimum(np.searchsorted(added['id'][order], columns['id']), len(order) - 1)
         rows = order[place]

@@ -14,7 +14,7 @@ from pwem.protocols import ProtImportPdb, ProtSubSet
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.particles import writeParticles
 from cryolearn.convert.poses import posesFromTransforms
-from cryolearn.convert.tables import readTable
+from cryolearn.common.tables import read_table
 from cryolearn.engine.config import fields_of
 from cryolearn.engine.orientation.config import CompareOrientationsConfig, DistanceTrainConfig, RecoverOrientationsConfig
 from cryolearn.objects import DistanceModel
@@ -118,7 +118,7 @@ class TestOrientations(KillingTest, WindowTest):
         self.assertIn('Banjac2021', self.recovery.methods()[0])
 
     def testEachParticleHasItsPoseHalfAndConfidence(self):
-        table, _ = readTable(self.recovery._getExtraPath('orientations.npz'))
+        table, _ = read_table(self.recovery._getExtraPath('orientations.npz'))
         rows = {objId: row for row, objId in enumerate(table['id'].tolist())}
         halves = []
         for item in self.recovered.iterItems():
@@ -264,7 +264,7 @@ class TestOrientations(KillingTest, WindowTest):
             return bool(stages) and not os.path.exists(run._getExtraPath('orientations.npz'))
         self.killWhen(run, recorded)
         self.resume(run)
-        expected, found = (readTable(item._getExtraPath('orientations.npz'))[0] for item in (self.recovery, run))
+        expected, found = (read_table(item._getExtraPath('orientations.npz'))[0] for item in (self.recovery, run))
         np.testing.assert_array_equal(found['id'], expected['id'])
         # two threads' sums differ in the last bits, which moves single voxels at the edges of the masks
         np.testing.assert_allclose(found['rotation'], expected['rotation'], atol=2e-3)

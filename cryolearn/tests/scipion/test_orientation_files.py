@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation  # noqa: E402
 from cryolearn.convert import orientations  # noqa: E402
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles  # noqa: E402
 from cryolearn.convert.star_particles import StarParticles  # noqa: E402
-from cryolearn.convert.tables import writeTable  # noqa: E402
+from cryolearn.common.tables import write_table  # noqa: E402
 from cryolearn.viewers import plots_orientation as plots  # noqa: E402
 
 PIXEL = 2.
@@ -90,7 +90,7 @@ class TestSets(InFolder):
         particles, output = self.makeSet('1.sqlite', makeStack('x.mrcs'), sorted(ids), aligned=False), SetOfParticles(filename='2.sqlite')
         rotations = Rotation.random(3, random_state=0).as_matrix()
         shifts = np.array([[9., -9], [2, -2], [5, -5]])
-        writeTable('orientations.npz', dict(id=np.array(ids), rotation=rotations, shift_angst=shifts, confidence=np.array([.9, .2, .5]),
+        write_table('orientations.npz', dict(id=np.array(ids), rotation=rotations, shift_angst=shifts, confidence=np.array([.9, .2, .5]),
                                             residual_rad=np.radians([9., 2, 5]), half=np.array([1, 2, 1])))
         orientations.appendRecovered(particles, output, 'orientations.npz')
         self.assertTrue(output.hasAlignmentProj())
@@ -111,7 +111,7 @@ class TestSets(InFolder):
         particles, output = self.makeSet('1.sqlite', makeStack('x.mrcs'), [1, 2]), SetOfParticles(filename='2.sqlite')
         rotations = np.stack([np.eye(3)] * 2)
         columns = dict(id=np.array([1, 2]), rotation=rotations, shift_angst=np.zeros((2, 2)), error_rad=np.array([np.pi / 6, np.nan]))
-        writeTable('errors.npz', columns)
+        write_table('errors.npz', columns)
         orientations.appendCompared(particles, output, 'errors.npz')
         output.write()
         errors = [item.getAttributeValue('_orientationErrorDeg') for item in SetOfParticles(filename='2.sqlite').iterItems()]

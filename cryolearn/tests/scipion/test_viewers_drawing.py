@@ -11,7 +11,7 @@ pw.Config.setDomain('pwem')
 
 from matplotlib.figure import Figure  # noqa: E402
 
-from cryolearn.convert.tables import writeTable  # noqa: E402
+from cryolearn.common.tables import write_table  # noqa: E402
 from cryolearn.viewers import plots, scene  # noqa: E402
 from cryolearn.viewers.backbone import readModels  # noqa: E402
 from cryolearn.viewers.landscape_data import Landscape, readLandscape  # noqa: E402
@@ -93,8 +93,8 @@ class TestLandscapeData(unittest.TestCase):
     def testTablesAreJoinedById(self):
         with tempfile.TemporaryDirectory() as folder:
             first, second = os.path.join(folder, 'a.npz'), os.path.join(folder, 'b.npz')
-            writeTable(first, {'id': np.array([5, 2, 9]), 'amplitudes': np.array([[50., 1], [20, 2], [90, 3]])}, {'mode_numbers': [7, 12]})
-            writeTable(second, {'id': np.array([9, 5, 2]), 'class': np.array([3, 1, 2]), 'reduced': np.array([[9., 0], [5, 1], [2, 2]])})
+            write_table(first, {'id': np.array([5, 2, 9]), 'amplitudes': np.array([[50., 1], [20, 2], [90, 3]])}, {'mode_numbers': [7, 12]})
+            write_table(second, {'id': np.array([9, 5, 2]), 'class': np.array([3, 1, 2]), 'reduced': np.array([[9., 0], [5, 1], [2, 2]])})
             landscape = readLandscape(first, second, os.path.join(folder, 'absent.npz'))
             self.assertEqual([1, 2, 3], landscape.columns['class'].tolist())
             self.assertEqual([5., 2., 9.], landscape.values('reduced axis 1').tolist())

@@ -14,7 +14,8 @@ from ..convert.volumes import writeVolume
 from ..engine.simulate.config import SimulateParticlesConfig
 from .protocol_elastic_base import CryoLearnProtElasticBase
 
-FROM_STRUCTURE, FROM_VOLUMES = range(2)
+SOURCES = ('Atomic structure', 'Maps')  # of the form alone; the engine tells them by what is given
+FROM_STRUCTURE, FROM_VOLUMES = map(SOURCES.index, SOURCES)
 
 
 class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
@@ -30,7 +31,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
         self._defineGpuParams(form)
         Config = SimulateParticlesConfig
         form.addSection(label='Input')
-        form.addParam('source', params.EnumParam, choices=['Atomic structure', 'Maps'], default=FROM_STRUCTURE,
+        form.addParam('source', params.EnumParam, choices=list(SOURCES), default=FROM_STRUCTURE,
                       display=params.EnumParam.DISPLAY_HLIST, label='Simulate from',
                       help='An atomic structure, rigid or deformed by its normal modes, or maps that are the states of the particle.')
         form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', allowsNull=True,

@@ -11,6 +11,7 @@ from pyworkflow.gui import dialog
 from pyworkflow.wizard import Wizard
 
 from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
+from ..common.limits import DEFAULT_RESOLUTION_PX, SPACING_FOR_MOTION
 from ..convert.motions import gaussiansFile
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig
@@ -25,8 +26,6 @@ from .dialogs import FigureDialog, drawImage
 from .images import lowPass
 
 QUICK_ITERATIONS = 60  # of the fit, enough to judge the number
-SPACING = 0.73  # in resolutions, of Gaussians that are to move
-PIXELS_OF_ROUND = 6  # the resolution of a run that names none
 
 
 class GaussiansFit:
@@ -148,7 +147,8 @@ def fitOf(protocol, folder):
         config = protocol.buildConfig(VolumeToGaussiansConfig, **files)
     else:
         rounds = protocol.getEngineValue(GaussianHeterogeneityConfig, 'resolutions_angst')
-        config = VolumeToGaussiansConfig(spacing=SPACING, resolution_angst=min(rounds) if rounds else PIXELS_OF_ROUND * volume.getSamplingRate(), **files)
+        resolution = min(rounds) if rounds else DEFAULT_RESOLUTION_PX * volume.getSamplingRate()
+        config = VolumeToGaussiansConfig(spacing=SPACING_FOR_MOTION, resolution_angst=resolution, **files)
     config.iterations = min(config.iterations, QUICK_ITERATIONS)
     return GaussiansFit(folder, config)
 

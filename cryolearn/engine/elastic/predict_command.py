@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...common.flags import AlignmentFlag
 from ...common.limits import same_pixel_size
 from ..chunks import in_chunks, once_for_all, process_rank, remove_chunks
 from ..config import check_config, digest_config, digest_file, require
@@ -22,7 +23,7 @@ from ..io.modes import read_modes
 from ..io.star import ParticleTable, read_particles
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
-from .alignment.aligner import FLAG_NOT_CONVERGED, ElasticAligner, choose_best
+from .alignment.aligner import ElasticAligner, choose_best
 from .alignment.levenberg_marquardt import Observed, Refined, refine
 from .alignment.noise_and_gain import calibrate, flat_model, read_calibration
 from .config import ElasticPredictConfig
@@ -174,7 +175,7 @@ class _Predictor:
         columns |= {name: own[f"network_{name}"] for name in names}
         # no step was made that could converge; without poses the amplitudes are all that is known
         poses = isinstance(self._network, MultiNetwork) or self._images.table.angles_deg is not None
-        columns["flags"] = columns["flags"] & ~FLAG_NOT_CONVERGED if poses else columns["flags"] | FLAG_NOT_CONVERGED
+        columns["flags"] = columns["flags"] & ~AlignmentFlag.NOT_CONVERGED if poses else columns["flags"] | AlignmentFlag.NOT_CONVERGED
         return columns
 
     def read_calibration(self, path: Path) -> None:

@@ -30,14 +30,12 @@ from .masks import mask_from_map
 from .poses import view_grid
 from .slices import VolumeProjector
 
-__all__ = ["SPACING_FOR_FITTING", "SPACING_FOR_MOTION", "GaussianModel", "fit_gaussians", "mean_projection_frc", "run"]
+__all__ = ["SPACING_FOR_FITTING", "GaussianModel", "fit_gaussians", "mean_projection_frc", "run"]
 
 # A Gaussian of width 0.225 d has fallen to 1/e at the frequency 1/d (the definition of ChimeraX's molmap) ...
 _WIDTH_OF_RESOLUTION = 0.225
 # ... and Gaussians 0.6 d apart still sum to a density without gaps; a grid of d/2 would represent any band limited to d.
-# Fewer, 0.73 d apart, are better determined by noisy images: Gaussians that move
 SPACING_FOR_FITTING = 0.6
-SPACING_FOR_MOTION = 0.73
 _VIEWS = 200  # projections by which the fit is judged
 _VIEWS_AT_A_TIME = 50
 _PIXELS_OF_RESOLUTION = 3.0

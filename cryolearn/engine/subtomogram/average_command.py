@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.checks import check_average_box
 from ...common.limits import same_pixel_size
 from ..config import digest_config, digest_values, require
 from ..device import select_device
@@ -97,8 +98,7 @@ def _class_names(config: SubtomogramAverageConfig, table: SubtomogramTable) -> l
 
 def _settings(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Settings:
     box, pixel = table.box, table.pixel_size_angst
-    if box % 2 or box < 16:
-        raise InputError(f"The subtomograms have a box of {box} voxels: an even box of at least 16 is needed.")
+    check_average_box(box)
     if config.start == "alignment" and table.angles_deg is None:
         raise InputError(f"The STAR file '{config.subtomograms}' has no alignment (rlnAngleRot/Tilt/Psi): start at random or from references.")
     if config.local_search and config.start != "alignment":

@@ -40,13 +40,15 @@ def test_the_first_shell_below_and_where_the_curve_crosses(curve: list[float], b
 
 
 def test_a_logistic_curve_crosses_where_its_formula_says() -> None:
-    box, pixel, resolution = 400, 1.25, 7.3
+    box, pixel, resolution, width = 400, 1.25, 7.3, 0.01
     frequency = np.arange(box // 2 + 1) / (box * pixel)
-    curve = 1 / (1 + np.exp((frequency - 1 / resolution) / 0.01 + np.log(1 / 0.143 - 1)))
-    assert resolution_at(curve, 0.143, box, pixel) == pytest.approx(resolution, rel=1e-4)
+    curve = 1 / (1 + np.exp((frequency - 1 / resolution) / width + np.log(1 / 0.143 - 1)))
+    found = resolution_at(curve, 0.143, box, pixel)
+    # The error of linear interpolation between shells is at most h^2 / 8 |f'' / f'|, of a logistic curve at most h^2 / (8 width).
+    assert found is not None and abs(1 / found - 1 / resolution) <= frequency[1] ** 2 / (8 * width)
     # The same curve as files hold it, from shell 1 on, and with shell 0.
     for start in (0, 1):
-        assert resolution_of_curve(frequency[start:], curve[start:], 0.143) == pytest.approx(resolution_at(curve, 0.143, box, pixel))
+        assert resolution_of_curve(frequency[start:], curve[start:], 0.143) == pytest.approx(found)
 
 
 @pytest.mark.parametrize("values", [[0.9, 0.6, 0.2], [0.9, 0.9, 0.9], [0.1, 0.9, 0.9], [0.9, math.nan, 0.9]])

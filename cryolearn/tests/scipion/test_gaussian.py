@@ -425,7 +425,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         noTable = AtomStruct(filename=self.modes.getPdb().getFileName())
         cases = [
             ('no 3D (projection) alignment', dict(inputParticles=unaligned, inputVolume=volume, ignoreCtf=True)),
-            ('box of 32 px, but the particles have 48', dict(inputParticles=particles, inputVolume=other)),
+            ('box of 32 px, but the particles have a box of 48', dict(inputParticles=particles, inputVolume=other)),
             ('pixel size of 4.9 Å, but the particles have 5', dict(inputParticles=particles, inputVolume=finer)),
             ('but there are only 6 particles', dict(inputParticles=self.someOf(particles, 6), inputVolume=volume, components=6)),
             ('finer than the pixels', dict(inputParticles=particles, inputVolume=volume, resolutionsAngst='20 5')),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.axis_labels import axis_label
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
@@ -20,7 +21,7 @@ from .config import TrajectoryConfig
 from .gaussian_frames import GaussianFrames
 from .path import arc_length, equal_frames, nearest_frames, population, principal_path, project_on_path
 from .reduce import reduce_vectors
-from .vectors import axis_label, latent_vectors
+from .vectors import latent_vectors
 
 __all__ = ["run"]
 

@@ -13,11 +13,12 @@ from pwem.objects import SetOfParticlesFlex, SetOfPrincipalComponents
 from cryolearn.convert.flex import ERROR_ATTRIBUTE, appendConformations, latentLength, latentNames, modeNumbers, motionFile, setModeNumbers, writeLatents
 from cryolearn.convert.gaussians import readLabels, readStates, stateLatents
 from cryolearn.convert.motions import describeMotion, fillMotions, motionsFolder
+from cryolearn.common.axis_labels import axis_label
 from cryolearn.common.tables import read_table, write_table
 from cryolearn.engine.io.motions import MotionModel, write_motion
 from cryolearn.engine.io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
 from cryolearn.viewers.backbone import readModelsAndWeights
-from cryolearn.viewers.landscape_data import Landscape, axisLabel
+from cryolearn.viewers.landscape_data import Landscape
 from cryolearn.viewers.landscape_window import startAxes
 
 from .test_convert import IDS, PIXEL, makeParticles
@@ -185,9 +186,9 @@ def testGaussianModelsAreReadFromBothFormats(folder, ending):
 
 def testLatentsAreCalledByTheirNames():
     meta = {'latent_names': ['hinge', 'twist']}
-    assert axisLabel('amplitudes:1', meta) == 'twist'
-    assert axisLabel('amplitude_sigma:0', meta) == 'error bar of hinge'
-    assert axisLabel('amplitudes:0', {'mode_numbers': [7]}) == 'amplitude of mode 7'
+    assert axis_label('amplitudes:1', meta) == 'twist'
+    assert axis_label('amplitude_sigma:0', meta) == 'error bar of hinge'
+    assert axis_label('amplitudes:0', {'mode_numbers': [7]}) == 'amplitude of mode 7'
 
 
 def testALandscapeWithOneLatentShowsIt():

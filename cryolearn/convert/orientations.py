@@ -149,9 +149,3 @@ def readRecovered(folder):
              ('log_likelihood', 'log-likelihood', 1.))
     found = {label: factor * columns[name] for name, label, factor in known if name in columns}
     return columns['rotation'], {label: values for label, values in found.items() if np.isfinite(values).all() and np.ptp(values) > 0}
-
-
-def viewingDirections(rotations):
-    """Longitude and latitude (radians) on the particle's sphere of the directions that images are seen from."""
-    direction = np.asarray(rotations)[:, 2]  # A maps the particle into the view, so its last row is the view's axis in the particle
-    return np.arctan2(direction[:, 1], direction[:, 0]), np.arcsin(np.clip(direction[:, 2], -1, 1))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..common.figures.surface import default_level, draw_surface, finish_axes, view_of
 from . import scene
 from .rotate_mixin import Turning
 from .slices_window import readMap
@@ -116,7 +117,7 @@ class SideBySideWindow(Turning, FigureWindow):
         self.levels = {}
         for label, (volume, _, _) in self.maps.items():
             low, high = float(volume.min()), float(volume.max())
-            self.levels[label] = addSlider(frame, 'Level, %s' % label, low, high, scene.defaultLevel(volume), lambda label=label: self._newLevel(label),
+            self.levels[label] = addSlider(frame, 'Level, %s' % label, low, high, default_level(volume), lambda label=label: self._newLevel(label),
                                            (high - low) / 200 or 1)
         addNote(frame, 'Drag a picture: both turn. Surfaces of an enhanced map are smoother and better connected than the data: look at its uncertainty and at '
                        'the raw map before you believe a connection.')
@@ -139,12 +140,12 @@ class SideBySideWindow(Turning, FigureWindow):
             return np.zeros(3), 100.
         corners = meshes[-1][0].reshape(-1, 3)
         away = np.linalg.norm(corners - np.median(corners, axis=0), axis=1)
-        return scene.viewOf(corners[away <= 3 * np.median(away)], 1.15)
+        return view_of(corners[away <= 3 * np.median(away)], 1.15)
 
     def draw(self, figure):
         for axes, label in zip(figure.subplots(1, len(self.maps), squeeze=False)[0], self.maps):
             mesh = self._mesh(label)
             if mesh is not None:
-                scene.drawSurface(axes, mesh, self.rotation)
-            scene.finishAxes(axes, self._view[0], self._view[1], self.rotation)
+                draw_surface(axes, mesh, self.rotation)
+            finish_axes(axes, self._view[0], self._view[1], self.rotation)
             axes.set_title('%s, level %.4g' % (label, self.levels[label].get()))

@@ -8,9 +8,9 @@ from pwem.objects import SetOfFSCs
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
+from ..common.figures.curves import draw_fsc
 from ..common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, curve_names, read_curve, resolution_of_curve
 from ..protocols import CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians
-from . import plots
 from .backbone import readModels
 from .scene_window import SceneWindow
 from .slices_window import SlicesWindow, readMap
@@ -53,7 +53,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
             return self._notReady('The FSC')
         title = 'FSC of Gaussians and map' if truth else 'FSC of half maps'
         return [FigureWindow(self.title('FSC'), self.formWindow,
-                             lambda figure: plots.drawFsc(figure, curves, (threshold,) if truth else (HALF_MAP_THRESHOLD, TRUTH_THRESHOLD), title))]
+                             lambda figure: draw_fsc(figure, curves, (threshold,) if truth else (HALF_MAP_THRESHOLD, TRUTH_THRESHOLD), title))]
 
     def _showFscSet(self, param=None):
         viewer = FscViewer(project=self.getProject(), protocol=self.protocol, figure=None)

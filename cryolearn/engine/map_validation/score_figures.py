@@ -8,8 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..figures import CLASS_COLOURS, new_figure
-from .emringer import CEILING, EmringerScore
+from ...common.figures.palette import COLOURS
+from ...common.figures.scores import draw_emringer
+from ..figures import new_figure
+from .emringer import EmringerScore
 from .score_table import Change
 
 __all__ = ["change_figure", "emringer_figure", "q_figure"]
@@ -27,28 +29,13 @@ def emringer_figure(curves: Mapping[str, tuple[EmringerScore, EmringerScore]], c
     ceiling
         The model's own; the formula's is drawn too.
     """
+    drawn = {
+        (name, votes): {"step": list(range(len(score.scores))), "score": score.scores.tolist(), "rotameric_share": score.ratios.tolist(),
+                        "count": score.counts.tolist()}
+        for name, pair in curves.items() for votes, score in zip(("tie_safe", "cctbx"), pair)
+    }
     figure = new_figure(6.8, 6.4)
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    for index, (name, (safe, classic)) in enumerate(curves.items()):
-        colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
-        for score, line, kind in ((safe, "-", "one vote a residue"), (classic, "--", "cctbx's votes")):
-            x = np.arange(len(score.scores)) / 20
-            top.plot(x, score.scores, line, color=colour, label=f"{name}, {kind}: {score.score:.2f}", linewidth=1.8 if line == "-" else 1.1)
-            top.plot(x[score.best], score.score, "o", color=colour, markersize=5, markerfacecolor=colour if line == "-" else "white")
-        bottom.plot(np.arange(len(safe.ratios)) / 20, safe.ratios, color=colour, label=f"{name}, rotameric share")
-        bottom.plot(np.arange(len(safe.counts)) / 20, safe.counts / safe.residues, ":", color=colour, label=f"{name}, side chains above the threshold")
-    for value, text, place, side in ((CEILING, "ceiling of the formula", 0.0, "left"), (ceiling, "ceiling of the model", 1.0, "right")):
-        top.axhline(value, color="0.5", linestyle=":", linewidth=1)
-        top.annotate(f"{text}: {value:.2f}", (place, value), xycoords=("axes fraction", "data"), xytext=(4 - 8 * place, 2 - 4 * place),
-                     textcoords="offset points", fontsize=7, color="0.3", ha=side, va="top" if place else "bottom")
-    bottom.axhline(39 / 72, color="0.5", linestyle=":", linewidth=1)
-    bottom.annotate("chance", (0.0, 39 / 72), xycoords=("axes fraction", "data"), xytext=(4, 2), textcoords="offset points", fontsize=7, color="0.3")
-    residues = next(iter(curves.values()))[0].residues
-    top.set(ylabel="EMRinger score", title=f"EMRinger of {residues} side chains, on a grid of at most 0.5 Å")
-    bottom.set(xlabel="density threshold (0: mean of the rings, 1: highest peak)", ylabel="share", ylim=(0, 1.02), xlim=(0, 1))
-    for axes in (top, bottom):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=7)
+    draw_emringer(figure, drawn, ceiling, next(iter(curves.values()))[0].residues)
     return figure
 
 
@@ -67,7 +54,7 @@ def q_figure(
     for row, axes in enumerate(figure.subplots(rows, 1, squeeze=False, sharey=True)[:, 0]):
         at = np.arange(row * wide, min((row + 1) * wide, shown))
         for index, (name, values_here) in enumerate(q.items()):
-            axes.plot(at, values_here[at], color=CLASS_COLOURS[index % len(CLASS_COLOURS)], linewidth=1.1,
+            axes.plot(at, values_here[at], color=COLOURS[index % len(COLOURS)], linewidth=1.1,
                       label=f"{name}: mean of residues {np.nanmean(values_here):.3f}")
         for start in starts[(starts >= at[0]) & (starts <= at[-1])]:
             axes.axvline(start, color="0.6", linewidth=0.8)

@@ -3,25 +3,15 @@
 import numpy as np
 
 from ..common.figures.palette import COLOURS
+from ..common.figures.scores import draw_residues
 
 
 def drawResidues(figure, residues, columns, label, selected=()):
-    """Columns ``{map: name of the column}`` along the residues; chains are parted by lines, selected residues (rows) are marked."""
+    """Columns ``{map: name of the column}`` along the residues; selected residues (rows) are marked."""
     axes = figure.subplots()
-    for index, (name, column) in enumerate(columns.items()):
-        values = np.array([np.nan if row[column] is None else row[column] for row in residues])
-        mean = np.nanmean(values) if np.isfinite(values).any() else np.nan
-        axes.plot(np.arange(len(values)), values, color=COLOURS[index % len(COLOURS)], linewidth=1.1, marker='.', markersize=3,
-                  label='%s: mean of residues %.3g' % (name, mean))
-    chains = [row['chain'] for row in residues]
-    for start in [0] + [row for row in range(1, len(chains)) if chains[row] != chains[row - 1]]:
-        axes.axvline(start, color='0.7', linewidth=0.8)
-        axes.annotate(chains[start], (start, 1), xycoords=('data', 'axes fraction'), xytext=(2, -10), textcoords='offset points', fontsize=8, color='0.3')
-    for row in selected:
-        axes.axvline(row, color=COLOURS[4], linewidth=1)
-    axes.set(xlabel='residue (in the order of the model)', ylabel=label, xlim=(-0.5, max(len(residues) - 0.5, 1)), title='%s of each residue' % label)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    values = {name: [np.nan if row[column] is None else row[column] for row in residues] for name, column in columns.items()}
+    draw_residues(axes, [row['chain'] for row in residues], values, label, selected=selected)
+    axes.set(xlabel='residue (in the order of the model)', title='%s of each residue' % label)
 
 
 def drawScore(figure, row, names):

@@ -1,15 +1,18 @@
-"""Scores of maps against models: EMRinger over the density threshold."""
+"""Scores of maps against models: EMRinger over the density threshold, scores along the residues."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .palette import COLOURS
 
-__all__ = ["CHANCE", "FORMULA_CEILING", "draw_emringer"]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["CHANCE", "FORMULA_CEILING", "draw_emringer", "draw_residues"]
 
 CHANCE = 39 / 72.0  # rotameric among 72 angles
 FORMULA_CEILING = 10 * math.sqrt((1 - CHANCE) / CHANCE)  # all votes rotameric
@@ -48,4 +51,41 @@ def draw_emringer(
     lower.set(xlabel="density threshold (0: mean of the rings, 1: highest peak)", ylabel="share of side chains", xlim=(0, 1), ylim=(0, 1.05))
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8)
+
+
+def draw_residues(
+    axes: Any, chains: Sequence[str], columns: Mapping[str, ArrayLike], label: str, *, shown: Optional[slice] = None,
+    numbers: Optional[Sequence[int]] = None, selected: Sequence[int] = (), legend: bool = True,
+) -> None:
+    """A score of each residue in the order of the model, `(n,)` of each map; chains are parted by lines.
+
+    Parameters
+    ----------
+    shown
+        Which residues; all when not said.
+    numbers
+        Residue numbers, `(n,)`, for the ticks; without them residues are counted.
+    selected
+        Residues (rows) that are marked.
+    """
+    at = np.arange(len(chains))[shown or slice(None)]
+    for index, (name, column) in enumerate(columns.items()):
+        values = np.asarray(column, dtype=float)
+        mean = np.nanmean(values) if np.isfinite(values).any() else np.nan
+        axes.plot(at, values[at], color=COLOURS[index % len(COLOURS)], linewidth=1.1, marker=".", markersize=3,
+                  label="%s: mean of residues %.3g" % (name, mean))
+    for row in at.tolist():
+        if row == 0 or chains[row] != chains[row - 1]:
+            axes.axvline(row, color="0.6", linewidth=0.8)
+            axes.annotate(str(chains[row]), (row, 1), xycoords=("data", "axes fraction"), xytext=(2, -10), textcoords="offset points", fontsize=8, color="0.3")
+    for row in selected:
+        axes.axvline(row, color=COLOURS[4], linewidth=1)
+    axes.set(ylabel=label, xlim=(at[0] - 0.5, at[-1] + 0.5) if len(at) else (0, 1))
+    if numbers is not None:
+        ticks = at[:: max(1, len(at) // 10)]
+        axes.set_xticks(ticks)
+        axes.set_xticklabels([str(numbers[tick]) for tick in ticks], fontsize=7)
+    axes.grid(alpha=0.3)
+    if legend:
         axes.legend(frameon=False, fontsize=8)

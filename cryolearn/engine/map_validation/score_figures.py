@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ...common.figures.palette import COLOURS
-from ...common.figures.scores import draw_emringer
+from ...common.figures.scores import draw_emringer, draw_residues
 from ..figures import new_figure
 from .emringer import EmringerScore
 from .score_table import Change
@@ -50,22 +49,9 @@ def q_figure(
     values = np.concatenate([item[np.isfinite(item)] for item in q.values()])
     low = min(0.0, float(values.min())) if len(values) else 0.0
     figure = new_figure(9.0, 0.9 + 1.9 * rows)
-    starts = np.flatnonzero(np.concatenate(([True], chain[1:] != chain[:-1])))
     for row, axes in enumerate(figure.subplots(rows, 1, squeeze=False, sharey=True)[:, 0]):
-        at = np.arange(row * wide, min((row + 1) * wide, shown))
-        for index, (name, values_here) in enumerate(q.items()):
-            axes.plot(at, values_here[at], color=COLOURS[index % len(COLOURS)], linewidth=1.1,
-                      label=f"{name}: mean of residues {np.nanmean(values_here):.3f}")
-        for start in starts[(starts >= at[0]) & (starts <= at[-1])]:
-            axes.axvline(start, color="0.6", linewidth=0.8)
-            axes.annotate(f"{chain[start]}", (start, 1), xycoords=("data", "axes fraction"), xytext=(2, -9), textcoords="offset points",
-                          fontsize=8, color="0.3")
-        ticks = at[:: max(1, wide // 10)]
-        axes.set_xticks(ticks, [str(number[tick]) for tick in ticks], fontsize=7)
-        axes.set(xlim=(at[0], at[0] + wide - 1), ylim=(low, 1.0), ylabel="Q-score")
-        axes.grid(alpha=0.3)
-        if row == 0:
-            axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
+        draw_residues(axes, chain.tolist(), q, "Q-score", shown=slice(row * wide, min((row + 1) * wide, shown)), numbers=number.tolist(), legend=row == 0)
+        axes.set(xlim=(row * wide - 0.5, (row + 1) * wide - 0.5), ylim=(low, 1.0))
     figure.supxlabel("residue number", fontsize=9)
     rest = f", the first {shown} of {count}" if shown < count else ""
     figure.suptitle(f"Q-score of the residues (sigma {sigma_angst:g} Å{rest})")

@@ -7,8 +7,8 @@ from typing import Sequence
 from .exceptions import InputError
 from .limits import BOX_MULTIPLES, FINEST_RESOLUTION_PX, SMALLEST_BOX_PX, same_pixel_size
 
-__all__ = ["check_average_box", "check_components", "check_count", "check_gaussian_numbers", "check_map_of_particles", "check_multiple", "check_network_box",
-           "check_resolutions"]
+__all__ = ["check_average_box", "check_components", "check_count", "check_epoch", "check_gaussian_numbers", "check_map_of_particles", "check_multiple",
+           "check_network_box", "check_references", "check_resolution_range", "check_resolutions"]
 
 
 def check_map_of_particles(what: str, sides: Sequence[int], voxel_angst: float, box: int, pixel_size_angst: float) -> None:
@@ -78,3 +78,21 @@ def check_count(items: str, count: int, fewest: int) -> None:
     """Refuse too few items, such as 'subtomograms'."""
     if count < fewest:
         raise InputError("There are only %d %s: at least %d are needed." % (count, items, fewest))
+
+
+def check_epoch(items: str, per_epoch: int, batch: int) -> None:
+    """Refuse an epoch of fewer items, such as 'images', than a batch has."""
+    if per_epoch < batch:
+        raise InputError("An epoch of %d %s holds no batch of %d: choose a smaller batch." % (per_epoch, items, batch))
+
+
+def check_references(references: int, classes: int) -> None:
+    """Refuse references that are neither one for all classes nor one for each."""
+    if references not in (1, classes):
+        raise InputError("There are %d references for %d classes: give one for each class, or one for all." % (references, classes))
+
+
+def check_resolution_range(finest_angst: float, coarsest_angst: float) -> None:
+    """Refuse a range of resolutions that is the wrong way round."""
+    if finest_angst > coarsest_angst:
+        raise InputError("The finest resolution (%g Å) is coarser than the coarsest (%g Å)." % (finest_angst, coarsest_angst))

@@ -4,7 +4,7 @@ import math
 
 import pyworkflow.protocol.params as params
 
-from ..common.checks import check_multiple
+from ..common.checks import check_epoch, check_multiple
 from ..common.limits import TRAINING_BLOCK, WIDTH_STEP
 from ..convert.orientations import VALIDATION_TABLE
 from ..convert.particles import writeParticles
@@ -158,9 +158,7 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         errors += self._validateModels(volumes, self._structures())
         if particles is None and self.defocusLowAngst.get() > self.defocusHighAngst.get():
             errors.append('The smallest defocus (%g Å) is above the largest (%g Å).' % (self.defocusLowAngst.get(), self.defocusHighAngst.get()))
-        if self.imagesPerEpoch.get() < self.batch.get():
-            errors.append('An epoch of %d images holds no batch of %d: choose a smaller batch.' % (self.imagesPerEpoch.get(), self.batch.get()))
-        return errors
+        return errors + sentences(check_epoch, 'images', self.imagesPerEpoch.get(), self.batch.get())
 
     def _warnings(self):
         warnings, images = [], self.epochs.get() * self.imagesPerEpoch.get()

@@ -1,9 +1,11 @@
 """Training of the network that predicts pose, shift and amplitudes."""
 
+from ..common.checks import check_epoch
 from ..convert.flex import latentLength, modeNumbers, writeLatents
 from ..engine.elastic.config import ElasticTrainConfig
 from ..objects import ElasticModel
 from .config_params import isChoice, isNotChoice
+from .protocol_base import sentences
 from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam, addParticlesParam
 
 MODEL = 'model'
@@ -93,8 +95,8 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         labelled = self.getEngineValue(ElasticTrainConfig, 'labels') != 'simulation'
         errors = self._validateEngine()
         errors += self._validateParticles(particles, alignment=labelled, ctf=not self.ignoreCtf.get())
-        if self.getEngineValue(ElasticTrainConfig, 'labels') != 'particles' and self.imagesPerEpoch.get() < self.batch.get():
-            errors.append('An epoch of %d images holds no batch of %d: choose a smaller batch.' % (self.imagesPerEpoch.get(), self.batch.get()))
+        if self.getEngineValue(ElasticTrainConfig, 'labels') != 'particles':
+            errors += sentences(check_epoch, 'images', self.imagesPerEpoch.get(), self.batch.get())
         if particles is not None and not errors:
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
             errors += self._validateModeNumbers(ElasticTrainConfig)

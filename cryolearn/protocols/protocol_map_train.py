@@ -4,7 +4,7 @@ import os
 
 import pyworkflow.protocol.params as params
 
-from ..common.checks import check_multiple
+from ..common.checks import check_epoch, check_multiple, check_resolution_range
 from ..convert.volumes import writeVolume
 from ..engine.map_enhancement.config import MapTrainConfig as Config
 from ..objects import MapModel
@@ -114,12 +114,9 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
         for first, second in zip(maps, targets):
             if first.getDim() != second.getDim():
                 errors.append("The maps '%s' and '%s' are not on the same grid." % (first.getFileName(), second.getFileName()))
-        if self.finestAngst.get() > self.coarsestAngst.get():
-            errors.append('The finest resolution (%g Å) is coarser than the coarsest (%g Å).' % (self.finestAngst.get(), self.coarsestAngst.get()))
+        errors += sentences(check_resolution_range, self.finestAngst.get(), self.coarsestAngst.get())
         errors += sentences(check_multiple, '"Patch"', self.patchPx.get(), 16)
-        if self.patchesPerEpoch.get() < self.batch.get():
-            errors.append('An epoch of %d patches holds no batch of %d: choose a smaller batch.' % (self.patchesPerEpoch.get(), self.batch.get()))
-        return errors
+        return errors + sentences(check_epoch, 'patches', self.patchesPerEpoch.get(), self.batch.get())
 
     def _warnings(self):
         warnings, count = [], len(self._files(self.inputStructures))

@@ -7,7 +7,7 @@ from pwem.objects import SetOfFSCs
 from pyworkflow.object import Pointer
 from tomo.objects import SetOfAverageSubTomograms, SetOfClassesSubTomograms, SetOfSubTomograms
 
-from ..common.checks import check_average_box
+from ..common.checks import check_average_box, check_references
 from ..common.fsc import resolution_text
 from ..convert.fsc import makeFsc
 from ..convert.subtomogram_averages import AVERAGES_TABLE, appendAligned, readAverages
@@ -173,9 +173,8 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         volumes = list(self._references().values())
         if not volumes:
             return ['References are to be started from, but none is given: give one for all classes, or one for each.']
-        if len(volumes) not in (1, self.classes.get()):
-            return ['There are %d references for %d classes: give one for each, or one for all.' % (len(volumes), self.classes.get())]
-        return [error for volume in volumes for error in self._validateMap(volume, images, "The reference '%s'" % volume.getFileName())][:1]
+        errors = sentences(check_references, len(volumes), self.classes.get())
+        return errors or [error for volume in volumes for error in self._validateMap(volume, images, "The reference '%s'" % volume.getFileName())][:1]
 
     @staticmethod
     def _validateMap(volume, images, name):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..common.figures.palette import COLOURS
 from ..common.figures.surface import default_level, draw_surface, finish_axes, view_of
 from . import scene
 from .rotate_mixin import Turning
@@ -64,7 +65,7 @@ class LinkedSlicesWindow(FigureWindow):
                                   extent=(0, plane.shape[1] * pixelSize, 0, plane.shape[0] * pixelSize))
             axes.set(title=label, xlabel='%s (Å)' % ACROSS[axis][0], ylabel='%s (Å)' % ACROSS[axis][1])
             figure.colorbar(picture, ax=axes, orientation='horizontal', shrink=0.9).ax.tick_params(labelsize=7)
-            self.lines.append((axes.axvline(0, color='#e69f00', linewidth=0.8), axes.axhline(0, color='#e69f00', linewidth=0.8)))
+            self.lines.append((axes.axvline(0, color=COLOURS[1], linewidth=0.8), axes.axhline(0, color=COLOURS[1], linewidth=0.8)))
         right, up = ALL_OTHERS[axis]
         pixelSize = self.maps[labels[0]][1]
         self._mark((self.place[right] + 0.5) * pixelSize, (self.place[up] + 0.5) * pixelSize)

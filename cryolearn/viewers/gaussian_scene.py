@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 
+from ..common.figures.palette import COLOURS
 from ..common.figures.surface import finish_axes, turn, view_of
 from ..common.tables import read_table
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE
@@ -20,7 +21,7 @@ from .window import addChoice, addSlider
 
 TURN, PICK, LASSO = 'turn the picture', 'pick: click Gaussians', 'lasso: draw around Gaussians'
 DISC_OF_SIGMA = 0.6  # radius that is drawn: neighbours touch, but do not hide one another
-PLAIN = '#56b4e9'
+PLAIN = COLOURS[5]
 
 
 class GaussianModel:

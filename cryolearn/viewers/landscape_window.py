@@ -7,6 +7,7 @@ from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 
 from ..common.figures.landscape import draw_density, draw_error_bars, draw_points
+from ..common.figures.palette import COLOURS
 from .window import FigureWindow, addButton, addCheck, addChoice, addNote
 
 LOOK, LASSO, PATH = 'look and zoom', 'lasso: draw around points', 'path: click points'
@@ -109,7 +110,7 @@ class LandscapeWindow(FigureWindow):
         self._overlay = []
         if self.corners is not None:
             closed = np.concatenate([self.corners, self.corners[:1]])
-            self._overlay += self.axes.plot(closed[:, 0], closed[:, 1], '-', color='#d55e00', linewidth=2)
+            self._overlay += self.axes.plot(closed[:, 0], closed[:, 1], '-', color=COLOURS[4], linewidth=2)
         if self.points:
             line = np.array(self.points)
             self._overlay += self.axes.plot(line[:, 0], line[:, 1], '-o', color='black', markerfacecolor='white', markersize=6, linewidth=1.5)

@@ -10,6 +10,7 @@ import numpy as np
 from pyworkflow.gui import dialog
 from pyworkflow.wizard import Wizard
 
+from ..common.figures.palette import COLOURS
 from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
 from ..common.limits import DEFAULT_RESOLUTION_PX, SPACING_FOR_MOTION
 from ..convert.motions import gaussiansFile
@@ -107,9 +108,9 @@ class GaussiansDialog(FigureDialog):
             image = np.take(volume, volume.shape[axis] // 2, axis=axis)
             drawImage(axes, lowPass(image, self.fit.pixelSize, wanted) if volume is self.fit.volume else image, self.fit.pixelSize)
             axes.set_title(title)
-        right.plot(frequency, values, color='#0072b2')
+        right.plot(frequency, values, color=COLOURS[0])
         right.axhline(TRUTH_THRESHOLD, color='0.5', linestyle='--', linewidth=1)
-        right.axvline(1 / wanted, color='#d55e00', linestyle='--', linewidth=1)
+        right.axvline(1 / wanted, color=COLOURS[4], linestyle='--', linewidth=1)
         right.set(xlabel='frequency (1/Å)', title='FSC of map and Gaussians', ylim=(min(0, min(values)), 1.05))
         right.grid(alpha=0.3)
 

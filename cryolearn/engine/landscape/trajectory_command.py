@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...common.axis_labels import axis_label
+from ...common.figures.palette import COLOURS
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
@@ -143,11 +144,11 @@ def _draw(config: TrajectoryConfig, vectors: Array, frames: Array, counts: NDArr
     figure = figures.new_figure()
     axes = figure.subplots()
     numbers = np.arange(1, len(counts) + 1)
-    axes.bar(numbers, counts, color="#56b4e9")
+    axes.bar(numbers, counts, color=COLOURS[5])
     axes.set(xlabel="frame", ylabel="particles nearest to the frame", title="Population and apparent free energy along the path")
     seen = counts > 0
     right = axes.twinx()
-    right.plot(numbers[seen], -np.log(counts[seen] / counts.max()), "o-", color="#d55e00")
-    right.set_ylabel("-ln(population / largest)  (kT)", color="#d55e00")
+    right.plot(numbers[seen], -np.log(counts[seen] / counts.max()), "o-", color=COLOURS[4])
+    right.set_ylabel("-ln(population / largest)  (kT)", color=COLOURS[4])
     right.set_ylim(bottom=0)
     figures.save_figure(figure, os.path.join(folder, "population.png"))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ...common.figures.palette import COLOURS
 from ...common.figures.scores import draw_emringer, draw_residues
 from ..figures import new_figure
 from .emringer import EmringerScore
@@ -65,9 +66,9 @@ def change_figure(lines: Sequence[Change]) -> Figure:
     for axes, line in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn):
         assert line.draws is not None and line.change is not None
         difference = line.draws[:, 1] - line.draws[:, 0]
-        axes.hist(difference, bins=40, color="#56b4e9")
+        axes.hist(difference, bins=40, color=COLOURS[5])
         axes.axvline(0, color="0.3", linewidth=1)
-        axes.axvline(line.change.value, color="#d55e00", linewidth=1.5, label=f"{line.change.value:+.3g}")
+        axes.axvline(line.change.value, color=COLOURS[4], linewidth=1.5, label=f"{line.change.value:+.3g}")
         axes.axvspan(line.change.low or 0.0, line.change.high or 0.0, color="0.5", alpha=0.15, label=f"95 %: {line.change.low:+.3g} to {line.change.high:+.3g}")
         axes.set(xlabel="after minus before", title=line.label)
         axes.title.set_fontsize(8)

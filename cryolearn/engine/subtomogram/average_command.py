@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...common.checks import check_average_box
+from ...common.checks import check_average_box, check_references
 from ...common.limits import same_pixel_size
 from ..config import digest_config, digest_values, require
 from ..device import select_device
@@ -107,8 +107,7 @@ def _settings(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Sett
     if config.start == "reference":
         if not config.references:
             raise InputError("The start from references needs maps: name them in 'references'.")
-        if len(config.references) not in (1, config.classes):
-            raise InputError(f"There are {len(config.references)} references for {config.classes} classes: give one for each class, or one for all.")
+        check_references(len(config.references), config.classes)
         references = torch.stack([_map(path, table, "reference") for path in config.references])
     radius = config.mask_radius_angst / pixel or _RADIUS * box
     if radius > box / 2:

@@ -61,6 +61,9 @@ def test_both_sides_refuse_with_one_exception() -> None:
     (checks.check_network_box, ("residual3d", 17), ("residual3d", 15), "16 at least"),
     (checks.check_average_box, (16,), (25,), "an even box of at least 16"),
     (checks.check_multiple, ("Parameter width", 16, 8), ("Parameter width", 9, 8), "Parameter width is 9: it must be a multiple of 8"),
+    (checks.check_epoch, ("images", 64, 64), ("images", 64, 128), "An epoch of 64 images holds no batch of 128"),
+    (checks.check_references, (1, 3), (2, 3), "2 references for 3 classes"),
+    (checks.check_resolution_range, (3.0, 6.0), (6.0, 3.0), "6 Å.*coarser than the coarsest"),
     (checks.check_count, ("subtomograms", 10, 10), ("subtomograms", 9, 10), "There are only 9 subtomograms: at least 10 are needed"),
 ])
 def test_checks(check: object, good: tuple[object, ...], bad: tuple[object, ...], words: str) -> None:

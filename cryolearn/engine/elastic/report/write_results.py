@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ....common.axis_labels import axis_label
 from ....common.flags import AlignmentFlag, flag_counts
 from ...figures import error_histogram, landscape, save_figure
 from ...imaging.poses import matrix_to_euler
@@ -34,7 +35,7 @@ def write_alignment(
     summary |= counts
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     amplitudes = columns["amplitudes"]
-    labels = [f"amplitude of mode {number}" for number in mode_numbers]
+    labels = [axis_label(f"amplitudes:{index}", {"mode_numbers": mode_numbers}) for index in range(len(mode_numbers))]
     second = 1 if len(mode_numbers) > 1 else 0
     save_figure(
         landscape(amplitudes[:, 0], amplitudes[:, second], labels[0], labels[second], columns["correlation"], "correlation"),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from ....common.figures import bars, curves
+from ....common.figures.palette import COLOURS
 from ...figures import landscape, new_figure
 from .result_files import map_positions, write_eigen_arrows, write_gaussian_files, write_particles_star
 
@@ -151,7 +152,7 @@ def draw_comparison(
     if first_error is not None or second_error is not None:
         axes.errorbar(x[barred], y[barred], xerr=bars(first_error), yerr=bars(second_error), fmt="none", ecolor="0.75", elinewidth=0.6, zorder=1)
     size = 14 if len(drawn) < 500 else 7 if len(drawn) < 3000 else 3
-    tint: dict[str, Any] = dict(color="#0072b2") if colour is None else dict(c=np.asarray(colour, float)[drawn], cmap="viridis")
+    tint: dict[str, Any] = dict(color=COLOURS[0]) if colour is None else dict(c=np.asarray(colour, float)[drawn], cmap="viridis")
     points = axes.scatter(x[drawn], y[drawn], s=size, linewidths=0, alpha=0.7, zorder=2, rasterized=True, **tint)
     if colour is not None:
         figure.colorbar(points, ax=axes, label=colour_label)

@@ -11,6 +11,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from ....common.checks import check_resolution_range
 from ....common.limits import same_pixel_size
 from ...exceptions import InputError
 from ...imaging.map_resampling import resample_cubic
@@ -94,8 +95,7 @@ def _check(config: MapTrainConfig) -> None:
                          "give one model for each.")
     if config.coefficients and config.degradation == "physics":
         raise InputError("Map coefficients can be degraded in the way of 'paper' only: 'physics' needs atoms, so give the models as structures.")
-    if config.finest_angst > config.coarsest_angst:
-        raise InputError(f"The finest resolution, {config.finest_angst:g} Å, is coarser than the coarsest, {config.coarsest_angst:g} Å.")
+    check_resolution_range(config.finest_angst, config.coarsest_angst)
 
 
 def crystal_density(path: str, structure: Structure, voxel_angst: float) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from cryolearn.common.fsc import resolution_at
 from cryolearn.engine.imaging.fourier import fourier_resize, low_pass
-from cryolearn.engine.imaging.fsc import fsc, resolution_at
+from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import so3_exp
 from cryolearn.engine.io.maps import read_map

@@ -10,7 +10,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from cryolearn.engine.imaging.fsc import fsc, resolution_at
+from cryolearn.common.fsc import resolution_at
+from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
 from cryolearn.engine.simulate.subtomogram_simulator import SubtomogramSimulator

@@ -17,7 +17,7 @@ import torch
 from _elastic import engine, foreign_particles, judge
 from _results import parser, record
 
-from cryolearn.engine.imaging.fsc import resolution_at
+from cryolearn.common.fsc import resolution_at
 from cryolearn.engine.io.tables import read_table, write_table
 
 FOREIGN = "made by ProDy, gemmi (B 30) and relion_project; network of the demo, which has not seen such particles"

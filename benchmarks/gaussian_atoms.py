@@ -31,6 +31,8 @@ from _gaussian_data import (
 from _results import RESULTS
 from _run import merge_table
 
+from cryolearn.common.flags import ConformationFlag
+
 STATES = 20
 
 
@@ -116,8 +118,9 @@ def judge(options: argparse.Namespace, made: ParticleSet, title: str, peer_box: 
     rows = compare(options, title, condition, made, run, "open", peer_box, lambda latents: rank_correlation(latents, latent), peer)
     merge_table(RESULTS / "gaussian_peers.csv", [{**row, "scale": options.scale} for row in rows], ("set", "program", "scale"))
     doubtful = auc(run.columns["log_likelihood"].astype(float), ~made.real)
-    print(f"{title}: contaminants by log-likelihood AUC {doubtful:.3f}; flagged as such: {np.mean((run.columns['flags'][~made.real] & 4) > 0):.3f} of them, "
-          f"{np.mean((run.columns['flags'][made.real] & 4) > 0):.3f} of the others", flush=True)
+    flagged = (run.columns["flags"] & ConformationFlag.UNLIKELY) > 0
+    print(f"{title}: contaminants by log-likelihood AUC {doubtful:.3f}; flagged as such: {np.mean(flagged[~made.real]):.3f} of them, "
+          f"{np.mean(flagged[made.real]):.3f} of the others", flush=True)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ from _superres_data import add_data_option, all_models, excluded_models, tuning_
 from _superres_maps import TOLD_ANGST, TRUTH_ANGST, Degraded, arguments, crystal_case, enhanced, sharpened, simulated_case
 
 import cryolearn.engine.superres
+from cryolearn.common.figures.palette import COLOURS
 from cryolearn.engine.config import digest_file, digest_values
-from cryolearn.engine.figures import CLASS_COLOURS, new_figure, save_figure
+from cryolearn.engine.figures import new_figure, save_figure
 from cryolearn.engine.io.maps import Map
 from cryolearn.engine.io.side_chains import find_side_chains
 from cryolearn.engine.map_enhancement.training.degradation import PaperDegradation
@@ -132,7 +133,7 @@ def draw(scored: list[CaseValues], path: Path) -> None:
     figure = new_figure(max(7.0, 0.42 * len(scored) + 2.5), 4.6)
     axes = figure.subplots()
     order = sorted(scored, key=lambda item: -item.value("truth", "emringer_tie_safe"))
-    for colour, label in zip(CLASS_COLOURS, scored[0].labels):
+    for colour, label in zip(COLOURS, scored[0].labels):
         axes.plot([item.value(label, "emringer_tie_safe") for item in order], "o-", color=colour, label=label, markersize=4, linewidth=1)
     axes.set(ylabel="EMRinger, one vote a residue", title="Density degraded in the paper's way, and treated", xlabel="molecule")
     axes.set_xticks(range(len(order)), [item.name for item in order], rotation=90, fontsize=6)

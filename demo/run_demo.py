@@ -194,17 +194,17 @@ def judge(runs, report):
 
 def compare(title, table, truth, modes, report, name):
     """Print the table of errors of a result; returns its numbers."""
-    from cryolearn.convert.tables import readTable
-    print('\n' + title % len(readTable(table)[0]['id']))
+    from cryolearn.common.tables import read_table
+    print('\n' + title % len(read_table(table)[0]['id']))
     return engine('elastic-errors', report, 'errors_' + name, show=True, alignment=table, truth=truth, modes=modes)
 
 
 def networkAlone(prediction, report):
     """The prediction's table with the network's own answer in place of the refined one."""
-    from cryolearn.convert.tables import readTable, writeTable
-    columns, meta = readTable(prediction)
+    from cryolearn.common.tables import read_table, write_table
+    columns, meta = read_table(prediction)
     path = os.path.join(report, 'network.npz')
-    writeTable(path, {name: columns.get('network_' + name, columns[name]) for name in ('id', 'amplitudes', 'rotation', 'shift_angst')}, meta)
+    write_table(path, {name: columns.get('network_' + name, columns[name]) for name in ('id', 'amplitudes', 'rotation', 'shift_angst')}, meta)
     return path
 
 
@@ -212,19 +212,20 @@ def constantPredictor(known, unseen):
     """Mean absolute error over the unseen particles of always answering the known particles' median amplitudes."""
     import numpy as np
 
-    from cryolearn.convert.tables import readTable
-    constant = np.median(readTable(known)[0]['amplitudes'], axis=0)
-    return float(np.abs(readTable(unseen)[0]['amplitudes'] - constant).mean())
+    from cryolearn.common.tables import read_table
+    constant = np.median(read_table(known)[0]['amplitudes'], axis=0)
+    return float(np.abs(read_table(unseen)[0]['amplitudes'] - constant).mean())
 
 
 def judgeMaps(runs, modes, unseen, report):
     """Maps of the classes and of all particles against the density of each class's true mean conformation."""
     import numpy as np
 
-    from cryolearn.convert.fsc import readCurve, resolution, resolutionText
+    from cryolearn.common.fsc import read_curve, resolution_of_curve, resolution_text
+    from cryolearn.common.tables import read_table
     from cryolearn.convert.modes import diameter
-    from cryolearn.convert.tables import readTable, rowsById
-    truth, meta = readTable(unseen)
+    from cryolearn.convert.tables import rowsById
+    truth, meta = read_table(unseen)
     rows = rowsById(truth['id'])
     members = {item.getObjId(): [particle.getObjId() for particle in item] for item in runs['classes'].outputClasses}
     means = [truth['amplitudes'][[rows[objId] for objId in ids]].mean(axis=0) for ids in members.values()]
@@ -245,8 +246,8 @@ def judgeMaps(runs, modes, unseen, report):
         for name, path in (('class', volumes[number]), ('consensus', consensus.getFileName())):
             folder = 'fsc_%s_%d' % (name, number)
             found.append(engine('fsc', report, folder, map1=path, map2=density, mask=sphere, threshold=0.5)['resolution_angst'])
-            bare = resolution(*readCurve(os.path.join(report, folder, 'fsc.csv'), 'fsc_unmasked'), threshold=0.5)
-            texts.append('%s (%s)' % (resolutionText(found[-1]), resolutionText(bare)))
+            bare = resolution_of_curve(*read_curve(os.path.join(report, folder, 'fsc.csv'), 'fsc_unmasked'), threshold=0.5)
+            texts.append('%s (%s)' % (resolution_text(found[-1]), resolution_text(bare)))
         print('%5d  %9d  %-27s  %s' % (number, len(ids), texts[0], texts[1]))
         better.append(found[0] is not None and (found[1] is None or found[0] < found[1]))
     return [('class maps that agree with the density of their true mean conformation (FSC 0.5 within the sphere) better than the consensus map does',

@@ -3,8 +3,9 @@
 import numpy as np
 from pwem.objects import VolumeFlex
 
+from ..common.tables import read_table, write_table
 from .flex import PROGRAM
-from .tables import readTable, rowOf, rowsById, writeTable
+from .tables import rowOf, rowsById
 
 
 def fillClasses(classes, clustersFile, representatives):
@@ -21,7 +22,7 @@ def fillClasses(classes, clustersFile, representatives):
     representatives : dict
         ``{class: function that fills the class's VolumeFlex}``.
     """
-    columns, _ = readTable(clustersFile)
+    columns, _ = read_table(clustersFile)
     rows = rowsById(columns['id'])
     numbers = columns['class']
 
@@ -57,7 +58,7 @@ def iterMembers(classes):
 def writeClasses(members, tableFile):
     """Write ``{id: class}`` as the engine's table of classes."""
     ids = sorted(members)
-    writeTable(tableFile, {'id': np.array(ids, dtype=np.int64),
+    write_table(tableFile, {'id': np.array(ids, dtype=np.int64),
                            'class': np.array([members[objId] for objId in ids], dtype=np.int32)})
 
 

@@ -4,7 +4,7 @@ import os
 
 from pwem.objects import FSC
 
-from .fsc import readCurve
+from ..common.fsc import read_curve
 
 ENHANCED, UNCERTAINTY, LOCAL_CORRELATION, PREDICTED_ERROR = 'enhanced.mrc', 'uncertainty.mrc', 'local_correlation.mrc', 'predicted_error.mrc'
 CONFIDENCE = 'confidence.mrc'
@@ -16,7 +16,7 @@ CURVES = (('fsc_raw', 'half maps before'), ('fsc_cross', 'enhanced half, raw oth
 def readEnhancedCurves(folder, masked=True):
     """``[(label, frequency, values)]`` of the three correlations of half maps."""
     path = os.path.join(folder, FSC_TABLE)
-    return [(label, *readCurve(path, name if masked else name + '_unmasked')) for name, label in CURVES]
+    return [(label, *read_curve(path, name if masked else name + '_unmasked')) for name, label in CURVES]
 
 
 def makeEnhancedFscs(folder):

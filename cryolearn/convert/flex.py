@@ -4,9 +4,10 @@ import numpy as np
 from pwem.objects import ParticleFlex, Transform
 from pyworkflow.object import Float, Integer, String
 
+from ..common.tables import read_table, write_table
 from .motions import describeMotion
 from .poses import posesFromTransforms, transformsFromPoses
-from .tables import readTable, rowOf, rowsById, writeTable
+from .tables import rowOf, rowsById
 
 PROGRAM = 'CryoLearn'
 # Columns of the table that become columns of the set: attribute, table's name, type.
@@ -35,7 +36,7 @@ def appendAligned(particles, output, tableFile):
     ValueError
         naming the first particle without a row.
     """
-    columns, meta = readTable(tableFile)
+    columns, meta = read_table(tableFile)
     copyProperties(particles, output)
     output.setAlignmentProj()
     setModeNumbers(output, meta.get('mode_numbers', []))
@@ -105,7 +106,7 @@ def appendConformations(particles, output, tableFile, motionFile, labels=None, r
     ValueError
         naming the first particle without a row.
     """
-    columns, _ = readTable(tableFile)
+    columns, _ = read_table(tableFile)
     copyProperties(particles, output)
     setModeNumbers(output, [])
     setMotion(output, motionFile)
@@ -166,7 +167,7 @@ def writeLatentItems(items, properties, tableFile, box=None, subunit=None):
         meta['latent_names'] = latentNames(motionFile(properties), subunit or len(vectors[0]) if vectors else None)
     if box:
         meta['box'] = int(box)
-    writeTable(tableFile, _bySubunit(columns, subunit), meta)
+    write_table(tableFile, _bySubunit(columns, subunit), meta)
     return len(ids)
 
 

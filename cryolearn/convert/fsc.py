@@ -1,44 +1,14 @@
-"""Fourier shell correlations: the engine's CSV -> Scipion's FSC objects, and a resolution that is never extrapolated."""
-
-import csv
+"""Fourier shell correlations: the engine's CSV -> Scipion's FSC objects."""
 
 from pwem.objects import FSC
+
+from ..common.fsc import read_curve
 
 
 def makeFsc(path, label=''):
     """FSC object (frequency in 1/Å) of a curve that the engine wrote."""
-    frequency, correlation = readCurve(path)
+    frequency, correlation = read_curve(path)
     fsc = FSC()
     fsc.setData(frequency, correlation)
     fsc.setObjLabel(label)
     return fsc
-
-
-def readCurve(path, column='fsc'):
-    """Frequencies (1/Å) and correlations of a curve: two lists."""
-    with open(path, newline='') as handle:
-        rows = list(csv.DictReader(line for line in handle if not line.startswith('#')))
-    if not rows or column not in rows[0]:
-        raise ValueError("'%s' holds no Fourier shell correlation." % path)
-    frequencyColumn = next(name for name in rows[0] if name.startswith('frequency'))
-    return [float(row[frequencyColumn]) for row in rows], [float(row[column]) for row in rows]
-
-
-def resolution(frequency, correlation, threshold=0.143):
-    """Resolution (Å) at the first crossing by linear interpolation.
-
-    No crossing gives the last shell's resolution, a first shell below the threshold gives None.
-    """
-    if not correlation or correlation[0] < threshold:
-        return None
-    for index in range(1, len(correlation)):
-        if correlation[index] < threshold:
-            above, below = correlation[index - 1], correlation[index]
-            fraction = (above - threshold) / (above - below)
-            return 1.0 / (frequency[index - 1] + fraction * (frequency[index] - frequency[index - 1]))
-    return 1.0 / frequency[-1]
-
-
-def resolutionText(value):
-    """'8.3 Å', or what to say when there is none."""
-    return 'not resolved' if value is None else '%.2f Å' % value

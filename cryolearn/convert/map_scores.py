@@ -5,7 +5,7 @@ import os
 
 from pwem.objects import FSC, Transform
 
-from .fsc import readCurve
+from ..common.fsc import curve_names, read_curve
 from .volumes import readHeader, writeVolume
 
 SCORES_TABLE, RESIDUES_TABLE, EMRINGER_TABLE, FSC_TABLE = 'scores.csv', 'residues.csv', 'emringer.csv', 'fsc.csv'
@@ -72,14 +72,12 @@ def readEmringerCurves(folder):
 def readFscCurves(folder):
     """``[(kind, label, frequency, values)]`` of the curves: map and model, half maps, half after with the other half before."""
     path = os.path.join(folder, FSC_TABLE)
-    with open(path, newline='', encoding='utf-8') as handle:
-        names = [name for name in next(csv.reader(handle)) if name not in ('shell', 'frequency_inv_angst', 'resolution_angst')]
     curves = []
-    for name in names:
+    for name in curve_names(path):
         kind = CROSS if name.startswith('cross') else HALVES if '_halves' in name else MODEL
         masked = name.endswith('_masked')
         first = 'cross' if kind == CROSS else name[:-len('_masked')].rsplit('_', 1)[0] if masked else name.rsplit('_', 1)[0]
-        curves.append((kind, first + (', masked' if masked else ''), *readCurve(path, name)))
+        curves.append((kind, first + (', masked' if masked else ''), *read_curve(path, name)))
     return curves
 
 

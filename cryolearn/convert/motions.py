@@ -7,7 +7,8 @@ import numpy as np
 from pwem.objects import NormalMode
 from pyworkflow.object import Float
 
-from .tables import readTable
+from ..common.modes import collectivity
+from ..common.tables import read_table
 
 MOTION_FILE, GAUSSIANS_FILE, EIGEN_FILE, VECTORS_FOLDER = 'motion.npz', 'gaussians.npz', 'eigen_motions.npz', 'eigen_motions'
 
@@ -45,13 +46,13 @@ def fillMotions(motions, folder):
     Each vector is a text file with one line a Gaussian. A motion that explains no more than shuffled residuals do is there, but
     disabled.
     """
-    columns, _ = readTable(os.path.join(folder, EIGEN_FILE))
+    columns, _ = read_table(os.path.join(folder, EIGEN_FILE))
     os.makedirs(os.path.join(folder, VECTORS_FOLDER), exist_ok=True)
     for row, number in enumerate(columns['id'].tolist()):
         vector = columns['vector'][row].reshape(len(columns['vector'][row]), -1)
         path = os.path.join(folder, VECTORS_FOLDER, 'vec.%d' % number)
         np.savetxt(path, vector, fmt='%.8e')
-        motion = NormalMode(modeFile=path, collectivity=collectivity(vector), score=float(columns['explained'][row]))
+        motion = NormalMode(modeFile=path, collectivity=float(collectivity(vector)), score=float(columns['explained'][row]))
         motion._explained = Float(float(columns['explained'][row]))
         motion._explainedNull = Float(float(columns['null'][row]))
         motion._stdAngst = Float(float(columns['std_angst'][row]))
@@ -59,13 +60,6 @@ def fillMotions(motions, folder):
         motion.setEnabled(bool(columns['significant'][row]))
         motions.append(motion)
     return [os.path.join(folder, VECTORS_FOLDER, 'vec.%d' % number) for number in columns['id'].tolist()]
-
-
-def collectivity(vector):
-    """Part of the Gaussians that a vector (M, d) moves: the exponential of the entropy of its squared lengths, over M."""
-    squared = (np.asarray(vector, float) ** 2).sum(axis=1)
-    part = squared[squared > 0] / squared.sum() if squared.sum() > 0 else np.array([])
-    return float(np.exp(-(part * np.log(part)).sum()) / len(squared)) if len(part) else 0.
 
 
 def motionsFolder(motions):

@@ -8,9 +8,10 @@ import numpy as np
 from pwem.objects import Particle, Transform
 from pyworkflow.object import Float, Integer
 
+from ..common.tables import read_table
 from .particles import StackNames, realName, writeParticles
 from .poses import transformsFromPoses
-from .tables import readTable, rowOf, rowsById
+from .tables import rowOf, rowsById
 
 PARTICLES_TABLE, ERRORS_TABLE, ERRORS_SUMMARY = 'orientations.npz', 'errors.npz', 'errors.csv'
 VALIDATION_TABLE, DISTANCES_TABLE = 'validation.npz', 'distances.npz'
@@ -53,7 +54,7 @@ def appendCompared(particles, output, tableFile):
 
 
 def _append(particles, output, tableFile, kinds):
-    columns, _ = readTable(tableFile)
+    columns, _ = read_table(tableFile)
     rows = rowsById(columns['id'])
     transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate())
     kinds = [(name, columns[column] * factor) for name, column, factor in kinds if column in columns]
@@ -110,7 +111,7 @@ def readErrors(folder):
     rotations : array (n, 3, 3)
         Orientations of the reference.
     """
-    columns, about = readTable(os.path.join(folder, ERRORS_TABLE))
+    columns, about = read_table(os.path.join(folder, ERRORS_TABLE))
     both = np.isfinite(columns['error_rad'])
     kinds = sorted(ERROR_KINDS, key=lambda kind: kind != about['alignment'])
     return {ERROR_KINDS[kind]: DEGREES * columns[kind + '_rad'][both] for kind in kinds}, columns['reference'][both]
@@ -134,7 +135,7 @@ def readDistances(path):
     weights : array (n,) or None
         With them each known distance counts the same.
     """
-    columns, _ = readTable(path)
+    columns, _ = read_table(path)
     known = columns['true_rad' if 'true_rad' in columns else 'recovered_rad']
     learned = {'calibrated' if name == 'calibrated_rad' else 'as read': DEGREES * columns[name]
                for name in ('calibrated_rad', 'learned_rad') if name in columns}
@@ -143,14 +144,8 @@ def readDistances(path):
 
 def readRecovered(folder):
     """Rotations (n, 3, 3) and what is known of each: ``{label: (n,)}``, without what this run did not find out."""
-    columns, _ = readTable(os.path.join(folder, PARTICLES_TABLE))
+    columns, _ = read_table(os.path.join(folder, PARTICLES_TABLE))
     known = (('confidence', 'confidence', 1.), ('residual_rad', 'distance residual (degrees)', DEGREES),
              ('log_likelihood', 'log-likelihood', 1.))
     found = {label: factor * columns[name] for name, label, factor in known if name in columns}
     return columns['rotation'], {label: values for label, values in found.items() if np.isfinite(values).all() and np.ptp(values) > 0}
-
-
-def viewingDirections(rotations):
-    """Longitude and latitude (radians) on the particle's sphere of the directions that images are seen from."""
-    direction = np.asarray(rotations)[:, 2]  # A maps the particle into the view, so its last row is the view's axis in the particle
-    return np.arctan2(direction[:, 1], direction[:, 0]), np.arcsin(np.clip(direction[:, 2], -1, 1))

@@ -4,8 +4,8 @@ import os
 
 from pwem.objects import AtomStructFlex, VolumeFlex
 
+from ..common.tables import read_table
 from .flex import PROGRAM
-from .tables import readTable
 from .volumes import makeVolume
 
 TRAJECTORY_TABLE = 'trajectory.npz'
@@ -13,7 +13,7 @@ TRAJECTORY_TABLE = 'trajectory.npz'
 
 def readFrames(folder):
     """``[(number, latent vector)]`` of the frames of a trajectory."""
-    columns, _ = readTable(os.path.join(folder, TRAJECTORY_TABLE))
+    columns, _ = read_table(os.path.join(folder, TRAJECTORY_TABLE))
     return [(int(number), vector.tolist()) for number, vector in zip(columns['id'], columns['vectors'])]
 
 

@@ -5,7 +5,8 @@ import os
 
 import numpy as np
 
-from .tables import readTable, rowOf, rowsById, writeTable
+from ..common.tables import read_table, write_table
+from .tables import rowOf, rowsById
 
 TRUTH_TABLE, VALIDATION_TABLE, CLASSES_TABLE, CLUSTERS_TABLE = 'truth.npz', 'validation.npz', 'classes.npz', 'clusters.npz'
 CLASSES_REPORT, CLUSTERS_REPORT, CONFUSION = 'classes.csv', 'clusters.csv', 'confusion.csv'
@@ -24,7 +25,7 @@ class ClassTable:
 
     def __init__(self, path):
         self._path = path
-        self.columns, self.meta = readTable(path)
+        self.columns, self.meta = read_table(path)
         self.names = list(self.meta.get('class_names') or [])
         self._rows = rowsById(self.columns['id'])
 
@@ -80,6 +81,6 @@ def writeKnownFeatures(model, path):
     source = os.path.join(os.path.dirname(model.getFolder().rstrip('/')), VALIDATION_TABLE)
     if not os.path.exists(source):
         return ''
-    columns, meta = readTable(source)
-    writeTable(path, {'id': columns['id'], 'features': columns['features'], 'true_class': columns['true_class']}, {'class_names': meta.get('class_names')})
+    columns, meta = read_table(source)
+    write_table(path, {'id': columns['id'], 'features': columns['features'], 'true_class': columns['true_class']}, {'class_names': meta.get('class_names')})
     return path

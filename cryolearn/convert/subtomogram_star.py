@@ -16,10 +16,11 @@ from pwem.objects import Transform
 from pyworkflow.object import Integer, String
 from tomo.objects import SubTomogram, TomoAcquisition
 
+from ..common.limits import same_pixel_size
 from .poses import transformsFromRelion
 from .star_rows import writeRows
 from .subtomogram_files import SubtomogramFiles
-from .subtomograms import CLASS_ATTRIBUTE, MAGNIFICATION, SAME_SAMPLING, acquisitionOf, checkItem, imagesOf, iterSubtomograms, tiltRange
+from .subtomograms import CLASS_ATTRIBUTE, MAGNIFICATION, acquisitionOf, checkItem, imagesOf, iterSubtomograms, tiltRange
 
 CHUNK = 10000  # rows whose poses are converted at once
 POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst', 'rlnOriginZAngst')
@@ -94,7 +95,7 @@ def writeLabelledSets(inputSets, starFile):
 
 def checkAlike(subtomograms, pixelSize, box, name, otherName):
     """A sentence about a set whose sampling rate or box is not that of another set; None when they are alike."""
-    if abs(subtomograms.getSamplingRate() / pixelSize - 1) > SAME_SAMPLING:
+    if not same_pixel_size(subtomograms.getSamplingRate(), pixelSize):
         return "%s has %g Å/px, but %s has %g Å/px: bring all to one sampling rate first." % (name, subtomograms.getSamplingRate(), otherName, pixelSize)
     if subtomograms.getXDim() != box:
         return "%s has a box of %d px, but %s has %d px: extract all in one box." % (name, subtomograms.getXDim(), otherName, box)

@@ -5,7 +5,8 @@ from sqlite3 import OperationalError
 from pyworkflow.object import Scalar
 from tomo.objects import SetOfClassesSubTomograms, TomoAcquisition
 
-SAME_SAMPLING = 1e-3  # relative difference of pixel sizes that is taken as rounding in a header
+from ..common.limits import same_pixel_size
+
 CHECKED = ('_acquisition._angleMin', '_acquisition._angleMax', '_samplingRate')  # what may differ from item to item
 MAGNIFICATION = 10000  # pwem takes an acquisition without one for none
 CLASS_ATTRIBUTE = '_className'  # of a subtomogram: the name of its class
@@ -58,7 +59,7 @@ def checkItem(item, subtomograms):
     except ValueError as error:
         return str(error)
     own, common = item.getSamplingRate(), subtomograms.getSamplingRate()
-    if own and common and abs(own / common - 1) > SAME_SAMPLING:
+    if own and common and not same_pixel_size(own, common):
         return ("Subtomogram %s ('%s') has %g Å/px, but the set has %g Å/px: bring all to one sampling rate first."
                 % (item.getObjId(), item.getFileName(), own, common))
     return None

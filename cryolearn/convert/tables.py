@@ -1,25 +1,6 @@
-"""Result tables (npz without pickle) of the engine, read and written with numpy alone."""
-
-import json
-import os
+"""Rows of a result table by the ids of a set's items."""
 
 import numpy as np
-
-
-def readTable(path):
-    """Columns and notes of a result table: ``({name: array}, dict)``."""
-    with np.load(path, allow_pickle=False) as data:
-        columns = {name: data[name] for name in data.files if name != 'meta'}
-        meta = json.loads(str(data['meta'])) if 'meta' in data.files else {}
-    return columns, meta
-
-
-def writeTable(path, columns, meta=None):
-    """Write a result table; it appears under its name only when it is whole."""
-    temporary = path + '.part'
-    with open(temporary, 'wb') as handle:
-        np.savez(handle, meta=np.array(json.dumps(meta or {})), **columns)
-    os.replace(temporary, path)
 
 
 def rowsById(ids):

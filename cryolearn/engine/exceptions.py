@@ -1,16 +1,13 @@
 """What the engine says when it cannot go on, and the exit code that goes with it."""
 
+from ..common.exceptions import EXIT_BAD_INPUT, InputError
+
+__all__ = ["EXIT_BAD_INPUT", "EXIT_CRASH", "EXIT_INTERRUPTED", "EXIT_NO_DEVICE", "EXIT_OK", "DeviceError", "InputError"]
+
 EXIT_OK = 0
 EXIT_CRASH = 1
-EXIT_BAD_INPUT = 2
 EXIT_NO_DEVICE = 3
 EXIT_INTERRUPTED = 130
-
-
-class InputError(ValueError):
-    """Input that cannot be used. The message is one sentence that names the item and says what to do."""
-
-    exit_code = EXIT_BAD_INPUT
 
 
 class DeviceError(InputError):

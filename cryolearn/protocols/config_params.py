@@ -9,7 +9,8 @@ import typing
 import pyworkflow.protocol.params as params
 from pyworkflow.utils import getListFromRangeString
 
-from cryolearn.engine.config import default_of, fields_of, help_of
+from ..common.choices import choice_index, choices_of
+from ..engine.config import default_of, fields_of, help_of
 
 _KINDS = {bool: params.BooleanParam, int: params.IntParam, float: params.FloatParam,
           typing.List[int]: params.NumericRangeParam, typing.List[float]: params.NumericListParam}
@@ -33,7 +34,7 @@ def addConfigParam(form, configClass, field, **overrides):
     paramClass = _KINDS.get(kind, params.StringParam)
     if meta['choices']:
         paramClass = params.EnumParam
-        options.update(choices=list(meta['choices']), default=meta['choices'].index(default), display=params.EnumParam.DISPLAY_COMBO)
+        options.update(choices=list(meta['choices']), default=choice_index(configClass, field, default), display=params.EnumParam.DISPLAY_COMBO)
     elif kind in (int, float):
         options['validators'] = _validators(meta)
     elif isinstance(default, list):
@@ -42,13 +43,23 @@ def addConfigParam(form, configClass, field, **overrides):
     form.addParam(paramName(field), paramClass, **options)
 
 
+def isChoice(configClass, field, *names):
+    """Condition of a form: the choice ``field`` is one of these names."""
+    positions = ', '.join('%d' % choice_index(configClass, field, name) for name in names)
+    return '%s %s' % (paramName(field), '== %s' % positions if len(names) == 1 else 'in (%s)' % positions)
+
+
+def isNotChoice(configClass, field, name):
+    """Condition of a form: the choice ``field`` is another one than this."""
+    return '%s != %d' % (paramName(field), choice_index(configClass, field, name))
+
+
 def configValue(protocol, configClass, field):
     """Value of one field as the user set it, in the type that the configuration has."""
-    choices = fields_of(configClass)[field].metadata['choices']
     kind = _typeOf(configClass, field)
     value = getattr(protocol, paramName(field)).get()
-    if choices:
-        return choices[value]
+    if fields_of(configClass)[field].metadata['choices']:
+        return choices_of(configClass, field)[value]
     if kind == typing.List[int]:
         return wholeNumbers(value)
     if kind == typing.List[float]:

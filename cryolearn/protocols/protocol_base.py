@@ -14,17 +14,27 @@ from pyworkflow.object import String
 from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU
 
 from .. import Plugin
+from ..common.checks import check_count
+from ..common.limits import FEWEST_IMAGES
 from ..engine.config import RunConfig, check_config, default_of, digest_file, digest_values, fields_of, help_of, save_config
 from ..engine.exceptions import InputError
 from .config_params import addConfigParam, configValue, paramName
 
 NOT_READY = 'Output is not ready yet.'
-FEWEST_PARTICLES = 50  # from which orientations are learned or recovered
 _SYMMETRY = re.compile(r'[CD][1-9]\d{0,2}|T|O|I[12]?', re.IGNORECASE)
 
 
 class EngineError(PyworkflowException):
     """The engine's own sentence about why it stopped; it becomes the run's error message."""
+
+
+def sentences(check, *values):
+    """What a check of ``common/checks.py`` refuses: a list of one sentence, or of none."""
+    try:
+        check(*values)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 class CryoLearnProtBase(EMProtocol):
@@ -254,11 +264,9 @@ class CryoLearnProtBase(EMProtocol):
         return errors + ["The structure '%s' does not exist." % name for name in structures if not os.path.exists(name)]
 
     @staticmethod
-    def _validateNumber(particles, fewest=FEWEST_PARTICLES):
+    def _validateNumber(particles, fewest=FEWEST_IMAGES):
         """A sentence about a set that has too few particles to say anything."""
-        if particles is None or particles.getSize() >= fewest:
-            return []
-        return ['There are only %d particles: at least %d are needed.' % (particles.getSize(), fewest)]
+        return sentences(check_count, 'particles', particles.getSize(), fewest) if particles is not None else []
 
     @staticmethod
     def _validateSymmetry(group, optional=False):

@@ -5,12 +5,12 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAtomStructFlex, SetOfClassesFlex, SetOfParticlesFlex
 from pyworkflow.object import Pointer
 
+from ..common.tables import read_table
 from ..convert.classes import fillClasses
 from ..convert.flex import PROGRAM, appendReduced, latentLength, modeNumbers, writeLatents
 from ..convert.modes import checkModeNumbers
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures
-from ..convert.tables import readTable
 from ..engine.landscape.config import ClusterLandscapeConfig, TrajectoryConfig
 from .protocol_elastic_base import CryoLearnProtElasticBase
 
@@ -87,7 +87,7 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         """The classes' mean conformations: as many frames as points, so that the frames are the points."""
         if not self.getMotionFile(self.inputParticles.get()):
             self.convertModes()
-        means, _ = readTable(self._getExtraPath('representatives.npz'))
+        means, _ = read_table(self._getExtraPath('representatives.npz'))
         self.runEngine('trajectory', self.buildConfig(
             TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(self.inputParticles.get(), self._modeNumbers()),
             path='frames', points=means['vectors'].ravel().tolist(), volumes=False, output=self._getRepresentatives()), name='representatives')
@@ -97,7 +97,7 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         return self._getExtraPath('representatives')
 
     def createOutputStep(self, digest):
-        columns, _ = readTable(self._getExtraPath('clusters.npz'))
+        columns, _ = read_table(self._getExtraPath('clusters.npz'))
         reduced = {int(objId): vector.tolist() for objId, vector in zip(columns['id'], columns['reduced']) if np.isfinite(vector).all()}
         particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
         appendReduced(self.inputParticles.get(), particles, reduced)
@@ -121,7 +121,7 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
 
     def _representatives(self):
         """What gives each class's representative its mean latent vector."""
-        means, _ = readTable(self._getExtraPath('representatives.npz'))
+        means, _ = read_table(self._getExtraPath('representatives.npz'))
 
         def setter(vector):
             return lambda representative: representative.setZFlex(vector.tolist())

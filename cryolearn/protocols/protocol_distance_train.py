@@ -4,17 +4,17 @@ import math
 
 import pyworkflow.protocol.params as params
 
+from ..common.checks import check_epoch, check_multiple
+from ..common.limits import TRAINING_BLOCK, WIDTH_STEP
 from ..convert.orientations import VALIDATION_TABLE
 from ..convert.particles import writeParticles
 from ..convert.volumes import writeVolume
 from ..engine.orientation.config import DistanceTrainConfig as Config
 from ..objects import DistanceModel
-from .protocol_base import CryoLearnProtBase
+from .config_params import isChoice, isNotChoice
+from .protocol_base import CryoLearnProtBase, sentences
 
-SIMULATION, PARTICLES = range(2)
-EXACT, PAPER, VIEWS = range(3)
 MODEL = 'model'
-BLOCK = 16  # images whose pairs are learned together
 
 
 class CryoLearnProtDistanceTrain(CryoLearnProtBase):
@@ -34,7 +34,7 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         self._defineGpuParams(form)
-        simulated = 'source == %d' % SIMULATION
+        simulated = isChoice(Config, 'source', 'simulation')
         form.addSection(label='Input')
         self.addEngineParam(form, Config, 'source')
         form.addParam('inputVolumes', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, condition=simulated,
@@ -57,12 +57,12 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         form.addSection(label='Network')
         self.addEngineParam(form, Config, 'preset')
         self.addEngineParams(form, Config, 'network_pixel_angst', 'network_size_px')
-        self.addEngineParam(form, Config, 'width', condition='preset != %d' % PAPER)
-        self.addEngineParam(form, Config, 'views', condition='preset == %d' % VIEWS)
+        self.addEngineParam(form, Config, 'width', condition=isNotChoice(Config, 'preset', 'paper'))
+        self.addEngineParam(form, Config, 'views', condition=isChoice(Config, 'preset', 'views'))
         training = form.addGroup('Training')
         self.addEngineParams(training, Config, 'epochs', 'batch', 'learning_rate')
-        self.addEngineParam(training, Config, 'weight_decay', condition='preset != %d' % PAPER)
-        self.addEngineParam(training, Config, 'validation_fraction', condition='source == %d' % PARTICLES)
+        self.addEngineParam(training, Config, 'weight_decay', condition=isNotChoice(Config, 'preset', 'paper'))
+        self.addEngineParam(training, Config, 'validation_fraction', condition=isChoice(Config, 'source', 'particles'))
         self.addEngineParams(training, Config, 'precision', 'checkpoint_steps', 'seed')
         form.addParallelSection(threads=4, mpi=1)
 
@@ -80,7 +80,7 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         return self._getExtraPath('input_particles.star') if self.inputParticles.get() is not None else ''
 
     def _simulates(self):
-        return self.source.get() == SIMULATION
+        return self.getEngineValue(Config, 'source') == 'simulation'
 
     def _volumes(self):
         """``{file in extra: volume}`` of all maps, those of sets one by one."""
@@ -145,11 +145,11 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         return errors + self._validateMultiples()
 
     def _validateMultiples(self):
-        together = self.views.get() if self.preset.get() == VIEWS else BLOCK
-        values = [('Width', 8, self.width.get())] if self.preset.get() != PAPER else []
-        values += [('Views together', BLOCK, together)] if self.preset.get() == VIEWS else []
-        values += [('Batch', together, self.batch.get())]
-        return ['"%s" is %d: it must be a multiple of %d.' % (name, value, step) for name, step, value in values if value % step]
+        preset = self.getEngineValue(Config, 'preset')
+        together = self.views.get() if preset == 'views' else TRAINING_BLOCK
+        errors = sentences(check_multiple, '"Width"', self.width.get(), WIDTH_STEP) if preset != 'paper' else []
+        errors += sentences(check_multiple, '"Views together"', together, TRAINING_BLOCK) if preset == 'views' else []
+        return errors + sentences(check_multiple, '"Batch"', self.batch.get(), together)
 
     def _validateSimulation(self, particles):
         errors, volumes = [], list(self._volumes().values())
@@ -158,15 +158,13 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         errors += self._validateModels(volumes, self._structures())
         if particles is None and self.defocusLowAngst.get() > self.defocusHighAngst.get():
             errors.append('The smallest defocus (%g Å) is above the largest (%g Å).' % (self.defocusLowAngst.get(), self.defocusHighAngst.get()))
-        if self.imagesPerEpoch.get() < self.batch.get():
-            errors.append('An epoch of %d images holds no batch of %d: choose a smaller batch.' % (self.imagesPerEpoch.get(), self.batch.get()))
-        return errors
+        return errors + sentences(check_epoch, 'images', self.imagesPerEpoch.get(), self.batch.get())
 
     def _warnings(self):
         warnings, images = [], self.epochs.get() * self.imagesPerEpoch.get()
         if self._simulates() and not self.usesGpu() and images > 200000:
             warnings.append('%d images will be simulated and learned on the CPU, which takes hours: use a GPU or fewer epochs.' % images)
-        if self._simulates() and self.preset.get() == VIEWS and len(self._volumes()) + len(self._structures()) == 1:
+        if self._simulates() and self.getEngineValue(Config, 'preset') == 'views' and len(self._volumes()) + len(self._structures()) == 1:
             warnings.append('The network "views" is for proteins that it has not seen, and it learns that from many others: one map or structure '
                             'teaches it that one only.')
         if self._simulates() and self.inputParticles.get() is None and not self.snr.get():

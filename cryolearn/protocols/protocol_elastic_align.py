@@ -2,12 +2,13 @@
 
 from pwem.objects import SetOfParticlesFlex
 
-from ..convert.tables import readTable
+from ..common.flags import AlignmentFlag, flag_counts
+from ..common.tables import read_table
 from ..engine.elastic.config import ElasticAlignConfig
+from .config_params import isChoice
 from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam, addParticlesParam
 
 RESULT = 'alignment.npz'
-BLIND, LOCAL = range(2)
 
 
 class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
@@ -32,7 +33,7 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         self._addImagesParams(form, Config, 'ignore_ctf', 'invert_contrast')
         form.addSection(label='Search')
         self.addEngineParam(form, Config, 'start')
-        self.addEngineParam(form, Config, 'local_range_deg', condition='start == %d' % LOCAL)
+        self.addEngineParam(form, Config, 'local_range_deg', condition=isChoice(Config, 'start', 'local'))
         self.addEngineParams(form, Config, 'amplitude_range', 'shift_range_angst')
         self.addEngineParams(form, Config, 'views', 'conformers', 'search_pixel_angst', 'candidates')
         form.addSection(label='Refinement')
@@ -67,24 +68,24 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         return [particles.getFileName()]
 
     def _describe(self, particles):
-        columns, _ = readTable(self._getExtraPath(RESULT))
+        columns, _ = read_table(self._getExtraPath(RESULT))
         modes = ' '.join(str(number) for number in self.getEngineValue(ElasticAlignConfig, 'mode_numbers'))
         lines = ['%d particles aligned elastically with modes %s.' % (particles.getSize(), modes)]
         if 'flags' in columns:
-            flags = columns['flags']
-            lines.append('Flagged: %d ambiguous, %d with an amplitude at the bound of the search, %d of low correlation, %d not converged.'
-                         % tuple(int(((flags & bit) != 0).sum()) for bit in (1, 2, 4, 8)))
+            lines.append('Flagged: %(ambiguous)d ambiguous, %(amplitude_at_bound)d with an amplitude at the bound of the search, '
+                         '%(low_correlation)d of low correlation, %(not_converged)d not converged.' % flag_counts(columns['flags'], AlignmentFlag))
         self._setSummary(*lines)
         self._setMethods('Pose, shift and the amplitudes of normal modes %s were found for %d particles by %s and batched '
                          'Levenberg-Marquardt refinement.' % (modes, particles.getSize(),
                                                               'a joint search over orientations and conformations'
-                                                              if self.start.get() == BLIND else 'a local search about the given poses'))
+                                                              if self.getEngineValue(ElasticAlignConfig, 'start') == 'blind'
+                                                              else 'a local search about the given poses'))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
         particles = self.inputParticles.get()
         errors = self._validateEngine()
-        errors += self._validateParticles(particles, alignment=self.start.get() == LOCAL, ctf=not self.ignoreCtf.get())
+        errors += self._validateParticles(particles, alignment=self.getEngineValue(ElasticAlignConfig, 'start') == 'local', ctf=not self.ignoreCtf.get())
         if particles is not None and not errors:
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
             errors += self._validateModeNumbers(ElasticAlignConfig)

@@ -3,6 +3,7 @@
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticlesFlex
 
+from ..common.limits import same_pixel_size
 from ..engine.elastic.config import ElasticPredictConfig
 from .protocol_elastic_base import CryoLearnProtElasticBase, addParticlesParam
 
@@ -79,7 +80,7 @@ class CryoLearnProtElasticPredict(CryoLearnProtElasticBase):
         errors += self._validateParticles(particles, ctf=not description.get('ignore_ctf', False))
         if not errors and model.getBox() and particles.getXDim() != model.getBox():
             errors.append('The particles have a box of %d px, but the network was trained for %d px.' % (particles.getXDim(), model.getBox()))
-        if not errors and model.getSamplingRate() and abs(particles.getSamplingRate() / model.getSamplingRate() - 1) > 1e-3:
+        if not errors and model.getSamplingRate() and not same_pixel_size(particles.getSamplingRate(), model.getSamplingRate()):
             errors.append('The particles have %g Å/px, but the network was trained for %g Å/px.'
                           % (particles.getSamplingRate(), model.getSamplingRate()))
         return errors

@@ -1,11 +1,13 @@
 """Training of the network that predicts pose, shift and amplitudes."""
 
+from ..common.checks import check_epoch
 from ..convert.flex import latentLength, modeNumbers, writeLatents
 from ..engine.elastic.config import ElasticTrainConfig
 from ..objects import ElasticModel
+from .config_params import isChoice, isNotChoice
+from .protocol_base import sentences
 from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam, addParticlesParam
 
-SIMULATION, PARTICLES, BOTH = range(3)
 MODEL = 'model'
 
 
@@ -33,8 +35,8 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         self._addImagesParams(form, Config, 'ignore_ctf', 'invert_contrast')
         form.addSection(label='Network')
         self.addEngineParams(form, Config, 'architecture', 'network_pixel_angst')
-        self.addEngineParams(form, Config, 'hypotheses', 'width', condition='architecture == 0')
-        simulation = form.addGroup('Simulated images', condition='labels != %d' % PARTICLES)
+        self.addEngineParams(form, Config, 'hypotheses', 'width', condition=isChoice(Config, 'architecture', 'multi'))
+        simulation = form.addGroup('Simulated images', condition=isNotChoice(Config, 'labels', 'particles'))
         self.addEngineParams(simulation, Config, 'amplitude_range', 'shift_range_angst', 'images_per_epoch')
         form.addSection(label='Training')
         self.addEngineParams(form, Config, 'epochs', 'batch', 'learning_rate', 'weight_decay', 'validation_fraction', 'precision',
@@ -50,7 +52,7 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
     def _config(self):
-        labelled = self.labels.get() != SIMULATION
+        labelled = self.getEngineValue(ElasticTrainConfig, 'labels') != 'simulation'
         return self.buildConfig(
             ElasticTrainConfig, particles=self.getParticlesFile(), alignment=self.getLabelsFile() if labelled else '',
             modes=self.getModesFile(), output=self._getExtraPath(), **self._ctfValues())
@@ -60,7 +62,7 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
 
     def convertInputStep(self, digest):
         files = [self.convertParticles(), self.convertModes()]
-        if self.labels.get() != SIMULATION:
+        if self.getEngineValue(ElasticTrainConfig, 'labels') != 'simulation':
             particles = self.inputParticles.get()
             writeLatents(particles, self.getLabelsFile(), particles.getXDim())
             files.append(self.getLabelsFile())
@@ -90,11 +92,11 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
         particles = self.inputParticles.get()
-        labelled = self.labels.get() != SIMULATION
+        labelled = self.getEngineValue(ElasticTrainConfig, 'labels') != 'simulation'
         errors = self._validateEngine()
         errors += self._validateParticles(particles, alignment=labelled, ctf=not self.ignoreCtf.get())
-        if self.labels.get() != PARTICLES and self.imagesPerEpoch.get() < self.batch.get():
-            errors.append('An epoch of %d images holds no batch of %d: choose a smaller batch.' % (self.imagesPerEpoch.get(), self.batch.get()))
+        if self.getEngineValue(ElasticTrainConfig, 'labels') != 'particles':
+            errors += sentences(check_epoch, 'images', self.imagesPerEpoch.get(), self.batch.get())
         if particles is not None and not errors:
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
             errors += self._validateModeNumbers(ElasticTrainConfig)
@@ -114,7 +116,7 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         return []
 
     def _warnings(self):
-        if not self.usesGpu() and self.epochs.get() * self.imagesPerEpoch.get() > 200000 and self.labels.get() != PARTICLES:
+        if not self.usesGpu() and self.epochs.get() * self.imagesPerEpoch.get() > 200000 and self.getEngineValue(ElasticTrainConfig, 'labels') != 'particles':
             return ['%d images will be simulated and learned on the CPU, which takes hours: use a GPU or fewer epochs.'
                     % (self.epochs.get() * self.imagesPerEpoch.get())]
         return []

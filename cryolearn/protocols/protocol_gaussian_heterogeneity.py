@@ -5,21 +5,20 @@ import os
 import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfFSCs, SetOfParticlesFlex, SetOfPrincipalComponents, SetOfVolumesFlex
 
+from ..common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions
+from ..common.flags import ConformationFlag, flag_counts
+from ..common.fsc import resolution_text
+from ..common.tables import read_table
 from ..convert.flex import PROGRAM, appendConformations
-from ..convert.fsc import resolutionText
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
 from ..convert.particles import writeParticles
-from ..convert.tables import readTable
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig as Config
-from .protocol_base import CryoLearnProtBase
+from .config_params import isChoice, isNotChoice
+from .protocol_base import CryoLearnProtBase, sentences
 
 RESULT, STAR = 'conformations.npz', 'particles.star'
-CURVE, LINEAR, SCAN, SLIDES, AUTOENCODER = range(5)  # methods of the form, in the order of the engine's choices
-COMPOSITION, STATES = 1, 2  # of what varies, and of the paths
-FINEST_PIXELS = 2.1  # of a resolution that the images hold
-SAME_SAMPLING = 0.01  # relative difference of pixel sizes that is taken as rounding in a header
 
 
 class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
@@ -61,11 +60,12 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
 
         form.addSection(label='Motion')
         self.addEngineParams(form, Config, 'vary', 'method')
-        path = form.addGroup('Path', condition='method == %d' % CURVE)
+        path = form.addGroup('Path', condition=isChoice(Config, 'method', 'curve'))
         self.addEngineParams(path, Config, 'path', 'states')
-        self.addEngineParam(path, Config, 'degree', condition='path != %d' % STATES)
+        self.addEngineParam(path, Config, 'degree', condition=isNotChoice(Config, 'path', 'states'))
         self.addEngineParam(form, Config, 'components')
-        self.addEngineParam(form, Config, 'anchors', condition='method in (%d, %d, %d) and vary != %d' % (CURVE, LINEAR, AUTOENCODER, COMPOSITION))
+        self.addEngineParam(form, Config, 'anchors',
+                            condition='%s and %s' % (isChoice(Config, 'method', 'curve', 'linear', 'autoencoder'), isNotChoice(Config, 'vary', 'composition')))
         self.addEngineParams(form, Config, 'rounds', 'score', 'null_runs', 'keep_rigid')
         gaussians = form.addGroup('Gaussians')
         self.addEngineParams(gaussians, Config, 'resolutions_angst', 'number', 'coarse_angst')
@@ -145,18 +145,17 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
 
     def _describe(self, count, motions):
         value = lambda field: self.getEngineValue(Config, field)
-        columns, _ = readTable(self._getExtraPath(RESULT))
+        columns, _ = read_table(self._getExtraPath(RESULT))
         significant = sum(motion.isEnabled() for motion in motions.iterItems())
-        gaussians = len(readTable(self._getExtraPath(GAUSSIANS_FILE))[0]['id'])
+        gaussians = len(read_table(self._getExtraPath(GAUSSIANS_FILE))[0]['id'])
         lines = ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, gaussians, value('method')),
                  '%d of %d eigen-motions explain more than noise does.' % (significant, motions.getSize())]
-        flags = columns['flags']
-        lines.append('Flagged: %d whose view hides the motion, %d at the end of the path, %d that the model does not fit.'
-                     % tuple(int(((flags & bit) != 0).sum()) for bit in (1, 2, 4)))
+        lines.append('Flagged: %(hidden)d whose view hides the motion, %(at_end)d at the end of the path, %(unlikely)d that the model does not fit.'
+                     % flag_counts(columns['flags'], ConformationFlag))
         found = [entry.get('resolution_angst') for entry in readStates(self._getExtraPath())]
         if found:
             known = [item for item in found if item is not None]
-            lines.append('%d maps along the path, best at %s (FSC 0.143).' % (len(found), resolutionText(min(known, default=None))))
+            lines.append('%d maps along the path, best at %s (FSC 0.143).' % (len(found), resolution_text(min(known, default=None))))
         self._setSummary(*lines)
         self._setMethods(
             'The %s of %d particles was found with %d Gaussians that represent the consensus map [Chen2018] (method "%s"%s).' % (
@@ -175,15 +174,8 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         for item, what in ((self.inputVolume.get(), 'consensus map'), (self.inputMask.get(), 'mask'), (self.inputFocus.get(), 'focus mask')):
             errors += _differences(item, what, particles)
         errors += self._validateGaussians()
-        if self.components.get() >= particles.getSize():
-            errors.append('%d components are asked for, but there are only %d particles.' % (self.components.get(), particles.getSize()))
-        rounds = self.getEngineValue(Config, 'resolutions_angst')
-        limit = FINEST_PIXELS * particles.getSamplingRate()
-        if rounds and min(rounds) < limit:
-            errors.append('A resolution of %g Å is finer than the pixels of the particles hold (%g Å).' % (min(rounds), limit))
-        if rounds != sorted(set(rounds), reverse=True):
-            errors.append('The resolutions must become finer from round to round, as in "40 20 10".')
-        return errors
+        errors += sentences(check_components, self.components.get(), particles.getSize())
+        return errors + sentences(check_resolutions, self.getEngineValue(Config, 'resolutions_angst'), particles.getSamplingRate())
 
     def _validateGaussians(self):
         structure = self.inputGaussians.get()
@@ -197,18 +189,15 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
             numbers = self.getEngineValue(Config, 'focus_gaussians')
         except ValueError:
             return ['The Gaussians in focus "%s" are not numbers such as 1-40.' % self.focusGaussians.get()]
-        count = len(readTable(table)[0]['id'])
-        wrong = [number for number in numbers if not 1 <= number <= count]
-        if wrong and self.inputFocus.get() is None:
-            return ['Gaussian %d is in the focus, but the pseudo-atoms are numbered from 1 to %d.' % (wrong[0], count)]
-        return []
+        count = len(read_table(table)[0]['id'])
+        return sentences(check_gaussian_numbers, numbers, count) if self.inputFocus.get() is None else []
 
     def _warnings(self):
         warnings = []
         particles = self.inputParticles.get()
         if particles is not None and not self.usesGpu() and particles.getSize() > 100000:
             warnings.append('%d particles take long on the CPU: use a GPU.' % particles.getSize())
-        if self.inputFocus.get() is None and self.method.get() == LINEAR and self.keepRigid.get():
+        if self.inputFocus.get() is None and self.getEngineValue(Config, 'method') == 'linear' and self.keepRigid.get():
             warnings.append('With the rigid-body motion kept, errors of the orientations look like conformations.')
         return warnings
 
@@ -220,13 +209,7 @@ def _differences(volume, what, particles):
     """A sentence when a map cannot be compared with the particles: file, cube, box, pixel size."""
     if volume is None:
         return []
-    dim, box, pixel = volume.getDim(), particles.getXDim(), particles.getSamplingRate()
+    dim = volume.getDim()
     if dim is None or not os.path.exists(str(volume.getFileName()).split(':')[0]):
         return ["The file '%s' of the %s does not exist." % (volume.getFileName(), what)]
-    if len(set(dim)) > 1:
-        return ['The %s is %d x %d x %d voxels: it must be a cube.' % ((what,) + tuple(dim))]
-    if dim[0] != box:
-        return ['The %s has a box of %d px, but the particles have %d px: crop, pad or resample it.' % (what, dim[0], box)]
-    if abs((volume.getSamplingRate() or 0) - pixel) > SAME_SAMPLING * pixel:
-        return ['The %s has a pixel size of %g Å, but the particles have %g Å: correct or resample it.' % (what, volume.getSamplingRate() or 0, pixel)]
-    return []
+    return sentences(check_map_of_particles, what, dim, volume.getSamplingRate() or 0, particles.getXDim(), particles.getSamplingRate())

@@ -4,13 +4,13 @@ import os
 
 import pyworkflow.protocol.params as params
 
+from ..common.checks import check_epoch, check_multiple, check_resolution_range
 from ..convert.volumes import writeVolume
 from ..engine.map_enhancement.config import MapTrainConfig as Config
 from ..objects import MapModel
-from .protocol_base import CryoLearnProtBase
+from .config_params import isChoice, isNotChoice
+from .protocol_base import CryoLearnProtBase, sentences
 
-RESIDUAL, PAPER = range(2)
-PHYSICS, PAPERS_WAY = range(2)
 MODEL, MANIFEST = 'model', 'manifest.csv'
 
 
@@ -42,17 +42,18 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
                       help='In the same order as the maps above.')
         data = form.addGroup('Degradation')
         self.addEngineParam(data, Config, 'degradation')
-        self.addEngineParams(data, Config, 'finest_angst', 'coarsest_angst', condition='degradation == %d' % PHYSICS)
-        self.addEngineParams(data, Config, 'ball_radius_px', 'blur_angst', 'noise_sd', condition='degradation == %d' % PAPERS_WAY)
+        self.addEngineParams(data, Config, 'finest_angst', 'coarsest_angst', condition=isChoice(Config, 'degradation', 'physics'))
+        self.addEngineParams(data, Config, 'ball_radius_px', 'blur_angst', 'noise_sd', condition=isChoice(Config, 'degradation', 'paper'))
         self.addEngineParam(data, Config, 'voxel_angst')
 
         form.addSection(label='Network')
         self.addEngineParams(form, Config, 'preset', 'patch_px', 'width')
         training = form.addGroup('Training')
         self.addEngineParams(training, Config, 'epochs', 'patches_per_epoch', 'batch', 'learning_rate')
-        self.addEngineParam(training, Config, 'weight_decay', condition='preset != %d' % PAPER)
-        self.addEngineParam(training, Config, 'side_chain_weight', condition='preset != %d and degradation == %d' % (PAPER, PHYSICS))
-        self.addEngineParam(training, Config, 'fine_weight', condition='preset != %d' % PAPER)
+        self.addEngineParam(training, Config, 'weight_decay', condition=isNotChoice(Config, 'preset', 'paper'))
+        self.addEngineParam(training, Config, 'side_chain_weight',
+                            condition='%s and %s' % (isNotChoice(Config, 'preset', 'paper'), isChoice(Config, 'degradation', 'physics')))
+        self.addEngineParam(training, Config, 'fine_weight', condition=isNotChoice(Config, 'preset', 'paper'))
         self.addEngineParams(training, Config, 'validation_fraction', 'validation_patches', 'e_value', 'precision', 'checkpoint_steps', 'seed')
         form.addParallelSection(threads=4, mpi=1)
 
@@ -113,19 +114,15 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
         for first, second in zip(maps, targets):
             if first.getDim() != second.getDim():
                 errors.append("The maps '%s' and '%s' are not on the same grid." % (first.getFileName(), second.getFileName()))
-        if self.finestAngst.get() > self.coarsestAngst.get():
-            errors.append('The finest resolution (%g Å) is coarser than the coarsest (%g Å).' % (self.finestAngst.get(), self.coarsestAngst.get()))
-        if self.patchPx.get() % 16:
-            errors.append('"Patch" is %d: it must be a multiple of 16.' % self.patchPx.get())
-        if self.patchesPerEpoch.get() < self.batch.get():
-            errors.append('An epoch of %d patches holds no batch of %d: choose a smaller batch.' % (self.patchesPerEpoch.get(), self.batch.get()))
-        return errors
+        errors += sentences(check_resolution_range, self.finestAngst.get(), self.coarsestAngst.get())
+        errors += sentences(check_multiple, '"Patch"', self.patchPx.get(), 16)
+        return errors + sentences(check_epoch, 'patches', self.patchesPerEpoch.get(), self.batch.get())
 
     def _warnings(self):
         warnings, count = [], len(self._files(self.inputStructures))
         if 0 < count < 20 and not self.pointedItems(self.inputMaps):
             warnings.append('%d structure(s) are few: a network for any protein needs hundreds of different ones.' % count)
-        if not self.usesGpu() and self.epochs.get() * self.patchesPerEpoch.get() > (2000 if self.preset.get() == PAPER else 20000):
+        if not self.usesGpu() and self.epochs.get() * self.patchesPerEpoch.get() > (2000 if self.getEngineValue(Config, 'preset') == 'paper' else 20000):
             warnings.append('%d patches will be learned on the CPU, which takes hours: use a GPU or fewer of them.'
                             % (self.epochs.get() * self.patchesPerEpoch.get()))
         return warnings

@@ -7,6 +7,7 @@ from pwem.objects import AtomStruct, SetOfNormalModes
 
 from ..convert.modes import MODES_FILE, RIGID_MODES, TABLE_FILE, fillModes, makeStructure
 from ..engine.elastic.config import NormalModesConfig
+from .config_params import isChoice
 from .protocol_base import CryoLearnProtBase
 
 
@@ -30,9 +31,9 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
         form.addSection(label='Modes')
         self.addEngineParams(form, NormalModesConfig, 'number', 'method')
         self.addEngineParam(form, NormalModesConfig, 'cutoff_mode')
-        self.addEngineParam(form, NormalModesConfig, 'cutoff_angst', condition='cutoffMode == 0')
-        self.addEngineParam(form, NormalModesConfig, 'cutoff_percent', condition='cutoffMode == 1')
-        self.addEngineParam(form, NormalModesConfig, 'residues_per_block', condition='method == 0')
+        self.addEngineParam(form, NormalModesConfig, 'cutoff_angst', condition=isChoice(NormalModesConfig, 'cutoff_mode', 'absolute'))
+        self.addEngineParam(form, NormalModesConfig, 'cutoff_percent', condition=isChoice(NormalModesConfig, 'cutoff_mode', 'relative'))
+        self.addEngineParam(form, NormalModesConfig, 'residues_per_block', condition=isChoice(NormalModesConfig, 'method', 'rtb'))
         self.addEngineParam(form, NormalModesConfig, 'collectivity_threshold')
         form.addParallelSection(threads=2, mpi=0)
 
@@ -68,7 +69,7 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
         self._setSummary('%d modes of %d atoms (the first %d are rigid), springs up to %g Å.'
                          % (found['modes'], found['atoms'], RIGID_MODES, found['cutoff_angst']),
                          '%d modes reach the collectivity %g.' % (found['selected'], self.collectivityThreshold.get()))
-        how = ('rotation-translation blocks of %d residues' % self.residuesPerBlock.get() if self.method.get() == 0
+        how = ('rotation-translation blocks of %d residues' % self.residuesPerBlock.get() if self.getEngineValue(NormalModesConfig, 'method') == 'rtb'
                else 'a C-alpha anisotropic network extended to all atoms')
         self._setMethods('Normal modes of the %d atoms selected by "%s" were computed with ProDy (%s, cutoff %g Å).'
                          % (found['atoms'], self.selection.get(), how, found['cutoff_angst']))

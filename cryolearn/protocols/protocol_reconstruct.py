@@ -5,15 +5,14 @@ import json
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumesFlex, Volume, VolumeFlex
 
+from ..common.fsc import HALF_MAP_THRESHOLD, read_curve, resolution_of_curve, resolution_text
 from ..convert.classes import iterMembers, meanLatents, writeClasses
 from ..convert.flex import PROGRAM
-from ..convert.fsc import makeFsc, readCurve, resolution, resolutionText
+from ..convert.fsc import makeFsc
 from ..convert.particles import writeParticleItems, writeParticles
 from ..convert.volumes import makeVolume, writeVolume
 from ..engine.imaging.config import ReconstructConfig
 from .protocol_base import CryoLearnProtBase
-
-HALF_MAPS_THRESHOLD = 0.143
 
 
 class CryoLearnProtReconstruct(CryoLearnProtBase):
@@ -134,13 +133,13 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
     def _describe(self):
         lines = []
         for _, stem in self._names():
-            found = resolution(*readCurve(self._getExtraPath(stem + '_fsc.csv')), threshold=HALF_MAPS_THRESHOLD)
-            lines.append('%s: %s (FSC %g of half maps)' % (stem, resolutionText(found), HALF_MAPS_THRESHOLD))
+            found = resolution_of_curve(*read_curve(self._getExtraPath(stem + '_fsc.csv')), threshold=HALF_MAP_THRESHOLD)
+            lines.append('%s: %s (FSC %g of half maps)' % (stem, resolution_text(found), HALF_MAP_THRESHOLD))
         for stem, count in self._report()['left_out'].items():
             lines.append('%s: left out, %d particle(s) make no two half maps.' % (stem, count))
         self._setSummary(*lines)
         self._setMethods('%d map(s) were reconstructed by CTF-weighted Fourier insertion; resolution is where the Fourier shell '
-                         'correlation of the half maps first crosses %g.' % (len(self._names()), HALF_MAPS_THRESHOLD))
+                         'correlation of the half maps first crosses %g.' % (len(self._names()), HALF_MAP_THRESHOLD))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):

@@ -5,16 +5,17 @@ import math
 import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfParticles, Volume
 
-from ..convert.fsc import makeFsc, resolutionText
+from ..common.fsc import resolution_text
+from ..common.limits import same_pixel_size
+from ..convert.fsc import makeFsc
 from ..convert.orientations import PARTICLES_TABLE, appendRecovered
 from ..convert.particles import writeParticles
 from ..convert.volumes import makeVolume
 from ..engine.orientation.config import RecoverOrientationsConfig as Config
+from .config_params import isChoice
 from .protocol_base import CryoLearnProtBase
 
-NETWORK, RANDOM = range(2)
 MAP, HALVES, FSC_FILE, STAR = 'map.mrc', ('half1.mrc', 'half2.mrc'), 'fsc.csv', 'particles.star'
-SAME_SAMPLING = 1e-3  # relative difference of pixel sizes that is taken as rounding in a header
 
 
 class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
@@ -38,19 +39,19 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', label='Particles', important=True,
                       help='Particle images with CTF. Orientations that they may have are not used.')
         self.addEngineParam(form, Config, 'start')
-        form.addParam('inputModel', params.PointerParam, pointerClass='DistanceModel', allowsNull=True, condition='start == %d' % NETWORK,
+        form.addParam('inputModel', params.PointerParam, pointerClass='DistanceModel', allowsNull=True, condition=isChoice(Config, 'start', 'network'),
                       label='Network', important=True,
                       help='Network of the protocol "distance network: train", of particles with this pixel size, in a box that is no larger.')
         self.addEngineParams(form, Config, 'symmetry', 'particle_diameter_angst')
         images = form.addGroup('Images')
         self.addEngineParams(images, Config, 'ignore_ctf', 'invert_contrast')
         form.addSection(label='Recovery')
-        distances = form.addGroup('From distances', condition='start == %d' % NETWORK, expertLevel=params.LEVEL_ADVANCED)
+        distances = form.addGroup('From distances', condition=isChoice(Config, 'start', 'network'), expertLevel=params.LEVEL_ADVANCED)
         self.addEngineParams(distances, Config, 'landmarks', 'restarts', 'gauge_candidates')
         matching = form.addGroup('Matching against the own reconstruction')
         self.addEngineParam(matching, Config, 'rounds')
         self.addEngineParams(matching, Config, 'matching_resolution_angst', 'shift_range_angst', condition='rounds > 0')
-        self.addEngineParam(matching, Config, 'second_start', condition='rounds > 0 and start == %d' % NETWORK)
+        self.addEngineParam(matching, Config, 'second_start', condition='rounds > 0 and ' + isChoice(Config, 'start', 'network'))
         self.addEngineParams(form, Config, 'batch', 'chunk', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 
@@ -68,7 +69,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
 
     def _model(self):
         """The network, or None when the start is random."""
-        return self.inputModel.get() if self.start.get() == NETWORK else None
+        return self.inputModel.get() if self.getEngineValue(Config, 'start') == 'network' else None
 
     def _config(self):
         return self.buildConfig(
@@ -107,7 +108,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
             lines.append('That is too little to build on: the orientations given are those of matching from random ones, whose half maps agree better.')
         if found['median_confidence'] is not None:
             lines.append('Median confidence %.2f.' % found['median_confidence'])
-        lines.append('Half maps: %s (FSC 0.143).' % resolutionText(found['resolution_angst']))
+        lines.append('Half maps: %s (FSC 0.143).' % resolution_text(found['resolution_angst']))
         if found['trust'] != 'high':
             lines += ['*Doubtful*, do not build on it:', *found['trust_reasons']]
         lines += found['warnings']
@@ -125,7 +126,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         particles = self.inputParticles.get()
         errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get(), optional=True)
         errors += self._validateParticles(particles, ctf=not self.ignoreCtf.get()) or self._validateNumber(particles)
-        if self.start.get() == RANDOM:
+        if self.getEngineValue(Config, 'start') == 'random':
             if not self.rounds.get():
                 errors.append('From random orientations there must be at least one matching round.')
         elif self.inputModel.get() is None:
@@ -140,7 +141,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
             model.getDescription()
         except (OSError, ValueError):
             return ["The network's description '%s' is missing or damaged: train it again." % model.getFileName()]
-        if model.getSamplingRate() and abs(particles.getSamplingRate() / model.getSamplingRate() - 1) > SAME_SAMPLING:
+        if model.getSamplingRate() and not same_pixel_size(particles.getSamplingRate(), model.getSamplingRate()):
             errors.append('The particles have %g Å/px, but the network was trained for %g Å/px.' % (particles.getSamplingRate(), model.getSamplingRate()))
         if model.getBox() and particles.getXDim() < model.getBox():
             errors.append('The particles have a box of %d px, but the network was trained for %d px and takes no smaller one: extract them in a larger box.'
@@ -157,7 +158,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         diameter = self.particleDiameterAngst.get() or 0
         if particles is not None and particles.getSamplingRate() and diameter > particles.getXDim() * particles.getSamplingRate():
             warnings.append('The particle diameter (%g Å) is larger than the box (%g Å).' % (diameter, particles.getXDim() * particles.getSamplingRate()))
-        if not self.rounds.get() and self.start.get() == NETWORK:
+        if not self.rounds.get() and self.getEngineValue(Config, 'start') == 'network':
             warnings.append('Without matching rounds the orientations are as good as the learned distances, no better.')
         return warnings
 

@@ -4,8 +4,8 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticlesFlex
 from pwem.protocols import BatchProtocol
 
+from ..common.tables import read_table
 from ..convert.flex import PROGRAM, appendSubset, latentLength, writeLatents
-from ..convert.tables import readTable
 from ..engine.landscape.config import SelectLandscapeConfig
 from .protocol_base import CryoLearnProtBase
 
@@ -51,7 +51,7 @@ class CryoLearnProtSelectLandscape(CryoLearnProtBase, BatchProtocol):
         return [self._getExtraPath('selection.npz')]
 
     def createOutputStep(self, digest):
-        columns, _ = readTable(self._getExtraPath('selection.npz'))
+        columns, _ = read_table(self._getExtraPath('selection.npz'))
         particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
         appendSubset(self.inputParticles.get(), particles, columns['id'])
         self._defineOutputs(outputParticles=particles)

@@ -6,8 +6,8 @@ import pyworkflow.protocol.params as params
 from pwem.protocols import BatchProtocol
 from tomo.objects import SetOfSubTomograms
 
+from ..common.tables import read_table
 from ..convert.subtomogram_sets import appendSubtomograms
-from ..convert.tables import readTable
 from ..engine.landscape.config import SelectLandscapeConfig
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
@@ -43,7 +43,7 @@ class CryoLearnProtSelectSubtomograms(CryoLearnProtSubtomogramBase, BatchProtoco
         return [self._getExtraPath('selection.npz')]
 
     def createOutputStep(self, digest):
-        columns, _ = readTable(self._getExtraPath('selection.npz'))
+        columns, _ = read_table(self._getExtraPath('selection.npz'))
         source = self.inputSubtomograms.get()
         subtomograms = SetOfSubTomograms.create(self._getPath())
         appendSubtomograms(source, subtomograms, keep=columns['id'])

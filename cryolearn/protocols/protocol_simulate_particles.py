@@ -4,16 +4,18 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticlesFlex, Transform
 from pyworkflow.object import Integer
 
+from ..common.tables import read_table
 from ..convert.flex import PROGRAM, setModeNumbers
 from ..convert.modes import checkModeNumbers
 from ..convert.poses import transformsFromPoses
 from ..convert.star_particles import StarParticles
-from ..convert.tables import readTable, rowsById
+from ..convert.tables import rowsById
 from ..convert.volumes import writeVolume
 from ..engine.simulate.config import SimulateParticlesConfig
 from .protocol_elastic_base import CryoLearnProtElasticBase
 
-FROM_STRUCTURE, FROM_VOLUMES = range(2)
+SOURCES = ('Atomic structure', 'Maps')  # of the form alone; the engine tells them by what is given
+FROM_STRUCTURE, FROM_VOLUMES = map(SOURCES.index, SOURCES)
 
 
 class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
@@ -29,7 +31,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
         self._defineGpuParams(form)
         Config = SimulateParticlesConfig
         form.addSection(label='Input')
-        form.addParam('source', params.EnumParam, choices=['Atomic structure', 'Maps'], default=FROM_STRUCTURE,
+        form.addParam('source', params.EnumParam, choices=list(SOURCES), default=FROM_STRUCTURE,
                       display=params.EnumParam.DISPLAY_HLIST, label='Simulate from',
                       help='An atomic structure, rigid or deformed by its normal modes, or maps that are the states of the particle.')
         form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', allowsNull=True,
@@ -103,7 +105,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
 
     def createOutputStep(self, digest):
         star = StarParticles(self._getExtraPath('particles.star'))
-        truth, _ = readTable(self._getExtraPath('truth.npz'))
+        truth, _ = read_table(self._getExtraPath('truth.npz'))
         rows = rowsById(truth['id'])
         transforms = transformsFromPoses(truth['rotation'], truth['shift_angst'], star.pixelSize)
         particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)

@@ -2,9 +2,9 @@
 
 from tomo.objects import SetOfSubTomograms
 
+from ..common.tables import read_table
 from ..convert.subtomogram_classes import TRUTH_TABLE
 from ..convert.subtomogram_star import StarSubtomograms
-from ..convert.tables import readTable
 from ..engine.subtomogram.config import SubtomogramSimulateConfig as Config
 from .protocol_base import CryoLearnProtBase
 from .simulated_subtomograms import SimulatedSubtomograms
@@ -57,7 +57,7 @@ class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms, CryoLearnProtBase
         return [self._getExtraPath(name) for name in (STAR, TRUTH_TABLE)]
 
     def createOutputStep(self, digest):
-        _, meta = readTable(self._getExtraPath(TRUTH_TABLE))
+        _, meta = read_table(self._getExtraPath(TRUTH_TABLE))
         subtomograms = SetOfSubTomograms.create(self._getPath())
         star = StarSubtomograms(self._getExtraPath(STAR), meta['class_names'], voltage=self.voltageKv.get(), sphericalAberration=self.csMm.get(),
                                 amplitudeContrast=self.amplitudeContrast.get(), step=self.tiltStepDeg.get())

@@ -7,17 +7,19 @@ from pwem.objects import SetOfFSCs
 from pyworkflow.object import Pointer
 from tomo.objects import SetOfAverageSubTomograms, SetOfClassesSubTomograms, SetOfSubTomograms
 
-from ..convert.fsc import makeFsc, resolutionText
+from ..common.checks import check_average_box, check_references
+from ..common.fsc import resolution_text
+from ..convert.fsc import makeFsc
 from ..convert.subtomogram_averages import AVERAGES_TABLE, appendAligned, readAverages
 from ..convert.subtomogram_sets import appendSubtomograms, fillClasses, makeAverage
 from ..convert.subtomogram_star import checkAlike, writeSubtomograms
 from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE, imagesOf, isClasses
 from ..convert.volumes import writeVolume
 from ..engine.subtomogram.config import SubtomogramAverageConfig as Config
+from .config_params import isChoice, isNotChoice
+from .protocol_base import sentences
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
-RANDOM, ALIGNMENT, REFERENCE = range(3)
-SMALLEST_BOX = 16
 SHOWN_CLASSES = 12  # in the summary
 STAR = 'subtomograms.star'
 
@@ -47,16 +49,17 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         self.addEngineParams(classes, Config, 'classes', 'iterations', 'symmetry')
         form.addSection(label='Start and mask')
         self.addEngineParam(form, Config, 'start')
-        self.addEngineParam(form, Config, 'starts', condition='start == %d' % RANDOM)
-        form.addParam('inputReferences', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, condition='start == %d' % REFERENCE,
+        self.addEngineParam(form, Config, 'starts', condition=isChoice(Config, 'start', 'random'))
+        form.addParam('inputReferences', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True,
+                      condition=isChoice(Config, 'start', 'reference'),
                       label='References', help='Maps with the box and sampling rate of the subtomograms: one for each class, or one for all.')
-        self.addEngineParam(form, Config, 'initial_resolution_angst', condition='start != %d' % RANDOM)
+        self.addEngineParam(form, Config, 'initial_resolution_angst', condition=isNotChoice(Config, 'start', 'random'))
         form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
                       help='Mask around the particle. Without it a soft sphere is used.')
         self.addEngineParam(form, Config, 'mask_radius_angst', condition='not inputMask')
         form.addSection(label='Alignment')
         self.addEngineParam(form, Config, 'shift_range_angst')
-        self.addEngineParam(form, Config, 'local_search', condition='start == %d' % ALIGNMENT)
+        self.addEngineParam(form, Config, 'local_search', condition=isChoice(Config, 'start', 'alignment'))
         self.addEngineParams(form, Config, 'angular_step_deg', 'finest_step_deg', 'wedge_edge_px', 'coverage_floor', 'batch', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 
@@ -71,7 +74,7 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
 
     def _references(self):
         """``{file in extra: volume}`` of the maps to start from."""
-        items = self.pointedItems(self.inputReferences) if self.start.get() == REFERENCE else []
+        items = self.pointedItems(self.inputReferences) if self.getEngineValue(Config, 'start') == 'reference' else []
         return {self._getExtraPath('input_reference_%03d.mrc' % number): item for number, item in enumerate(items, start=1)}
 
     def getMaskFile(self):
@@ -154,13 +157,12 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         if wrong:
             return errors + wrong
         images = imagesOf(inputSet)
-        if images.getXDim() % 2 or images.getXDim() < SMALLEST_BOX:
-            errors.append('The subtomograms have a box of %d px: an even box of at least %d is needed.' % (images.getXDim(), SMALLEST_BOX))
+        errors += sentences(check_average_box, images.getXDim())
         if self.eachClass.get() and not self._hasLabels():
             errors.append('Each class is to be averaged apart, but the subtomograms have no classes: give classes of them.')
-        if self.start.get() == ALIGNMENT and not images.hasAlignment():
+        if self.getEngineValue(Config, 'start') == 'alignment' and not images.hasAlignment():
             errors.append('The start is the alignment of the input, but the subtomograms have none: start from random.')
-        if self.start.get() == REFERENCE:
+        if self.getEngineValue(Config, 'start') == 'reference':
             errors += self._validateReferences(images)
         mask = self.inputMask.get()
         if mask is not None:
@@ -171,9 +173,8 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         volumes = list(self._references().values())
         if not volumes:
             return ['References are to be started from, but none is given: give one for all classes, or one for each.']
-        if len(volumes) not in (1, self.classes.get()):
-            return ['There are %d references for %d classes: give one for each, or one for all.' % (len(volumes), self.classes.get())]
-        return [error for volume in volumes for error in self._validateMap(volume, images, "The reference '%s'" % volume.getFileName())][:1]
+        errors = sentences(check_references, len(volumes), self.classes.get())
+        return errors or [error for volume in volumes for error in self._validateMap(volume, images, "The reference '%s'" % volume.getFileName())][:1]
 
     @staticmethod
     def _validateMap(volume, images, name):
@@ -197,7 +198,7 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
 
 def _line(average):
     """What the summary says of an average."""
-    line = '%s: %d subtomograms, half maps %s (FSC 0.143)' % (average.name, average.count, resolutionText(average.resolution))
+    line = '%s: %d subtomograms, half maps %s (FSC 0.143)' % (average.name, average.count, resolution_text(average.resolution))
     if average.outside is not None:
         line += ', %.0f %% like no training class%s' % (100 * average.outside, ' (*new*)' if average.new else '')
     return line + '.'

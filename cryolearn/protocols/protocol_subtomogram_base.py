@@ -2,9 +2,10 @@
 
 import pyworkflow.protocol.params as params
 
+from ..common.checks import check_count
 from ..convert.subtomogram_star import checkAlike
 from ..convert.subtomograms import checkSet, imagesOf
-from .protocol_base import CryoLearnProtBase
+from .protocol_base import CryoLearnProtBase, sentences
 
 
 class CryoLearnProtSubtomogramBase(CryoLearnProtBase):
@@ -36,9 +37,7 @@ class CryoLearnProtSubtomogramBase(CryoLearnProtBase):
     def _validateSubtomograms(self, inputSet, fewest=1):
         """Sentences about subtomograms that cannot be used: empty, mixed sampling rates, no tilt range, too few."""
         errors = checkSet(inputSet)
-        if inputSet is not None and not errors and imagesOf(inputSet).getSize() < fewest:
-            errors.append('There are only %d subtomograms: at least %d are needed.' % (imagesOf(inputSet).getSize(), fewest))
-        return errors
+        return errors or (sentences(check_count, 'subtomograms', imagesOf(inputSet).getSize(), fewest) if inputSet is not None else [])
 
     def _validateModel(self, inputSet, model):
         """Sentences about a network that is gone, or that was trained for other subtomograms."""

@@ -3,15 +3,14 @@
 from pyworkflow.object import String
 from tomo.objects import SetOfClassesSubTomograms, SetOfSubTomograms
 
+from ..common.limits import FEWEST_SUBDIVIDED
 from ..convert.subtomogram_classes import CLUSTERS_REPORT, CLUSTERS_TABLE, KNOWN_FEATURES, ClassTable, readRows, writeKnownFeatures
 from ..convert.subtomogram_sets import appendSubtomograms, fillClasses
 from ..convert.subtomogram_star import writeSubtomograms
 from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE, classNames
 from ..engine.subtomogram.config import SubtomogramSubdivideConfig as Config
+from .config_params import isChoice, isNotChoice
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
-
-KMEANS, MIXTURE, HDBSCAN = range(3)
-FEWEST = 10  # subtomograms to see groups among
 
 
 class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
@@ -34,8 +33,8 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
                                        'features divide the subtomograms; its classes need not be those of the subtomograms.')
         groups = form.addGroup('Groups')
         self.addEngineParam(groups, Config, 'method')
-        self.addEngineParam(groups, Config, 'clusters', condition='method != %d' % HDBSCAN)
-        self.addEngineParam(groups, Config, 'smallest', condition='method == %d' % HDBSCAN)
+        self.addEngineParam(groups, Config, 'clusters', condition=isNotChoice(Config, 'method', 'hdbscan'))
+        self.addEngineParam(groups, Config, 'smallest', condition=isChoice(Config, 'method', 'hdbscan'))
         self.addEngineParams(form, Config, 'invert_contrast', 'picture_points', 'batch', 'chunk', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 
@@ -93,8 +92,8 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
         inputSet = self.inputSubtomograms.get()
-        errors = self._validateEngine() + (self._validateSubtomograms(inputSet, FEWEST) or self._validateModel(inputSet, self.inputModel.get()))
-        if inputSet is not None and not errors and self.method.get() != HDBSCAN and self.clusters.get() > inputSet.getSize():
+        errors = self._validateEngine() + (self._validateSubtomograms(inputSet, FEWEST_SUBDIVIDED) or self._validateModel(inputSet, self.inputModel.get()))
+        if inputSet is not None and not errors and self.getEngineValue(Config, 'method') != 'hdbscan' and self.clusters.get() > inputSet.getSize():
             errors.append('%d groups are asked for, but there are %d subtomograms.' % (self.clusters.get(), inputSet.getSize()))
         return errors
 

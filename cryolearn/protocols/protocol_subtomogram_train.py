@@ -2,18 +2,18 @@
 
 import pyworkflow.protocol.params as params
 
+from ..common.checks import check_multiple, check_network_box
+from ..common.limits import TRAINING_BLOCK, WIDTH_STEP
 from ..convert.subtomogram_classes import CLASSES_REPORT, VALIDATION_TABLE, readRows
 from ..convert.subtomogram_star import checkAlike, writeLabelledSets
 from ..convert.subtomograms import classNames, imagesOf
 from ..engine.subtomogram.config import SubtomogramTrainConfig as Config
 from ..objects import SubtomogramModel
+from .config_params import isChoice, isNotChoice
+from .protocol_base import sentences
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 from .simulated_subtomograms import NULL_CLASS, SimulatedSubtomograms
 
-SUBTOMOGRAMS, SIMULATION = range(2)
-RESIDUAL, INCEPTION, DSRF, SVM = range(4)
-BOX_MULTIPLES = {RESIDUAL: 1, INCEPTION: 2, DSRF: 4, SVM: 2}
-SMALLEST_BOX = 16
 MODEL = 'model'
 SHOWN_CLASSES = 5  # in the summary
 
@@ -33,8 +33,8 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         self._defineGpuParams(form)
-        residual = 'network == %d' % RESIDUAL
-        given, simulated = 'source == %d' % SUBTOMOGRAMS, 'source == %d' % SIMULATION
+        residual = isChoice(Config, 'network', 'residual3d')
+        given, simulated = isChoice(Config, 'source', 'subtomograms'), isChoice(Config, 'source', 'simulation')
         form.addSection(label='Input')
         self.addEngineParam(form, Config, 'source')
         form.addParam('inputSets', params.MultiPointerParam, pointerClass='SetOfSubTomograms,SetOfClassesSubTomograms', label='Labelled subtomograms',
@@ -53,14 +53,15 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         form.addSection(label='Network')
         self.addEngineParam(form, Config, 'network')
         self.addEngineParams(form, Config, 'wedge_channel', 'width', 'embedding', 'contrastive_weight', condition=residual)
-        self.addEngineParam(form, Config, 'dropout', condition='network != %d' % SVM)
-        self.addEngineParams(form, Config, 'rif_space', 'svm_penalties', condition='network == %d' % SVM)
-        training = form.addGroup('Training', condition='network != %d' % SVM)
+        self.addEngineParam(form, Config, 'dropout', condition=isNotChoice(Config, 'network', 'rif_svm'))
+        self.addEngineParams(form, Config, 'rif_space', 'svm_penalties', condition=isChoice(Config, 'network', 'rif_svm'))
+        training = form.addGroup('Training', condition=isNotChoice(Config, 'network', 'rif_svm'))
         self.addEngineParams(training, Config, 'epochs', 'batch', 'learning_rate')
         self.addEngineParam(training, Config, 'weight_decay', condition=residual)
-        self.addEngineParam(training, Config, 'augment', condition='network != %d' % SVM)
-        self.addEngineParam(training, Config, 'augment_shift_px', condition='network != %d and augment != 2' % SVM)
-        self.addEngineParams(training, Config, 'precision', 'checkpoint_steps', condition='network != %d' % SVM)
+        self.addEngineParam(training, Config, 'augment', condition=isNotChoice(Config, 'network', 'rif_svm'))
+        self.addEngineParam(training, Config, 'augment_shift_px',
+                            condition='%s and %s' % (isNotChoice(Config, 'network', 'rif_svm'), isNotChoice(Config, 'augment', 'no')))
+        self.addEngineParams(training, Config, 'precision', 'checkpoint_steps', condition=isNotChoice(Config, 'network', 'rif_svm'))
         self.addEngineParam(form, Config, 'average_turns', condition=residual)
         self.addEngineParams(form, Config, 'cache_mib', 'seed')
         form.addParallelSection(threads=4, mpi=1)
@@ -77,7 +78,7 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
     def _simulates(self):
-        return self.source.get() == SIMULATION
+        return self.getEngineValue(Config, 'source') == 'simulation'
 
     def _sets(self):
         """``[(set, name of its class when it has no classes of its own)]``: the name of the run that made it."""
@@ -117,7 +118,7 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         rows = sorted(readRows(self._getExtraPath(CLASSES_REPORT)), key=lambda row: row['accuracy'])
         worst = ', '.join('%s %.0f %%' % (row['name'], 100 * row['accuracy']) for row in rows[:SHOWN_CLASSES])
         learned = '%d%s subtomograms' % (found['training_subtomograms'], self._simulates() * (
-            ' simulated' + (', others in each epoch,' if self.newEachEpoch.get() and self.network.get() != SVM else '')))
+            ' simulated' + (', others in each epoch,' if self.newEachEpoch.get() and self.getEngineValue(Config, 'network') != 'rif_svm' else '')))
         self._setSummary(
             'Network "%s" of %d classes, trained on %s.' % (model.getArchitecture(), found['classes'], learned),
             'Of %d unseen subtomograms %.1f %% are recognised (mean of the classes %.1f %%, a guess %.1f %%).' % (
@@ -160,16 +161,13 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         return ["There is only the class '%s': give at least two structures or maps, or one and the class of noise alone." % names[0]]
 
     def _validateMultiples(self, box):
-        network, errors = self.network.get(), []
-        if box % BOX_MULTIPLES[network] or box < SMALLEST_BOX:
-            errors.append("The subtomograms have a box of %d px, but the network '%s' wants a multiple of %d, %d at least."
-                          % (box, self.getEngineValue(Config, 'network'), BOX_MULTIPLES[network], SMALLEST_BOX))
-        values = [('Width', 8, self.width.get())] if network == RESIDUAL else []
-        values += [('Batch', 16, self.batch.get())] if network != SVM else []
-        return errors + ['"%s" is %d: it must be a multiple of %d.' % (name, value, step) for name, step, value in values if value % step]
+        network = self.getEngineValue(Config, 'network')
+        errors = sentences(check_network_box, network, box)
+        errors += sentences(check_multiple, '"Width"', self.width.get(), WIDTH_STEP) if network == 'residual3d' else []
+        return errors + (sentences(check_multiple, '"Batch"', self.batch.get(), TRAINING_BLOCK) if network != 'rif_svm' else [])
 
     def _warnings(self):
-        if self.network.get() in (INCEPTION, DSRF) and not self.usesGpu():
+        if self.getEngineValue(Config, 'network') in ('inception3d', 'dsrf3d') and not self.usesGpu():
             return ["The paper's networks have tens of millions of weights and take long on the CPU: use a GPU, or the network residual3d."]
         return []
 

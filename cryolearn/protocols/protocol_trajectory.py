@@ -5,6 +5,7 @@ import os
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 
+from ..common.limits import same_pixel_size
 from ..convert.classes import iterMembers, writeClasses
 from ..convert.flex import latentLength, modeNumbers, writeLatentItems, writeLatents
 from ..convert.modes import checkModeNumbers
@@ -13,9 +14,8 @@ from ..convert.structures import fillStructures, fillVolumes, modelsFile
 from ..convert.volumes import writeVolume
 from ..engine.config import help_of
 from ..engine.landscape.config import TrajectoryConfig
+from .config_params import isChoice, isNotChoice
 from .protocol_elastic_base import CryoLearnProtElasticBase
-
-PRINCIPAL_AXIS, POINTS, CLUSTERS, FRAMES = range(4)
 
 
 class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
@@ -43,9 +43,9 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
                             help='Modes that the amplitudes belong to, in their order. Empty: as noted in the set of particles.')
         form.addSection(label='Path')
         self.addEngineParam(form, Config, 'path')
-        self.addEngineParams(form, Config, 'axis', 'extent_percent', condition='path == %d' % PRINCIPAL_AXIS)
-        self.addEngineParam(form, Config, 'points', condition="path == %d or path == %d" % (POINTS, FRAMES))
-        self.addEngineParam(form, Config, 'frames', condition="path != %d" % FRAMES)
+        self.addEngineParams(form, Config, 'axis', 'extent_percent', condition=isChoice(Config, 'path', 'pca'))
+        self.addEngineParam(form, Config, 'points', condition=isChoice(Config, 'path', 'points', 'frames'))
+        self.addEngineParam(form, Config, 'frames', condition=isNotChoice(Config, 'path', 'frames'))
         self.addEngineParam(form, Config, 'geometry', condition='inputModes')
         maps = form.addGroup('Maps')
         self.addEngineParam(maps, Config, 'volumes')
@@ -71,7 +71,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         particles = self.particles()
         return self.buildConfig(
             TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(particles, self._modeNumbers()),
-            clusters=self.getClustersFile() if self.path.get() == CLUSTERS else '', box=self.box.get() or particles.getXDim(),
+            clusters=self.getClustersFile() if self.getEngineValue(TrajectoryConfig, 'path') == 'clusters' else '', box=self.box.get() or particles.getXDim(),
             pixel_size_angst=self.pixelSizeAngst.get() or particles.getSamplingRate(),
             consensus=self.getConsensusFile() if self._onConsensus() else '', output=self._getExtraPath())
 
@@ -166,7 +166,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             return errors
         particles = self.particles()
         errors += self._validateParticles(particles)
-        if self.path.get() == CLUSTERS and not self._hasClasses():
+        if self.getEngineValue(TrajectoryConfig, 'path') == 'clusters' and not self._hasClasses():
             errors.append('A path through classes needs a set of classes as input.')
         if errors:
             return errors
@@ -181,9 +181,9 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
                 errors.append('Classes of particles with several subunits have no path of one subunit: give the particles.')
         else:
             errors += self._validateAmplitudes(particles, length)
-        if self.path.get() == PRINCIPAL_AXIS and self.axis.get() > length:
+        if self.getEngineValue(TrajectoryConfig, 'path') == 'pca' and self.axis.get() > length:
             errors.append('Principal axis %d does not exist: the particles have %d amplitudes.' % (self.axis.get(), length))
-        if self.path.get() in (POINTS, FRAMES):
+        if self.getEngineValue(TrajectoryConfig, 'path') in ('points', 'frames'):
             count = len(self.getEngineValue(TrajectoryConfig, 'points'))
             if count == 0 or count % length:
                 errors.append('The path has %d numbers, but each of its points takes %d.' % (count, length))
@@ -193,7 +193,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         if not self._onConsensus():
             return []
         given = self.inputVolume.get().getXDim(), self.inputVolume.get().getSamplingRate()
-        if given[0] != particles.getXDim() or abs(given[1] - particles.getSamplingRate()) > 1e-3 * given[1]:
+        if given[0] != particles.getXDim() or not same_pixel_size(particles.getSamplingRate(), given[1]):
             return ['The consensus map has %d px of %.3g Å, but the particles have %d px of %.3g Å: give the map that the motion was found with.'
                     % (*given, particles.getXDim(), particles.getSamplingRate())]
         if (self.box.get() or given[0], self.pixelSizeAngst.get() or given[1]) != given:

@@ -6,6 +6,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfFSCs
 from pyworkflow.object import Float
 
+from ..common.limits import same_pixel_size
 from ..convert.map_scores import (
     EMRINGER_TABLE,
     FSC_TABLE,
@@ -150,7 +151,7 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
         if after is not None:
             if after.getDim() != first.getDim():
                 errors.append('The two maps differ in size (%s and %s voxels): resample one onto the grid of the other.' % (first.getDim(), after.getDim()))
-            if abs(after.getSamplingRate() / first.getSamplingRate() - 1) > 2e-3:
+            if not same_pixel_size(after.getSamplingRate(), first.getSamplingRate()):
                 errors.append('The two maps differ in sampling rate (%g and %g Å): resample one onto the grid of the other.'
                               % (first.getSamplingRate(), after.getSamplingRate()))
         if mask is not None and mask.getDim() != first.getDim():

@@ -3,12 +3,11 @@
 import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfFSCs, Volume
 
-from ..convert.fsc import makeFsc, readCurve, resolution, resolutionText
+from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
+from ..convert.fsc import makeFsc
 from ..convert.volumes import makeVolume, writeVolume
 from ..engine.imaging.config import VolumeToGaussiansConfig
 from .protocol_base import CryoLearnProtBase
-
-TRUTH_THRESHOLD = 0.5
 
 
 class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
@@ -71,12 +70,12 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
         return [self._getExtraPath('gaussians.pdb'), fscs.getFileName()]
 
     def _describe(self):
-        found = resolution(*readCurve(self._getExtraPath('fsc.csv')), threshold=TRUTH_THRESHOLD)
+        found = resolution_of_curve(*read_curve(self._getExtraPath('fsc.csv')), threshold=TRUTH_THRESHOLD)
         with open(self._getExtraPath('gaussians.pdb')) as handle:
             count = sum(line.startswith(('ATOM', 'HETATM')) for line in handle)
-        self._setSummary('%d Gaussians agree with the map to %s (FSC %g).' % (count, resolutionText(found), TRUTH_THRESHOLD))
+        self._setSummary('%d Gaussians agree with the map to %s (FSC %g).' % (count, resolution_text(found), TRUTH_THRESHOLD))
         self._setMethods('The map was represented by %d Gaussians, which agree with it to %s (FSC %g).'
-                         % (count, resolutionText(found), TRUTH_THRESHOLD))
+                         % (count, resolution_text(found), TRUTH_THRESHOLD))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):

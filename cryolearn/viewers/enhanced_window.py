@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..common.figures.palette import COLOURS
+from ..common.figures.surface import default_level, draw_surface, finish_axes, view_of
 from . import scene
 from .rotate_mixin import Turning
 from .slices_window import readMap
@@ -63,7 +65,7 @@ class LinkedSlicesWindow(FigureWindow):
                                   extent=(0, plane.shape[1] * pixelSize, 0, plane.shape[0] * pixelSize))
             axes.set(title=label, xlabel='%s (Å)' % ACROSS[axis][0], ylabel='%s (Å)' % ACROSS[axis][1])
             figure.colorbar(picture, ax=axes, orientation='horizontal', shrink=0.9).ax.tick_params(labelsize=7)
-            self.lines.append((axes.axvline(0, color='#e69f00', linewidth=0.8), axes.axhline(0, color='#e69f00', linewidth=0.8)))
+            self.lines.append((axes.axvline(0, color=COLOURS[1], linewidth=0.8), axes.axhline(0, color=COLOURS[1], linewidth=0.8)))
         right, up = ALL_OTHERS[axis]
         pixelSize = self.maps[labels[0]][1]
         self._mark((self.place[right] + 0.5) * pixelSize, (self.place[up] + 0.5) * pixelSize)
@@ -116,7 +118,7 @@ class SideBySideWindow(Turning, FigureWindow):
         self.levels = {}
         for label, (volume, _, _) in self.maps.items():
             low, high = float(volume.min()), float(volume.max())
-            self.levels[label] = addSlider(frame, 'Level, %s' % label, low, high, scene.defaultLevel(volume), lambda label=label: self._newLevel(label),
+            self.levels[label] = addSlider(frame, 'Level, %s' % label, low, high, default_level(volume), lambda label=label: self._newLevel(label),
                                            (high - low) / 200 or 1)
         addNote(frame, 'Drag a picture: both turn. Surfaces of an enhanced map are smoother and better connected than the data: look at its uncertainty and at '
                        'the raw map before you believe a connection.')
@@ -139,12 +141,12 @@ class SideBySideWindow(Turning, FigureWindow):
             return np.zeros(3), 100.
         corners = meshes[-1][0].reshape(-1, 3)
         away = np.linalg.norm(corners - np.median(corners, axis=0), axis=1)
-        return scene.viewOf(corners[away <= 3 * np.median(away)], 1.15)
+        return view_of(corners[away <= 3 * np.median(away)], 1.15)
 
     def draw(self, figure):
         for axes, label in zip(figure.subplots(1, len(self.maps), squeeze=False)[0], self.maps):
             mesh = self._mesh(label)
             if mesh is not None:
-                scene.drawSurface(axes, mesh, self.rotation)
-            scene.finishAxes(axes, self._view[0], self._view[1], self.rotation)
+                draw_surface(axes, mesh, self.rotation)
+            finish_axes(axes, self._view[0], self._view[1], self.rotation)
             axes.set_title('%s, level %.4g' % (label, self.levels[label].get()))

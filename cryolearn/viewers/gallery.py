@@ -1,6 +1,8 @@
 """A window of the averages of classes: slices and surfaces side by side, page by page."""
 
-from . import plots_subtomograms
+from ..common.figures.maps import draw_gallery
+from ..common.figures.surface import default_level
+from . import scene
 from .slices_window import readMap
 from .window import FigureWindow, addButton, addChoice, addNote, addSlider
 
@@ -62,6 +64,7 @@ class GalleryWindow(FigureWindow):
             if path not in self._read:
                 self._read = {**({} if len(self._read) > 4 * ROWS else self._read), path: readMap(path)}
             volume, pixelSize, _ = self._read[path]
-            found.append((label, volume, pixelSize))
-        plots_subtomograms.drawGallery(figure, found, None if level == OWN_LEVEL else level)
+            density = default_level(volume) if level == OWN_LEVEL else float(volume.mean() + level * volume.std())
+            found.append((label, volume, pixelSize, scene.surfaceMesh(volume, pixelSize, density)))
+        draw_gallery(figure, found)
         self.note.set('Page %d of %d, %d averages.' % (self.page + 1, self.pages(), len(self.entries)))

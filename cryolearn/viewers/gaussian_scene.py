@@ -11,15 +11,17 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 
+from ..common.figures.palette import COLOURS
+from ..common.figures.surface import finish_axes, turn, view_of
+from ..common.tables import read_table
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE
-from ..convert.tables import readTable
 from ..protocols.config_params import rangeText, wholeNumbers
 from . import scene
 from .window import addChoice, addSlider
 
 TURN, PICK, LASSO = 'turn the picture', 'pick: click Gaussians', 'lasso: draw around Gaussians'
 DISC_OF_SIGMA = 0.6  # radius that is drawn: neighbours touch, but do not hide one another
-PLAIN = '#56b4e9'
+PLAIN = COLOURS[5]
 
 
 class GaussianModel:
@@ -44,7 +46,7 @@ class GaussianModel:
     """
 
     def __init__(self, folder):
-        columns, _ = readTable(os.path.join(folder, GAUSSIANS_FILE))
+        columns, _ = read_table(os.path.join(folder, GAUSSIANS_FILE))
         self.folder = folder
         self.numbers, self.positions = columns['id'].astype(int), columns['position_angst'].astype(float)
         self.radius = DISC_OF_SIGMA * columns['sigma_angst'].astype(float)
@@ -54,8 +56,8 @@ class GaussianModel:
         self.vectors, self.motions = {}, []
         path = os.path.join(folder, EIGEN_FILE)
         if os.path.exists(path):
-            self._readMotions(readTable(path)[0])
-        self.view = scene.viewOf(self.positions, 1.2)
+            self._readMotions(read_table(path)[0])
+        self.view = view_of(self.positions, 1.2)
 
     def _readMotions(self, columns):
         for row, number in enumerate(columns['id'].tolist()):
@@ -155,7 +157,7 @@ class GaussianScene:
 
     def _onMove(self, event):
         if self._press is not None:
-            self.rotation = scene.turn(self.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
+            self.rotation = turn(self.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
             self._press = event.x, event.y
             self.refresh()
 
@@ -167,7 +169,7 @@ class GaussianScene:
         """The Gaussians; those that are picked have a thick rim."""
         self._axes = axes
         drawModel(figure, axes, self.model, self.rotation, positions, label, values, self.picked)
-        scene.finishAxes(axes, self.model.view[0], self.model.view[1], self.rotation)
+        finish_axes(axes, self.model.view[0], self.model.view[1], self.rotation)
         lasso = hasattr(self, 'tool') and self.tool.get() == LASSO
         self._lasso = LassoSelector(axes, self.pickInside) if lasso else None
 

@@ -5,9 +5,10 @@ from tkinter import ttk
 
 import numpy as np
 
+from ..common.figures.bars import draw_explained_variance
 from ..convert.structures import modelsFile, readFrames
 from ..engine.landscape.config import TrajectoryConfig
-from . import plots, scene
+from . import scene
 from .animate_mixin import Playing
 from .backbone import readModelsAndWeights
 from .engine_preview import callEngine, emptyFolder
@@ -109,18 +110,9 @@ class GaussianPathWindow(SceneWindow):
 
 
 def drawExplained(figure, motions):
-    """Explained variance of each eigen-motion beside that of shuffled residuals."""
-    axes = figure.subplots()
-    numbers = np.array([row['motion'] for row in motions])
-    for part, shift, label in (('explained', -0.2, 'particles'), ('null', 0.2, 'shuffled residuals (noise)')):
-        colours = [plots.COLOURS[0] if row['selected'] else '#a6cbe3' for row in motions] if part == 'explained' else '0.7'
-        axes.bar(numbers + shift, [row[part] for row in motions], 0.4, color=colours, label=label)
-    axes.set(xlabel='eigen-motion', ylabel='explained variance (%)', title='%d of %d eigen-motions explain more than noise does'
-             % (sum(row['selected'] for row in motions), len(motions)))
-    axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True))
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3, axis='y')
-    axes.legend(frameon=False)
+    """Explained variance of each eigen-motion against that of shuffled residuals."""
+    columns = {name: np.array([row[name] for row in motions]) for name in ('explained', 'null', 'selected')}
+    draw_explained_variance(figure, columns['explained'] / 100, columns['null'] / 100, columns['selected'])
 
 
 def gaussianPath(motion, table, folder, path, points=(), frames=SHOWN_FRAMES):

@@ -4,10 +4,11 @@ import os
 
 import numpy as np
 
+from ..common.axis_labels import axis_label
+from ..common.tables import read_table
 from ..convert.flex import motionFile, writeLatents
 from ..convert.modes import engineModes
 from ..convert.motions import MOTION_FILE, describeMotion
-from ..convert.tables import readTable
 
 HIDDEN = ('id', 'rotation', 'state_weight')
 CLASSES = ('class', 'true_class', 'best_class', 'nearest_class')  # numbers of classes, which have names
@@ -40,7 +41,7 @@ class Landscape:
                 if name != 'class' and len(part) and ((part == part[0]) | (part != part)).all():
                     continue  # nothing to see
                 spec = name if component is None else '%s:%d' % (name, component)
-                self.axes[axisLabel(spec, meta)] = spec
+                self.axes[axis_label(spec, meta)] = spec
 
     def __len__(self):
         return len(self.columns['id'])
@@ -69,7 +70,7 @@ class Landscape:
             when they stand in different files.
         """
         for path in self.tables:
-            if set(names) <= set(readTable(path)[0]):
+            if set(names) <= set(read_table(path)[0]):
                 return path
         raise ValueError('%s are not in one table: choose two axes of the same kind.' % ' and '.join(sorted(names)))
 
@@ -99,33 +100,6 @@ class Landscape:
         return np.array(lifted)
 
 
-def axisLabel(spec, meta):
-    """What an axis is called: mode numbers and variances come from the table's notes."""
-    name, _, component = spec.partition(':')
-    index = int(component or 0)
-    if name in ('amplitudes', 'network_amplitudes', 'amplitude_sigma'):
-        numbers = meta.get('mode_numbers') or []
-        names = meta.get('latent_names') or []
-        if index < len(names) and not numbers:
-            return ('error bar of %s' if name == 'amplitude_sigma' else '%s') % names[index]
-        which = 'mode %d' % numbers[index] if index < len(numbers) else 'coordinate %d' % (index + 1)
-        return {'amplitudes': 'amplitude of %s', 'network_amplitudes': 'network: amplitude of %s',
-                'amplitude_sigma': 'error bar of %s'}[name] % which
-    if name == 'reduced':
-        reduction = meta.get('reduction') or {}
-        explained = reduction.get('explained_variance') or []
-        part = ' (%.0f %% of variance)' % (100 * explained[index]) if index < len(explained) else ''
-        kind = {'pca': 'principal axis', 'tsne': 't-SNE', 'umap': 'UMAP'}.get(reduction.get('method'), 'reduced axis')
-        return '%s %d%s' % (kind, index + 1, part)
-    if name == 'probability' and index < len(meta.get('class_names') or []):
-        return 'probability of %s' % meta['class_names'][index]
-    if name.endswith('shift_angst'):
-        return '%s %s (Å)' % (name[:-6].replace('_', ' '), 'xy'[index])
-    units = {'pose_sigma_deg': 'pose error bar (degrees)', 'margin': 'margin to the runner-up', 'gain': 'gain over the rigid model (log-likelihood)',
-             'log_likelihood': 'log-likelihood', 'half': 'half set'}
-    return units.get(name, name.replace('_', ' ') + (' %d' % (index + 1) if component else ''))
-
-
 def _rank(name):
     order = ('reduced', 'amplitudes', 'features', 'class', 'state', 'correlation', 'margin', 'gain', 'log_likelihood', 'pose_sigma_deg', 'flags',
              'amplitude_sigma')
@@ -134,12 +108,12 @@ def _rank(name):
 
 def readLandscape(path, *more):
     """A table, joined by particle id with further tables where these exist."""
-    columns, meta = readTable(path)
+    columns, meta = read_table(path)
     columns, meta, tables = dict(columns), dict(meta), [path]
     for other in more:
         if not other or not os.path.exists(other):
             continue
-        added, notes = readTable(other)
+        added, notes = read_table(other)
         order = np.argsort(added['id'], kind='stable')
         place = np.minimum(np.searchsorted(added['id'][order], columns['id']), len(order) - 1)
         rows = order[place]

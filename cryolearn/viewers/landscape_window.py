@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 
-from . import plots
+from ..common.figures.landscape import draw_density, draw_error_bars, draw_points
+from ..common.figures.palette import COLOURS
 from .window import FigureWindow, addButton, addCheck, addChoice, addNote
 
 LOOK, LASSO, PATH = 'look and zoom', 'lasso: draw around points', 'path: click points'
@@ -81,14 +82,15 @@ class LandscapeWindow(FigureWindow):
         shown = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
         drawn = 0
         if self.showDensity.get():
-            plots.drawDensity(axes, x[shown], y[shown])
+            draw_density(axes, x[shown], y[shown])
         if self.showPoints.get():
             label = self.colour.get()
             colour = None if label == NO_COLOUR else data.values(label)[shown]
-            drawn = plots.drawPoints(figure, axes, x[shown], y[shown], colour, label, label != NO_COLOUR and data.isCategory(label),
-                                     names=data.namesOf(label) if label != NO_COLOUR else None, items=self.items)
+            categorical = label != NO_COLOUR and data.isCategory(label)
+            drawn = len(draw_points(figure, axes, x[shown], y[shown], colour, '%s (%s)' % (label, self.items) if categorical else label,
+                                    categorical=categorical, names=data.namesOf(label) if categorical else None))
         if self.showErrors is not None and self.showErrors.get():
-            plots.drawErrorBars(axes, x[shown], y[shown], *[self._errors(axis.get(), shown) for axis in (self.xAxis, self.yAxis)])
+            draw_error_bars(axes, x[shown], y[shown], *[self._errors(axis.get(), shown) for axis in (self.xAxis, self.yAxis)])
         count = '%d %s%s' % (len(data), self.items, ', %d points drawn' % drawn if 0 < drawn < len(data) else '')
         axes.set(xlabel=self.xAxis.get(), ylabel=self.yAxis.get(), title='%s (%s)' % (self.plotTitle, count))
         self._overlay = []
@@ -108,7 +110,7 @@ class LandscapeWindow(FigureWindow):
         self._overlay = []
         if self.corners is not None:
             closed = np.concatenate([self.corners, self.corners[:1]])
-            self._overlay += self.axes.plot(closed[:, 0], closed[:, 1], '-', color='#d55e00', linewidth=2)
+            self._overlay += self.axes.plot(closed[:, 0], closed[:, 1], '-', color=COLOURS[4], linewidth=2)
         if self.points:
             line = np.array(self.points)
             self._overlay += self.axes.plot(line[:, 0], line[:, 1], '-o', color='black', markerfacecolor='white', markersize=6, linewidth=1.5)

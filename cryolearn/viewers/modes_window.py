@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..common.figures.surface import finish_axes, turn, view_of
 from . import scene
 from .animate_mixin import Playing
 from .landscape_data import traceOfModes
@@ -39,7 +40,7 @@ class ModeMotion:
 
     def __init__(self, path):
         self.trace, self.linked, self.vectors, self.atoms = traceOfModes(path)
-        self.view = scene.viewOf(self.trace, 1.15)
+        self.view = view_of(self.trace, 1.15)
         self.rotation = np.eye(3)
 
     def draw(self, axes, mode, amplitude, phase, arrows=True):
@@ -49,7 +50,7 @@ class ModeMotion:
         if arrows:
             rows = np.linspace(0, len(self.trace) - 1, min(MOST_ARROWS, len(self.trace))).astype(int)
             scene.drawArrows(axes, self.trace[rows], amplitude * vector[rows], self.rotation)
-        scene.finishAxes(axes, self.view[0], self.view[1], self.rotation)
+        finish_axes(axes, self.view[0], self.view[1], self.rotation)
         axes.set_title('mode %d, amplitude %.0f: RMSD %.1f Å' % (mode, amplitude, amplitude / np.sqrt(self.atoms)))
 
 
@@ -83,6 +84,6 @@ class ModesWindow(Playing, FigureWindow):
 
     def _onMove(self, event):
         if self._press is not None:
-            self.motion.rotation = scene.turn(self.motion.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
+            self.motion.rotation = turn(self.motion.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
             self._press = event.x, event.y
             self.refresh()

@@ -1,53 +1,17 @@
-"""Plots of a map's scores: EMRinger over the threshold, residues in their order, one score of each map with its interval."""
+"""Plots of a map's scores: residues in their order, one score of each map with its interval."""
 
 import numpy as np
 
-from .plots import COLOURS
-
-CHANCE = 39 / 72.
-STYLES = {'tie_safe': ('-', 'one vote a residue', 1.8), 'cctbx': ('--', "cctbx's votes", 1.1)}
-
-
-def drawEmringer(figure, curves, ceiling, sideChains):
-    """Score, and share of rotameric votes, over the density threshold; ``curves`` are those of ``readEmringerCurves``, of so many side chains."""
-    upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw=dict(height_ratios=(3, 2)))
-    names = list(dict.fromkeys(name for name, _ in curves))
-    for (name, votes), curve in curves.items():
-        colour, (line, text, width) = COLOURS[names.index(name) % len(COLOURS)], STYLES[votes]
-        x, best = np.array(curve['step']) / 20., int(np.argmax(curve['score']))
-        upper.plot(x, curve['score'], line, color=colour, linewidth=width, label='%s, %s: %.2f' % (name, text, curve['score'][best]))
-        upper.plot(x[best], curve['score'][best], 'o', color=colour, markersize=5, markerfacecolor=colour if line == '-' else 'white')
-        if votes == 'tie_safe':
-            lower.plot(x, curve['rotameric_share'], color=colour, label='%s, rotameric' % name)
-            lower.plot(x, np.array(curve['count']) / sideChains, ':', color=colour, label='%s, above the threshold' % name)
-    for axes, value, text in ((upper, ceiling, 'ceiling of the model'), (lower, CHANCE, 'chance')):
-        axes.axhline(value, color='0.5', linestyle=':', linewidth=1)
-        axes.annotate('%s: %.2f' % (text, value), (1, value), xycoords=('axes fraction', 'data'), xytext=(-4, 2), textcoords='offset points',
-                      ha='right', fontsize=8, color='0.3')
-    upper.set(ylabel='EMRinger score', title='EMRinger of %d side chains over the density threshold' % sideChains)
-    lower.set(xlabel='density threshold (0: mean of the rings, 1: highest peak)', ylabel='share of side chains', xlim=(0, 1), ylim=(0, 1.05))
-    for axes in (upper, lower):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8)
+from ..common.figures.palette import COLOURS
+from ..common.figures.scores import draw_residues
 
 
 def drawResidues(figure, residues, columns, label, selected=()):
-    """Columns ``{map: name of the column}`` along the residues; chains are parted by lines, selected residues (rows) are marked."""
+    """Columns ``{map: name of the column}`` along the residues; selected residues (rows) are marked."""
     axes = figure.subplots()
-    for index, (name, column) in enumerate(columns.items()):
-        values = np.array([np.nan if row[column] is None else row[column] for row in residues])
-        mean = np.nanmean(values) if np.isfinite(values).any() else np.nan
-        axes.plot(np.arange(len(values)), values, color=COLOURS[index % len(COLOURS)], linewidth=1.1, marker='.', markersize=3,
-                  label='%s: mean of residues %.3g' % (name, mean))
-    chains = [row['chain'] for row in residues]
-    for start in [0] + [row for row in range(1, len(chains)) if chains[row] != chains[row - 1]]:
-        axes.axvline(start, color='0.7', linewidth=0.8)
-        axes.annotate(chains[start], (start, 1), xycoords=('data', 'axes fraction'), xytext=(2, -10), textcoords='offset points', fontsize=8, color='0.3')
-    for row in selected:
-        axes.axvline(row, color=COLOURS[4], linewidth=1)
-    axes.set(xlabel='residue (in the order of the model)', ylabel=label, xlim=(-0.5, max(len(residues) - 0.5, 1)), title='%s of each residue' % label)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    values = {name: [np.nan if row[column] is None else row[column] for row in residues] for name, column in columns.items()}
+    draw_residues(axes, [row['chain'] for row in residues], values, label, selected=selected)
+    axes.set(xlabel='residue (in the order of the model)', title='%s of each residue' % label)
 
 
 def drawScore(figure, row, names):

@@ -1,6 +1,6 @@
 """Turning a scene by dragging it."""
 
-from . import scene
+from ..common.figures.surface import turn
 
 
 class Turning:
@@ -22,7 +22,7 @@ class Turning:
             return
         dx, dy = event.x - self._press[0], event.y - self._press[1]
         self._press = event.x, event.y
-        self.rotation = scene.turn(self.rotation, 0.4 * dx, 0.4 * dy)
+        self.rotation = turn(self.rotation, 0.4 * dx, 0.4 * dy)
         self.refresh()
 
     def _onRelease(self, event):

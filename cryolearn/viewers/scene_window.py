@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 
+from ..common.figures.surface import default_level, draw_surface, finish_axes, view_of
 from . import scene
 from .rotate_mixin import Turning
 from .window import FigureWindow, addButton, addCheck, addNote, addSlider
@@ -52,7 +53,7 @@ class SceneWindow(Turning, FigureWindow):
             volume = self._volume(0)[0]
             self.showMap = addCheck(frame, 'Surface of the map', self.refresh)
             low, high = float(volume.min()), float(volume.max())
-            self.level = addSlider(frame, 'Density level', low, high, scene.defaultLevel(volume), self._newLevel, (high - low) / 200 or 1)
+            self.level = addSlider(frame, 'Density level', low, high, default_level(volume), self._newLevel, (high - low) / 200 or 1)
         what = 'Backbone' if self.linked is not None and self.linked.any() else 'Pseudo-atoms'
         self.showTrace = addCheck(frame, what, self.refresh) if self.conformations is not None else None
         if self.showMap is not None and self.showTrace is not None:
@@ -69,13 +70,13 @@ class SceneWindow(Turning, FigureWindow):
 
     def _findView(self):
         if self.conformations is not None:
-            return scene.viewOf(np.concatenate([self.conformations[0], self.conformations[-1]]))
+            return view_of(np.concatenate([self.conformations[0], self.conformations[-1]]))
         mesh = self._mesh(0)
         if mesh is None:
             return np.zeros(3), 100.
         corners = mesh[0].reshape(-1, 3)
         away = np.linalg.norm(corners - np.median(corners, axis=0), axis=1)
-        return scene.viewOf(corners[away <= 3 * np.median(away)], 1.25)  # specks of noise far out do not count
+        return view_of(corners[away <= 3 * np.median(away)], 1.25)  # specks of noise far out do not count
 
     def _newLevel(self):
         self._meshes = {}
@@ -101,12 +102,12 @@ class SceneWindow(Turning, FigureWindow):
         if self.showMap is not None and self.showMap.get():
             mesh = self._mesh(index)
             if mesh is not None:
-                scene.drawSurface(axes, mesh, self.rotation)
+                draw_surface(axes, mesh, self.rotation)
         if self.showTrace is not None and self.showTrace.get():
             self.drawConformation(figure, axes, index)
         if self.arrows is not None:
             scene.drawArrows(axes, self.arrows[0], self.arrows[1], self.rotation)
-        scene.finishAxes(axes, self._view[0], self._view[1], self.rotation)
+        finish_axes(axes, self._view[0], self._view[1], self.rotation)
         axes.set_title(self.names[index])
 
     def drawConformation(self, figure, axes, index):

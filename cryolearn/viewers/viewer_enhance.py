@@ -5,12 +5,11 @@ import os
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
+from ..common.figures.curves import draw_evidence, draw_fsc
+from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve
 from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, LOCAL_CORRELATION, PREDICTED_ERROR, UNCERTAINTY, readEnhancedCurves
-from ..convert.fsc import readCurve, resolution
 from ..protocols import CryoLearnProtMapEnhance, CryoLearnProtMapTrain
-from . import plots
 from .enhanced_window import LinkedSlicesWindow, SideBySideWindow
-from .plots_enhance import drawEvidence
 from .viewer_base import CryoLearnViewer
 from .viewer_learning import CryoLearnLearningViewer
 from .window import FigureWindow, addCheck, addNote
@@ -31,7 +30,7 @@ class EvidenceWindow(FigureWindow):
         addNote(frame, EVIDENCE_NOTE)
 
     def draw(self, figure):
-        drawEvidence(figure, readEnhancedCurves(self.folder, self.masked.get()), self.resolutionAngst)
+        draw_evidence(figure, readEnhancedCurves(self.folder, self.masked.get()), self.resolutionAngst)
 
 
 class CryoLearnEnhanceViewer(CryoLearnViewer):
@@ -94,7 +93,7 @@ class CryoLearnMapTrainViewer(CryoLearnLearningViewer):
             return self._notReady('validation_fsc.csv')
         curves = []
         for name in ('input', 'result'):
-            frequency, values = readCurve(path, 'fsc_' + name)
-            curves.append((name, frequency, values, resolution(frequency, values, 0.5)))
+            frequency, values = read_curve(path, 'fsc_' + name)
+            curves.append((name, frequency, values, resolution_of_curve(frequency, values, TRUTH_THRESHOLD)))
         return [FigureWindow(self.title('FSC'), self.formWindow,
-                             lambda figure: plots.drawFsc(figure, curves, (0.5,), 'FSC with the density of unseen molecules'))]
+                             lambda figure: draw_fsc(figure, curves, (TRUTH_THRESHOLD,), 'FSC with the density of unseen molecules'))]

@@ -7,8 +7,10 @@ from pyworkflow.object import Pointer
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
+from ..common.figures.curves import draw_free_energy
 from ..convert.gaussians import MAPS_FOLDER
 from ..convert.motions import MOTION_FILE, motionsFolder
+from ..engine.gaussian.config import GaussianHeterogeneityConfig
 from ..protocols import CryoLearnProtGaussianHeterogeneity
 from ..protocols.config_params import rangeText
 from . import plots
@@ -85,7 +87,9 @@ class CryoLearnGaussianViewer(CryoLearnMapsViewer):
 
     def _showFreeEnergy(self, param=None):
         columns = plots.readColumns(self.extra('landscape.csv'))
-        return [FigureWindow(self.title('Free energy'), self.formWindow, lambda figure: plots.drawFreeEnergy(figure, columns))]
+        return [FigureWindow(self.title('Free energy'), self.formWindow, lambda figure: draw_free_energy(
+            figure, columns['place'], columns['population'], columns['free_energy_kt'], columns['standard_error_kt'],
+            separate=self.protocol.getEngineValue(GaussianHeterogeneityConfig, 'path') == 'states'))]
 
     def _showTable(self, param=None):
         return showTable(self, self.protocol.outputParticles)

@@ -7,7 +7,9 @@ from pyworkflow.object import Pointer
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
+from ..common.choices import choice_index
 from ..convert.flex import PROGRAM, latentColumns
+from ..engine.landscape.config import TrajectoryConfig
 from ..protocols import (
     CryoLearnProtClusterLandscape,
     CryoLearnProtElasticAlign,
@@ -95,7 +97,7 @@ def launchTrajectory(project, particles, modes, numbers, points, frames=10):
     if modes is not None:
         run.inputModes.set(modes)
     run.modeNumbers.set(' '.join(str(number) for number in numbers))
-    run.path.set(1)
+    run.path.set(choice_index(TrajectoryConfig, 'path', 'points'))
     run.points.set(' '.join('%.6g' % value for value in np.asarray(points).ravel()))
     run.frames.set(frames)
     project.launchProtocol(run)

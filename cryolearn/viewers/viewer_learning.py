@@ -5,6 +5,7 @@ import os
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
+from ..common.figures.curves import draw_learning
 from ..objects import TrainedModel
 from ..protocols import CryoLearnProtElasticTrain
 from . import plots
@@ -35,7 +36,7 @@ class LearningWindow(FigureWindow):
             self.window.root.after_cancel(self._timer)
 
     def draw(self, figure):
-        plots.drawLearning(figure, plots.readColumns(self.path))
+        draw_learning(figure, plots.readColumns(self.path))
 
 
 class CryoLearnLearningViewer(CryoLearnViewer):

@@ -1,6 +1,5 @@
 """Viewer of maps: slices, surfaces, Fourier shell correlations."""
 
-import csv
 import glob
 import os
 
@@ -9,16 +8,14 @@ from pwem.objects import SetOfFSCs
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
-from ..convert.fsc import readCurve, resolution
+from ..common.figures.curves import draw_fsc
+from ..common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, curve_names, read_curve, resolution_of_curve
 from ..protocols import CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians
-from . import plots
 from .backbone import readModels
 from .scene_window import SceneWindow
 from .slices_window import SlicesWindow, readMap
 from .viewer_base import CryoLearnViewer
 from .window import FigureWindow
-
-HALF_MAPS, TRUTH = 0.143, 0.5
 
 
 class CryoLearnMapsViewer(CryoLearnViewer):
@@ -50,13 +47,13 @@ class CryoLearnMapsViewer(CryoLearnViewer):
     # --------------------------------------------------- FSC --------------------------------------------------
     def _showFsc(self, param=None):
         truth = isinstance(self.protocol, CryoLearnProtVolumeToGaussians)
-        threshold = TRUTH if truth else HALF_MAPS
+        threshold = TRUTH_THRESHOLD if truth else HALF_MAP_THRESHOLD
         curves = [(self.nameOf(label), *curve) for label, *curve in fscCurves(self.mapsFolder(), threshold)]
         if not curves:
             return self._notReady('The FSC')
         title = 'FSC of Gaussians and map' if truth else 'FSC of half maps'
         return [FigureWindow(self.title('FSC'), self.formWindow,
-                             lambda figure: plots.drawFsc(figure, curves, (threshold,) if truth else (HALF_MAPS, TRUTH), title))]
+                             lambda figure: draw_fsc(figure, curves, (threshold,) if truth else (HALF_MAP_THRESHOLD, TRUTH_THRESHOLD), title))]
 
     def _showFscSet(self, param=None):
         viewer = FscViewer(project=self.getProject(), protocol=self.protocol, figure=None)
@@ -95,11 +92,10 @@ def fscCurves(folder, threshold):
     curves = []
     for path in sorted(glob.glob(os.path.join(folder, '*fsc.csv'))):
         stem = os.path.basename(path)[:-len('fsc.csv')].rstrip('_').replace('_', ' ')
-        with open(path, newline='') as handle:
-            names = [name for name in next(csv.reader(handle)) if name not in ('shell', 'resolution_angst') and not name.startswith('frequency')]
+        names = curve_names(path)
         for name in names:
-            frequency, values = readCurve(path, name)
+            frequency, values = read_curve(path, name)
             kind = name.replace('fsc', '').strip('_').replace('_', ' ')
             label = ', '.join(part for part in (stem, kind) if part) or ('masked' if len(names) > 1 else 'FSC')
-            curves.append((label, frequency, values, resolution(frequency, values, threshold)))
+            curves.append((label, frequency, values, resolution_of_curve(frequency, values, threshold)))
     return curves

@@ -5,9 +5,9 @@ from pwem.objects import SetOfNormalModes
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
+from ..common.figures.bars import draw_collectivity
 from ..convert.modes import engineModes
 from ..protocols import CryoLearnProtNormalModes
-from . import plots
 from .modes_window import ModesWindow, modeRows
 from .viewer_base import CryoLearnViewer
 from .window import FigureWindow
@@ -47,17 +47,9 @@ class CryoLearnModesViewer(CryoLearnViewer):
 
 def drawCollectivity(figure, rows):
     rows = [row for row in rows if row['mode'] > 6]
-    axes = figure.subplots()
-    for chosen, colour, label in ((True, plots.COLOURS[0], 'above the threshold'), (False, '0.75', 'below the threshold')):
-        part = [row for row in rows if bool(row['selected']) == chosen]
-        if part:
-            axes.bar([row['mode'] for row in part], [row['collectivity'] for row in part], color=colour, label=label)
-    axes.set(xlabel='mode', ylabel='collectivity (part of the atoms that move)', ylim=(0, 1), title='Collectivity of the normal modes')
-    axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc='upper right')
-    axes.set_xlim(min([row['mode'] for row in rows]) - 0.6, max([row['mode'] for row in rows]) + 0.6) if rows else None
-    axes.grid(alpha=0.3, axis='y')
-    return np.array([row['collectivity'] for row in rows])
+    columns = {name: np.array([row[name] for row in rows]) for name in ('mode', 'collectivity', 'selected')}
+    draw_collectivity(figure, columns['mode'], columns['collectivity'], selected=columns['selected'])
+    return columns['collectivity']
 
 
 class CryoLearnSetOfModesViewer(Viewer):

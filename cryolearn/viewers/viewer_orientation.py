@@ -5,6 +5,8 @@ import os
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
+from ..common.figures.bars import draw_errors, draw_quality
+from ..common.figures.orientations import draw_distances, draw_sphere, viewing_directions
 from ..convert.orientations import (
     DISTANCES_TABLE,
     ERRORS_TABLE,
@@ -13,10 +15,8 @@ from ..convert.orientations import (
     readDistances,
     readErrors,
     readRecovered,
-    viewingDirections,
 )
 from ..protocols import CryoLearnProtCompareOrientations, CryoLearnProtDistanceTrain, CryoLearnProtRecoverOrientations
-from . import plots_orientation
 from .viewer_base import CryoLearnViewer
 from .viewer_landscape import showTable
 from .viewer_learning import CryoLearnLearningViewer
@@ -70,7 +70,7 @@ class CryoLearnOrientationErrorsViewer(CryoLearnViewer):
             return self._notReady(ERRORS_TABLE)
         errors, _ = readErrors(self.extra())
         return [ChoiceWindow(self.title('Orientation errors'), self.formWindow, errors,
-                             lambda figure, label, values: plots_orientation.drawErrors(figure, values, label), ERROR_NOTE)]
+                             lambda figure, label, values: draw_errors(figure.subplots(), values, label, 'degrees'), ERROR_NOTE)]
 
     def _showSphere(self, param=None):
         if not os.path.exists(self.extra(ERRORS_TABLE)):
@@ -92,12 +92,12 @@ SPHERE_NOTE = 'Directions of the reference from which the particle is seen, in a
 
 def sphereWindow(title, parent, rotations, columns, note=SPHERE_NOTE):
     """Window of the viewing directions of ``rotations`` (n, 3, 3), coloured by one of ``columns`` or by their number."""
-    longitude, latitude = viewingDirections(rotations)
+    longitude, latitude = viewing_directions(rotations)
 
     def draw(figure, label, values):
         what = 'images' if values is None else label.split(' (')[0]
         title = '%s over the viewing directions (%d images)' % (what[0].upper() + what[1:], len(rotations))
-        plots_orientation.drawSphere(figure, longitude, latitude, values, 'images in a cell' if values is None else label, title)
+        draw_sphere(figure, longitude, latitude, values, 'images in a cell' if values is None else label, title)
     return ChoiceWindow(title, parent, {**columns, IMAGES: None}, draw, note, size=(7.8, 5.2))
 
 
@@ -106,7 +106,8 @@ def distancesWindow(title, parent, path, knownLabel, plotTitle, note=''):
     known, columns, weights = readDistances(path)
 
     def draw(figure, label, learned):
-        plots_orientation.drawDistances(figure, known, learned, weights, knownLabel, plotTitle if len(columns) == 1 else '%s, %s' % (plotTitle, label))
+        draw_distances(figure.subplots(), known, learned, weights, known=knownLabel,
+                       title=plotTitle if len(columns) == 1 else '%s, %s' % (plotTitle, label))
     if len(columns) == 1:
         return FigureWindow(title, parent, lambda figure: draw(figure, *next(iter(columns.items()))), size=(6.6, 5.8))
     return ChoiceWindow(title, parent, columns, draw, note, size=(6.6, 5.8))
@@ -148,7 +149,7 @@ class CryoLearnRecoverViewer(CryoLearnMapsViewer):
             return self._notReady(PARTICLES_TABLE)
         _, columns = readRecovered(self.extra())
         return [ChoiceWindow(self.title('Confidence'), self.formWindow, columns,
-                             lambda figure, label, values: plots_orientation.drawQuality(figure, values, label))]
+                             lambda figure, label, values: draw_quality(figure, values, label))]
 
     def _showDistances(self, param=None):
         if not os.path.exists(self.extra(DISTANCES_TABLE)):

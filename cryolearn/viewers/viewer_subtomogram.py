@@ -6,6 +6,7 @@ import numpy as np
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import params
 
+from ..common.figures.bars import draw_confusion, draw_quality
 from ..convert.subtomogram_averages import AVERAGES_REPORT, readAverages
 from ..convert.subtomogram_classes import (
     CLASSES_REPORT,
@@ -25,7 +26,7 @@ from ..protocols import (
     CryoLearnProtSubtomogramSubdivide,
     CryoLearnProtSubtomogramTrain,
 )
-from . import plots_orientation, plots_subtomograms
+from . import plots_subtomograms
 from .gallery import GalleryWindow
 from .landscape_data import readLandscape
 from .landscape_window import LandscapeWindow
@@ -85,7 +86,7 @@ class FeaturesViewer(CryoLearnViewer):
             return self._notReady(CONFUSION)
         rows, columns, counts = readConfusion(path)
         return [FigureWindow(self.title('Confusion matrix'), self.formWindow,
-                             lambda figure: plots_subtomograms.drawConfusion(figure, counts, rows, columnNames=columns), size=(7.4, 6.2))]
+                             lambda figure: draw_confusion(figure, counts, rows, column_names=columns), size=(7.4, 6.2))]
 
 
 class CryoLearnSubtomogramTrainViewer(FeaturesViewer, CryoLearnLearningViewer):
@@ -145,7 +146,7 @@ class CryoLearnSubtomogramClassifyViewer(FeaturesViewer):
             return self._notReady(CLASSES_TABLE)
         columns = {name: table.columns[name] for name in ('confidence', 'novelty') if name in table.columns}
         return [ChoiceWindow(self.title('Confidence'), self.formWindow, columns,
-                             lambda figure, label, values: plots_orientation.drawQuality(figure, values, label, 'subtomograms'))]
+                             lambda figure, label, values: draw_quality(figure, values, label, 'subtomograms'))]
 
 
 class CryoLearnSubtomogramSubdivideViewer(FeaturesViewer):

@@ -5,7 +5,9 @@ import os
 from pwem.viewers import FscViewer
 from pyworkflow.protocol import params
 
-from ..convert.fsc import resolution
+from ..common.figures.curves import draw_fsc
+from ..common.figures.scores import draw_emringer
+from ..common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, resolution_of_curve
 from ..convert.map_scores import (
     CROSS,
     EMRINGER_TABLE,
@@ -20,7 +22,7 @@ from ..convert.map_scores import (
     readScores,
 )
 from ..protocols import CryoLearnProtValidateMap
-from . import plots, plots_scores
+from . import plots_scores
 from .slices_window import SlicesWindow
 from .table import RowsTable
 from .viewer_base import CryoLearnViewer
@@ -109,9 +111,9 @@ class FscWindow(FigureWindow):
 
     def draw(self, figure):
         kind = self.which.get()
-        thresholds = (0.143,) if kind == HALVES_KINDS else (0.5, 0.143)
-        drawn = [(label, frequency, values, resolution(frequency, values, thresholds[0])) for _, label, frequency, values in self.curves[kind]]
-        plots.drawFsc(figure, drawn, thresholds, 'FSC of %s' % kind)
+        thresholds = (HALF_MAP_THRESHOLD,) if kind == HALVES_KINDS else (TRUTH_THRESHOLD, HALF_MAP_THRESHOLD)
+        drawn = [(label, frequency, values, resolution_of_curve(frequency, values, thresholds[0])) for _, label, frequency, values in self.curves[kind]]
+        draw_fsc(figure, drawn, thresholds, 'FSC of %s' % kind)
 
 
 class CryoLearnValidateMapViewer(CryoLearnViewer):
@@ -148,7 +150,7 @@ class CryoLearnValidateMapViewer(CryoLearnViewer):
             return self._notReady(EMRINGER_TABLE)
         curves, found = readEmringerCurves(self.extra()), self.protocol._readEngineSummary(self.extra())
         return [FigureWindow(self.title('EMRinger'), self.formWindow, size=(7.2, 6.2),
-                             draw=lambda figure: plots_scores.drawEmringer(figure, curves, found['model_ceiling'], found['side_chains']))]
+                             draw=lambda figure: draw_emringer(figure, curves, found['model_ceiling'], found['side_chains']))]
 
     def _showFsc(self, param=None):
         if self._missing(FSC_TABLE):

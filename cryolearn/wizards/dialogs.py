@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from pyworkflow.gui import dialog
 
+from ..common.figures.palette import COLOURS
 from ..viewers.window import addChoice, addNote, addSlider
 from .images import lowPass
 
@@ -74,7 +75,7 @@ class RadiusDialog(FigureDialog):
             image = lowPass(image, pixel, max(SMOOTHED_ANGST, 2 * pixel))
         axes = figure.subplots()
         drawImage(axes, image, pixel)
-        axes.add_patch(Circle((0, 0), self.radius.get(), fill=False, edgecolor='#e69f00', linewidth=2))
+        axes.add_patch(Circle((0, 0), self.radius.get(), fill=False, edgecolor=COLOURS[1], linewidth=2))
         axes.set_title('radius %.1f Å (%.1f px) of a box of %.0f Å' % (self.radius.get(), self.radius.get() / pixel, 2 * self.half))
 
     def currentValue(self):
@@ -151,9 +152,9 @@ class ChoiceDialog(FigureDialog):
 
     def draw(self, figure):
         axes = figure.subplots()
-        axes.plot(self.numbers, self.scores, 'o-', color='#0072b2')
+        axes.plot(self.numbers, self.scores, 'o-', color=COLOURS[0])
         if self.chosen.get().isdigit():
-            axes.axvline(int(self.chosen.get()), color='#d55e00', linestyle='--')
+            axes.axvline(int(self.chosen.get()), color=COLOURS[4], linestyle='--')
         axes.set(xlabel=self.labels[0], ylabel=self.labels[1], title='click to choose')
         axes.set_xticks(self.numbers)
         axes.grid(alpha=0.3)

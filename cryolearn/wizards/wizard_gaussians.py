@@ -10,7 +10,9 @@ import numpy as np
 from pyworkflow.gui import dialog
 from pyworkflow.wizard import Wizard
 
-from ..convert.fsc import readCurve, resolution, resolutionText
+from ..common.figures.palette import COLOURS
+from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
+from ..common.limits import DEFAULT_RESOLUTION_PX, SPACING_FOR_MOTION
 from ..convert.motions import gaussiansFile
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig
@@ -25,9 +27,6 @@ from .dialogs import FigureDialog, drawImage
 from .images import lowPass
 
 QUICK_ITERATIONS = 60  # of the fit, enough to judge the number
-TRUTH = 0.5
-SPACING = 0.73  # in resolutions, of Gaussians that are to move
-PIXELS_OF_ROUND = 6  # the resolution of a run that names none
 
 
 class GaussiansFit:
@@ -51,7 +50,7 @@ class GaussiansFit:
         callEngine('volume-to-gaussians', self.config)
         with open(os.path.join(self.config.output, 'summary.json'), encoding='utf-8') as handle:
             found = json.load(handle)
-        curve = readCurve(os.path.join(self.config.output, 'fsc.csv'))
+        curve = read_curve(os.path.join(self.config.output, 'fsc.csv'))
         return found['gaussians'], readMap(os.path.join(self.config.output, 'rendered.mrc'))[0], curve, found['resolution_angst']
 
 
@@ -96,7 +95,7 @@ class GaussiansDialog(FigureDialog):
         count, _, curve, wanted = self.found
         self.number.set(str(count))
         self.note.set('%d Gaussians agree with the map to %s (FSC %g); they are meant for %.3g Å. This fit is quick and short; the run\'s is better.'
-                      % (count, resolutionText(resolution(*curve, threshold=TRUTH)), TRUTH, wanted))
+                      % (count, resolution_text(resolution_of_curve(*curve, threshold=TRUTH_THRESHOLD)), TRUTH_THRESHOLD, wanted))
         self.refresh()
 
     def draw(self, figure):
@@ -109,9 +108,9 @@ class GaussiansDialog(FigureDialog):
             image = np.take(volume, volume.shape[axis] // 2, axis=axis)
             drawImage(axes, lowPass(image, self.fit.pixelSize, wanted) if volume is self.fit.volume else image, self.fit.pixelSize)
             axes.set_title(title)
-        right.plot(frequency, values, color='#0072b2')
-        right.axhline(TRUTH, color='0.5', linestyle='--', linewidth=1)
-        right.axvline(1 / wanted, color='#d55e00', linestyle='--', linewidth=1)
+        right.plot(frequency, values, color=COLOURS[0])
+        right.axhline(TRUTH_THRESHOLD, color='0.5', linestyle='--', linewidth=1)
+        right.axvline(1 / wanted, color=COLOURS[4], linestyle='--', linewidth=1)
         right.set(xlabel='frequency (1/Å)', title='FSC of map and Gaussians', ylim=(min(0, min(values)), 1.05))
         right.grid(alpha=0.3)
 
@@ -149,7 +148,8 @@ def fitOf(protocol, folder):
         config = protocol.buildConfig(VolumeToGaussiansConfig, **files)
     else:
         rounds = protocol.getEngineValue(GaussianHeterogeneityConfig, 'resolutions_angst')
-        config = VolumeToGaussiansConfig(spacing=SPACING, resolution_angst=min(rounds) if rounds else PIXELS_OF_ROUND * volume.getSamplingRate(), **files)
+        resolution = min(rounds) if rounds else DEFAULT_RESOLUTION_PX * volume.getSamplingRate()
+        config = VolumeToGaussiansConfig(spacing=SPACING_FOR_MOTION, resolution_angst=resolution, **files)
     config.iterations = min(config.iterations, QUICK_ITERATIONS)
     return GaussiansFit(folder, config)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import prody
 
+from ...common.modes import collectivity
 from ..config import check_config, require
 from ..exceptions import InputError
 from ..figures import mode_table, save_figure
@@ -150,13 +151,6 @@ def fix_signs(vectors: np.ndarray) -> np.ndarray:
     """
     cubes = (vectors**3).sum(axis=(1, 2))
     return vectors * np.where(cubes < 0, -1.0, 1.0)[:, None, None]
-
-
-def collectivity(vectors: np.ndarray) -> np.ndarray:
-    """Part of the atoms that a mode moves, 1/N to 1 (Bruschweiler 1995): exp(entropy of squared displacements) / N."""
-    share = (vectors**2).sum(axis=2)
-    share = share / share.sum(axis=1, keepdims=True)
-    return np.exp(-(share * np.log(np.maximum(share, 1e-300))).sum(axis=1)) / vectors.shape[1]
 
 
 def collectivity_score(share: np.ndarray) -> np.ndarray:

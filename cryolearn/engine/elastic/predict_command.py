@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...common.flags import AlignmentFlag
+from ...common.limits import same_pixel_size
 from ..chunks import in_chunks, once_for_all, process_rank, remove_chunks
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
@@ -21,7 +23,7 @@ from ..io.modes import read_modes
 from ..io.star import ParticleTable, read_particles
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
-from .alignment.aligner import FLAG_NOT_CONVERGED, ElasticAligner, choose_best
+from .alignment.aligner import ElasticAligner, choose_best
 from .alignment.levenberg_marquardt import Observed, Refined, refine
 from .alignment.noise_and_gain import calibrate, flat_model, read_calibration
 from .config import ElasticPredictConfig
@@ -33,7 +35,6 @@ from .report.write_results import write_alignment
 from .train_command import build_network
 
 _CALIBRATION_ROUNDS = 2
-_PIXEL_TOLERANCE = 1e-3
 _SEARCH_PIXEL_ANGST = 4.0
 _CELLS = 32  # most probable cells that hypotheses are chosen from
 
@@ -98,7 +99,7 @@ def check_model(folder: str, description: dict[str, Any], table: ParticleTable) 
             "that box, or train another network."
         )
     pixel = float(description["pixel_size_angst"])
-    if abs(table.pixel_size_angst / pixel - 1) > _PIXEL_TOLERANCE:
+    if not same_pixel_size(table.pixel_size_angst, pixel):
         raise InputError(
             f"The particles have {table.pixel_size_angst:g} Å/px, but the network was trained for {pixel:g} Å/px: give particles of that "
             "pixel size, or train another network."
@@ -174,7 +175,7 @@ class _Predictor:
         columns |= {name: own[f"network_{name}"] for name in names}
         # no step was made that could converge; without poses the amplitudes are all that is known
         poses = isinstance(self._network, MultiNetwork) or self._images.table.angles_deg is not None
-        columns["flags"] = columns["flags"] & ~FLAG_NOT_CONVERGED if poses else columns["flags"] | FLAG_NOT_CONVERGED
+        columns["flags"] = columns["flags"] & ~AlignmentFlag.NOT_CONVERGED if poses else columns["flags"] | AlignmentFlag.NOT_CONVERGED
         return columns
 
     def read_calibration(self, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...common.checks import check_epoch
 from ..chunks import process_rank
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
@@ -160,8 +161,7 @@ def _plan_and_task(
         share = share_of_labels(len(labels.training), config.epochs * per_epoch)
         if config.labels == "particles":
             per_epoch, share = len(labels.training), 1.0
-    if per_epoch < config.batch:
-        raise InputError(f"An epoch of {per_epoch} images holds no batch of {config.batch}: choose a smaller batch.")
+    check_epoch("images", per_epoch, config.batch)
     plan = TrainingPlan(
         digest=digest_config(config, files), seed=config.seed, epochs=config.epochs, images_per_epoch=per_epoch, batch=config.batch,
         learning_rate=config.learning_rate or _RATES[config.architecture], weight_decay=config.weight_decay,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.flags import ConformationFlag, flag_counts
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -37,9 +38,8 @@ from .subunits.subunit_tables import write_subunits
 from .trajectory.trajectory_em import CurveFit
 from .trajectory.trajectory_maps import path_weights, write_path_maps
 
-__all__ = ["FLAG_AT_END", "FLAG_HIDDEN", "FLAG_UNLIKELY", "run"]
+__all__ = ["run"]
 
-FLAG_HIDDEN, FLAG_AT_END, FLAG_UNLIKELY = 1, 2, 4
 _HIDDEN_ERROR = {"polynomial": 0.5, "periodic": 0.5, "states": 0.5, "linear": 0.9, "network": 0.9}
 _UNLIKELY = -3.0  # standard deviations
 _FRAMES = 11
@@ -190,7 +190,7 @@ def _excursion(places: NDArray[np.float64], basis: str) -> NDArray[np.float64]:
 def _flags(found: Found) -> NDArray[np.int32]:
     hidden = (found.errors > _HIDDEN_ERROR[found.motion.basis]).all(1)
     unlikely = (found.surprise < _UNLIKELY) | (found.weight < 0.5)
-    return (FLAG_HIDDEN * hidden + FLAG_AT_END * found.at_end + FLAG_UNLIKELY * unlikely).astype(np.int32)
+    return (ConformationFlag.HIDDEN * hidden + ConformationFlag.AT_END * found.at_end + ConformationFlag.UNLIKELY * unlikely).astype(np.int32)
 
 
 def _write_landscape(path: Path, found: Found, population: tuple[NDArray[np.float64], ...]) -> None:
@@ -248,8 +248,8 @@ def _summarise(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Pro
         "std_angst_of_first": float(deviations[0]), "largest_excursion_angst": float(excursion.max()),
         "median_error": float(np.median(found.errors[:, 0])), "mean_gain": float(np.mean(found.gain)),
         "mean_frc": float(np.mean(eigen.scores)) if config.method == "slides" or config.score == "frc" else None,
-        "flagged_hidden": int((flags & FLAG_HIDDEN > 0).sum()), "flagged_at_end": int((flags & FLAG_AT_END > 0).sum()),
-        "flagged_unlikely": int((flags & FLAG_UNLIKELY > 0).sum()), "pixel_size_angst": inputs.table.pixel_size_angst, "box": inputs.table.box,
+        **{f"flagged_{name}": count for name, count in flag_counts(flags, ConformationFlag).items()},
+        "pixel_size_angst": inputs.table.pixel_size_angst, "box": inputs.table.box,
         "digest": problem.meta["digest"],
     }
     summary |= {name: value for name, value in found.notes.items() if not isinstance(value, list)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions
+from ...common.limits import DEFAULT_RESOLUTION_PX, SPACING_FOR_MOTION
 from ..exceptions import InputError
 from ..imaging.fourier import low_pass
 from ..imaging.half_set_maps import split_halves
 from ..imaging.masks import mask_from_map
 from ..imaging.poses import euler_to_matrix
 from ..imaging.symmetry import symmetry_matrices
-from ..imaging.volume_gaussians import SPACING_FOR_MOTION, fit_gaussians
+from ..imaging.volume_gaussians import fit_gaussians
 from ..io.maps import Map, read_map
 from ..io.star import ParticleTable, read_particles
 from ..io.tables import read_table
@@ -26,7 +27,6 @@ from .model.projection import Gaussians
 __all__ = ["Inputs", "make_gaussians", "read_inputs", "select_gaussians"]
 
 _LEAST_VIEW_SPREAD_DEG = 1.0
-_PIXELS_OF_RESOLUTION = 6.0
 _MASK_PART_OF_PEAK = 0.1
 
 
@@ -71,26 +71,15 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
         raise InputError(f"The particles in '{config.particles}' have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
     if table.ctf is None and not config.ignore_ctf:
         raise InputError(f"The particles in '{config.particles}' have no CTF (rlnDefocusU): estimate it, or choose to ignore the CTF.")
-    if len(table) <= config.components:
-        raise InputError(f"{len(table)} particles cannot give {config.components} components: give more particles, or ask for fewer components.")
+    check_components(config.components, len(table))
     _check_views(config, table)
     symmetry_matrices(config.symmetry)
     source = read_map(config.volume)
-    sides = source.data.shape
-    if sides != (table.box,) * 3:
-        raise InputError(
-            f"The map '{config.volume}' has {' x '.join(map(str, sides[::-1]))} voxels, but the particles have a box of {table.box} px: resample the map.")
-    if abs(source.pixel_size_angst / table.pixel_size_angst - 1) > 0.01:
-        raise InputError(
-            f"The map '{config.volume}' has {source.pixel_size_angst:.4g} Å a voxel, but the particles {table.pixel_size_angst:.4g} Å a pixel: "
-            "give the map of these particles.")
+    check_map_of_particles(f"map '{config.volume}'", source.data.shape[::-1], source.pixel_size_angst, table.box, table.pixel_size_angst)
     if config.focus and config.focus_gaussians:
         raise InputError("Give either a focus mask or numbers of Gaussians, not both.")
-    resolutions = list(config.resolutions_angst) or [_PIXELS_OF_RESOLUTION * table.pixel_size_angst]
-    if any(later >= earlier for earlier, later in itertools.pairwise(resolutions)):
-        raise InputError("The resolutions must become finer from round to round, as in '40 20 10'.")
-    if min(resolutions) < 2.1 * table.pixel_size_angst:
-        raise InputError(f"The resolution {min(resolutions):g} Å is finer than pixels of {table.pixel_size_angst:.3g} Å hold.")
+    resolutions = list(config.resolutions_angst) or [DEFAULT_RESOLUTION_PX * table.pixel_size_angst]
+    check_resolutions(resolutions, table.pixel_size_angst)
     volume = torch.from_numpy(np.ascontiguousarray(source.data)).to(device)
     mask = _mask(config, volume, table.pixel_size_angst, max(resolutions))
     return Inputs(table, source, volume * mask, mask, resolutions, split_halves(table, np.arange(len(table))))
@@ -173,9 +162,7 @@ def select_gaussians(config: GaussianHeterogeneityConfig, inputs: Inputs, model:
     count = len(model)
     if config.focus_gaussians:
         numbers = sorted(set(config.focus_gaussians))
-        if numbers[0] < 1 or numbers[-1] > count:
-            wrong = numbers[0] if numbers[0] < 1 else numbers[-1]
-            raise InputError(f"Gaussian {wrong} of the focus does not exist: there are {count}.")
+        check_gaussian_numbers(numbers, count)
         chosen = torch.zeros(count, dtype=torch.bool, device=model.amplitudes.device)
         chosen[torch.tensor(numbers) - 1] = True
         return chosen

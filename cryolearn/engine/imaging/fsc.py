@@ -1,4 +1,4 @@
-"""Fourier shell and ring correlation, and the resolution read from them, guarded.
+"""Fourier shell and ring correlation; ``common/fsc.py`` reads the resolution from them.
 
 Shells are the nearest integer radii, as in RELION and Xmipp, so that curves can be compared number by number;
 torch-fourier-shell-correlation shares each point between its two neighbouring shells and is no faster.
@@ -6,15 +6,12 @@ torch-fourier-shell-correlation shares each point between its two neighbouring s
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from .fourier import shell_sum
 
-__all__ = ["correlation_curve", "frc", "fsc", "resolution_at", "resolution_axis", "shell_of_resolution", "ssnr_from_fsc"]
+__all__ = ["correlation_curve", "frc", "fsc", "resolution_axis", "shell_of_resolution", "ssnr_from_fsc"]
 
 
 def correlation_curve(first: Tensor, second: Tensor, box: int, dims: int) -> Tensor:
@@ -53,35 +50,6 @@ def fsc(map1: Tensor, map2: Tensor, mask: Tensor | None = None) -> Tensor:
 def frc(image1: Tensor, image2: Tensor, mask: Tensor | None = None) -> Tensor:
     """Fourier ring correlation of `(..., n, n)` images; `(..., n // 2 + 1)`."""
     return _correlate(image1, image2, mask, 2)
-
-
-def resolution_at(
-    curve: Tensor | Sequence[float], threshold: float, box: int, pixel_size_angst: float
-) -> float | None:
-    """Resolution in Å where the curve first falls below ``threshold``.
-
-    Parameters
-    ----------
-    curve
-        `(n,)` values at shells 0 ... n-1 of a box of ``box`` pixels; index 0 is not looked at.
-
-    Returns
-    -------
-    float or None
-        By linear interpolation between shells, never by extrapolation: the last shell's resolution (Nyquist) when the
-        curve never falls below, None when the first shell is below already.
-    """
-    values = [float(value) for value in curve]
-    if len(values) < 2 or not values[1] >= threshold:
-        return None
-    length = box * pixel_size_angst
-    for shell in range(2, len(values)):
-        if not values[shell] >= threshold:
-            high, low = values[shell - 1], values[shell]
-            if math.isnan(low):  # a shell without information ends the curve
-                return length / (shell - 1)
-            return length / (shell - 1 + (high - threshold) / (high - low))
-    return length / (len(values) - 1)
 
 
 def resolution_axis(count: int, box: int, pixel_size_angst: float) -> Tensor:

@@ -7,17 +7,17 @@ import os
 
 import torch
 
+from ...common.fsc import resolution_at
+from ...common.limits import same_pixel_size
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, save_figure
 from ..io.maps import Map, read_map
 from .config import FscConfig
-from .fsc import fsc, resolution_at
+from .fsc import fsc
 from .half_set_maps import write_fsc_csv
 
 __all__ = ["run"]
-
-_SAME_PIXEL = 2e-3  # relative difference of pixel sizes that rounding in headers explains
 
 
 def run(config: FscConfig) -> None:
@@ -35,7 +35,7 @@ def run(config: FscConfig) -> None:
     if len(set(first.data.shape)) != 1:
         raise InputError(f"The map '{config.map1}' has the shape {first.data.shape}: crop or pad it to a cube.")
     _check_same(first, second, config.map1, config.map2)
-    if abs(first.pixel_size_angst / second.pixel_size_angst - 1) > _SAME_PIXEL:
+    if not same_pixel_size(first.pixel_size_angst, second.pixel_size_angst):
         raise InputError(
             f"The pixel sizes differ: {first.pixel_size_angst:g} Å in '{config.map1}' and {second.pixel_size_angst:g} Å in "
             f"'{config.map2}': resample one of the maps."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,20 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.fsc import HALF_MAP_THRESHOLD, first_shell_below, resolution_at
 from ..io.maps import write_map
 from ..io.stacks import ImageStack
 from ..io.star import ParticleTable
 from ..progress import Progress
 from .ctf import Ctf
-from .fsc import fsc, resolution_at
+from .fsc import fsc
 from .masks import sphere_mask
 from .poses import euler_to_matrix
 from .reconstruction import Reconstructor
 
-__all__ = ["HALF_MAP_THRESHOLD", "Reconstruction", "finish_reconstruction", "fsc_sphere", "halves_of", "insert_particles",
+__all__ = ["Reconstruction", "finish_reconstruction", "fsc_sphere", "halves_of", "insert_particles",
            "new_reconstructor", "split_halves", "write_fsc_csv", "write_reconstruction"]
 
-HALF_MAP_THRESHOLD = 0.143
+_POSITIVE = sys.float_info.min
 _CONSTANT = 0.1  # of the mean weight: the Wiener constant when it is not taken from the FSC
 
 
@@ -136,10 +138,8 @@ def finish_reconstruction(work: Reconstructor, mask: Tensor, wiener: str = "fsc"
 
 def _until_lost(curve: Tensor) -> Tensor:
     """The curve with zeros from its first value that is not positive: what comes after is noise."""
-    lost = torch.nonzero(curve <= 0).flatten()
     kept = curve.clone()
-    if len(lost):
-        kept[int(lost[0]) :] = 0
+    kept[first_shell_below(curve, _POSITIVE) :] = 0
     return kept
 
 

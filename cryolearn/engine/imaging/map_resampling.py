@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from ...common.limits import PIXEL_SIZE_TOLERANCE, same_pixel_size
+
 __all__ = ["GridPlan", "plan_grid", "resample_cubic", "resample_sides"]
 
 Array = NDArray[np.float32]
-_TOLERANCE = 2e-3  # relative difference of a voxel size from the wanted one
 _PATIENCE = 256  # paddings tried
 _COLUMNS = 1 << 16
 
@@ -59,7 +60,7 @@ def plan_grid(shape: Sequence[int], voxel_angst: Sequence[float], wanted_angst: 
             off = abs(total * voxel / count / wanted_angst - 1)
             if off < best[0]:
                 best = (off, total, count)
-            if off < _TOLERANCE:
+            if off < PIXEL_SIZE_TOLERANCE:
                 break
         _, total, count = best
         padded.append(total)
@@ -103,7 +104,7 @@ def _resample_axis(data: Array, side: int, axis: int) -> Array:
 
 def resample_cubic(data: Array, voxel_angst: float, wanted_angst: float) -> Array:
     """A map at (nearly) the wanted voxel size, padded at its end."""
-    if abs(voxel_angst / wanted_angst - 1) < _TOLERANCE:
+    if same_pixel_size(voxel_angst, wanted_angst):
         return data
     plan = plan_grid(data.shape, (voxel_angst,) * 3, wanted_angst)
     return plan.forward(data, float(np.median(data)))

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from ...common.fsc import HALF_MAP_THRESHOLD
+
 __all__ = ["Shells", "cosine_edge", "frequency", "half_fsc", "logistic_fsc"]
 
-_LOGIT = np.log(1 / 0.143 - 1)  # from FSC 0.5 to FSC 0.143 of a logistic curve, in its widths
+_LOGIT = np.log(1 / HALF_MAP_THRESHOLD - 1)  # from FSC 0.5 to FSC 0.143 of a logistic curve, in its widths
 
 Array = NDArray[np.float32]
 

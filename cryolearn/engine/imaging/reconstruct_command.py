@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.fsc import HALF_MAP_THRESHOLD
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
@@ -21,7 +22,6 @@ from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
 from .half_set_maps import (
-    HALF_MAP_THRESHOLD,
     Reconstruction,
     finish_reconstruction,
     fsc_sphere,

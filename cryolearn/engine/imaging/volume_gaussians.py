@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from ...common.fsc import TRUTH_THRESHOLD, resolution_at
 from ..config import check_config, digest_config
 from ..device import select_device
 from ..exceptions import InputError
@@ -22,21 +23,19 @@ from ..io.pseudo_atoms import write_gaussians
 from ..progress import Progress
 from .config import VolumeToGaussiansConfig
 from .fourier import fourier_resize, low_pass
-from .fsc import correlation_curve, fsc, resolution_at
+from .fsc import correlation_curve, fsc
 from .gaussian_splat import splat_gaussians
 from .half_set_maps import write_fsc_csv
 from .masks import mask_from_map
 from .poses import view_grid
 from .slices import VolumeProjector
 
-__all__ = ["SPACING_FOR_FITTING", "SPACING_FOR_MOTION", "GaussianModel", "fit_gaussians", "mean_projection_frc", "run"]
+__all__ = ["SPACING_FOR_FITTING", "GaussianModel", "fit_gaussians", "mean_projection_frc", "run"]
 
 # A Gaussian of width 0.225 d has fallen to 1/e at the frequency 1/d (the definition of ChimeraX's molmap) ...
 _WIDTH_OF_RESOLUTION = 0.225
 # ... and Gaussians 0.6 d apart still sum to a density without gaps; a grid of d/2 would represent any band limited to d.
-# Fewer, 0.73 d apart, are better determined by noisy images: Gaussians that move
 SPACING_FOR_FITTING = 0.6
-SPACING_FOR_MOTION = 0.73
 _VIEWS = 200  # projections by which the fit is judged
 _VIEWS_AT_A_TIME = 50
 _PIXELS_OF_RESOLUTION = 3.0
@@ -101,7 +100,7 @@ def run(config: VolumeToGaussiansConfig) -> None:
     model = fit_gaussians(volume * mask, pixel, resolution, config.number, config.iterations, config.seed, config.spacing)
     rendered = model.render(volume.shape, pixel)
     curves = {"fsc": fsc(rendered, volume * mask).cpu(), "fsc_unmasked": fsc(rendered, volume).cpu()}
-    found = resolution_at(curves["fsc"], 0.5, len(volume), pixel)
+    found = resolution_at(curves["fsc"], TRUTH_THRESHOLD, len(volume), pixel)
     smooth = low_pass(volume * mask, resolution, pixel, dims=3)
     correlation = float(torch.corrcoef(torch.stack((rendered.flatten(), smooth.flatten())))[0, 1])
     model = _ordered(model)

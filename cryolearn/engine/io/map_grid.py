@@ -10,13 +10,13 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header, require_rectangular
 
 __all__ = ["MapGrid", "read_map_grid", "same_grid", "write_on_grid"]
 
-_SAME = 2e-3
 _LABEL = 80
 _COPIED = ("nxstart", "nystart", "nzstart", "mx", "my", "mz", "cella", "cellb", "mapc", "mapr", "maps", "ispg", "origin")
 
@@ -71,7 +71,7 @@ def read_map_grid(path: str) -> MapGrid:
 
 def same_grid(first: MapGrid, second: MapGrid) -> bool:
     """Have the maps the same sides and voxel sizes?"""
-    return first.data.shape == second.data.shape and all(abs(a / b - 1) < _SAME for a, b in zip(first.voxel_angst, second.voxel_angst))
+    return first.data.shape == second.data.shape and all(map(same_pixel_size, first.voxel_angst, second.voxel_angst))
 
 
 def write_on_grid(path: str, data: NDArray[np.float32], grid: MapGrid, labels: Sequence[str] = ()) -> None:

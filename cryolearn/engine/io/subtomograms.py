@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
@@ -38,7 +39,6 @@ _TILTS = ("rlnTomoTiltAngleMin", "rlnTomoTiltAngleMax")  # RELION has no labels 
 _CLASS = "rlnClassName"
 _OWN = {"rlnImageName", "rlnImageId", "rlnOpticsGroup", "rlnRandomSubset", _CLASS, *_ANGLES, *_ORIGIN, *_TILTS}
 _DECIMALS = 6
-_SAME_VOXEL = 1e-2
 _UNSET_VOXEL = (0.0, 1.0)  # what programs write that do not know the voxel size
 
 
@@ -279,7 +279,7 @@ class SubtomogramStack:
                 continue
             if first is None:
                 first = row, voxel
-            elif abs(voxel / first[1] - 1) > _SAME_VOXEL:
+            elif not same_pixel_size(voxel, first[1]):
                 raise InputError(
                     f"The {self.table.name(row)} has {voxel:g} Å/voxel in its header, but {self.table.name(first[0])} has {first[1]:g}: bring all to one "
                     "sampling rate."

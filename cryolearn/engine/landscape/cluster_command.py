@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.axis_labels import axis_label
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
@@ -18,7 +19,7 @@ from ..io.tables import read_table, write_table
 from .clustering import partition, score_curve, silhouette
 from .config import ClusterLandscapeConfig
 from .reduce import Reduction, reduce_vectors
-from .vectors import axis_label, latent_vectors
+from .vectors import latent_vectors
 
 __all__ = ["nearest_rows", "run"]
 

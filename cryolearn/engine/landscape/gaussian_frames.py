@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from ..figures import map_slices, save_figure
 from ..io.maps import MapSeriesWriter, read_map, write_map
@@ -172,12 +173,13 @@ class GaussianFrames:
         if not config.consensus:
             return None
         found = read_map(config.consensus)
-        for what, given, own in (("box", found.data.shape[0], int(self.model.meta["box"])),
-                                 ("pixel size", found.pixel_size_angst, float(self.model.meta["pixel_size_angst"]))):
-            if abs(given - own) > 1e-3 * own or len(set(found.data.shape)) > 1:
+        sides, own_box, own_pixel = set(found.data.shape), int(self.model.meta["box"]), float(self.model.meta["pixel_size_angst"])
+        for what, given, own, same in (("box", found.data.shape[0], own_box, sides == {own_box}),
+                                       ("pixel size", found.pixel_size_angst, own_pixel, same_pixel_size(found.pixel_size_angst, own_pixel))):
+            if not same:
                 raise InputError(
                     f"The map '{config.consensus}' has a {what} of {given:g}, but the motion was found with {own:g}: give the consensus map of that run.")
-        if (box, pixel) != (found.data.shape[0], pixel) or abs(pixel - found.pixel_size_angst) > 1e-3 * pixel:
+        if (box, pixel) != (found.data.shape[0], pixel) or not same_pixel_size(found.pixel_size_angst, pixel):
             raise InputError("Frames on the consensus map have its box and pixel size: leave both at 0, or leave the map out.")
         return found.data
 

@@ -9,12 +9,13 @@ import numpy as np
 from matplotlib.path import Path
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.axis_labels import axis_label
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
 from ..io.tables import read_table, write_table
 from .config import SelectLandscapeConfig
-from .vectors import axis_label, axis_values
+from .vectors import axis_values
 
 __all__ = ["inside_polygon", "run"]
 

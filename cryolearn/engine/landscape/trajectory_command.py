@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.axis_labels import axis_label
+from ...common.figures.palette import COLOURS
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
@@ -20,7 +22,7 @@ from .config import TrajectoryConfig
 from .gaussian_frames import GaussianFrames
 from .path import arc_length, equal_frames, nearest_frames, population, principal_path, project_on_path
 from .reduce import reduce_vectors
-from .vectors import axis_label, latent_vectors
+from .vectors import latent_vectors
 
 __all__ = ["run"]
 
@@ -142,11 +144,11 @@ def _draw(config: TrajectoryConfig, vectors: Array, frames: Array, counts: NDArr
     figure = figures.new_figure()
     axes = figure.subplots()
     numbers = np.arange(1, len(counts) + 1)
-    axes.bar(numbers, counts, color="#56b4e9")
+    axes.bar(numbers, counts, color=COLOURS[5])
     axes.set(xlabel="frame", ylabel="particles nearest to the frame", title="Population and apparent free energy along the path")
     seen = counts > 0
     right = axes.twinx()
-    right.plot(numbers[seen], -np.log(counts[seen] / counts.max()), "o-", color="#d55e00")
-    right.set_ylabel("-ln(population / largest)  (kT)", color="#d55e00")
+    right.plot(numbers[seen], -np.log(counts[seen] / counts.max()), "o-", color=COLOURS[4])
+    right.set_ylabel("-ln(population / largest)  (kT)", color=COLOURS[4])
     right.set_ylim(bottom=0)
     figures.save_figure(figure, os.path.join(folder, "population.png"))

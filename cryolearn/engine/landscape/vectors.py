@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import InputError
 
-__all__ = ["axis_label", "axis_values", "latent_vectors"]
-
+__all__ = ["axis_values", "latent_vectors"]
 
 
 def latent_vectors(columns: Mapping[str, NDArray[Any]], name: str, table: str) -> NDArray[np.float64]:
@@ -55,25 +54,3 @@ def axis_values(columns: Mapping[str, NDArray[Any]], axis: str, table: str) -> N
     if index >= vectors.shape[1]:
         raise InputError(f"The axis '{axis}' does not exist: column '{name}' has components 0 to {vectors.shape[1] - 1}.")
     return vectors[:, index]
-
-
-def axis_label(axis: str, meta: Mapping[str, Any]) -> str:
-    """What an axis is called on a figure; mode numbers and explained variance come from the table's ``meta``."""
-    name, _, component = axis.partition(":")
-    index = int(component or 0)
-    if name == "amplitudes":
-        named = meta.get("latent_names") or []
-        if index < len(named):
-            return str(named[index])
-        numbers = meta.get("mode_numbers") or []
-        return f"amplitude of mode {numbers[index]}" if index < len(numbers) else f"amplitude {index + 1}"
-    if name == "reduced":
-        reduction = meta.get("reduction") or {}
-        kind = reduction.get("method", "")
-        if kind == "none":
-            return axis_label(f"{meta.get('column', 'amplitudes')}:{index}", meta)
-        explained = reduction.get("explained_variance") or []
-        part = f" ({100 * explained[index]:.0f} % of variance)" if index < len(explained) else ""
-        stem = {"pca": "principal axis", "tsne": "t-SNE", "umap": "UMAP"}.get(kind, "axis")
-        return f"{stem} {index + 1}{part}"
-    return f"{name.replace('_', ' ')} {index + 1}" if component else name.replace("_", " ")

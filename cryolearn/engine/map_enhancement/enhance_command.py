@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from ...common.fsc import HALF_MAP_THRESHOLD, resolution_of_curve
 from ..config import check_config, digest_file, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -112,14 +113,10 @@ def _soft(inside: NDArray[np.bool_], voxel_angst: tuple[float, float, float]) ->
 def _resolution(shells: Shells, curve: NDArray[np.float64] | None) -> float:
     """Where the half maps' FSC first falls below 0.143, by linear interpolation; the network's Nyquist when it never does."""
     assert curve is not None
-    below = np.flatnonzero(curve[1:] < 0.143)
-    if not len(below):
-        return float(1 / shells.frequency[-1])
-    shell = int(below[0]) + 1
-    if shell == 1:
+    resolution = resolution_of_curve(shells.frequency, curve, HALF_MAP_THRESHOLD)
+    if resolution is None:
         raise InputError("The half maps do not agree at all: their FSC is below 0.143 from the first shell on. Are they of the same particle, and aligned?")
-    high, low = curve[shell - 1], curve[shell]
-    return float(1 / np.interp((high - 0.143) / (high - low), [0, 1], shells.frequency[shell - 1 : shell + 1]))
+    return resolution
 
 
 def _target(config: MapEnhanceConfig, resolution: float, model: TrainedMapNetwork) -> float:

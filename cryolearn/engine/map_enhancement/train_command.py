@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ...common.checks import check_epoch
 from ..chunks import process_rank
 from ..config import check_config, digest_config
 from ..cpu import cpu_threads
@@ -78,8 +79,7 @@ def training_setting(config: MapTrainConfig) -> Setting:
 
 
 def _plan(config: MapTrainConfig, device: torch.device) -> TrainingPlan:
-    if config.patches_per_epoch < config.batch:
-        raise InputError(f"An epoch of {config.patches_per_epoch} patches holds no batch of {config.batch}: choose a smaller batch.")
+    check_epoch("patches", config.patches_per_epoch, config.batch)
     paper = config.preset == "paper"
     return TrainingPlan(
         digest=digest_config(config), seed=config.seed, epochs=config.epochs, images_per_epoch=config.patches_per_epoch, batch=config.batch,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from ..imaging.model_map import heavy_atoms
 from ..io.maps import Map, read_map
@@ -23,7 +24,6 @@ _COARSEST_ANGST = 3.0
 _FEWEST_INSIDE = 0.5  # of the atoms: below it the model belongs elsewhere
 _PLACES = ("header", "zero", "centre")
 _ASIDE_ANGST = (3.0, 5.0)  # beyond what a coarse fit is off, within what a map of 6 Å tells apart
-_SAME = 2e-3  # relative difference of voxel sizes that rounding in headers explains
 
 
 @dataclass
@@ -140,7 +140,7 @@ def require_same_grid(first: Map, second: Map, first_path: str, second_path: str
     differences = []
     if first.data.shape != second.data.shape:
         differences.append("{1[2]} x {1[1]} x {1[0]} voxels instead of {0[2]} x {0[1]} x {0[0]}".format(first.data.shape, second.data.shape))
-    if abs(second.pixel_size_angst / first.pixel_size_angst - 1) > _SAME:
+    if not same_pixel_size(second.pixel_size_angst, first.pixel_size_angst):
         differences.append(f"voxels of {second.pixel_size_angst:g} Å instead of {first.pixel_size_angst:g} Å")
     apart = np.abs(np.subtract(first.origin_angst, second.origin_angst))
     if apart.max() > 0.01 * first.pixel_size_angst:

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..imaging.fsc import fsc, resolution_at
+from ...common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, resolution_at
+from ..imaging.fsc import fsc
 from ..imaging.masks import soft_edge
 from ..imaging.model_map import mask_around, model_map, molecule_mask
 from ..io.maps import Map
@@ -22,7 +23,7 @@ from ..io.structures import Structure
 
 __all__ = ["MODEL_THRESHOLDS", "Correlations", "box_fsc", "correlations", "model_fsc", "model_mask", "resolution_of"]
 
-MODEL_THRESHOLDS = (0.5, 0.143)
+MODEL_THRESHOLDS = (TRUTH_THRESHOLD, HALF_MAP_THRESHOLD)
 _MASK_RADIUS_ANGST = 3.0
 _SOFT_ANGST = 5.0
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.fsc import HALF_MAP_THRESHOLD
 from ..imaging.model_map import model_map
 from ..io.maps import Map
 from ..io.side_chains import Residues, SideChains, find_residues, find_side_chains
@@ -130,7 +131,7 @@ def _model_map(structure: Structure, volume: Map) -> NDArray[np.float32]:
 
 def _resolutions(curves: dict[str, Tensor], volume: Map) -> dict[str, float | None]:
     found = {f"{name}_{threshold:g}": resolution_of(curves[name], threshold, volume) for name in ("model_masked", "model") for threshold in MODEL_THRESHOLDS}
-    return found | {f"{name}_0.143": resolution_of(curves[name], 0.143, volume) for name in ("halves_masked", "halves") if name in curves}
+    return found | {f"{name}_0.143": resolution_of(curves[name], HALF_MAP_THRESHOLD, volume) for name in ("halves_masked", "halves") if name in curves}
 
 
 def _votes(volume: Map, chains: SideChains) -> tuple[Votes, Votes]:

@@ -8,8 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..figures import CLASS_COLOURS, new_figure
-from .emringer import CEILING, EmringerScore
+from ...common.figures.palette import COLOURS
+from ...common.figures.scores import draw_emringer, draw_residues
+from ..figures import new_figure
+from .emringer import EmringerScore
 from .score_table import Change
 
 __all__ = ["change_figure", "emringer_figure", "q_figure"]
@@ -27,28 +29,13 @@ def emringer_figure(curves: Mapping[str, tuple[EmringerScore, EmringerScore]], c
     ceiling
         The model's own; the formula's is drawn too.
     """
+    drawn = {
+        (name, votes): {"step": list(range(len(score.scores))), "score": score.scores.tolist(), "rotameric_share": score.ratios.tolist(),
+                        "count": score.counts.tolist()}
+        for name, pair in curves.items() for votes, score in zip(("tie_safe", "cctbx"), pair)
+    }
     figure = new_figure(6.8, 6.4)
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    for index, (name, (safe, classic)) in enumerate(curves.items()):
-        colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
-        for score, line, kind in ((safe, "-", "one vote a residue"), (classic, "--", "cctbx's votes")):
-            x = np.arange(len(score.scores)) / 20
-            top.plot(x, score.scores, line, color=colour, label=f"{name}, {kind}: {score.score:.2f}", linewidth=1.8 if line == "-" else 1.1)
-            top.plot(x[score.best], score.score, "o", color=colour, markersize=5, markerfacecolor=colour if line == "-" else "white")
-        bottom.plot(np.arange(len(safe.ratios)) / 20, safe.ratios, color=colour, label=f"{name}, rotameric share")
-        bottom.plot(np.arange(len(safe.counts)) / 20, safe.counts / safe.residues, ":", color=colour, label=f"{name}, side chains above the threshold")
-    for value, text, place, side in ((CEILING, "ceiling of the formula", 0.0, "left"), (ceiling, "ceiling of the model", 1.0, "right")):
-        top.axhline(value, color="0.5", linestyle=":", linewidth=1)
-        top.annotate(f"{text}: {value:.2f}", (place, value), xycoords=("axes fraction", "data"), xytext=(4 - 8 * place, 2 - 4 * place),
-                     textcoords="offset points", fontsize=7, color="0.3", ha=side, va="top" if place else "bottom")
-    bottom.axhline(39 / 72, color="0.5", linestyle=":", linewidth=1)
-    bottom.annotate("chance", (0.0, 39 / 72), xycoords=("axes fraction", "data"), xytext=(4, 2), textcoords="offset points", fontsize=7, color="0.3")
-    residues = next(iter(curves.values()))[0].residues
-    top.set(ylabel="EMRinger score", title=f"EMRinger of {residues} side chains, on a grid of at most 0.5 Å")
-    bottom.set(xlabel="density threshold (0: mean of the rings, 1: highest peak)", ylabel="share", ylim=(0, 1.02), xlim=(0, 1))
-    for axes in (top, bottom):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=7)
+    draw_emringer(figure, drawn, ceiling, next(iter(curves.values()))[0].residues)
     return figure
 
 
@@ -63,22 +50,9 @@ def q_figure(
     values = np.concatenate([item[np.isfinite(item)] for item in q.values()])
     low = min(0.0, float(values.min())) if len(values) else 0.0
     figure = new_figure(9.0, 0.9 + 1.9 * rows)
-    starts = np.flatnonzero(np.concatenate(([True], chain[1:] != chain[:-1])))
     for row, axes in enumerate(figure.subplots(rows, 1, squeeze=False, sharey=True)[:, 0]):
-        at = np.arange(row * wide, min((row + 1) * wide, shown))
-        for index, (name, values_here) in enumerate(q.items()):
-            axes.plot(at, values_here[at], color=CLASS_COLOURS[index % len(CLASS_COLOURS)], linewidth=1.1,
-                      label=f"{name}: mean of residues {np.nanmean(values_here):.3f}")
-        for start in starts[(starts >= at[0]) & (starts <= at[-1])]:
-            axes.axvline(start, color="0.6", linewidth=0.8)
-            axes.annotate(f"{chain[start]}", (start, 1), xycoords=("data", "axes fraction"), xytext=(2, -9), textcoords="offset points",
-                          fontsize=8, color="0.3")
-        ticks = at[:: max(1, wide // 10)]
-        axes.set_xticks(ticks, [str(number[tick]) for tick in ticks], fontsize=7)
-        axes.set(xlim=(at[0], at[0] + wide - 1), ylim=(low, 1.0), ylabel="Q-score")
-        axes.grid(alpha=0.3)
-        if row == 0:
-            axes.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
+        draw_residues(axes, chain.tolist(), q, "Q-score", shown=slice(row * wide, min((row + 1) * wide, shown)), numbers=number.tolist(), legend=row == 0)
+        axes.set(xlim=(row * wide - 0.5, (row + 1) * wide - 0.5), ylim=(low, 1.0))
     figure.supxlabel("residue number", fontsize=9)
     rest = f", the first {shown} of {count}" if shown < count else ""
     figure.suptitle(f"Q-score of the residues (sigma {sigma_angst:g} Å{rest})")
@@ -92,9 +66,9 @@ def change_figure(lines: Sequence[Change]) -> Figure:
     for axes, line in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn):
         assert line.draws is not None and line.change is not None
         difference = line.draws[:, 1] - line.draws[:, 0]
-        axes.hist(difference, bins=40, color="#56b4e9")
+        axes.hist(difference, bins=40, color=COLOURS[5])
         axes.axvline(0, color="0.3", linewidth=1)
-        axes.axvline(line.change.value, color="#d55e00", linewidth=1.5, label=f"{line.change.value:+.3g}")
+        axes.axvline(line.change.value, color=COLOURS[4], linewidth=1.5, label=f"{line.change.value:+.3g}")
         axes.axvspan(line.change.low or 0.0, line.change.high or 0.0, color="0.5", alpha=0.15, label=f"95 %: {line.change.low:+.3g} to {line.change.high:+.3g}")
         axes.set(xlabel="after minus before", title=line.label)
         axes.title.set_fontsize(8)

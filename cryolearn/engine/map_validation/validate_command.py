@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.fsc import HALF_MAP_THRESHOLD
 from ..config import check_config, require
 from ..figures import fsc_curves, save_figure
 from ..imaging.half_set_maps import write_fsc_csv
@@ -49,7 +50,7 @@ def run(config: ValidateMapConfig) -> None:
     lines = score_table(scores, inputs.residues, config.q_sigma_angst, config.bootstraps, config.seed)
     names = [item.name for item in inputs.maps]
     curves = _curves(inputs, scores)
-    cross = {name: resolution_of(curve, 0.143, inputs.maps[0].volume) for name, curve in curves.items() if name.startswith("cross")}
+    cross = {name: resolution_of(curve, HALF_MAP_THRESHOLD, inputs.maps[0].volume) for name, curve in curves.items() if name.startswith("cross")}
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
     residues = _write_residues(out, inputs, scores, names, config)
@@ -159,7 +160,7 @@ def _draw(
     save_figure(emringer_figure(pairs, model_ceiling(inputs.chains)), str(figures / "emringer.png"))
     volume = inputs.maps[0].volume
     box, pixel = max(volume.data.shape), volume.pixel_size_angst
-    kinds = {"map_model_fsc": ("model", MODEL_THRESHOLDS, "FSC of map and model"), "half_map_fsc": ("halves", (0.143,), "FSC of half maps")}
+    kinds = {"map_model_fsc": ("model", MODEL_THRESHOLDS, "FSC of map and model"), "half_map_fsc": ("halves", (HALF_MAP_THRESHOLD,), "FSC of half maps")}
     for file, (kind, thresholds, title) in kinds.items():
         drawn = {_label(name): curve.numpy() for name, curve in curves.items() if kind in name or (kind == "halves" and name.startswith("cross"))}
         if drawn:

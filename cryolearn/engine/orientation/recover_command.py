@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.limits import FEWEST_IMAGES
 from ..chunks import remove_chunks
 from ..config import digest_config, require
 from ..device import select_device
@@ -39,9 +40,8 @@ from .refinement.stochastic_em import start_from_nothing
 from .report.recovery_report import distances_fail, write_report
 from .similarity_kernel import SimilarityKernel
 
-__all__ = ["FEWEST_IMAGES", "Found", "run"]
+__all__ = ["Found", "run"]
 
-FEWEST_IMAGES = 50
 _GAUGE_IMAGES = min(300, MOST_IMAGES)
 _PAIRS = 20000  # kept for the plot of learned against recovered distances
 _RANDOM_STARTS = 6

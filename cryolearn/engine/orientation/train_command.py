@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ...common.checks import check_epoch, check_multiple
+from ...common.limits import WIDTH_STEP
 from ..chunks import process_rank
 from ..config import check_config, digest_config, require
 from ..device import select_device
@@ -85,14 +87,11 @@ def _check_inputs(config: DistanceTrainConfig) -> None:
     elif not config.volumes and not config.structures:
         raise InputError("There is nothing to project: give volumes or structures, or learn from 'particles'.")
     block = config.views if config.preset == "views" else BLOCK
-    if block % BLOCK:
-        raise InputError(f"Parameter views is {block}, but it must be a multiple of {BLOCK}.")
+    check_multiple("Parameter views", block, BLOCK)
     if config.batch % block:
         raise InputError(f"Parameter batch is {config.batch}, but it must be a multiple of {block}: pairs are made within that many images.")
-    if config.images_per_epoch < config.batch:
-        raise InputError(f"An epoch of {config.images_per_epoch} images holds no batch of {config.batch}: choose a smaller batch.")
-    if config.width % 8:
-        raise InputError(f"Parameter width is {config.width}, but it must be a multiple of 8.")
+    check_epoch("images", config.images_per_epoch, config.batch)
+    check_multiple("Parameter width", config.width, WIDTH_STEP)
     if config.defocus_low_angst > config.defocus_high_angst:
         raise InputError(f"The smallest defocus, {config.defocus_low_angst:g} Å, is above the largest, {config.defocus_high_angst:g} Å.")
 

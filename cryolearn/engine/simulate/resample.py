@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from ..imaging.fourier import fourier_resize
 from ..io.maps import Map
 
-_SCALE_TOLERANCE = 1e-3  # an error of 0.1 % in size moves the border of a 128 px particle by less than 0.1 px
+_GRID_ERROR = 1e-3  # an error of 0.1 % in size moves the border of a 128 px particle by less than 0.1 px
 
 
 def fit_map(volume: Map, box: int, pixel_size_angst: float) -> Tensor:
@@ -26,12 +27,12 @@ def fit_map(volume: Map, box: int, pixel_size_angst: float) -> Tensor:
     """
     data = torch.as_tensor(volume.data)
     ratio = volume.pixel_size_angst / pixel_size_angst
-    if abs(ratio - 1) > _SCALE_TOLERANCE:
+    if not same_pixel_size(ratio, 1.0):
         sides = np.arange(len(data), 2 * len(data) + 2)
         sides = sides[sides % 2 == 0]
         scaled = 2 * np.round(sides * ratio / 2)
         error = np.abs(scaled / (sides * ratio) - 1)
-        good = np.flatnonzero((error < _SCALE_TOLERANCE) & (scaled > 0))
+        good = np.flatnonzero((error < _GRID_ERROR) & (scaled > 0))
         if not len(good):
             raise InputError(
                 f"A map of {len(data)} px at {volume.pixel_size_angst:g} Å cannot be brought to {pixel_size_angst:g} Å: resample it first."

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.checks import check_average_box, check_references
+from ...common.limits import same_pixel_size
 from ..config import digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -31,7 +33,6 @@ _RADIUS = 0.4  # of the box
 _SHIFT = 0.1  # of the box
 _INITIAL = 6.0  # Fourier pixels
 _SOFT = 0.08  # of the box: edge of the spherical mask
-_SAME_PIXEL = 1e-2  # relative difference of voxel sizes that rounding in headers explains
 
 
 def run(config: SubtomogramAverageConfig) -> None:
@@ -97,8 +98,7 @@ def _class_names(config: SubtomogramAverageConfig, table: SubtomogramTable) -> l
 
 def _settings(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Settings:
     box, pixel = table.box, table.pixel_size_angst
-    if box % 2 or box < 16:
-        raise InputError(f"The subtomograms have a box of {box} voxels: an even box of at least 16 is needed.")
+    check_average_box(box)
     if config.start == "alignment" and table.angles_deg is None:
         raise InputError(f"The STAR file '{config.subtomograms}' has no alignment (rlnAngleRot/Tilt/Psi): start at random or from references.")
     if config.local_search and config.start != "alignment":
@@ -107,8 +107,7 @@ def _settings(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Sett
     if config.start == "reference":
         if not config.references:
             raise InputError("The start from references needs maps: name them in 'references'.")
-        if len(config.references) not in (1, config.classes):
-            raise InputError(f"There are {len(config.references)} references for {config.classes} classes: give one for each class, or one for all.")
+        check_references(len(config.references), config.classes)
         references = torch.stack([_map(path, table, "reference") for path in config.references])
     radius = config.mask_radius_angst / pixel or _RADIUS * box
     if radius > box / 2:
@@ -135,7 +134,7 @@ def _map(path: str, table: SubtomogramTable, what: str) -> Tensor:
     if item.data.shape != (table.box,) * 3:
         size = " x ".join(str(side) for side in item.data.shape[::-1])
         raise InputError(f"The {what} '{path}' has {size} voxels, but the subtomograms have a box of {table.box}: crop or pad it.")
-    if abs(item.pixel_size_angst / table.pixel_size_angst - 1) > _SAME_PIXEL:
+    if not same_pixel_size(item.pixel_size_angst, table.pixel_size_angst):
         raise InputError(f"The {what} '{path}' has {item.pixel_size_angst:g} Å/voxel, but the subtomograms have {table.pixel_size_angst:g}: resample it.")
     return torch.from_numpy(item.data)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.figures.palette import COLOURS
 from ..chunks import remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
@@ -106,10 +107,10 @@ def _draw(out: Path, model: SubtomogramModel, counts: NDArray[np.int64], answer:
     save_figure(sizes, str(out / "figures" / "sizes.png"))
     figure = new_figure(8.4, 3.6)
     left, right = figure.subplots(1, 2)
-    left.hist(answer["confidence"], bins=np.linspace(0, 1, 41), color="#56b4e9")
+    left.hist(answer["confidence"], bins=np.linspace(0, 1, 41), color=COLOURS[5])
     left.set(xlabel="confidence (calibrated probability of the class)", ylabel="subtomograms", title="How sure")
     limit, end = model.novelty_limit(reject_fraction), float(np.percentile(answer["novelty"], 99.5))
-    right.hist(np.minimum(answer["novelty"], end), bins=40, color="#56b4e9")
+    right.hist(np.minimum(answer["novelty"], end), bins=40, color=COLOURS[5])
     if np.isfinite(limit):
         right.axvline(min(limit, end), color="black", linestyle="--", label=f"rejected beyond {limit:.2f}")
         right.legend(frameon=False, fontsize=8)

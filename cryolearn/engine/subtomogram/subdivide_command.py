@@ -15,10 +15,11 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import TSNE
 from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 
+from ...common.checks import check_count
+from ...common.limits import FEWEST_SUBDIVIDED
 from ..chunks import remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
-from ..exceptions import InputError
 from ..figures import landscape, line_plot, new_figure, save_figure
 from ..io.subtomograms import read_subtomograms, write_subtomograms
 from ..io.tables import write_table
@@ -31,7 +32,6 @@ from .partition.clustering import Groups, divide, reduced_features, sizes_curve
 __all__ = ["run"]
 
 _SILHOUETTES = 5000
-_FEWEST = 10
 _COLOURED = 12  # groups that have a colour of their own in the picture
 
 
@@ -42,8 +42,7 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     device = select_device(config)
     model = SubtomogramModel.load(config.model, device)
     table = read_subtomograms(config.subtomograms)
-    if len(table) < _FEWEST:
-        raise InputError(f"There are {len(table)} subtomograms: {_FEWEST} at least are needed to see groups.")
+    check_count("subtomograms", len(table), FEWEST_SUBDIVIDED)
     out = Path(config.output)
     found = measure(model, table, out, config.batch, config.chunk, config.invert_contrast)
     if found is None:  # another process gathers

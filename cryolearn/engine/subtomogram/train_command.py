@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...common.checks import check_multiple, check_network_box
+from ...common.limits import WIDTH_STEP
 from ..chunks import process_rank
 from ..config import check_config, digest_config, digest_values, require
 from ..device import select_device
@@ -21,7 +23,7 @@ from ..training.plan import BLOCK, TrainingPlan
 from ..training.processes import choose_precision
 from ..training.trainer import train
 from .config import SubtomogramTrainConfig
-from .networks.by_name import build_network, check_box, count_weights
+from .networks.by_name import build_network, count_weights
 from .networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, Labels, class_weights, read_labels
 from .networks.network_input import standardise
 from .networks.on_the_fly_simulation import DrawnSubtomograms
@@ -90,9 +92,9 @@ def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramSt
     """The subtomograms to learn from."""
     if config.source == "subtomograms":
         table = read_subtomograms(config.subtomograms)
-        check_box(config.network, table.box)
+        check_network_box(config.network, table.box)
         return SubtomogramStack(table, invert_contrast=config.invert_contrast)
-    check_box(config.network, config.box)
+    check_network_box(config.network, config.box)
     drawn = DrawnSubtomograms(config, device)
     if process_rank()[0] == 0:
         folder = Path(config.output) / "figures"
@@ -110,10 +112,8 @@ def _check(config: SubtomogramTrainConfig) -> None:
         raise InputError("Labelled subtomograms are given, but the source is 'simulation': choose the source 'subtomograms', or leave them out.")
     elif config.invert_contrast:
         raise InputError("Simulated subtomograms are white: switch invert_contrast off.")
-    if config.batch % BLOCK:  # 0 is the network's own
-        raise InputError(f"Parameter batch is {config.batch}, but it must be a multiple of {BLOCK}.")
-    if config.width % 8:
-        raise InputError(f"Parameter width is {config.width}, but it must be a multiple of 8.")
+    check_multiple("Parameter batch", config.batch, BLOCK)  # 0 is the network's own
+    check_multiple("Parameter width", config.width, WIDTH_STEP)
     if config.wedge_channel and config.network != "residual3d":
         raise InputError(f"The network '{config.network}' cannot be told the missing wedge: only 'residual3d' can.")
 

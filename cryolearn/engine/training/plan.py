@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...common.limits import TRAINING_BLOCK
 from ..exceptions import InputError
 
-BLOCK = 16
+BLOCK = TRAINING_BLOCK
 
 __all__ = ["BLOCK", "TrainingPlan", "block_generator", "shuffled"]
 

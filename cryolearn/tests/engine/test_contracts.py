@@ -25,6 +25,7 @@ SHARED = [
     *sorted(f"cryolearn.engine.{path.parent.name}" for path in PACKAGE.glob("engine/*/__init__.py")),
     *sorted(f"cryolearn.engine.{path.parent.name}.config" for path in PACKAGE.glob("engine/*/config.py")),
 ]
+COMMON = ["cryolearn.common", *sorted(f"cryolearn.common.{path.stem}" for path in PACKAGE.glob("common/[!_]*.py"))]
 ENGINE = sorted(module.name for module in pkgutil.walk_packages(cryolearn.engine.__path__, "cryolearn.engine."))
 
 # Raises on imports that `allowed(name)` does not allow; runs before anything else in a fresh interpreter.
@@ -63,6 +64,7 @@ def test_the_contracts_can_break(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "cryolearn/engine/imaging/wrong.py").write_text("import pwem\nfrom cryolearn.engine.elastic import config\n")
     (tmp_path / "cryolearn/convert/wrong.py").write_text("import torch\nfrom cryolearn.engine import device\n")
+    (tmp_path / "cryolearn/common/wrong.py").write_text("import scipy\nfrom cryolearn.engine import config\n")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode != 0
@@ -71,6 +73,8 @@ def test_the_contracts_can_break(tmp_path: Path) -> None:
         "imaging.wrong -> cryolearn.engine.elastic.config",
         "convert.wrong -> torch",
         "convert.wrong -> cryolearn.engine.device",
+        "common.wrong -> scipy",
+        "common.wrong -> cryolearn.engine.config",
     ):
         assert arrow in done.stdout, done.stdout
 
@@ -80,6 +84,17 @@ def test_what_both_sides_read_needs_the_standard_library_only(module: str) -> No
     code = "allowed = lambda name: name in sys.stdlib_module_names or name == 'cryolearn'" + BLOCKER + f"import {module}"
     done = python(code)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", COMMON)
+def test_what_both_sides_share_needs_numpy_and_matplotlib_only(module: str) -> None:
+    """Beside them their own dependencies load; neither PyTorch, Scipion nor SciPy may."""
+    barred = (*SCIPION, "torch", "lightning", "scipy", "pandas", "sklearn", "skimage", "mrcfile", "gemmi", "prody", "tkinter")
+    done = python(f"allowed = lambda name: name not in {barred!r}" + BLOCKER + f"import {module}")
+    assert done.returncode == 0, done.stderr
+    syntax = PACKAGE.joinpath(*module.split(".")[1:])
+    source = (syntax / "__init__.py" if syntax.is_dir() else syntax.with_suffix(".py")).read_text()
+    ast.parse(source, feature_version=(3, 8))
 
 
 def test_importing_the_package_loads_neither_scipion_nor_torch() -> None:

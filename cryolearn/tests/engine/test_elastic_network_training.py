@@ -15,6 +15,7 @@ import prody
 import pytest
 import torch
 
+from cryolearn.common.flags import AlignmentFlag
 from cryolearn.engine.config import save_config
 from cryolearn.engine.elastic.config import ElasticPredictConfig, ElasticTrainConfig, NormalModesConfig
 from cryolearn.engine.elastic.normal_modes_command import run as normal_modes
@@ -156,7 +157,7 @@ def test_the_papers_network_predicts_amplitudes_and_refines_given_poses(folder: 
     with pytest.raises(InputError, match="amplitudes only"):
         predict(predict_config(folder, "bare", model=model, particles=str(folder / "unseen" / "bare.star")))
     predict(predict_config(folder, "bare", model=model, particles=str(folder / "unseen" / "bare.star"), refine=False))
-    assert (result(folder, "bare")["flags"] & 8).all()  # no pose: not converged
+    assert (result(folder, "bare")["flags"] & AlignmentFlag.NOT_CONVERGED).all()  # no pose: not converged
 
 
 def test_two_processes_train_the_same_network_as_one(folder: Path) -> None:

@@ -175,3 +175,51 @@ def test_every_module_of_scipions_side_imports_on_python_38(scipion38: Path, env
     done = _run(scipion38, code, environment)
     assert "ANSWER " in done.stdout, done.stderr[-3000:]
     assert int(done.stdout.split("ANSWER ")[1].split()[0]) > 30
+
+
+# Draws what both sides draw, and reads and writes what both read and write.
+SHARED = """
+import tempfile, os
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from cryolearn.common import fsc, tables
+from cryolearn.common.figures import bars, curves, landscape, maps, orientations, scores
+
+def draw(function, *values, **options):
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    function(figure, *values, **options)
+    figure.canvas.draw()
+
+x, y = np.random.RandomState(0).normal(size=(2, 1000))
+frequency, curve = [0.1, 0.2, 0.3], [0.9, 0.5, 0.1]
+draw(curves.draw_fsc, [("map", frequency, curve, fsc.resolution_of_curve(frequency, curve))])
+draw(curves.draw_learning, {"epoch": np.arange(4), "loss": np.arange(4) + 1.0})
+draw(curves.draw_free_energy, np.arange(3), [5, 6, 7], [0.3, 0.1, 0.0], separate=True)
+draw(bars.draw_collectivity, [7, 8], [0.4, 0.5], [0.2, 0.3], [True, False])
+draw(bars.draw_explained_variance, [0.3, 0.1], [0.02, 0.02])
+draw(bars.draw_quality, x, "confidence")
+draw(bars.draw_confusion, [[8, 2], [1, 9]], ["a", "b"])
+draw(lambda figure: bars.draw_errors(figure.subplots(), abs(x), unit="degrees"))
+draw(lambda figure: maps.draw_slices(figure.subplots(1, 3), np.random.RandomState(0).normal(size=(8, 8, 8)), 2.0))
+draw(lambda figure: orientations.draw_distances(figure.subplots(), abs(x), abs(x)))
+draw(orientations.draw_sphere, np.clip(x, -3, 3), np.clip(y, -1.5, 1.5))
+draw(scores.draw_emringer, {("map", "tie_safe"): dict(step=[0, 1], score=[1.0, 2.0], rotameric_share=[0.5, 0.6], count=[9, 5])}, 8.0, 9)
+
+def points(figure):
+    axes = figure.subplots()
+    landscape.draw_density(axes, x, y)
+    landscape.draw_points(figure, axes, x, y, (x > 0).astype(int), "class", categorical=True)
+draw(points)
+
+path = os.path.join(tempfile.mkdtemp(), "table.npz")
+tables.write_table(path, {"id": np.arange(3), "x": x[:3]}, {"note": np.float32(1)})
+columns, meta = tables.read_table(path)
+print("ANSWER %s %s" % (columns["id"].tolist(), meta))
+"""
+
+
+def test_what_both_sides_share_works_on_python_38(scipion38: Path, environment: dict[str, str]) -> None:
+    done = _run(scipion38, SHARED, environment)
+    assert "ANSWER [0, 1, 2] {'note': 1.0}" in done.stdout, done.stderr[-3000:]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from cryolearn.common.flags import ConformationFlag
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.gaussian import heterogeneity_command as heterogeneity
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
@@ -57,7 +58,7 @@ def test_hinge_is_ordered(case: tuple[Path, dict[str, np.ndarray]], done: Path) 
 
 def test_images_without_particle_are_flagged(done: Path) -> None:
     columns, _ = read_table(str(done / "conformations.npz"))
-    unlikely = columns["flags"] & heterogeneity.FLAG_UNLIKELY > 0
+    unlikely = columns["flags"] & ConformationFlag.UNLIKELY > 0
     assert unlikely[-20:].mean() > 0.9
     assert unlikely[:-20].mean() < 0.05
 
@@ -205,15 +206,15 @@ def test_bad_input_is_refused(case: tuple[Path, dict[str, np.ndarray]], tmp_path
     write_particles(str(tmp_path / "no_ctf.star"), replace(table, ctf=None))
     refused("have no CTF", particles=str(tmp_path / "no_ctf.star"))
     write_particles(str(tmp_path / "few.star"), table.subset(slice(0, 4)))
-    refused("4 particles cannot give 4 components", particles=str(tmp_path / "few.star"))
+    refused("4 components are asked for, but there are only 4 particles", particles=str(tmp_path / "few.star"))
     write_map(str(tmp_path / "small.mrc"), volume.data[4:-4, 4:-4, 4:-4], PIXEL)
     refused("the particles have a box of 32 px", volume=str(tmp_path / "small.mrc"))
     write_map(str(tmp_path / "scaled.mrc"), volume.data, 1.1 * PIXEL)
-    refused("Å a voxel, but the particles", volume=str(tmp_path / "scaled.mrc"))
+    refused("has a pixel size of .* Å, but the particles have", volume=str(tmp_path / "scaled.mrc"))
     write_map(str(tmp_path / "nowhere.mrc"), np.zeros_like(volume.data), PIXEL)
     refused("holds no Gaussian", focus=str(tmp_path / "nowhere.mrc"))
-    refused("does not exist: there are", focus_gaussians=[100_000])
+    refused("does not exist: they are numbered from 1 to", focus_gaussians=[100_000])
     refused("voxels", number=90_000)
     refused("must become finer", resolutions_angst=[20.0, 40.0])
-    refused("finer than pixels", resolutions_angst=[5.0])
+    refused("finer than the pixels", resolutions_angst=[5.0])
     refused("turn the contrast of the images", invert_contrast=True)

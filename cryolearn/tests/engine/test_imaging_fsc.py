@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryolearn.common.fsc import resolution_at
 from cryolearn.engine.imaging.fourier import low_pass
-from cryolearn.engine.imaging.fsc import frc, fsc, resolution_at, ssnr_from_fsc
+from cryolearn.engine.imaging.fsc import frc, fsc, ssnr_from_fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 
 from .imaging_cases import DEVICES, gaussian_model

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from cryolearn.common.figures.palette import MAX_POINTS
 from cryolearn.engine import figures
 
 
@@ -17,7 +18,7 @@ def test_landscape_of_a_million_points_is_quick(tmp_path):
     figures.save_figure(figure, str(tmp_path / "a" / "landscape.png"))
     assert time.process_time() - start < 10  # a user waits no longer for a picture
     assert (tmp_path / "a" / "landscape.png").read_bytes()[:4] == b"\x89PNG"
-    assert len(figure.axes[0].collections[1].get_offsets()) == figures.MAX_POINTS
+    assert len(figure.axes[0].collections[1].get_offsets()) == MAX_POINTS
 
 
 def test_fsc_legend_tells_each_resolution():

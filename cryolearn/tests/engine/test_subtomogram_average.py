@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryolearn.common.figures.surface import default_level
 from cryolearn.engine.config import check_config
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.fsc import fsc
@@ -28,7 +29,7 @@ from cryolearn.engine.subtomogram.averaging.class_novelty import novelty_of, rea
 from cryolearn.engine.subtomogram.averaging.fourier_band import Band, particles_of
 from cryolearn.engine.subtomogram.averaging.initial_maps import first_maps
 from cryolearn.engine.subtomogram.config import SubtomogramAverageConfig
-from cryolearn.engine.subtomogram.report.class_gallery import GalleryRow, class_gallery, surface_level
+from cryolearn.engine.subtomogram.report.class_gallery import GalleryRow, class_gallery
 
 from .imaging_cases import DEVICES
 from .subtomogram_average_cases import BOX, PIXEL, behind_wedge, copies, models, write_copies
@@ -230,7 +231,7 @@ def test_gallery_draws_slices_and_surface() -> None:
     volume = models(1)[0].volume(BOX, PIXEL).numpy()
     figure = class_gallery([GalleryRow("a", volume), GalleryRow("b", np.zeros_like(volume))], PIXEL)
     assert len(figure.axes) == 8
-    assert 0 < surface_level(volume) < volume.max()
+    assert 0 < default_level(volume) < volume.max()
     assert len(figure.axes[3].collections) == 1 and not figure.axes[7].collections
 
 

@@ -8,10 +8,11 @@ import torch
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from cryolearn.common.checks import check_network_box
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.missing_wedge import wedge_mask
 from cryolearn.engine.imaging.poses import euler_to_matrix
-from cryolearn.engine.subtomogram.networks.by_name import build_network, check_box, count_weights
+from cryolearn.engine.subtomogram.networks.by_name import build_network, count_weights
 from cryolearn.engine.subtomogram.networks.network_input import keep_wedge, move_volumes, network_input, standardise
 from cryolearn.engine.subtomogram.networks.network_residual import supervised_contrastive
 from cryolearn.engine.subtomogram.networks.rotation_invariant_features import DEGREE, fit_svm, rif_features, rif_length
@@ -26,7 +27,7 @@ def test_the_papers_networks_have_the_papers_weights(name: str, weights: int) ->
     logits, features = small(torch.randn(2, 1, 16, 16, 16))
     assert logits.shape == (2, 5) and features is logits
     with pytest.raises(InputError, match=r"a box of 15 .* 'dsrf3d' wants a multiple of 4"):
-        check_box("dsrf3d", 15)
+        check_network_box("dsrf3d", 15)
 
 
 def test_the_default_network_is_small_and_embeds_on_the_sphere() -> None:

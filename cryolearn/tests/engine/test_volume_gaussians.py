@@ -11,6 +11,7 @@ import prody
 import pytest
 import torch
 
+from cryolearn.common.limits import SPACING_FOR_MOTION
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging import volume_gaussians
 from cryolearn.engine.imaging.config import VolumeToGaussiansConfig
@@ -174,7 +175,7 @@ def test_a_dense_fit_reaches_the_methods_figure():
     """Mean FRC of 200 projections of .999 (the method's page) on a map of 1AKE at 8 Å; a model with fewer Gaussians has less."""
     volume = torch.from_numpy(_density("pdb1ake.pdb", 2.0, cube=True)[0].copy())
     found = [volume_gaussians.mean_projection_frc(volume_gaussians.fit_gaussians(volume, 2.0, 8.0, spacing=spacing), volume, 2.0, 8.0)
-             for spacing in (0.3, volume_gaussians.SPACING_FOR_MOTION)]
+             for spacing in (0.3, SPACING_FOR_MOTION)]
     assert found[0] >= 0.999 > found[1] > 0.98
 
 

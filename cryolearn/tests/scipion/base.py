@@ -15,7 +15,8 @@ from pwem.protocols import ProtImportPdb  # noqa: E402
 from pyworkflow.tests import BaseTest, setupTestProject  # noqa: E402
 
 from cryolearn.convert.poses import posesFromTransforms  # noqa: E402
-from cryolearn.convert.tables import readTable, rowsById  # noqa: E402
+from cryolearn.common.tables import read_table  # noqa: E402
+from cryolearn.convert.tables import rowsById  # noqa: E402
 from cryolearn.protocols import CryoLearnProtNormalModes, CryoLearnProtSimulateParticles  # noqa: E402
 
 ATOMS = 1656  # heavy atoms of chain A of 4AKE
@@ -86,7 +87,7 @@ def setColumns(particles):
 
 def compareWithTruth(particles, truthFile):
     """Errors of a set against a simulation's truth: pose (degrees), conformer RMSD (Å), shift (Å), each {id: error}."""
-    truth, _ = readTable(truthFile)
+    truth, _ = read_table(truthFile)
     rows = rowsById(truth['id'])
     pose, rmsd, shift = {}, {}, {}
     for objId, (amplitudes, rotation, offset) in setColumns(particles).items():

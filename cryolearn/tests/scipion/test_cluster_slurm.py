@@ -20,7 +20,7 @@ if pw.Config.SCIPION_DOMAIN != 'pwem':
 from pyworkflow.protocol import MODE_RESUME, HostConfig
 
 import cryolearn
-from cryolearn.convert.tables import readTable
+from cryolearn.common.tables import read_table
 from cryolearn.protocols import CryoLearnProtElasticAlign, CryoLearnProtElasticTrain
 from cryolearn.tests.slurm_cluster import SlurmCluster, whyNot
 
@@ -110,7 +110,7 @@ class TestSlurm(ProjectTest):
     def testAlignment(self):
         here = self.alignment()
         self.launchProtocol(here)
-        whole = readTable(here._getExtraPath('alignment.npz'))[0]
+        whole = read_table(here._getExtraPath('alignment.npz'))[0]
 
         shared = self.alignment(numberOfMpi=2)
         self.submit(shared)
@@ -166,7 +166,7 @@ class TestSlurm(ProjectTest):
         self.assertIn('problem submitting', run.getErrorMessage())
 
     def assertSame(self, columns, protocol):
-        found = readTable(protocol._getExtraPath('alignment.npz'))[0]
+        found = read_table(protocol._getExtraPath('alignment.npz'))[0]
         self.assertEqual(set(columns), set(found))
         for name in columns:
             np.testing.assert_array_equal(columns[name], found[name], name)

@@ -17,11 +17,13 @@ from pyworkflow.protocol import Protocol
 
 from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, writeClasses
 from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
-from cryolearn.convert.fsc import makeFsc, resolution
+from cryolearn.common.fsc import resolution_of_curve
+from cryolearn.convert.fsc import makeFsc
 from cryolearn.convert.particles import writeParticles
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
-from cryolearn.convert.tables import readTable, rowsById, writeTable
+from cryolearn.common.tables import read_table, write_table
+from cryolearn.convert.tables import rowsById
 from cryolearn.convert.volumes import makeVolume, readData, readHeader, writeVolume
 
 relion31 = pytest.importorskip('relion.convert.convert31')
@@ -204,7 +206,7 @@ def makeTable(ids, name='alignment.npz'):
         rotation=rotationFromAngles(rng.uniform(-180, 180, (len(ids), 3))), shift_angst=rng.normal(size=(len(ids), 2)),
         correlation=rng.uniform(size=len(ids)), margin=rng.uniform(size=len(ids)), pose_sigma_deg=rng.uniform(size=len(ids)),
         flags=rng.integers(0, 16, len(ids)).astype(np.int32))
-    writeTable(name, columns, {'mode_numbers': [7, 8, 11]})
+    write_table(name, columns, {'mode_numbers': [7, 8, 11]})
     return columns
 
 
@@ -225,7 +227,7 @@ def test_alignment_is_joined_by_id(folder):
         assert item.getAttributeValue('_elasticFlags') == columns['flags'][row]
         assert item.getAttributeValue('_elasticCorrelation') == pytest.approx(columns['correlation'][row])
     writeLatents(output, 'back.npz', BOX)
-    back, meta = readTable('back.npz')
+    back, meta = read_table('back.npz')
     assert back['id'].tolist() == IDS and meta == {'mode_numbers': [7, 8, 11], 'pixel_size_angst': PIXEL, 'box': BOX}
     for name in ('amplitudes', 'rotation', 'shift_angst', 'flags', 'correlation'):
         np.testing.assert_allclose(back[name], columns[name][[rows[objId] for objId in IDS]], atol=1e-10)
@@ -267,7 +269,7 @@ def test_subset_and_reduced_coordinates(folder):
         np.testing.assert_allclose(after.getZRed(), [after.getObjId(), -1.0])
         np.testing.assert_allclose(after.getZFlex(), before.getZFlex())
     writeLatents(reduced, 'reduced.npz')
-    np.testing.assert_allclose(readTable('reduced.npz')[0]['reduced'][:, 0], IDS)
+    np.testing.assert_allclose(read_table('reduced.npz')[0]['reduced'][:, 0], IDS)
 
 
 def test_particle_without_latent_vector_is_named(folder):
@@ -287,7 +289,7 @@ def test_classes_by_id(folder):
     flex = makeFlex()
     protocol = Protocol()
     protocol.outputParticles = flex
-    writeTable('clusters.npz', {'id': np.array(IDS[::-1]), 'class': np.array([2, 2, 0, 1, 1, 1])})
+    write_table('clusters.npz', {'id': np.array(IDS[::-1]), 'class': np.array([2, 2, 0, 1, 1, 1])})
     classes = SetOfClassesFlex(filename='classes.sqlite')
     classes.setImages(Pointer(value=protocol, extended='outputParticles'))
     fillClasses(classes, 'clusters.npz', {2: lambda representative: representative.setZFlex([1.0, 2.0, 3.0])})
@@ -299,7 +301,7 @@ def test_classes_by_id(folder):
     np.testing.assert_allclose(means[2], (expected[4000000] + expected[121]) / 2)
     np.testing.assert_allclose(classes[2].getRepresentative().getZFlex(), [1, 2, 3])
     writeClasses(members, 'back.npz')
-    back, _ = readTable('back.npz')
+    back, _ = read_table('back.npz')
     assert dict(zip(back['id'].tolist(), back['class'].tolist())) == members
 
 
@@ -332,7 +334,7 @@ def test_volume_header_is_what_scipion_knows(folder):
     ([1.0, 0.1, 0.9, 0.0], 1 / (0.1 + 0.1 * 0.857 / 0.9)),  # the first of two crossings
 ])
 def test_resolution_is_guarded(curve, expected):
-    found = resolution([0.1, 0.2, 0.3, 0.4], curve)
+    found = resolution_of_curve([0.1, 0.2, 0.3, 0.4], curve)
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -17,7 +17,7 @@ from pwem.protocols import ProtImportVolumes
 
 from cryolearn.convert.flex import modeNumbers
 from cryolearn.convert.modes import RIGID_MODES, engineModes
-from cryolearn.convert.tables import readTable
+from cryolearn.common.tables import read_table
 from cryolearn.objects import ElasticModel
 from cryolearn.protocols import (
     CryoLearnProtClusterLandscape,
@@ -100,7 +100,7 @@ class TestElasticWorkflow(ProjectTest):
         self.assertEqual(sorted(setColumns(self.aligned)), list(range(1, IMAGES + 1)))
         pose, rmsd, _ = compareWithTruth(self.aligned, self.truth)
         self.assertGreaterEqual(np.mean([error <= 6 for error in pose.values()]), 0.95)
-        truth, _ = readTable(self.truth)
+        truth, _ = read_table(self.truth)
         found = setColumns(self.aligned)
         errors = [np.abs(found[int(objId)][0] - amplitudes).mean() for objId, amplitudes in zip(truth['id'], truth['amplitudes'])]
         self.assertLess(np.mean(errors), FACTOR * BOUND)
@@ -160,7 +160,7 @@ class TestElasticWorkflow(ProjectTest):
             means[item.getObjId()] = np.mean([amplitudes[objId][0] for objId in members], axis=0)
             np.testing.assert_allclose(item.getRepresentative().getZFlex(), means[item.getObjId()], rtol=1e-5)
         self.assertEqual(sorted(ids), sorted(amplitudes))
-        table, _ = readTable(self.clusters._getExtraPath('clusters.npz'))
+        table, _ = read_table(self.clusters._getExtraPath('clusters.npz'))
         reduced = dict(zip(table['id'].tolist(), table['reduced']))
         for item in self.clusters.outputParticles:
             np.testing.assert_allclose(item.getZRed(), reduced[item.getObjId()], rtol=1e-5)

@@ -24,7 +24,8 @@ from scipy.stats import spearmanr
 from cryolearn.convert.flex import latentLength, latentNames, motionFile
 from cryolearn.convert.motions import collectivity, describeMotion, gaussiansFile, motionsFolder
 from cryolearn.convert.particles import writeParticles
-from cryolearn.convert.tables import readTable, rowsById
+from cryolearn.common.tables import read_table
+from cryolearn.convert.tables import rowsById
 from cryolearn.engine.config import fields_of
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from cryolearn.engine.io.motions import read_motion
@@ -104,7 +105,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         self.assertIn('Gaussians', self.gaussian.methods()[0])
 
     def testPlacesFollowTheTruth(self):
-        truth, _ = readTable(self.simulation._getExtraPath('truth.npz'))
+        truth, _ = read_table(self.simulation._getExtraPath('truth.npz'))
         rows = rowsById(truth['id'])
         found = setColumns(self.particles)
         self.assertEqual(sorted(found), sorted(rows))
@@ -154,7 +155,7 @@ class TestGaussianHeterogeneity(GaussianProject):
 
     def testEigenMotions(self):
         motions = self.gaussian.outputEigenMotions
-        columns, _ = readTable(self.gaussian._getExtraPath('eigen_motions.npz'))
+        columns, _ = read_table(self.gaussian._getExtraPath('eigen_motions.npz'))
         self.assertSetSize(motions, SETTINGS['components'])
         for row, motion in enumerate(motions.iterItems()):
             vector = np.loadtxt(motion.getModeFile())
@@ -221,7 +222,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         """Each structure is the engine's motion model at the latents of its id."""
         self.assertIsInstance(structures, SetOfAtomStructFlex)
         motion = read_motion(motionFile(self.particles))
-        table, _ = readTable(gaussiansFile(self.gaussian.outputGaussians))
+        table, _ = read_table(gaussiansFile(self.gaussian.outputGaussians))
         corner = (table['position_angst'] - motion.positions_angst).mean(axis=0)  # of the box's centre in the map's frame
         np.testing.assert_allclose(table['position_angst'] - motion.positions_angst, corner[None].repeat(len(motion), 0), atol=1e-3)
         self.assertEqual(sorted(latents), [item.getObjId() for item in structures])
@@ -249,7 +250,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         half = count // 2
         run = self.launch(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=self.consensus,
                           inputGaussians=self.gaussian.outputGaussians, focusGaussians='1-%d' % half, **dict(SETTINGS, maps=0, rounds=2))
-        table, _ = readTable(gaussiansFile(run.outputGaussians))
+        table, _ = read_table(gaussiansFile(run.outputGaussians))
         np.testing.assert_array_equal(table['moves'], np.arange(1, count + 1) <= half)
         motion = read_motion(motionFile(run.outputParticles))
         moved = np.linalg.norm(motion.conformation([[-1.], [1.]])[0] - motion.positions_angst, axis=-1).max(axis=0)
@@ -290,8 +291,8 @@ class TestGaussianHeterogeneity(GaussianProject):
             return bool(stages) and not os.path.exists(broken._getExtraPath('conformations.npz'))
         self.killWhen(broken, recorded)
         self.resume(broken)
-        expected, _ = readTable(self.gaussian._getExtraPath('conformations.npz'))
-        found, _ = readTable(broken._getExtraPath('conformations.npz'))
+        expected, _ = read_table(self.gaussian._getExtraPath('conformations.npz'))
+        found, _ = read_table(broken._getExtraPath('conformations.npz'))
         np.testing.assert_array_equal(found['id'], expected['id'])
         np.testing.assert_allclose(found['amplitudes'], expected['amplitudes'], atol=1e-6)
         self.assertSetSize(broken.outputParticles, PARTICLES)
@@ -310,7 +311,7 @@ class TestGaussianHeterogeneity(GaussianProject):
 
     def testMotionsWindowMovesTheGaussians(self):
         window = self.window(self.viewer(CryoLearnGaussianViewer, self.gaussian), 'showMotions')
-        columns, _ = readTable(self.gaussian._getExtraPath('eigen_motions.npz'))
+        columns, _ = read_table(self.gaussian._getExtraPath('eigen_motions.npz'))
         window.table.select([2])
         window.amplitude.set(1.5)
         window.refresh()
@@ -321,7 +322,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         window._step = 6  # a quarter of the period: displaced by the whole amplitude
         window.refresh()
         drawn = np.concatenate([item.get_offsets() for item in window.figure.axes[0].collections if hasattr(item, '_widths')])
-        table, _ = readTable(gaussiansFile(self.gaussian.outputGaussians))
+        table, _ = read_table(gaussiansFile(self.gaussian.outputGaussians))
         expected = (table['position_angst'] + 1.5 * columns['std_angst'][1] * columns['vector'][1])[:, :2]
         np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0), atol=1e-3)
         self.assertIn(CryoLearnSetOfMotionsViewer, self.gaussianViewersOf(self.gaussian.outputEigenMotions))
@@ -424,7 +425,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         noTable = AtomStruct(filename=self.modes.getPdb().getFileName())
         cases = [
             ('no 3D (projection) alignment', dict(inputParticles=unaligned, inputVolume=volume, ignoreCtf=True)),
-            ('box of 32 px, but the particles have 48', dict(inputParticles=particles, inputVolume=other)),
+            ('box of 32 px, but the particles have a box of 48', dict(inputParticles=particles, inputVolume=other)),
             ('pixel size of 4.9 Å, but the particles have 5', dict(inputParticles=particles, inputVolume=finer)),
             ('but there are only 6 particles', dict(inputParticles=self.someOf(particles, 6), inputVolume=volume, components=6)),
             ('finer than the pixels', dict(inputParticles=particles, inputVolume=volume, resolutionsAngst='20 5')),

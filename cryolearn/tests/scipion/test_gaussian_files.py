@@ -13,11 +13,12 @@ from pwem.objects import SetOfParticlesFlex, SetOfPrincipalComponents
 from cryolearn.convert.flex import ERROR_ATTRIBUTE, appendConformations, latentLength, latentNames, modeNumbers, motionFile, setModeNumbers, writeLatents
 from cryolearn.convert.gaussians import readLabels, readStates, stateLatents
 from cryolearn.convert.motions import describeMotion, fillMotions, motionsFolder
-from cryolearn.convert.tables import readTable, writeTable
+from cryolearn.common.axis_labels import axis_label
+from cryolearn.common.tables import read_table, write_table
 from cryolearn.engine.io.motions import MotionModel, write_motion
 from cryolearn.engine.io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
 from cryolearn.viewers.backbone import readModelsAndWeights
-from cryolearn.viewers.landscape_data import Landscape, axisLabel
+from cryolearn.viewers.landscape_data import Landscape
 from cryolearn.viewers.landscape_window import startAxes
 
 from .test_convert import IDS, PIXEL, makeParticles
@@ -52,7 +53,7 @@ def testDescriptionAgreesWithTheEngine(folder, basis):
 def testMotionThatIsGoneOrSomethingElseIsNamed(folder):
     with pytest.raises(ValueError, match="'gone.npz' is not there any more"):
         describeMotion('gone.npz')
-    writeTable('other.npz', {'id': np.arange(3)})
+    write_table('other.npz', {'id': np.arange(3)})
     with pytest.raises(ValueError, match="'other.npz' is not a motion model"):
         describeMotion('other.npz')
     assert latentNames('gone.npz') == []
@@ -65,7 +66,7 @@ def makeResult(latents=1, poses=True):
     table = {'id': order, 'amplitudes': order[:, None] / 1e7 * np.arange(1, latents + 1), 'amplitude_sigma': order[:, None] / 1e8 * np.ones(latents),
              'gain': order / 1e3, 'log_likelihood': -order / 1e2, 'flags': (order % 4).astype(np.int32), 'half': 1 + order % 2, 'rotation': turns,
              'shift_angst': np.stack([order / 1e6, -order / 1e6], axis=1)}
-    writeTable('conformations.npz', table)
+    write_table('conformations.npz', table)
 
 
 def makeSet(latents=1, refined=False, units=1):
@@ -110,7 +111,7 @@ def testMissingParticleIsNamed(folder):
 def testLatentsGoOutWithTheirErrorsAndBack(folder):
     _, output = makeSet(latents=2)
     writeLatents(output, 'landscape.npz')
-    columns, meta = readTable('landscape.npz')
+    columns, meta = read_table('landscape.npz')
     np.testing.assert_array_equal(columns['id'], IDS)
     np.testing.assert_allclose(columns['amplitude_sigma'], np.array(IDS)[:, None] / 1e8 * [1, 1])
     np.testing.assert_array_equal(columns['flags'], np.array(IDS) % 4)
@@ -120,9 +121,9 @@ def testLatentsGoOutWithTheirErrorsAndBack(folder):
 def testSubunitsBecomeRows(folder):
     _, output = makeSet(latents=6, units=3)
     writeLatents(output, 'landscape.npz')
-    assert readTable('landscape.npz')[1]['latent_names'][3] == 'latent 2, subunit 2'
+    assert read_table('landscape.npz')[1]['latent_names'][3] == 'latent 2, subunit 2'
     writeLatents(output, 'landscape.npz', subunit=2)
-    columns, meta = readTable('landscape.npz')
+    columns, meta = read_table('landscape.npz')
     assert meta['latent_names'] == ['latent 1', 'latent 2']
     assert columns['amplitudes'].shape == columns['amplitude_sigma'].shape == (3 * len(IDS), 2)
     np.testing.assert_allclose(columns['amplitudes'][4], np.array([3, 4]) * IDS[1] / 1e7)  # the second subunit of the second particle
@@ -134,7 +135,7 @@ def testEigenMotionsOfPositionsAndOfAmplitudes(folder):
     for size in (3, 1):
         vector = np.zeros((2, GAUSSIANS, size))
         vector[0, :, 0], vector[1, 2, 0] = GAUSSIANS ** -0.5, 1
-        writeTable('eigen_motions.npz', {'id': np.array([1, 2]), 'vector': vector, 'std_angst': np.array([5., 2]), 'explained': np.array([.5, .1]),
+        write_table('eigen_motions.npz', {'id': np.array([1, 2]), 'vector': vector, 'std_angst': np.array([5., 2]), 'explained': np.array([.5, .1]),
                                          'null': np.array([.2, .2]), 'significant': np.array([True, False])})
         motions = SetOfPrincipalComponents(filename='motions_%d.sqlite' % size)
         files = fillMotions(motions, '.')
@@ -185,9 +186,9 @@ def testGaussianModelsAreReadFromBothFormats(folder, ending):
 
 def testLatentsAreCalledByTheirNames():
     meta = {'latent_names': ['hinge', 'twist']}
-    assert axisLabel('amplitudes:1', meta) == 'twist'
-    assert axisLabel('amplitude_sigma:0', meta) == 'error bar of hinge'
-    assert axisLabel('amplitudes:0', {'mode_numbers': [7]}) == 'amplitude of mode 7'
+    assert axis_label('amplitudes:1', meta) == 'twist'
+    assert axis_label('amplitude_sigma:0', meta) == 'error bar of hinge'
+    assert axis_label('amplitudes:0', {'mode_numbers': [7]}) == 'amplitude of mode 7'
 
 
 def testALandscapeWithOneLatentShowsIt():

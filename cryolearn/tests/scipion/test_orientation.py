@@ -11,10 +11,10 @@ import prody
 from pwem.objects import FSC, AtomStruct, SetOfParticles, Volume
 from pwem.protocols import ProtImportPdb, ProtSubSet
 
-from cryolearn.convert.fsc import resolution
+from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.particles import writeParticles
 from cryolearn.convert.poses import posesFromTransforms
-from cryolearn.convert.tables import readTable
+from cryolearn.common.tables import read_table
 from cryolearn.engine.config import fields_of
 from cryolearn.engine.orientation.config import CompareOrientationsConfig, DistanceTrainConfig, RecoverOrientationsConfig
 from cryolearn.objects import DistanceModel
@@ -118,7 +118,7 @@ class TestOrientations(KillingTest, WindowTest):
         self.assertIn('Banjac2021', self.recovery.methods()[0])
 
     def testEachParticleHasItsPoseHalfAndConfidence(self):
-        table, _ = readTable(self.recovery._getExtraPath('orientations.npz'))
+        table, _ = read_table(self.recovery._getExtraPath('orientations.npz'))
         rows = {objId: row for row, objId in enumerate(table['id'].tolist())}
         halves = []
         for item in self.recovered.iterItems():
@@ -137,7 +137,7 @@ class TestOrientations(KillingTest, WindowTest):
         self.assertEqual([os.path.exists(half) for half in volume.getHalfMaps().split(',')], [True, True])
         x, y = self.recovery.outputFSC.getData()
         self.assertAlmostEqual(float(x[0]), 1 / (BOX * PIXEL), places=6)
-        self.assertIsNotNone(resolution([float(value) for value in x], [float(value) for value in y]))
+        self.assertIsNotNone(resolution_of_curve([float(value) for value in x], [float(value) for value in y]))
 
     def testRelionReconstructsTheOutput(self):
         """RELION reads the STAR of the run and that of the output set alike, and its half maps agree as ours do."""
@@ -264,7 +264,7 @@ class TestOrientations(KillingTest, WindowTest):
             return bool(stages) and not os.path.exists(run._getExtraPath('orientations.npz'))
         self.killWhen(run, recorded)
         self.resume(run)
-        expected, found = (readTable(item._getExtraPath('orientations.npz'))[0] for item in (self.recovery, run))
+        expected, found = (read_table(item._getExtraPath('orientations.npz'))[0] for item in (self.recovery, run))
         np.testing.assert_array_equal(found['id'], expected['id'])
         # two threads' sums differ in the last bits, which moves single voxels at the edges of the masks
         np.testing.assert_allclose(found['rotation'], expected['rotation'], atol=2e-3)

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure  # noqa: E402
 from pwem.objects import Acquisition, Particle, SetOfParticles, Transform  # noqa: E402
 from scipy.spatial.transform import Rotation  # noqa: E402
 
+from cryolearn.common.figures.bars import draw_errors
+from cryolearn.common.figures.orientations import distance_curve, draw_distances, draw_sphere, sphere_cells, viewing_directions
 from cryolearn.convert import orientations  # noqa: E402
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles  # noqa: E402
 from cryolearn.convert.star_particles import StarParticles  # noqa: E402
-from cryolearn.convert.tables import writeTable  # noqa: E402
-from cryolearn.viewers import plots_orientation as plots  # noqa: E402
+from cryolearn.common.tables import write_table  # noqa: E402
 
 PIXEL = 2.
 
@@ -90,7 +91,7 @@ class TestSets(InFolder):
         particles, output = self.makeSet('1.sqlite', makeStack('x.mrcs'), sorted(ids), aligned=False), SetOfParticles(filename='2.sqlite')
         rotations = Rotation.random(3, random_state=0).as_matrix()
         shifts = np.array([[9., -9], [2, -2], [5, -5]])
-        writeTable('orientations.npz', dict(id=np.array(ids), rotation=rotations, shift_angst=shifts, confidence=np.array([.9, .2, .5]),
+        write_table('orientations.npz', dict(id=np.array(ids), rotation=rotations, shift_angst=shifts, confidence=np.array([.9, .2, .5]),
                                             residual_rad=np.radians([9., 2, 5]), half=np.array([1, 2, 1])))
         orientations.appendRecovered(particles, output, 'orientations.npz')
         self.assertTrue(output.hasAlignmentProj())
@@ -111,7 +112,7 @@ class TestSets(InFolder):
         particles, output = self.makeSet('1.sqlite', makeStack('x.mrcs'), [1, 2]), SetOfParticles(filename='2.sqlite')
         rotations = np.stack([np.eye(3)] * 2)
         columns = dict(id=np.array([1, 2]), rotation=rotations, shift_angst=np.zeros((2, 2)), error_rad=np.array([np.pi / 6, np.nan]))
-        writeTable('errors.npz', columns)
+        write_table('errors.npz', columns)
         orientations.appendCompared(particles, output, 'errors.npz')
         output.write()
         errors = [item.getAttributeValue('_orientationErrorDeg') for item in SetOfParticles(filename='2.sqlite').iterItems()]
@@ -125,45 +126,45 @@ class TestDrawing(unittest.TestCase):
         """RELION's rot and tilt are longitude and colatitude of the view's axis; psi and mirror images leave it alone."""
         rot, tilt = np.array([30., -120, 179]), np.array([20., 90, 140])
         for psi in (0., 77):
-            longitude, latitude = orientations.viewingDirections(rotationFromAngles(np.stack([rot, tilt, np.full(3, psi)], axis=1)))
+            longitude, latitude = viewing_directions(rotationFromAngles(np.stack([rot, tilt, np.full(3, psi)], axis=1)))
             np.testing.assert_allclose(np.degrees(longitude), rot, atol=1e-6)
             np.testing.assert_allclose(np.degrees(latitude), 90 - tilt, atol=1e-6)
 
     def testCellsOfTheSphereHaveOneSizeAndLoseNobody(self):
-        longitude, latitude = orientations.viewingDirections(Rotation.random(20000, random_state=0).as_matrix())
-        rings, counts = plots.sphereCells(longitude, latitude)
+        longitude, latitude = viewing_directions(Rotation.random(20000, random_state=0).as_matrix())
+        rings, counts = sphere_cells(longitude, latitude)
         self.assertEqual(sum(int(ring.sum()) for ring in counts), 20000)
         areas = [2 * np.pi * (np.sin(north) - np.sin(south)) / len(ring) for (south, north), ring in zip(rings, counts)]
         inner = np.array(areas[1:-1])  # a cap has at least three cells
         self.assertLess(inner.max() / inner.min(), 1.3)
-        _, means = plots.sphereCells(longitude, latitude, np.full(20000, 7.))
+        _, means = sphere_cells(longitude, latitude, np.full(20000, 7.))
         self.assertTrue(all(np.allclose(ring.compressed(), 7) for ring in means))
-        one = plots.sphereCells(np.array([0.1]), np.array([-1.5]))[1]
+        one = sphere_cells(np.array([0.1]), np.array([-1.5]))[1]
         self.assertEqual([int(ring.sum()) for ring in one if ring.count()], [1])
 
     def testCurveOfDistancesShowsAPlateau(self):
         known = np.linspace(0, 180, 5001)
-        centres, low, middle, high = plots.distanceCurve(known, np.minimum(known, 150))
+        centres, low, middle, high = distance_curve(known, np.minimum(known, 150))
         np.testing.assert_allclose(middle, np.minimum(centres, 150), atol=0.1)
         self.assertTrue((low <= middle).all() and (middle <= high).all())
         self.assertTrue((low[centres > 155] == 150).all())
 
     def testNumbersInThePlots(self):
         figure = Figure()
-        plots.drawErrors(figure, np.array([1.] * 90 + [11.] * 10), 'physical error')
+        draw_errors(figure.subplots(), np.array([1.] * 90 + [11.] * 10), 'physical error', 'degrees')
         texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         self.assertEqual(texts, ['median 1.00° (0.0175 rad)', 'mean 2.00° (0.0349 rad)', '95th percentile 11.00° (0.1920 rad)'])
         figure = Figure()
-        plots.drawDistances(figure, np.array([10., 20, 90]), np.array([12., 20, 90]), np.array([1., 0, 0]))
+        draw_distances(figure.subplots(), np.array([10., 20, 90]), np.array([12., 20, 90]), np.array([1., 0, 0]))
         self.assertIn('mean absolute error 2.0° (0.035 rad)', figure.axes[0].get_title())
 
     def testAMillionParticlesAreQuick(self):
         rng = np.random.RandomState(0)
         longitude, latitude, errors = rng.uniform(-np.pi, np.pi, 1000000), np.arcsin(rng.uniform(-1, 1, 1000000)), rng.gamma(2, 2, 1000000)
         start = time.process_time()
-        for draw in (lambda figure: plots.drawSphere(figure, longitude, latitude, errors, 'error (degrees)'),
-                     lambda figure: plots.drawErrors(figure, errors),
-                     lambda figure: plots.drawDistances(figure, errors, errors + 1)):
+        for draw in (lambda figure: draw_sphere(figure, longitude, latitude, errors, 'error (degrees)'),
+                     lambda figure: draw_errors(figure.subplots(), errors, unit='degrees'),
+                     lambda figure: draw_distances(figure.subplots(), errors, errors + 1)):
             figure = Figure()
             draw(figure)
             figure.canvas.draw()

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from cryolearn.convert.tables import readTable
+from cryolearn.common.tables import read_table
 from cryolearn.protocols import CryoLearnProtClusterLandscape, CryoLearnProtElasticAlign, CryoLearnProtElasticTrain
 
 from .base import MODES
@@ -35,15 +35,15 @@ class TestResume(KillingTest):
         self.killWhen(broken, chunks)
         self.resume(broken)
         self.assertIn('goes on after', self.log(broken))
-        expected, meta = readTable(whole._getExtraPath('alignment.npz'))
-        found, metaFound = readTable(broken._getExtraPath('alignment.npz'))
+        expected, meta = read_table(whole._getExtraPath('alignment.npz'))
+        found, metaFound = read_table(broken._getExtraPath('alignment.npz'))
         self.assertEqual(meta, metaFound)
         for name, column in expected.items():
             np.testing.assert_array_equal(found[name], column, err_msg=name)
         self.assertSetSize(broken.outputParticles, IMAGES)
         # and two processes that share the chunks (the form's MPI number) give it too; threads may round differently
         shared = self.launch(CryoLearnProtElasticAlign, numberOfMpi=2, numberOfThreads=1, **values)
-        found, _ = readTable(shared._getExtraPath('alignment.npz'))
+        found, _ = read_table(shared._getExtraPath('alignment.npz'))
         np.testing.assert_array_equal(found['id'], expected['id'])
         np.testing.assert_allclose(found['amplitudes'], expected['amplitudes'], atol=0.05)
         np.testing.assert_allclose(found['rotation'], expected['rotation'], atol=1e-3)

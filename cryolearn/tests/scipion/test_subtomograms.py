@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import binom
 
 from cryolearn.convert.subtomogram_classes import ClassTable
-from cryolearn.convert.tables import readTable
+from cryolearn.common.tables import read_table
 from cryolearn.engine.config import RunConfig, fields_of
 from cryolearn.engine.subtomogram.config import (
     SubtomogramAverageConfig,
@@ -175,7 +175,7 @@ class TestSubtomograms(KillingTest, WindowTest):
         self.assertEqual(run.outputModel.getClassNames(), sorted(SHAPES))
         self.assertEqual((run.outputModel.getBox(), run.outputModel.getSamplingRate()), (BOX, PIXEL))
         self.assertEqual({item.getObjId() for item in self.proj.getSourceParents(run.outputModel)}, {self.maps.getObjId()})
-        own, stored = (readTable(item._getExtraPath('validation.npz'))[0] for item in (run, self.train))
+        own, stored = (read_table(item._getExtraPath('validation.npz'))[0] for item in (run, self.train))
         for name in ('id', 'true_class'):
             np.testing.assert_array_equal(own[name], stored[name])
         self.assertFalse(os.path.exists(run._getExtraPath('subtomograms')))
@@ -234,7 +234,7 @@ class TestSubtomograms(KillingTest, WindowTest):
         for group in classes.iterItems():
             self.assertEqual((group.getSamplingRate(), group.getAlignment()), (PIXEL, self.imported.getAlignment()))
         for name in ('_cryolearnFeatures', '_cryolearnKnownFeatures'):
-            columns, _ = readTable(classes.getAttributeValue(name))
+            columns, _ = read_table(classes.getAttributeValue(name))
             self.assertEqual(columns['features'].shape[1], QUICK['embedding'])
 
     # --------------------------------------------------- average ---------------------------------------------------

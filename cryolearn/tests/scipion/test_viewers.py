@@ -11,7 +11,7 @@ from .windows import WindowTest
 from pyworkflow.object import Pointer  # noqa: E402
 
 import pyworkflow as pw  # noqa: E402
-from cryolearn.convert.tables import readTable  # noqa: E402
+from cryolearn.common.tables import read_table  # noqa: E402
 from cryolearn.protocols import (  # noqa: E402
     CryoLearnProtClusterLandscape,
     CryoLearnProtElasticTrain,
@@ -115,7 +115,7 @@ class TestViewers(WindowTest):
         vectors = window.pathVectors()
         np.testing.assert_allclose(vectors[:, [0, 2]], [[-100, 0], [50, 20]])
         run = self.launchedBy(window.runPath)
-        frames, _ = readTable(run._getExtraPath('trajectory.npz'))
+        frames, _ = read_table(run._getExtraPath('trajectory.npz'))
         np.testing.assert_allclose(frames['vectors'][[0, -1]], vectors, rtol=1e-4)
 
     def testConformationsFollowTheModes(self):

@@ -11,7 +11,11 @@ pw.Config.setDomain('pwem')
 
 from matplotlib.figure import Figure  # noqa: E402
 
-from cryolearn.convert.tables import writeTable  # noqa: E402
+from cryolearn.common.figures.surface import turn
+from cryolearn.common.figures.curves import draw_fsc, draw_learning  # noqa: E402
+from cryolearn.common.figures.landscape import draw_density, draw_points  # noqa: E402
+from cryolearn.common.figures.palette import MAX_POINTS  # noqa: E402
+from cryolearn.common.tables import write_table  # noqa: E402
 from cryolearn.viewers import plots, scene  # noqa: E402
 from cryolearn.viewers.backbone import readModels  # noqa: E402
 from cryolearn.viewers.landscape_data import Landscape, readLandscape  # noqa: E402
@@ -47,10 +51,10 @@ class TestSurface(unittest.TestCase):
         self.assertIsNone(scene.surfaceMesh(np.zeros((8, 8, 8)), 1., 1.))
 
     def testTurnIsARotation(self):
-        rotation = scene.turn(np.eye(3), 30, -50)
+        rotation = turn(np.eye(3), 30, -50)
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-        self.assertGreater(scene.turn(np.eye(3), 10, 0).dot([0, 0, 1])[0], 0)  # dragged to the right, the front goes right
-        self.assertGreater(scene.turn(np.eye(3), 0, 10).dot([0, 0, 1])[1], 0)  # dragged up, the front goes up
+        self.assertGreater(turn(np.eye(3), 10, 0).dot([0, 0, 1])[0], 0)  # dragged to the right, the front goes right
+        self.assertGreater(turn(np.eye(3), 0, 10).dot([0, 0, 1])[1], 0)  # dragged up, the front goes up
 
 
 class TestBackbone(unittest.TestCase):
@@ -93,8 +97,8 @@ class TestLandscapeData(unittest.TestCase):
     def testTablesAreJoinedById(self):
         with tempfile.TemporaryDirectory() as folder:
             first, second = os.path.join(folder, 'a.npz'), os.path.join(folder, 'b.npz')
-            writeTable(first, {'id': np.array([5, 2, 9]), 'amplitudes': np.array([[50., 1], [20, 2], [90, 3]])}, {'mode_numbers': [7, 12]})
-            writeTable(second, {'id': np.array([9, 5, 2]), 'class': np.array([3, 1, 2]), 'reduced': np.array([[9., 0], [5, 1], [2, 2]])})
+            write_table(first, {'id': np.array([5, 2, 9]), 'amplitudes': np.array([[50., 1], [20, 2], [90, 3]])}, {'mode_numbers': [7, 12]})
+            write_table(second, {'id': np.array([9, 5, 2]), 'class': np.array([3, 1, 2]), 'reduced': np.array([[9., 0], [5, 1], [2, 2]])})
             landscape = readLandscape(first, second, os.path.join(folder, 'absent.npz'))
             self.assertEqual([1, 2, 3], landscape.columns['class'].tolist())
             self.assertEqual([5., 2., 9.], landscape.values('reduced axis 1').tolist())
@@ -124,11 +128,11 @@ class TestPlots(unittest.TestCase):
         figure = Figure()
         axes = figure.subplots()
         start = time.process_time()
-        plots.drawDensity(axes, x, y)
-        drawn = plots.drawPoints(figure, axes, x, y, x, 'x')
+        draw_density(axes, x, y)
+        drawn = draw_points(figure, axes, x, y, x, 'x')
         figure.canvas.draw()
         self.assertLess(time.process_time() - start, 5)
-        self.assertEqual(plots.MAX_POINTS, drawn)
+        self.assertEqual(MAX_POINTS, len(drawn))
 
     def testResolutionsOfAllCurvesStandInTheLegend(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -144,7 +148,7 @@ class TestPlots(unittest.TestCase):
             self.assertAlmostEqual(128. / (crossing + 0.857), curve[3], places=3)
         self.assertEqual(4.0, curves[1][3])  # never crosses: Nyquist
         figure = Figure()
-        plots.drawFsc(figure, curves)
+        draw_fsc(figure, curves)
         texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         self.assertEqual('class 001: %.2f Å' % (128. / 10.857), texts[0])
 
@@ -156,5 +160,5 @@ class TestPlots(unittest.TestCase):
             columns = plots.readColumns(path)
         self.assertTrue(np.isnan(columns['validation_loss'][0]))
         figure = Figure()
-        plots.drawLearning(figure, columns)
+        draw_learning(figure, columns)
         self.assertEqual(['Loss', 'Learning rate'], [axes.get_ylabel() for axes in figure.axes])

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ....common.flags import AlignmentFlag
 from ...imaging.ctf import Ctf, ctf_2d
 from ...imaging.poses import random_rotations, so3_exp
 from ..modes.deformable_reference import ElasticReference
 from .forward_model import RIGID, ForwardModel, FourierBand
 from .global_search import Candidates, TemplateBank, conformer_grid, search_band, shift_grid
 from .levenberg_marquardt import Observed, Refined, refine
-
-FLAG_AMBIGUOUS = 1
-FLAG_AT_BOUND = 2
-FLAG_LOW_CORRELATION = 4
-FLAG_NOT_CONVERGED = 8
 
 # ln(1000): another solution is at least a thousandth as likely
 _AMBIGUOUS_LOG_LIKELIHOOD = math.log(1000.0)
@@ -222,13 +218,13 @@ def choose_best(aligner: ElasticAligner, refined: Refined, batch: int) -> Aligne
     other = torch.where(same, torch.full_like(cost, float("inf")), cost).amin(1)
     chosen = refined.subset(best)
     margin = (other - chosen.cost) / 2
-    flags = FLAG_AMBIGUOUS * (margin < _AMBIGUOUS_LOG_LIKELIHOOD).long()
-    flags |= FLAG_AT_BOUND * (chosen.amplitudes.abs().amax(1) > 1.2 * aligner.amplitude_range).long()
+    flags = AlignmentFlag.AMBIGUOUS * (margin < _AMBIGUOUS_LOG_LIKELIHOOD).long()
+    flags |= AlignmentFlag.AMPLITUDE_AT_BOUND * (chosen.amplitudes.abs().amax(1) > 1.2 * aligner.amplitude_range).long()
     # noise alone reaches a whitened correlation of sqrt(parameters / samples)
     samples = 2 * len(aligner.fine.band)
     by_chance = 3 * math.sqrt((RIGID + 1 + chosen.amplitudes.shape[1]) / samples)
-    flags |= FLAG_LOW_CORRELATION * (chosen.correlation < by_chance).long()
-    flags |= FLAG_NOT_CONVERGED * (~chosen.converged).long()
+    flags |= AlignmentFlag.LOW_CORRELATION * (chosen.correlation < by_chance).long()
+    flags |= AlignmentFlag.NOT_CONVERGED * (~chosen.converged).long()
     return Aligned(chosen, margin, flags)
 
 

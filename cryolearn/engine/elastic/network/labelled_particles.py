@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 
+from ....common.flags import AlignmentFlag
 from ...exceptions import InputError
 from ...imaging.poses import euler_to_matrix, rotation_z
 from ...io.star import ParticleTable
@@ -15,7 +16,6 @@ from ...training.augment import move_images
 from ...training.network_input import NetworkInput
 from ...training.particle_images import ParticleImages
 from ...training.plan import block_generator, shuffled
-from ..alignment.aligner import FLAG_LOW_CORRELATION, FLAG_NOT_CONVERGED
 from .training_simulator import Samples
 
 __all__ = ["LabelledParticles", "Labels", "move_samples", "read_labels"]
@@ -73,7 +73,7 @@ def read_labels(
         raise InputError(f"Neither the table '{path}' nor the particles hold poses, which the network is to learn.")
     else:
         rotation, shift = np.broadcast_to(np.eye(3), (len(table), 3, 3)), np.zeros((len(table), 2))
-    bad = columns["flags"][rows] & (FLAG_LOW_CORRELATION | FLAG_NOT_CONVERGED) if "flags" in columns else np.zeros(len(table), int)
+    bad = columns["flags"][rows] & (AlignmentFlag.LOW_CORRELATION | AlignmentFlag.NOT_CONVERGED) if "flags" in columns else np.zeros(len(table), int)
     usable = (bad == 0) & np.isfinite(amplitudes).all(1)
     if not usable.all():
         print(f"{int((~usable).sum())} of {len(table)} particles are not learned from: their alignment is flagged", flush=True)

@@ -9,16 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ....common.axis_labels import axis_label
+from ....common.flags import AlignmentFlag, flag_counts
 from ...figures import error_histogram, landscape, save_figure
 from ...imaging.poses import matrix_to_euler
 from ...io.star import ParticleTable, write_particles
 from ...io.tables import write_table
-from ..alignment.aligner import FLAG_AMBIGUOUS, FLAG_AT_BOUND, FLAG_LOW_CORRELATION, FLAG_NOT_CONVERGED
-
-FLAGS = {
-    FLAG_AMBIGUOUS: "ambiguous", FLAG_AT_BOUND: "amplitude at bound",
-    FLAG_LOW_CORRELATION: "low correlation", FLAG_NOT_CONVERGED: "not converged",
-}
 
 
 def write_alignment(
@@ -35,11 +31,11 @@ def write_alignment(
         "median_amplitude_sigma": [round(float(value), 3) for value in np.median(columns["amplitude_sigma"], axis=0)],
         "flagged": int((flags != 0).sum()),
     }
-    for bit, name in FLAGS.items():
-        summary[name.replace(" ", "_")] = int(((flags & bit) != 0).sum())
+    counts = flag_counts(flags, AlignmentFlag)
+    summary |= counts
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     amplitudes = columns["amplitudes"]
-    labels = [f"amplitude of mode {number}" for number in mode_numbers]
+    labels = [axis_label(f"amplitudes:{index}", {"mode_numbers": mode_numbers}) for index in range(len(mode_numbers))]
     second = 1 if len(mode_numbers) > 1 else 0
     save_figure(
         landscape(amplitudes[:, 0], amplitudes[:, second], labels[0], labels[second], columns["correlation"], "correlation"),
@@ -48,5 +44,5 @@ def write_alignment(
     spread = {"pose sigma (degrees)": columns["pose_sigma_deg"]}
     spread |= {f"sigma of mode {number}": columns["amplitude_sigma"][:, k] for k, number in enumerate(mode_numbers)}
     save_figure(error_histogram(spread, title="Standard deviations by the Cramér-Rao bound"), str(out / "figures" / "precision.png"))
-    parts = ", ".join(f"{summary[name.replace(' ', '_')]} {name}" for name in FLAGS.values())
+    parts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
     print(f"{len(table)} particles aligned; {summary['flagged']} flagged ({parts})", flush=True)

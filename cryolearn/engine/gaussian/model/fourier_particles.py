@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ....common.limits import FINEST_RESOLUTION_PX
 from ...exceptions import InputError
 from ...imaging.ctf import Ctf, ctf_at
 from ...imaging.normalise import normalise_background
@@ -57,7 +58,8 @@ class Band:
         length = box * pixel_size_angst
         radius, lowest = round(length / resolution_angst), max(1, round(length / coarse_angst))
         if radius > box // 2 - 1:
-            raise InputError(f"The resolution {resolution_angst:g} Å is finer than the images hold: choose {2.1 * pixel_size_angst:.2g} Å or coarser.")
+            finest = FINEST_RESOLUTION_PX * pixel_size_angst
+            raise InputError(f"The resolution {resolution_angst:g} Å is finer than the images hold: choose {finest:.2g} Å or coarser.")
         if radius < lowest + 2:
             raise InputError(
                 f"Between {coarse_angst:g} Å and {resolution_angst:g} Å there are fewer than three rings of the images ({length:.0f} Å wide): "

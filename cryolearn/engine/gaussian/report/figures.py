@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from ....common.figures import bars, curves
+from ....common.figures.palette import COLOURS
 from ...figures import landscape, new_figure
 from .result_files import map_positions, write_eigen_arrows, write_gaussian_files, write_particles_star
 
@@ -25,22 +26,8 @@ _SHORTEST_ARROW = 0.05
 
 def draw_explained_variance(explained: ArrayLike, null: ArrayLike, significant: ArrayLike | None = None) -> Figure:
     """Part of the variance that each of `(K,)` eigen-motions explains, against the same of shuffled residuals `(K,)` or `(runs, K)`."""
-    part, noise = 100 * np.asarray(explained, float), 100 * np.atleast_2d(np.asarray(null, float))
-    numbers = np.arange(1, len(part) + 1)
-    kept = part > noise[:, 0].max() if significant is None else np.asarray(significant, bool)
     figure = new_figure()
-    axes = figure.subplots()
-    axes.bar(numbers, part, width=0.7, color=np.where(kept, "#0072b2", "#bbbbbb"), zorder=2)
-    axes.plot(numbers, noise.max(axis=0), "o--", color="#d55e00", markersize=5, linewidth=1, label="shuffled residuals (noise alone)", zorder=3)
-    axes.axhline(float(noise[:, 0].max()), color="#d55e00", linewidth=0.8, alpha=0.6)
-    axes.bar(0, 0, color="#0072b2", label="more than noise")  # legend only
-    if not kept.all():
-        axes.bar(0, 0, color="#bbbbbb", label="not told from noise")
-    axes.set(xlabel="eigen-motion", ylabel="explained variance of the gradients (%)", title="Explained variance", xlim=(0.3, len(part) + 0.7))
-    axes.set_ylim(0, 1.1 * max(float(part.max(initial=0)), float(noise.max(initial=0)), 1e-6))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3, axis="y")
-    axes.legend(frameon=False)
+    bars.draw_explained_variance(figure, explained, null, significant)
     return figure
 
 
@@ -125,24 +112,8 @@ def draw_free_energy(
 
     ``separate`` states are not joined by a line.
     """
-    places, counts, energy = np.asarray(grid, float), np.asarray(population, float), np.asarray(free_energy, float)
-    error = None if standard_error is None else np.asarray(standard_error, float)
-    seen = np.isfinite(energy)
     figure = new_figure(6.4, 5.2)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
-    width = 0.8 if separate else float(np.min(np.diff(places))) * 0.9 if len(places) > 1 else 0.8
-    is_share = counts.sum() <= 1 + 1e-6
-    top.bar(places, 100 * counts if is_share else counts, width=width, color="#56b4e9")
-    top.set(ylabel="particles (%)" if is_share else "particles", title="Population and free energy along the path")
-    bars = None if error is None else np.where(np.isfinite(error[seen]), error[seen], 0)
-    bottom.errorbar(places[seen], energy[seen], yerr=bars, fmt="o" if separate else "o-", color="#d55e00", ecolor="0.4", capsize=2, markersize=4)
-    bottom.set(xlabel=label, ylabel="free energy (kT), lowest 0")
-    if seen.any():  # a place with next to no particles has an error bar that would squeeze all others
-        highest = float(energy[seen].max()) if bars is None else float(np.percentile(energy[seen] + bars, 90))
-        bottom.set_ylim(-0.08 * max(highest, 1), 1.15 * max(highest, float(energy[seen].max()), 1))
-    bottom.grid(alpha=0.3)
-    if separate:
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    curves.draw_free_energy(figure, grid, population, free_energy, standard_error, label, separate)
     return figure
 
 
@@ -181,7 +152,7 @@ def draw_comparison(
     if first_error is not None or second_error is not None:
         axes.errorbar(x[barred], y[barred], xerr=bars(first_error), yerr=bars(second_error), fmt="none", ecolor="0.75", elinewidth=0.6, zorder=1)
     size = 14 if len(drawn) < 500 else 7 if len(drawn) < 3000 else 3
-    tint: dict[str, Any] = dict(color="#0072b2") if colour is None else dict(c=np.asarray(colour, float)[drawn], cmap="viridis")
+    tint: dict[str, Any] = dict(color=COLOURS[0]) if colour is None else dict(c=np.asarray(colour, float)[drawn], cmap="viridis")
     points = axes.scatter(x[drawn], y[drawn], s=size, linewidths=0, alpha=0.7, zorder=2, rasterized=True, **tint)
     if colour is not None:
         figure.colorbar(points, ax=axes, label=colour_label)

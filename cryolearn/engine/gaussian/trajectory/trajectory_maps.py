@@ -12,11 +12,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ....common.fsc import HALF_MAP_THRESHOLD
 from ...exceptions import InputError
 from ...figures import fsc_curves, map_slices, save_figure
 from ...imaging.fourier_volume import padded_side
 from ...imaging.half_set_maps import (
-    HALF_MAP_THRESHOLD,
     finish_reconstruction,
     fsc_sphere,
     insert_particles,

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from ....common.fsc import HALF_MAP_THRESHOLD, first_shell_below
 from ...imaging.map_shells import Shells
 
 __all__ = ["DataWeight", "hold_to_data", "local_correlation", "sharpness_gain", "signal_share"]
 
 Array = NDArray[np.float32]
-_LOST = 0.143
 _LARGEST_GAIN = 4.0
 
 
@@ -28,9 +28,7 @@ class DataWeight:
 def signal_share(half_map_fsc: NDArray[np.float64]) -> NDArray[np.float64]:
     """Part of a map's power that is signal in each shell, 2 FSC / (1 + FSC) (Rosenthal & Henderson 2003); 0 from where the curve first falls below 0.143."""
     curve = np.clip(half_map_fsc, 0, 1)
-    lost = np.flatnonzero(curve[1:] < _LOST)
-    if len(lost):
-        curve[lost[0] + 1 :] = 0
+    curve[first_shell_below(curve, HALF_MAP_THRESHOLD) :] = 0
     return 2 * curve / (1 + curve)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from ...figures import CLASS_COLOURS, draw_surface, new_figure, save_figure
+from ....common.figures.curves import draw_evidence
+from ....common.figures.surface import SIDE_VIEW, draw_surface, finish_axes, view_of
+from ...figures import map_surface, new_figure, save_figure
 from ...imaging.map_shells import Shells, half_fsc
 from ...io.map_grid import MapGrid, write_on_grid
 from ..config import MapEnhanceConfig
@@ -76,7 +77,7 @@ def write_results(
     if confidence is not None:
         panels["confidence of the input"] = confidence
     save_figure(slices_figure(panels, grid.voxel_angst), str(out / "figures" / "slices.png"))
-    save_figure(surfaces_figure({"input": grid.data, "enhanced": scaled}, setting.solvent.inside), str(out / "figures" / "surfaces.png"))
+    save_figure(surfaces_figure({"input": grid.data, "enhanced": scaled}, setting.solvent.inside, grid.voxel_angst), str(out / "figures" / "surfaces.png"))
     summary = _summary(config, setting, model, found, curves, local, confidence)
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     print(_sentence(summary), flush=True)
@@ -137,15 +138,8 @@ def _write_curves(path: Path, shells: Shells, curves: Curves) -> None:
 def curves_figure(frequency: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]], resolution_angst: float) -> Figure:
     """The three correlations of half maps; the input's resolution is a dashed line. No resolution is read from them."""
     figure = new_figure(7.4, 4.8)
-    axes = figure.subplots()
-    for colour, (name, curve) in zip(CLASS_COLOURS, curves.items()):
-        axes.plot(frequency[1:], curve[1:], color=colour, label=NAMES.get(name, name), linestyle=":" if name == "fsc_enhanced" else "-")
-    axes.axvline(1 / resolution_angst, color="0.4", linestyle="--", linewidth=1, label=f"resolution of the input, {resolution_angst:.2f} Å")
-    axes.axhline(0, color="0.8", linewidth=0.8)
-    axes.set(xlabel="Resolution (Å)", ylabel="FSC (inside the molecule)", title="Half maps before and after", ylim=(-0.15, 1.05), xlim=(0, frequency[-1]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda f, _: f"{1 / f:.1f}" if f > 1e-9 else "∞"))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    draw_evidence(figure, [(NAMES.get(name, name), frequency[1:].tolist(), curve[1:].tolist()) for name, curve in curves.items()], resolution_angst,
+                  "Half maps before and after, inside the molecule")
     return figure
 
 
@@ -170,14 +164,17 @@ def slices_figure(panels: Mapping[str, Array], voxel_angst: tuple[float, float, 
     return figure
 
 
-def surfaces_figure(maps: Mapping[str, Array], inside: NDArray[np.bool_]) -> Figure:
+def surfaces_figure(maps: Mapping[str, Array], inside: NDArray[np.bool_], voxel_angst: tuple[float, float, float]) -> Figure:
     """Surfaces of maps beside one another, each at the level above which lie as many voxels as half of the molecule's."""
     figure = new_figure(4.6 * len(maps), 4.8)
     part = 100 - 50 * float(inside.mean())
-    for number, (label, data) in enumerate(maps.items(), 1):
-        axes = figure.add_subplot(1, len(maps), number, projection="3d")
+    for axes, (label, data) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items()):
         level = float(np.percentile(data, part))
-        draw_surface(axes, data, level)
+        mesh = map_surface(data, 1.0, level)
+        if mesh is not None:
+            corners = mesh[0] * np.asarray(voxel_angst)[::-1]
+            draw_surface(axes, (corners, mesh[1]), SIDE_VIEW)
+            finish_axes(axes, *view_of(corners.reshape(-1, 3)), SIDE_VIEW)
         axes.set_title(f"{label}, level {level:.3g}")
     figure.suptitle("Surfaces that hold the same volume; the enhanced map is not for refinement or deposition", fontsize=10)
     return figure

@@ -11,6 +11,8 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from ....common.checks import check_resolution_range
+from ....common.limits import same_pixel_size
 from ...exceptions import InputError
 from ...imaging.map_resampling import resample_cubic
 from ...imaging.model_map import box_around, polymer_atoms
@@ -24,7 +26,6 @@ __all__ = ["Sources", "crystal_density", "gather_sources", "polymer_structure", 
 
 _FEWEST_ATOMS = 200
 _PAD_ANGST = 12.0
-_SAME = 2e-3
 _LABELS = (("FWT", "PHWT"), ("2FOFCWT", "PH2FOFCWT"), ("FDM", "PHIDM"), ("FP", "PHIB"))
 
 
@@ -94,8 +95,7 @@ def _check(config: MapTrainConfig) -> None:
                          "give one model for each.")
     if config.coefficients and config.degradation == "physics":
         raise InputError("Map coefficients can be degraded in the way of 'paper' only: 'physics' needs atoms, so give the models as structures.")
-    if config.finest_angst > config.coarsest_angst:
-        raise InputError(f"The finest resolution, {config.finest_angst:g} Å, is coarser than the coarsest, {config.coarsest_angst:g} Å.")
+    check_resolution_range(config.finest_angst, config.coarsest_angst)
 
 
 def crystal_density(path: str, structure: Structure, voxel_angst: float) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
@@ -139,7 +139,7 @@ def _crystal_source(path: str, structure: Structure, voxel_angst: float) -> Dens
 
 def _pair_source(seen_path: str, target_path: str, voxel_angst: float) -> DensitySource:
     seen, target = read_map(seen_path), read_map(target_path)
-    if seen.data.shape != target.data.shape or abs(seen.pixel_size_angst / target.pixel_size_angst - 1) > _SAME:
+    if seen.data.shape != target.data.shape or not same_pixel_size(seen.pixel_size_angst, target.pixel_size_angst):
         raise InputError(f"'{seen_path}' and '{target_path}' are not on the same grid: resample one of them.")
     one, two = (resample_cubic(item.data, item.pixel_size_angst, voxel_angst) for item in (seen, target))
     level = float(np.median(two))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ....common.limits import same_pixel_size
 from ...chunks import in_chunks
 from ...config import digest_file, digest_values
 from ...exceptions import InputError
@@ -24,7 +25,6 @@ from .training_simulator import standardise
 
 __all__ = ["DistanceModel"]
 
-_PIXEL_TOLERANCE = 1e-3
 _IN_MEMORY_BYTES = 1 << 30
 _AT_ONCE = 4096
 _NEEDED = ("kind", "preset", "arguments", "symmetry", "input", "box", "pixel_size_angst", "calibration", "digest")
@@ -74,7 +74,7 @@ class DistanceModel:
             when the pixel size is another one or the box is smaller than the network's; larger boxes are cut.
         """
         pixel, box = float(self.description["pixel_size_angst"]), int(self.description["box"])
-        if abs(table.pixel_size_angst / pixel - 1) > _PIXEL_TOLERANCE:
+        if not same_pixel_size(table.pixel_size_angst, pixel):
             raise InputError(
                 f"The particles have {table.pixel_size_angst:g} Å/px, but the distance network was trained for {pixel:g} Å/px: give particles of that "
                 "pixel size, or train another network."

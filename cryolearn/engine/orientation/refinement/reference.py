@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ....common.fsc import HALF_MAP_THRESHOLD, first_shell_below
 from ...imaging.fourier import filter_shells
 from ...imaging.fourier_volume import slice_channels
 from ...imaging.fsc import fsc
@@ -19,7 +20,7 @@ _PADDING = 2.0
 _BATCH_VALUES = {"cpu": 1 << 22, "cuda": 1 << 26}
 _SOFT_EDGE = 0.06  # of the box
 _SMOOTH = 0.6  # of the shells that a map holds: what its density is looked for in
-AGREED = 0.143
+AGREED = HALF_MAP_THRESHOLD
 
 
 class Poses:
@@ -85,8 +86,7 @@ def back_projected(images: FourierImages, poses: Poses, halves: Tensor | int = 1
 
 def agreed_rings(curve: Tensor, threshold: float) -> int:
     """Shells up to which an FSC never falls below a threshold."""
-    lost = torch.nonzero(curve[1:] < threshold).flatten()
-    return int(lost[0]) if len(lost) else len(curve) - 1
+    return first_shell_below(curve, threshold) - 1
 
 
 def half_references(sums: Reconstructor, mask: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -97,9 +97,7 @@ def half_references(sums: Reconstructor, mask: Tensor) -> tuple[list[Tensor], Te
     """
     halves = sums.half_maps()
     curve = fsc(halves[0], halves[1], mask).clamp(min=0)
-    lost = torch.nonzero(curve < 0.05).flatten()
-    if len(lost):
-        curve[int(lost[0]) :] = 0
+    curve[first_shell_below(curve, 0.05) :] = 0
     volumes = [filter_shells(half, curve) * mask for half in halves]
     return [volume * _around_density(volume, agreed_rings(curve, AGREED)) for volume in volumes], curve
 

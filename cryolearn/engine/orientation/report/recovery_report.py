@@ -12,9 +12,11 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ....common.figures.bars import draw_quality
+from ....common.figures.orientations import draw_sphere, viewing_directions
+from ....common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, resolution_at
 from ...figures import fsc_curves, map_slices, new_figure, save_figure
-from ...imaging.fsc import resolution_at
-from ...imaging.half_set_maps import HALF_MAP_THRESHOLD, Reconstruction, write_fsc_csv
+from ...imaging.half_set_maps import Reconstruction, write_fsc_csv
 from ...io.maps import write_map
 from ...io.star import ParticleTable, write_particles
 from ...io.tables import write_table
@@ -68,30 +70,14 @@ def distances_fail(facts: dict[str, Any]) -> bool:
 def confidence_histogram(confidence: NDArray[np.float32]) -> Figure:
     """How many images are sure of their orientation."""
     figure = new_figure()
-    axes = figure.subplots()
-    values = confidence[np.isfinite(confidence)]
-    axes.hist(values, bins=np.linspace(0, 1, 41), color="#56b4e9")
-    if len(values):
-        axes.axvline(float(np.median(values)), color="black", linestyle="--", linewidth=1, label=f"median {np.median(values):.2f}")
-        axes.legend(frameon=False)
-    axes.set(xlabel="confidence (probability of the neighbourhood of the orientation)", ylabel="particles", title="Confidence of the orientations", xlim=(0, 1))
+    draw_quality(figure, confidence, "confidence (probability of the neighbourhood of the orientation)", limits=(0.0, 1.0))
     return figure
 
 
-def viewing_directions(rotations: NDArray[np.float64]) -> Figure:
-    """Density of the viewing directions of poses (n, 3, 3) in equal-area cells of the sphere (Mollweide)."""
-    view = rotations[:, 2]
-    longitude, height = np.arctan2(view[:, 1], view[:, 0]), view[:, 2].clip(-1, 1)
-    bands = int(np.clip(math.sqrt(len(view) / 8), 6, 36))
-    edges = [np.linspace(-math.pi, math.pi, 2 * bands + 1), np.linspace(-1, 1, bands + 1)]  # equal steps of the sine of the latitude
-    counts, _, _ = np.histogram2d(longitude, height, bins=(2 * bands, bands), range=((-math.pi, math.pi), (-1.0, 1.0)))
+def views_figure(rotations: NDArray[np.float64]) -> Figure:
+    """Number of images over the sphere of viewing directions of poses (n, 3, 3)."""
     figure = new_figure(7.0, 4.2)
-    axes = figure.add_subplot(projection="mollweide")
-    drawn = axes.pcolormesh(edges[0], np.arcsin(edges[1]), counts.T / max(counts.mean(), 1e-9), cmap="viridis", vmin=0, rasterized=True)
-    axes.grid(alpha=0.3)
-    axes.set_xticklabels([])
-    figure.colorbar(drawn, ax=axes, label="particles (1: even)", shrink=0.8)
-    figure.suptitle(f"Viewing directions of {len(view)} particles")
+    draw_sphere(figure, *viewing_directions(rotations), title=f"Viewing directions of {len(rotations)} particles")
     return figure
 
 
@@ -112,10 +98,10 @@ def write_report(
     write_fsc_csv(os.path.join(folder, "fsc.csv"), {"fsc": maps.curve, "fsc_unmasked": maps.curve_unmasked}, box, pixel)
     summary = _summary(config, posed, found, maps, kernel, diameter_angst)
     figures = os.path.join(folder, "figures")
-    save_figure(fsc_curves({"half maps": maps.curve.numpy()}, box, pixel, (HALF_MAP_THRESHOLD, 0.5)), os.path.join(figures, "fsc.png"))
+    save_figure(fsc_curves({"half maps": maps.curve.numpy()}, box, pixel, (HALF_MAP_THRESHOLD, TRUTH_THRESHOLD)), os.path.join(figures, "fsc.png"))
     save_figure(map_slices({"map": maps.volume.numpy()}, pixel), os.path.join(figures, "slices.png"))
     save_figure(confidence_histogram(found.confidence), os.path.join(figures, "confidence.png"))
-    save_figure(viewing_directions(rotation), os.path.join(figures, "viewing_directions.png"))
+    save_figure(views_figure(rotation), os.path.join(figures, "viewing_directions.png"))
     with open(os.path.join(folder, "summary.json"), "w", encoding="utf-8") as handle:
         json.dump(summary, handle, indent=2)
     for line in (*summary["trust_reasons"], *summary["warnings"]):

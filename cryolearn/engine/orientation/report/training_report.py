@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from ....common.figures.orientations import draw_distances
 from ...figures import new_figure, save_figure
 from ...io.models import save_model
 from ...io.tables import write_table
@@ -108,23 +109,11 @@ def write_model(config: DistanceTrainConfig, task: DistanceTask, plan: TrainingP
     )
 
 
-def plateau_plot(true_rad: np.ndarray, learned: dict[str, np.ndarray], bins: int = 24) -> Figure:
-    """Learned against true distance: pairs as dots, the middle half of them as a band, their median as a line; a plateau is where it stops rising."""
-    figure = new_figure(4.4 * len(learned) + 0.4, 4.4)
-    largest = float(true_rad.max())
-    some = np.random.default_rng(0).permutation(len(true_rad))[:_SHOWN]
-    edges = np.linspace(0, largest, bins + 1)
-    at = np.clip(np.digitize(true_rad, edges) - 1, 0, bins - 1)
+def plateau_plot(true_rad: np.ndarray, learned: dict[str, np.ndarray]) -> Figure:
+    """Learned against true distance, a panel for each way of reading it; a plateau is where the median stops rising."""
+    figure = new_figure(4.8 * len(learned) + 0.4, 4.8)
     for axes, (name, values) in zip(np.atleast_1d(figure.subplots(1, len(learned))), learned.items()):
-        axes.plot(true_rad[some], values[some], ".", markersize=2, color="#bbbbbb", rasterized=True)
-        used = [index for index in range(bins) if (at == index).sum() >= 4]
-        quartiles = np.array([np.percentile(values[at == index], (25, 50, 75)) for index in used])
-        middle = (edges[used] + edges[1:][used]) / 2
-        axes.fill_between(middle, quartiles[:, 0], quartiles[:, 2], color="#0072b2", alpha=0.3)
-        axes.plot(middle, quartiles[:, 1], color="#0072b2", label="median and middle half")
-        axes.plot([0, largest], [0, largest], "k--", linewidth=1, label="equal")
-        axes.set(xlabel="true distance (rad)", ylabel="learned distance (rad)", title=name, xlim=(0, largest), ylim=(0, 1.03 * largest))
-        axes.legend(fontsize=8)
+        draw_distances(axes, np.degrees(true_rad), np.degrees(values), title=f"Unseen images, {name}")
     return figure
 
 

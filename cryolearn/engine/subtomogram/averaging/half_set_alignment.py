@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ....common.fsc import HALF_MAP_THRESHOLD, first_shell_below
 from ...imaging.fourier import rfftn_centred, shell_sum
 from ...imaging.fsc import fsc
 from .aligner import Aligner, Plan
@@ -19,7 +20,7 @@ from .references import Reference
 
 __all__ = ["LOST", "Frame", "halves_agreement", "into_frame", "kept_shells", "match_classes"]
 
-LOST = 0.143
+LOST = HALF_MAP_THRESHOLD
 _LEAST_SHELLS = 3  # that a map keeps, however little its halves agree
 
 
@@ -105,8 +106,6 @@ def halves_agreement(maps: Tensor, counts: Tensor, mask: Tensor) -> Tensor:
 def kept_shells(curve: Tensor) -> Tensor:
     """Wiener filter of a half map, its FSC, without what comes after the first shell below 0.143; the first shells are always kept."""
     kept = curve.clamp(min=0).clone()
-    lost = torch.nonzero(kept < LOST).flatten()
-    if len(lost):
-        kept[int(lost[0]) :] = 0
+    kept[first_shell_below(kept, LOST) :] = 0
     kept[: _LEAST_SHELLS + 1] = kept[: _LEAST_SHELLS + 1].clamp(min=LOST)
     return kept

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ....common.limits import same_pixel_size
 from ...exceptions import InputError
 from ...io.models import load_model_of, save_model
 from ...io.subtomograms import SubtomogramTable
@@ -21,7 +22,6 @@ __all__ = ["SubtomogramModel"]
 
 Volumes = Tensor | NDArray[np.float32]
 
-_PIXEL_TOLERANCE = 1e-3
 _TILT_TOLERANCE_DEG = 5.0
 _NEEDED = (
     "kind", "architecture", "arguments", "classes", "pixel_size_angst", "box", "wedge_channel", "average_turns", "temperature", "novelty_quantiles",
@@ -87,7 +87,7 @@ class SubtomogramModel:
         InputError
             when box or voxel size are not those of the training.
         """
-        if abs(table.pixel_size_angst / self.pixel_size_angst - 1) > _PIXEL_TOLERANCE:
+        if not same_pixel_size(table.pixel_size_angst, self.pixel_size_angst):
             raise InputError(
                 f"The subtomograms have {table.pixel_size_angst:g} Å/voxel, but the network was trained for {self.pixel_size_angst:g}: bring them to that "
                 "sampling rate, or train another network."

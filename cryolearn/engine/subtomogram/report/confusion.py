@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from ....common.figures.bars import draw_confusion
 from ...figures import new_figure
 
 __all__ = ["confusion_counts", "confusion_plot", "write_class_table", "write_confusion"]
-
-_NUMBERS_UP_TO = 26
 
 
 def confusion_counts(true: ArrayLike, found: ArrayLike, rows: int, columns: int) -> NDArray[np.int64]:
@@ -42,16 +41,6 @@ def write_class_table(path: Path, counts: NDArray[np.int64], names: list[str]) -
 def confusion_plot(counts: NDArray[np.int64], true_names: list[str], names: list[str], title: str) -> Figure:
     """Part of each true class (rows) that was given each class (columns)."""
     rows, columns = counts.shape
-    parts = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = new_figure(2.4 + max(0.42 * columns, 2.4), 1.8 + max(0.36 * rows, 2.0))
-    axes = figure.subplots()
-    picture = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    figure.colorbar(picture, ax=axes, label="part of the true class")
-    if max(rows, columns) <= _NUMBERS_UP_TO:
-        for (row, column), part in np.ndenumerate(parts):
-            if counts[row, column]:
-                axes.text(column, row, f"{100 * part:.0f}", ha="center", va="center", fontsize=7, color="white" if part > 0.55 else "black")
-    axes.set_xticks(range(columns), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(rows), [f"{name} ({total})" for name, total in zip(true_names, counts.sum(1))], fontsize=8)
-    axes.set(xlabel="class found (%)", ylabel="true class (subtomograms)", title=title)
+    figure = new_figure(2.4 + max(0.42 * columns, 3.4), 1.8 + max(0.36 * rows, 2.6))
+    draw_confusion(figure, counts, true_names, title, names)
     return figure

@@ -148,7 +148,7 @@ def pixel_tolerances(modules: list[Module]) -> list[str]:
 
 def renames(modules: list[Module]) -> list[str]:
     """Renames of a file that was written aside (``os.replace``, ``os.rename``, ``Path.replace``, ``shutil.move`` of something named part, partial, temporary
-    or new) outside ``io/atomic.py``."""
+    or new) outside ``atomic.py``."""
     found = []
     for module, node in _each(modules, ast.Call):
         name = _called(node)
@@ -156,7 +156,7 @@ def renames(modules: list[Module]) -> list[str]:
         source = ast.unparse(node.args[0]) if node.args and owner in {"os", "shutil"} else owner
         moves = (owner == "os" and name in {"replace", "rename"}) or (owner == "shutil" and name == "move")
         moves = moves or (name in {"replace", "rename"} and len(node.args) == 1 and not node.keywords)  # Path's: str.replace has two
-        if moves and re.search(r"part|temp|tmp|\bnew", source) and not module.name.endswith("io/atomic.py"):
+        if moves and re.search(r"part|temp|tmp|\bnew", source) and not module.name.endswith("/atomic.py"):
             found.append(_at(module, node))
     return found
 

@@ -1,7 +1,10 @@
 """Motions of Gaussian models: what Scipion's side needs to know of the engine's files, read with numpy alone."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import Any
 
 import numpy as np
 from pwem.objects import NormalMode
@@ -12,7 +15,7 @@ from .tables import readTable
 MOTION_FILE, GAUSSIANS_FILE, EIGEN_FILE, VECTORS_FOLDER = 'motion.npz', 'gaussians.npz', 'eigen_motions.npz', 'eigen_motions'
 
 
-def describeMotion(path):
+def describeMotion(path: str) -> dict[str, Any]:
     """What a motion model says of itself.
 
     Returns
@@ -39,7 +42,7 @@ def describeMotion(path):
                 gaussians=gaussians)
 
 
-def fillMotions(motions, folder):
+def fillMotions(motions: Any, folder: str) -> list[str]:
     """Fill a new SetOfPrincipalComponents with the eigen-motions of the engine's folder.
 
     Each vector is a text file with one line a Gaussian. A motion that explains no more than shuffled residuals do is there, but
@@ -61,21 +64,21 @@ def fillMotions(motions, folder):
     return [os.path.join(folder, VECTORS_FOLDER, 'vec.%d' % number) for number in columns['id'].tolist()]
 
 
-def collectivity(vector):
+def collectivity(vector: Any) -> float:
     """Part of the Gaussians that a vector (M, d) moves: the exponential of the entropy of its squared lengths, over M."""
     squared = (np.asarray(vector, float) ** 2).sum(axis=1)
     part = squared[squared > 0] / squared.sum() if squared.sum() > 0 else np.array([])
     return float(np.exp(-(part * np.log(part)).sum()) / len(squared)) if len(part) else 0.
 
 
-def motionsFolder(motions):
+def motionsFolder(motions: Any) -> Any:
     """The engine's folder behind a set of eigen-motions (or a subset of it); None for sets of other programs."""
     first = motions.getFirstItem()
     folder = os.path.dirname(os.path.dirname(first.getModeFile() or '')) if first is not None else ''
     return folder if folder and os.path.exists(os.path.join(folder, MOTION_FILE)) else None
 
 
-def gaussiansFile(structure):
+def gaussiansFile(structure: Any) -> Any:
     """The engine's table beside pseudo-atoms that this plugin made; None for others."""
     path = os.path.join(os.path.dirname(structure.getFileName() or ''), GAUSSIANS_FILE)
     return path if os.path.exists(path) else None

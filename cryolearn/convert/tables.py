@@ -1,12 +1,15 @@
 """Result tables (npz without pickle) of the engine, read and written with numpy alone."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import Any
 
 import numpy as np
 
 
-def readTable(path):
+def readTable(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns and notes of a result table: ``({name: array}, dict)``."""
     with np.load(path, allow_pickle=False) as data:
         columns = {name: data[name] for name in data.files if name != 'meta'}
@@ -14,7 +17,7 @@ def readTable(path):
     return columns, meta
 
 
-def writeTable(path, columns, meta=None):
+def writeTable(path: str, columns: dict[str, Any], meta: dict[str, Any] | None = None) -> None:
     """Write a result table; it appears under its name only when it is whole."""
     temporary = path + '.part'
     with open(temporary, 'wb') as handle:
@@ -22,7 +25,7 @@ def writeTable(path, columns, meta=None):
     os.replace(temporary, path)
 
 
-def rowsById(ids):
+def rowsById(ids: Any) -> Any:
     """``{id: row}`` of a table's id column.
 
     Raises
@@ -37,7 +40,7 @@ def rowsById(ids):
     return rows
 
 
-def rowOf(rows, objId, tableFile):
+def rowOf(rows: Any, objId: int, tableFile: str) -> int:
     """Row of a particle among ``rows`` (:func:`rowsById`).
 
     Raises

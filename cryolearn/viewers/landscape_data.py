@@ -115,7 +115,7 @@ def axisLabel(spec, meta):
         reduction = meta.get('reduction') or {}
         explained = reduction.get('explained_variance') or []
         part = ' (%.0f %% of variance)' % (100 * explained[index]) if index < len(explained) else ''
-        kind = {'pca': 'principal axis', 'tsne': 't-SNE', 'umap': 'UMAP'}.get(reduction.get('method'), 'reduced axis')
+        kind = {'pca': 'principal axis', 'tsne': 't-SNE', 'umap': 'UMAP'}.get(str(reduction.get('method')), 'reduced axis')
         return '%s %d%s' % (kind, index + 1, part)
     if name == 'probability' and index < len(meta.get('class_names') or []):
         return 'probability of %s' % meta['class_names'][index]

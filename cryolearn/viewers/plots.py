@@ -1,6 +1,7 @@
 """Plots of the interactive windows, drawn on a given figure or axes from tables that the runs wrote (numpy and matplotlib)."""
 
 import csv
+from typing import Dict, List
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -125,7 +126,7 @@ def _number(text):
 def drawLearning(figure, columns, title='Learning curves'):
     """Losses, errors and the learning rate over epochs, a panel each."""
     x = 'epoch' if 'epoch' in columns else next(iter(columns))
-    panels = {'Loss': [], 'Error': [], 'Learning rate': []}
+    panels: Dict[str, List[str]] = {'Loss': [], 'Error': [], 'Learning rate': []}
     for name in columns:
         if name not in (x, 'epoch', 'step', 'seconds', 'time_s') and np.isfinite(columns[name]).any():
             panels['Learning rate' if 'rate' in name else 'Error' if 'error' in name else 'Loss'].append(name)

@@ -1,5 +1,7 @@
 """Plots of classes of subtomograms: confusion, sizes, a gallery (numpy and matplotlib)."""
 
+from typing import Any
+
 import numpy as np
 
 from . import plots, scene
@@ -43,7 +45,7 @@ def drawSizes(figure, numbers, names=None, colour=None, colourLabel='', title='C
     order = np.argsort(-np.asarray(numbers), kind='stable')
     heights = np.asarray(numbers)[order]
     axes = figure.subplots()
-    paint = plots.COLOURS[0]
+    paint: Any = plots.COLOURS[0]
     if colour is not None:
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable

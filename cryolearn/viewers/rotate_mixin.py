@@ -1,12 +1,20 @@
 """Turning a scene by dragging it."""
 
+from typing import Any
+
 from . import scene
 
 
 class Turning:
     """Mixin of a FigureWindow whose picture follows ``rotation``; :meth:`turnByDragging` makes the mouse change it."""
 
-    _press = None
+    # of the window
+    canvas: Any
+    toolbar: Any
+    refresh: Any
+    rotation: Any
+
+    _press: Any = None
 
     def turnByDragging(self):
         self.canvas.mpl_connect('button_press_event', self._onPress)

@@ -96,7 +96,7 @@ class GaussiansDialog(FigureDialog):
         count, _, curve, wanted = self.found
         self.number.set(str(count))
         self.note.set('%d Gaussians agree with the map to %s (FSC %g); they are meant for %.3g Å. This fit is quick and short; the run\'s is better.'
-                      % (count, resolutionText(resolution(*curve, threshold=TRUTH)), TRUTH, wanted))
+                      % (count, resolutionText(resolution(curve[0], curve[1], threshold=TRUTH)), TRUTH, wanted))
         self.refresh()
 
     def draw(self, figure):

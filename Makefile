@@ -11,7 +11,7 @@ test check inspect: export SCIPION_HOSTS = $(SCIPION)/config/hosts.conf
 test check inspect: export SCIPION_DOMAIN = pwem
 test: export MPLBACKEND = Agg
 
-.PHONY: demo test check inspect environment lock clean
+.PHONY: demo test check inspect environment docs matrix lock clean
 
 demo: environment
 	@.venv/bin/python demo/run_demo.py
@@ -35,6 +35,18 @@ inspect: environment
 
 environment:
 	@sh ./environment.sh
+
+# API reference of the engine in build/docs/index.html; Sphinx is kept apart from the environment, in .cache/docs.
+docs: environment
+	@[ .cache/docs/requirements.txt -nt docs/requirements.txt ] || { rm -rf .cache/docs; \
+	  .venv/bin/python -m pip install --quiet --disable-pip-version-check --target .cache/docs -r docs/requirements.txt 2>.cache/docs.log || { cat .cache/docs.log; exit 1; }; \
+	  cp docs/requirements.txt .cache/docs/; }
+	@PYTHONPATH=$(CURDIR)/.cache/docs .venv/bin/python -m sphinx -W --keep-going -q -b html docs/api build/docs
+	@echo "Wrote build/docs/index.html"
+
+# The tests of each side on every supported Python that is found here.
+matrix: environment
+	@.venv/bin/python tools/test_matrix.py
 
 # New exact versions from what is installed in .venv (PyTorch without the label of its CPU build).
 lock:

@@ -56,7 +56,7 @@ setup(
     include_package_data=False,
     package_data={
         "": ["*.png", "*.template", "*.conf"],
-        "cryolearn": ["protocols.conf", "*.png", "engine-requirements.txt", "templates/*.template", "templates/*.conf",
+        "cryolearn": ["py.typed", "protocols.conf", "*.png", "engine-requirements.txt", "templates/*.template", "templates/*.conf",
                       "engine/map_enhancement/weights/*"],
     },
     python_requires=">=3.8",

@@ -7,7 +7,7 @@ Scipion's interpreter may have no PyTorch. ``cryolearn.Plugin`` is loaded when i
 __version__ = "0.1.0"
 
 _logo = "cryolearn_logo.png"
-_references = ["Hamitouche2021", "Chen2018"]
+_references = ["Hamitouche2021", "Banjac2021", "Chen2018", "Xu2017", "Mullick2022"]
 
 
 def __getattr__(name):

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any, Dict
 
 from . import __version__
 from .constants import CONDA_PYTHON, ENGINE_MAX_PYTHON, ENGINE_MIN_PYTHON, ENGINE_MODULE, ENGINE_READY, ENGINE_REQUIREMENTS
@@ -49,7 +50,7 @@ def findPython(names=None):
     """Newest Python that the engine supports, of those on the PATH; None when there is none."""
     versions = range(ENGINE_MAX_PYTHON[1], ENGINE_MIN_PYTHON[1] - 1, -1)
     names = names or ["python3.%d" % minor for minor in versions] + ["python3", sys.executable]
-    found = {}
+    found: Dict[Any, str] = {}
     for name in names:
         path = shutil.which(name)
         version = _version(path) if path else None

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from functools import lru_cache
+from typing import List
 
 import pwem
 import pyworkflow as pw
@@ -28,7 +29,7 @@ class Plugin(pwem.Plugin):
     __module__ = CRYOLEARN
 
     _homeVar = CRYOLEARN_HOME
-    _pathVars = []  # the engine need not live in CRYOLEARN_HOME: see validateInstallation
+    _pathVars: List[str] = []  # the engine need not live in CRYOLEARN_HOME: see validateInstallation
     _supportedVersions = [ENGINE_VERSION]
     _processingField = [SPA, TOMO, FLEXIBILITY]
     _url = URL

@@ -1,5 +1,9 @@
 """Groups of particles: the engine's clusters.npz <-> SetOfClassesFlex."""
 
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator
+
 import numpy as np
 from pwem.objects import VolumeFlex
 
@@ -8,7 +12,7 @@ from .flex import PROGRAM
 from .tables import rowOf, rowsById
 
 
-def fillClasses(classes, clustersFile, representatives):
+def fillClasses(classes: Any, clustersFile: str, representatives: Any) -> None:
     """Distribute the images of a new SetOfClassesFlex by the class column of ``clustersFile``, joined by id.
 
     Particles of class 0 are in no class. A particle without a row is an error.
@@ -26,10 +30,10 @@ def fillClasses(classes, clustersFile, representatives):
     rows = rowsById(columns['id'])
     numbers = columns['class']
 
-    def setClass(particle, _):
+    def setClass(particle: Any, _: Any) -> None:
         particle.setClassId(int(numbers[rowOf(rows, particle.getObjId(), clustersFile)]))
 
-    def setRepresentative(item):
+    def setRepresentative(item: Any) -> None:
         item.setAlignmentProj()
         representative = VolumeFlex(progName=PROGRAM)
         representative.setSamplingRate(classes.getImages().getSamplingRate())
@@ -40,9 +44,9 @@ def fillClasses(classes, clustersFile, representatives):
     classes.classifyItems(updateItemCallback=setClass, updateClassCallback=setRepresentative)
 
 
-def iterMembers(classes):
+def iterMembers(classes: Any) -> Iterator[tuple[int, Any]]:
     """``(class id, particle)`` of all enabled particles of all enabled classes; a particle in two classes is an error."""
-    seen = {}
+    seen: Dict[int, int] = {}
     for item in classes.iterItems():
         if not item.isEnabled():
             continue
@@ -55,14 +59,14 @@ def iterMembers(classes):
             yield number, particle
 
 
-def writeClasses(members, tableFile):
+def writeClasses(members: Any, tableFile: str) -> None:
     """Write ``{id: class}`` as the engine's table of classes."""
     ids = sorted(members)
     write_table(tableFile, {'id': np.array(ids, dtype=np.int64),
                            'class': np.array([members[objId] for objId in ids], dtype=np.int32)})
 
 
-def meanLatents(classes):
+def meanLatents(classes: Any) -> dict[int, Any]:
     """``{class id: mean latent vector}`` of the classes whose particles have one."""
     means = {}
     for item in classes.iterItems():

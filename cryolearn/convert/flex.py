@@ -1,5 +1,9 @@
 """Landscapes: result tables of the engine <-> particles with flexibility, joined by id."""
 
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List
+
 import numpy as np
 from pwem.objects import ParticleFlex, Transform
 from pyworkflow.object import Float, Integer, String
@@ -19,7 +23,7 @@ MODES_ATTRIBUTE = '_elasticModes'  # on the set: which modes the amplitudes belo
 MOTION_ATTRIBUTE = '_gaussianMotion'  # on the set: the motion model that its latent vectors belong to
 
 
-def appendAligned(particles, output, tableFile):
+def appendAligned(particles: Any, output: Any, tableFile: str) -> None:
     """Fill a new SetOfParticlesFlex with the input's particles, their amplitudes and poses.
 
     Parameters
@@ -45,10 +49,10 @@ def appendAligned(particles, output, tableFile):
         output.append(item)
 
 
-def _placedItems(particles, tableFile, columns, kinds, posed):
+def _placedItems(particles: Any, tableFile: str, columns: Any, kinds: Any, posed: bool) -> Iterator[tuple[Any, int]]:
     """Flexible copies of ``particles`` with latent vector, quality and, when ``posed``, pose from their rows of a table; with the row of each."""
     rows = rowsById(columns['id'])
-    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate()) if posed else None
+    transforms: Any = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate()) if posed else None
     quality = [(name, columns[column], kind) for name, column, kind in kinds if column in columns]
     for particle in particles.iterItems():
         row = rowOf(rows, particle.getObjId(), tableFile)
@@ -61,7 +65,7 @@ def _placedItems(particles, tableFile, columns, kinds, posed):
         yield item, row
 
 
-def appendReduced(particles, output, reducedById):
+def appendReduced(particles: Any, output: Any, reducedById: Any) -> None:
     """Fill a new SetOfParticlesFlex with the input's particles and their reduced coordinates (``{id: vector}``)."""
     copyProperties(particles, output)
     for particle in particles.iterItems():
@@ -72,7 +76,7 @@ def appendReduced(particles, output, reducedById):
         output.append(item)
 
 
-def appendSubset(particles, output, ids):
+def appendSubset(particles: Any, output: Any, ids: Any) -> Any:
     """Fill a new SetOfParticlesFlex with those of the input's particles whose id is in ``ids``; all must be there."""
     wanted = {int(value) for value in ids}
     copyProperties(particles, output)
@@ -84,7 +88,9 @@ def appendSubset(particles, output, ids):
         raise ValueError('Particle %d was selected, but it is not in the input set.' % min(wanted))
 
 
-def appendConformations(particles, output, tableFile, motionFile, labels=None, refined=False):
+def appendConformations(
+    particles: Any, output: Any, tableFile: str, motionFile: str, labels: dict[int, dict[str, Any]] | None = None, refined: bool = False
+) -> Any:
     """Fill a new SetOfParticlesFlex with the input's particles and their places in a Gaussian model's motion.
 
     Parameters
@@ -122,7 +128,7 @@ def appendConformations(particles, output, tableFile, motionFile, labels=None, r
         output.append(item)
 
 
-def writeLatents(particles, tableFile, box=None, subunit=None):
+def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit: int | None = None) -> int:
     """Write the landscape of a SetOfParticlesFlex as a result table.
 
     Columns: ``id``, ``amplitudes`` (from zFlex); ``reduced`` (zRed), ``rotation`` and ``shift_angst``, the quality columns and the error
@@ -137,9 +143,13 @@ def writeLatents(particles, tableFile, box=None, subunit=None):
     return writeLatentItems(particles.iterItems(), particles, tableFile, box, subunit)
 
 
-def writeLatentItems(items, properties, tableFile, box=None, subunit=None):
+def writeLatentItems(
+    items: Any, properties: Any, tableFile: str, box: int | None = None, subunit: int | None = None
+) -> int:
     """As :func:`writeLatents`, for ``items`` that have the properties of a set ``properties``."""
-    ids, vectors, reduced, transforms, sigma, quality = [], [], [], [], [], {}
+    vectors: List[Any] = []
+    ids, reduced, transforms, sigma = [], [], [], []
+    quality: Dict[str, List[Any]] = {}
     hasPoses = properties.hasAlignmentProj()
     kinds = qualityColumns(properties)
     for item in items:
@@ -171,7 +181,7 @@ def writeLatentItems(items, properties, tableFile, box=None, subunit=None):
     return len(ids)
 
 
-def _bySubunit(columns, latents):
+def _bySubunit(columns: Any, latents: int | None) -> dict[str, Any]:
     """Columns with one row for each subunit, of which each has so many latents; the same columns where there is one."""
     units = columns['amplitudes'].shape[1] // latents if latents else 1
     if units == 1:
@@ -183,7 +193,7 @@ def _bySubunit(columns, latents):
     return divided
 
 
-def flexItem(particle):
+def flexItem(particle: Any) -> Any:
     """A ParticleFlex with everything that ``particle`` has, its id included."""
     item = ParticleFlex(progName=PROGRAM)
     item.copyInfo(particle)
@@ -192,7 +202,7 @@ def flexItem(particle):
     return item
 
 
-def copyProperties(particles, output):
+def copyProperties(particles: Any, output: Any) -> None:
     """Give a SetOfParticlesFlex the properties of any set of particles."""
     output.copyInfo(particles)
     output.setHasCTF(particles.hasCTF())
@@ -203,28 +213,28 @@ def copyProperties(particles, output):
         setMotion(output, motionFile(particles))
 
 
-def setModeNumbers(particles, numbers):
+def setModeNumbers(particles: Any, numbers: Any) -> None:
     """Note on a set which modes its amplitudes belong to."""
     setattr(particles, MODES_ATTRIBUTE, String(' '.join(str(int(number)) for number in numbers)))
 
 
-def modeNumbers(particles):
+def modeNumbers(particles: Any) -> list[int]:
     """Modes that a set's amplitudes belong to; empty when the set does not say."""
     return [int(number) for number in (particles.getAttributeValue(MODES_ATTRIBUTE) or '').split()]
 
 
-def setMotion(particles, path):
+def setMotion(particles: Any, path: str | None) -> None:
     """Note on a set the motion model that its latent vectors belong to; None says that they belong to none."""
     if path or motionFile(particles):
         setattr(particles, MOTION_ATTRIBUTE, String(path or ''))
 
 
-def motionFile(particles):
+def motionFile(particles: Any) -> Any:
     """Motion model (motion.npz) that a set's latent vectors belong to; '' when they belong to none."""
     return particles.getAttributeValue(MOTION_ATTRIBUTE) or ''
 
 
-def latentNames(path, count=None):
+def latentNames(path: str, count: int | None = None) -> list[str]:
     """Names of ``count`` latents of a motion model (its own number by default), those of each subunit where there are more; none when the model is gone."""
     try:
         about = describeMotion(path)
@@ -235,12 +245,12 @@ def latentNames(path, count=None):
     return names if units < 2 else ['%s, subunit %d' % (name, unit) for unit in range(1, units + 1) for name in names]
 
 
-def qualityColumns(particles):
+def qualityColumns(particles: Any) -> Any:
     """Attributes and columns that say how sure a set's latent vectors are: those of the method that made them."""
     return GAUSSIAN_QUALITY if motionFile(particles) else QUALITY
 
 
-def latentColumns(particles):
+def latentColumns(particles: Any) -> Any:
     """Names of the columns that :func:`writeLatents` would write for a set, as its first item tells."""
     first = particles.getFirstItem()
     names = {'id'} | {column for attribute, column, _ in qualityColumns(particles) if first.getAttributeValue(attribute) is not None}
@@ -250,16 +260,16 @@ def latentColumns(particles):
     return names | ({'rotation', 'shift_angst'} if particles.hasAlignmentProj() else set())
 
 
-def latentLength(particles):
+def latentLength(particles: Any) -> Any:
     """Length of the latent vectors of a set (0 when its first item has none)."""
     return len(_csv(particles.getFirstItem()._zFlex))
 
 
-def _csv(values):
+def _csv(values: Any) -> Any:
     return [float(value) for value in values]
 
 
-def _vector(item, length):
+def _vector(item: Any, length: int | None) -> Any:
     vector = _csv(item._zFlex)
     if not vector:
         raise ValueError('Particle %d has no latent vector: align or predict it first.' % item.getObjId())

@@ -5,7 +5,7 @@ from pwem.objects import FSC
 from ..common.fsc import read_curve
 
 
-def makeFsc(path, label=''):
+def makeFsc(path: str, label: str = '') -> FSC:
     """FSC object (frequency in 1/Å) of a curve that the engine wrote."""
     frequency, correlation = read_curve(path)
     fsc = FSC()

@@ -1,7 +1,10 @@
 """Results of the Gaussian method: the engine's files -> labels of particles, maps of states with their FSC, pseudo-atoms."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import Any
 
 from emtable import Table
 from pwem.objects import AtomStruct, VolumeFlex
@@ -14,14 +17,14 @@ LABELS = {'cryolearnWeight': float, 'cryolearnClass': int}  # columns of the eng
 MAPS_FOLDER, MAPS_REPORT = 'maps', 'reconstructions.json'
 
 
-def readLabels(starFile):
+def readLabels(starFile: str) -> Any:
     """``{id: {name: number}}`` of this plugin's own columns of a STAR that the engine wrote."""
     reader = Table.Reader(starFile, tableName='particles', types=dict(LABELS, rlnImageId=int))
     names = [name for name in LABELS if name in reader.getColumnNames()]
     return {int(row.rlnImageId): {name: getattr(row, name) for name in names} for row in reader} if names else {}
 
 
-def readStates(folder):
+def readStates(folder: str) -> Any:
     """Entries of the maps along the path in the engine's folder; empty when none were made."""
     path = os.path.join(folder, MAPS_FOLDER, MAPS_REPORT)
     if not os.path.exists(path):
@@ -30,13 +33,13 @@ def readStates(folder):
         return json.load(handle)['reconstructions']
 
 
-def stateLatents(entry):
+def stateLatents(entry: Any) -> list[float]:
     """Latent vector of a map's state as a list."""
     latent = entry.get('latent', [])
     return [float(value) for value in (latent if isinstance(latent, (list, tuple)) else [latent])]
 
 
-def fillStates(volumes, fscs, folder):
+def fillStates(volumes: Any, fscs: Any, folder: str) -> None:
     """Fill new sets with the maps along the path (with half maps and latent vectors) and their half-map FSC curves."""
     volumes.getFlexInfo().setProgName(PROGRAM)
     for number, entry in enumerate(readStates(folder), start=1):
@@ -51,6 +54,6 @@ def fillStates(volumes, fscs, folder):
         fscs.append(fsc)
 
 
-def makePseudoAtoms(folder):
+def makePseudoAtoms(folder: str) -> Any:
     """The Gaussians as pseudo-atoms; their table stands beside the file."""
     return AtomStruct(filename=os.path.join(folder, 'gaussians.pdb'), pseudoatoms=True)

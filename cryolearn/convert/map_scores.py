@@ -1,7 +1,10 @@
 """Scores of maps against models: the engine's tables -> text, rows and FSC objects for Scipion."""
 
+from __future__ import annotations
+
 import csv
 import os
+from typing import Any, Dict, List, Tuple
 
 from pwem.objects import FSC, Transform
 
@@ -13,7 +16,7 @@ MODEL, HALVES, CROSS = 'map and model', 'half maps', 'half after, other half bef
 _MRC = ('.mrc', '.map', '.ccp4')
 
 
-def writePlacedVolume(volume, path):
+def writePlacedVolume(volume: Any, path: str) -> Any:
     """Write a volume as MRC; without an origin of its own in Scipion it keeps the one in its file's header, if that says anything."""
     fileName = volume.getFileName().replace(':mrc', '')
     if not volume.hasOrigin() and fileName.lower().endswith(_MRC):
@@ -26,13 +29,13 @@ def writePlacedVolume(volume, path):
     return writeVolume(volume, path)
 
 
-def halfMapFiles(volume):
+def halfMapFiles(volume: Any) -> Any:
     """Files of a volume's two half maps, or an empty list."""
     names = volume.getHalfMaps(asList=True) if volume is not None and volume.hasHalfMaps() else []
     return [name.strip() for name in names if name.strip()]
 
 
-def writeHalfMaps(volume, stem):
+def writeHalfMaps(volume: Any, stem: str) -> Any:
     """Write both half maps as ``stem1.mrc`` and ``stem2.mrc``, with the origin and sampling rate of their map."""
     written = []
     for number, name in enumerate(halfMapFiles(volume), 1):
@@ -42,25 +45,25 @@ def writeHalfMaps(volume, stem):
     return written
 
 
-def readScores(folder):
+def readScores(folder: str) -> Tuple[List[str], List[Dict[str, Any]]]:
     """Rows of the table of scores: names of the maps, and ``[{column: text or number or None}]``."""
     with open(os.path.join(folder, SCORES_TABLE), newline='', encoding='utf-8') as handle:
         reader = csv.DictReader(handle)
-        names = [name[:-len('_low')] for name in reader.fieldnames if name.endswith('_low') and name != 'change_low']
+        names = [name[:-len('_low')] for name in reader.fieldnames or () if name.endswith('_low') and name != 'change_low']
         rows = [{name: value if name in ('score', 'label') else _number(value) for name, value in row.items()} for row in reader]
     return names, rows
 
 
-def readResidues(folder):
+def readResidues(folder: str) -> list[dict[str, Any]]:
     """Rows of the table of residues: ``[{column: text or number or None}]``."""
     text = ('chain', 'insertion_code', 'residue_name')
     with open(os.path.join(folder, RESIDUES_TABLE), newline='', encoding='utf-8') as handle:
         return [{name: value if name in text else _number(value) for name, value in row.items()} for row in csv.DictReader(handle)]
 
 
-def readEmringerCurves(folder):
+def readEmringerCurves(folder: str) -> dict[tuple[str, str], dict[str, list[Any]]]:
     """``{(map, votes): {column: [numbers]}}`` of the curves over the density threshold."""
-    curves = {}
+    curves: Dict[Tuple[str, str], Dict[str, List[Any]]] = {}
     with open(os.path.join(folder, EMRINGER_TABLE), newline='', encoding='utf-8') as handle:
         for row in csv.DictReader(handle):
             curve = curves.setdefault((row['map'], row['votes']), {})
@@ -69,7 +72,7 @@ def readEmringerCurves(folder):
     return curves
 
 
-def readFscCurves(folder):
+def readFscCurves(folder: str) -> list[tuple[str, str, list[float], list[float]]]:
     """``[(kind, label, frequency, values)]`` of the curves: map and model, half maps, half after with the other half before."""
     path = os.path.join(folder, FSC_TABLE)
     curves = []
@@ -81,7 +84,7 @@ def readFscCurves(folder):
     return curves
 
 
-def makeFscs(folder):
+def makeFscs(folder: str) -> list[Any]:
     """An FSC object of every curve, labelled by what it compares."""
     made = []
     for kind, label, frequency, values in readFscCurves(folder):
@@ -92,7 +95,7 @@ def makeFscs(folder):
     return made
 
 
-def scoreText(row, names):
+def scoreText(row: Any, names: Any) -> str:
     """One line of a summary: 'Q-score (sigma 0.4 Å): before 0.51 (0.50 to 0.53), after 0.55 (...), change +0.04 (+0.03 to +0.05)'."""
     parts = []
     for name in names:
@@ -103,12 +106,12 @@ def scoreText(row, names):
     return '%s: %s' % (row['label'], ', '.join(parts))
 
 
-def _interval(row, name, form):
+def _interval(row: Any, name: str, form: str) -> str:
     low, high = row[name + '_low'], row[name + '_high']
     return '' if low is None else ' (%s to %s)' % (form % low, form % high)
 
 
-def _number(text):
+def _number(text: str) -> Any:
     try:
         return float(text)
     except ValueError:

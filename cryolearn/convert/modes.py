@@ -1,7 +1,10 @@
 """Normal modes: Scipion's SetOfNormalModes <-> the engine's modes.npz."""
 
+from __future__ import annotations
+
 import csv
 import os
+from typing import Any
 
 import numpy as np
 from pwem.objects import AtomStruct, NormalMode
@@ -11,7 +14,7 @@ RIGID_MODES = 6
 MODES_FILE, MODES_FOLDER, STRUCTURE_FILE, TABLE_FILE = 'modes.npz', 'modes', 'structure.pdb', 'modes.csv'
 
 
-def fillModes(modes, folder):
+def fillModes(modes: Any, folder: str) -> None:
     """Fill a new SetOfNormalModes from the engine's folder. A mode's object id is its number, counted from 1.
 
     Rigid modes and those below the collectivity threshold are there, but disabled.
@@ -27,12 +30,12 @@ def fillModes(modes, folder):
             modes.append(mode)
 
 
-def makeStructure(folder):
+def makeStructure(folder: str) -> Any:
     """The atoms that the modes of the engine's folder belong to."""
     return AtomStruct(filename=os.path.join(folder, STRUCTURE_FILE))
 
 
-def engineModes(modes):
+def engineModes(modes: Any) -> Any:
     """Path of the engine's modes.npz behind a set of modes (or a subset of it); None for modes of other programs."""
     modeFile = modes.getFirstItem().getModeFile()
     candidate = os.path.join(os.path.dirname(os.path.dirname(modeFile)), MODES_FILE)
@@ -40,19 +43,19 @@ def engineModes(modes):
     return candidate if isOurs else None
 
 
-def modeFiles(modes):
+def modeFiles(modes: Any) -> tuple[dict[int, str], Any]:
     """``({number: text file of the vector}, structure file)`` of any set of modes."""
     files = {mode.getObjId(): mode.getModeFile() for mode in modes.iterItems()}
     structure = modes.getPdb()
     return files, structure.getFileName() if structure is not None else None
 
 
-def numbersOf(modes):
+def numbersOf(modes: Any) -> list[int]:
     """Numbers of a set's modes, the disabled ones included."""
     return sorted(modes.getIdSet()) if hasattr(modes, 'getIdSet') else sorted(mode.getObjId() for mode in modes.iterItems())
 
 
-def checkModeNumbers(modes, numbers):
+def checkModeNumbers(modes: Any, numbers: Any) -> list[str]:
     """Sentences about mode numbers that a set does not have or that are rigid; empty when all can be used."""
     if not numbers:
         return ['No mode is chosen: give numbers such as 7-9.']
@@ -66,11 +69,11 @@ def checkModeNumbers(modes, numbers):
     return []
 
 
-def diameter(modesFile):
+def diameter(modesFile: str) -> float:
     """Largest diameter (Å) about the centre of projections of the structure behind a modes.npz."""
     with np.load(modesFile, allow_pickle=False) as data:
         return 2 * float(np.linalg.norm(data['coordinates'] - data['origin_angst'], axis=1).max())
 
 
-def _listed(numbers):
+def _listed(numbers: Any) -> str:
     return 'modes %d to %d' % (numbers[0], numbers[-1]) if len(numbers) > 1 else 'mode %s' % ''.join(map(str, numbers))

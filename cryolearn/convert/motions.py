@@ -1,7 +1,10 @@
 """Motions of Gaussian models: what Scipion's side needs to know of the engine's files, read with numpy alone."""
 
+from __future__ import annotations
+
 import json
 import os
+from typing import Any
 
 import numpy as np
 from pwem.objects import NormalMode
@@ -13,7 +16,7 @@ from ..common.tables import read_table
 MOTION_FILE, GAUSSIANS_FILE, EIGEN_FILE, VECTORS_FOLDER = 'motion.npz', 'gaussians.npz', 'eigen_motions.npz', 'eigen_motions'
 
 
-def describeMotion(path):
+def describeMotion(path: str) -> dict[str, Any]:
     """What a motion model says of itself.
 
     Returns
@@ -40,7 +43,7 @@ def describeMotion(path):
                 gaussians=gaussians)
 
 
-def fillMotions(motions, folder):
+def fillMotions(motions: Any, folder: str) -> list[str]:
     """Fill a new SetOfPrincipalComponents with the eigen-motions of the engine's folder.
 
     Each vector is a text file with one line a Gaussian. A motion that explains no more than shuffled residuals do is there, but
@@ -69,7 +72,7 @@ def motionsFolder(motions):
     return folder if folder and os.path.exists(os.path.join(folder, MOTION_FILE)) else None
 
 
-def gaussiansFile(structure):
+def gaussiansFile(structure: Any) -> Any:
     """The engine's table beside pseudo-atoms that this plugin made; None for others."""
     path = os.path.join(os.path.dirname(structure.getFileName() or ''), GAUSSIANS_FILE)
     return path if os.path.exists(path) else None

@@ -1,10 +1,14 @@
 """Orientations: the engine's result tables -> sets of particles with projection alignment, joined by id, and the tables that the viewers draw."""
 
+from __future__ import annotations
+
 import csv
 import math
 import os
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pwem.objects import Particle, Transform
 from pyworkflow.object import Float, Integer
 
@@ -25,7 +29,7 @@ ERROR_KINDS = {'physical': 'physical error', 'o4': 'O(4) error'}
 HALF_ATTRIBUTE = '_rlnRandomSubset'
 
 
-def appendRecovered(particles, output, tableFile):
+def appendRecovered(particles: Any, output: Any, tableFile: str) -> None:
     """Fill a new SetOfParticles with the input's particles, the orientations found, and how sure they are.
 
     Parameters
@@ -45,7 +49,7 @@ def appendRecovered(particles, output, tableFile):
     _append(particles, output, tableFile, RECOVERED)
 
 
-def appendCompared(particles, output, tableFile):
+def appendCompared(particles: Any, output: Any, tableFile: str) -> None:
     """As :func:`appendRecovered`, for orientations that were aligned to others: each particle has its errors in degrees.
 
     A particle that is not among the others has no error (an empty cell in the set's table).
@@ -73,7 +77,7 @@ def _append(particles, output, tableFile, kinds):
         output.append(item)
 
 
-def _plainItem(particle):
+def _plainItem(particle: Any) -> Any:
     """A Particle with all that ``particle`` has, its id included, but for the latent vectors of a flexible one."""
     item = Particle()
     item.copy(particle, ignoreAttrs=['_flexInfo', '_zFlex', '_zRed'])
@@ -81,7 +85,7 @@ def _plainItem(particle):
     return item
 
 
-def writeBoth(reference, particles, folder):
+def writeBoth(reference: Any, particles: Any, folder: str) -> Any:
     """Write two sets of the same images as ``input_reference.star`` and ``input_particles.star`` in which one image has one name.
 
     Links are followed and stacks that must be converted are converted once for both, so that the images of two imports of the same files are
@@ -94,14 +98,14 @@ def writeBoth(reference, particles, folder):
     return paths
 
 
-def shareFiles(first, second):
+def shareFiles(first: Any, second: Any) -> bool:
     """Is an image file of one set a file of the other? Quick for sets of any size."""
     one, other = ({realName(name) for name in particles.getFiles()} for particles in (first, second))
     return bool(one & other)
 
 
 # --------------------------------------------------- for the viewers --------------------------------------------------
-def readErrors(folder):
+def readErrors(folder: str) -> tuple[dict[str, Any], Any]:
     """Errors and reference orientations of a comparison, particles that both sets have.
 
     Returns
@@ -117,13 +121,13 @@ def readErrors(folder):
     return {ERROR_KINDS[kind]: DEGREES * columns[kind + '_rad'][both] for kind in kinds}, columns['reference'][both]
 
 
-def readErrorSummary(folder):
+def readErrorSummary(folder: str) -> list[dict[str, Any]]:
     """Rows of errors.csv: ``[{'kind': ..., 'mean_rad': ...}]`` with numbers."""
     with open(os.path.join(folder, ERRORS_SUMMARY), newline='') as handle:
         return [{name: value if name == 'kind' else float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
 
 
-def readDistances(path):
+def readDistances(path: str) -> Any:
     """Distances of pairs that a network learned, beside the known ones.
 
     Returns
@@ -142,7 +146,7 @@ def readDistances(path):
     return DEGREES * known, learned, columns.get('even_weight')
 
 
-def readRecovered(folder):
+def readRecovered(folder: str) -> tuple[Any, dict[str, Any]]:
     """Rotations (n, 3, 3) and what is known of each: ``{label: (n,)}``, without what this run did not find out."""
     columns, _ = read_table(os.path.join(folder, PARTICLES_TABLE))
     known = (('confidence', 'confidence', 1.), ('residual_rad', 'distance residual (degrees)', DEGREES),

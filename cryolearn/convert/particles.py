@@ -3,9 +3,12 @@
 The identity of a particle is its object id, which travels as ``rlnImageId``; nothing is ever joined by row.
 """
 
+from __future__ import annotations
+
 import io
 import os
 from collections import OrderedDict
+from typing import Any, Dict
 
 from emtable import Table
 from pwem.constants import ALIGN_PROJ
@@ -26,13 +29,15 @@ _FLOATS = POSE_LABELS + CTF_LABELS + (
     'rlnOriginZAngst', 'rlnPhaseShift', 'rlnCtfAstigmatism', 'rlnCtfMaxResolution', 'rlnCtfFigureOfMerit', 'rlnCoordinateX',
     'rlnCoordinateY', 'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnCtfBfactor',
     'rlnCtfScalefactor')
-TYPES = dict.fromkeys(_FLOATS, float)
+TYPES: Dict[str, type] = dict.fromkeys(_FLOATS, float)
 TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rlnImageDimensionality': int,
                'rlnRandomSubset': int, 'rlnClassNumber': int, 'rlnMicrographName': str, 'rlnImageName': str,
                'rlnOpticsGroupName': str, 'rlnGroupName': str})
 
 
-def writeParticles(particles, starFile, stackFolder=None, poses=True, names=None):
+def writeParticles(
+    particles: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None
+) -> int:
     """Write a set (or any iterable with a set's properties) as STAR.
 
     Parameters
@@ -56,7 +61,9 @@ def writeParticles(particles, starFile, stackFolder=None, poses=True, names=None
     return writeParticleItems(particles.iterItems(), particles, starFile, stackFolder, poses, names)
 
 
-def writeParticleItems(items, properties, starFile, stackFolder=None, poses=True, names=None):
+def writeParticleItems(
+    items: Any, properties: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None
+) -> int:
     """As :func:`writeParticles`, for ``items`` (iterable of particles) that have the properties of a set ``properties``."""
     pixelSize = properties.getSamplingRate()
     hasPoses = poses and properties.getAlignment() == ALIGN_PROJ
@@ -80,13 +87,13 @@ def writeParticleItems(items, properties, starFile, stackFolder=None, poses=True
     return count
 
 
-def realName(name):
+def realName(name: str) -> str:
     """A file's own name, relative to the project when it is in it, whatever links lead to it."""
     real, here = os.path.realpath(_plainName(name)), os.path.realpath('.')
     return os.path.relpath(real, here) if real.startswith(here + os.sep) else real
 
 
-def _plainName(name):
+def _plainName(name: str) -> str:
     return name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
 
 
@@ -97,10 +104,11 @@ class StackNames:
     lead to it.
     """
 
-    def __init__(self, folder, followLinks=False):
-        self._folder, self._followLinks, self._names = folder, followLinks, {}
+    def __init__(self, folder: str, followLinks: bool = False) -> None:
+        self._folder, self._followLinks = folder, followLinks
+        self._names: dict[str, str] = {}
 
-    def __call__(self, location):
+    def __call__(self, location: Any) -> str:
         index, name = location
         if name not in self._names:
             real = realName(name) if self._followLinks else name
@@ -109,7 +117,7 @@ class StackNames:
             self._names[name] = self._names[real]
         return '%06d@%s' % (max(index, 1), self._names[name])
 
-    def _mrcName(self, name):
+    def _mrcName(self, name: str) -> str:
         plain = _plainName(name)
         if os.path.splitext(plain)[1].lower() in MRC_EXTENSIONS:
             return plain if len(plain.split()) == 1 else self._link(plain)
@@ -118,7 +126,7 @@ class StackNames:
         ImageHandler().convertStack(plain, converted)
         return converted
 
-    def _link(self, name):
+    def _link(self, name: str) -> str:
         link = os.path.join(self._folder, 'stack_%03d%s' % (len(self._names) + 1, os.path.splitext(name)[1]))
         if os.path.lexists(link):
             os.remove(link)
@@ -129,11 +137,11 @@ class StackNames:
 class _RowMaker:
     """Row of a particle, without its pose. The columns are those of the first particle."""
 
-    def __init__(self, hasCtf, stackName):
+    def __init__(self, hasCtf: bool, stackName: Any) -> None:
         self._hasCtf, self._stackName = hasCtf, stackName
-        self._extra = None
+        self._extra: Any = None
 
-    def __call__(self, particle):
+    def __call__(self, particle: Any) -> Any:
         if self._extra is None:
             self._inspect(particle)
         row = OrderedDict(rlnImageId=particle.getObjId(), rlnImageName=self._stackName(particle.getLocation()))
@@ -152,7 +160,7 @@ class _RowMaker:
             row[label] = particle.getAttributeValue('_' + label)
         return row
 
-    def _inspect(self, particle):
+    def _inspect(self, particle: Any) -> None:
         if self._hasCtf and particle.getCTF() is None:
             raise ValueError('Particle %s has no CTF although its set says so: estimate or import the CTF first.' % particle.getObjId())
         self._hasPhaseShift = self._hasCtf and particle.getCTF().getPhaseShift() is not None
@@ -162,7 +170,7 @@ class _RowMaker:
                        and attribute.get() is not None]
 
 
-def _writeOptics(handle, properties):
+def _writeOptics(handle: Any, properties: Any) -> None:
     """Optics groups: those that an import kept in the acquisition, with this set's pixel and image size; else one group."""
     handle.write('\n# version 30001\n')
     groups = _storedOptics(properties)
@@ -184,7 +192,7 @@ def _writeOptics(handle, properties):
     table.writeStar(handle, tableName='optics')
 
 
-def _storedOptics(properties):
+def _storedOptics(properties: Any) -> Any:
     text = properties.getAcquisition().getAttributeValue('opticsGroupInfo')
     if not text:
         return None

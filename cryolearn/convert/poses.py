@@ -4,12 +4,17 @@ A particle's ``Transform`` holds ``inv(M)`` with ``M = [A | s]``: ``A`` is RELIO
 atom at ``x`` (from the centre of the map) appears at ``(A x)[:2] + s``, and ``s = -rlnOrigin`` in pixels.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 _EPSILON = np.finfo(float).eps * 4.0  # where pwem.convert.transformations calls a tilt singular
 
 
-def rotationFromAngles(anglesDeg):
+def rotationFromAngles(anglesDeg: Any) -> NDArray[Any]:
     """RELION's rotation ``A`` (ZYZ, intrinsic frame of the map).
 
     Parameters
@@ -37,7 +42,7 @@ def rotationFromAngles(anglesDeg):
     return matrix
 
 
-def anglesFromRotation(matrix):
+def anglesFromRotation(matrix: Any) -> NDArray[Any]:
     """rot, tilt, psi in degrees of rotations ``A`` (..., 3, 3); tilt is in 0..180, rot is 0 where tilt is 0 or 180.
 
     Same branches as ``pwem.convert.transformations.euler_from_matrix(A, 'szyz')``, which scipion-em-relion uses.
@@ -52,7 +57,7 @@ def anglesFromRotation(matrix):
     return np.rad2deg(np.stack([rot, tilt, psi], axis=-1))
 
 
-def transformsFromPoses(rotations, shiftsAngst, pixelSize):
+def transformsFromPoses(rotations: Any, shiftsAngst: Any, pixelSize: float) -> NDArray[Any]:
     """Matrices of Scipion's ``Transform`` from the engine's poses.
 
     Parameters
@@ -81,18 +86,18 @@ def transformsFromPoses(rotations, shiftsAngst, pixelSize):
     return transforms
 
 
-def posesFromTransforms(transforms, pixelSize):
+def posesFromTransforms(transforms: Any, pixelSize: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """The engine's poses of Scipion's matrices: ``(rotations (n, 3, 3), shiftsAngst (n, 3))``."""
     inverse = np.linalg.inv(np.asarray(transforms, dtype=float))
     return inverse[..., :3, :3], inverse[..., :3, 3] * pixelSize
 
 
-def transformsFromRelion(anglesDeg, originAngst, pixelSize):
+def transformsFromRelion(anglesDeg: Any, originAngst: Any, pixelSize: float) -> NDArray[Any]:
     """Scipion's matrices (n, 4, 4) from rlnAngleRot/Tilt/Psi (n, 3) and rlnOriginX/Y(/Z)Angst (n, 2 or 3)."""
     return transformsFromPoses(rotationFromAngles(anglesDeg), -np.asarray(originAngst, dtype=float), pixelSize)
 
 
-def relionFromTransforms(transforms, pixelSize):
+def relionFromTransforms(transforms: Any, pixelSize: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """rlnAngleRot/Tilt/Psi (n, 3) in degrees and rlnOriginX/Y/ZAngst (n, 3) of Scipion's matrices (n, 4, 4)."""
     rotations, shifts = posesFromTransforms(transforms, pixelSize)
     return anglesFromRotation(rotations), -shifts

@@ -1,7 +1,10 @@
 """Particles of a RELION 3.1+ STAR file as Scipion's objects."""
 
+from __future__ import annotations
+
 import io
 import os
+from typing import Any, Iterator
 
 from emtable import Table
 from pwem.objects import Acquisition, Coordinate, CTFModel, Transform
@@ -17,9 +20,9 @@ class StarParticles:
     ``box``, ``pixelSize``, ``hasCtf`` and ``hasPoses`` are known after opening; iterating gives ``(id, row)``.
     """
 
-    def __init__(self, starFile):
+    def __init__(self, starFile: str) -> None:
         self._starFile = starFile
-        self._stacks = {}
+        self._stacks: dict[str, Any] = {}
         self._optics = Table(fileName=starFile, tableName='optics', types=TYPES)
         first = self._optics[0]
         self.pixelSize = first.rlnImagePixelSize
@@ -29,12 +32,12 @@ class StarParticles:
         self.hasPoses = reader.hasAllColumns(POSE_LABELS)
         self._extra = [label for label in reader.getColumnNames() if label not in OWN_LABELS]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         reader = Table.Reader(self._starFile, tableName='particles', types=TYPES)
         for number, row in enumerate(reader, start=1):
             yield row.get('rlnImageId', number), row
 
-    def acquisition(self):
+    def acquisition(self) -> Any:
         """Acquisition of the first optics group; the groups themselves are kept as text, as scipion-em-relion does."""
         first = self._optics[0]
         acquisition = Acquisition(voltage=first.get('rlnVoltage'), sphericalAberration=first.get('rlnSphericalAberration'),
@@ -44,7 +47,7 @@ class StarParticles:
         acquisition.opticsGroupInfo.set(text.getvalue())
         return acquisition
 
-    def setProperties(self, particles, phaseFlipped=False):
+    def setProperties(self, particles: Any, phaseFlipped: bool = False) -> None:
         """Give a new set what its STAR says of all particles."""
         particles.setSamplingRate(self.pixelSize)
         particles.setAcquisition(self.acquisition())
@@ -53,7 +56,7 @@ class StarParticles:
         if self.hasPoses:
             particles.setAlignmentProj()
 
-    def fill(self, particle, row):
+    def fill(self, particle: Any, row: Any) -> None:
         """Give a particle what its row says; stacks are looked for beside the STAR, then in the current folder."""
         index, name = row.rlnImageName.split('@', 1)
         if name not in self._stacks:
@@ -76,7 +79,7 @@ class StarParticles:
         particle._rlnOpticsGroup = Integer(row.get('rlnOpticsGroup', 1))
 
 
-def _ctfOf(row):
+def _ctfOf(row: Any) -> Any:
     ctf = CTFModel()
     ctf.setDefocusU(row.rlnDefocusU)
     ctf.setDefocusV(row.rlnDefocusV)

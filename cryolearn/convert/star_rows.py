@@ -1,12 +1,16 @@
 """Rows of the block data_particles, written as they come."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from emtable import Table
 
 from .poses import relionFromTransforms
 
 
-def writeRows(writer, rows, transforms, pixelSize, count, poseLabels):
+def writeRows(writer: Any, rows: Any, transforms: Any, pixelSize: float, count: int, poseLabels: Any) -> Any:
     """Add the poses to the rows, write them, empty the lists; returns the new count.
 
     Parameters

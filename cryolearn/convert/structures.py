@@ -1,6 +1,9 @@
 """Conformations: the engine's frames -> Scipion's sets of structures and maps with latent vectors."""
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 from pwem.objects import AtomStructFlex, VolumeFlex
 
@@ -11,19 +14,19 @@ from .volumes import makeVolume
 TRAJECTORY_TABLE = 'trajectory.npz'
 
 
-def readFrames(folder):
+def readFrames(folder: str) -> list[Any]:
     """``[(number, latent vector)]`` of the frames of a trajectory."""
     columns, _ = read_table(os.path.join(folder, TRAJECTORY_TABLE))
     return [(int(number), vector.tolist()) for number, vector in zip(columns['id'], columns['vectors'])]
 
 
-def modelsFile(folder, stem='trajectory'):
+def modelsFile(folder: str, stem: str = 'trajectory') -> Any:
     """File of a frame's model or of all of them, PDB for atoms and mmCIF for Gaussian models."""
     path = os.path.join(folder, stem + '.pdb')
     return path if os.path.exists(path) else os.path.join(folder, stem + '.cif')
 
 
-def fillStructures(structures, folder):
+def fillStructures(structures: Any, folder: str) -> None:
     """Fill a new SetOfAtomStructFlex with the frames' models."""
     structures.getFlexInfo().setProgName(PROGRAM)
     for number, vector in readFrames(folder):
@@ -33,7 +36,7 @@ def fillStructures(structures, folder):
         structures.append(item)
 
 
-def fillVolumes(volumes, folder):
+def fillVolumes(volumes: Any, folder: str) -> None:
     """Fill a new SetOfVolumesFlex with the frames' maps."""
     volumes.getFlexInfo().setProgName(PROGRAM)
     for number, vector in readFrames(folder):

@@ -1,7 +1,10 @@
 """Averages of subtomograms that the engine made, and the subtomograms as it aligned and classified them."""
 
+from __future__ import annotations
+
 import os
 from collections import OrderedDict, namedtuple
+from typing import Any
 
 from pyworkflow.object import Float, Integer
 
@@ -19,7 +22,7 @@ where features of a network were given, the nearest training class, the distance
 and whether that makes the class a new structure (None where there were no features)."""
 
 
-def readAverages(folder):
+def readAverages(folder: str) -> Any:
     """``{number: Average}`` of a run, in the order of the numbers.
 
     Raises
@@ -41,7 +44,7 @@ def readAverages(folder):
     return found
 
 
-def _name(row, apart):
+def _name(row: Any, apart: list[Any]) -> Any:
     """Name of a class: that of the input class that was averaged apart, with a number where there are several of it."""
     number, own = int(row['number']), row['input_class']
     if own is None:
@@ -50,7 +53,7 @@ def _name(row, apart):
     return own if apart.count(row['input_class']) == 1 else '%s (class %d)' % (own, number)
 
 
-def appendAligned(inputSet, output, folder, averages):
+def appendAligned(inputSet: Any, output: Any, folder: str, averages: Any) -> list[Any]:
     """Fill a new set with the subtomograms that were averaged, with pose, class, score and half set.
 
     Parameters
@@ -72,7 +75,7 @@ def appendAligned(inputSet, output, folder, averages):
     source, columns = imagesOf(inputSet), table.columns
     transforms = transformsFromPoses(rotationFromAngles(columns['angles_deg']), columns['shifts_angst'], source.getSamplingRate())
 
-    def update(item):
+    def update(item: Any) -> None:
         number = table.classOf(item)
         setPose(item, transforms[table.rowOf(item)])
         setClass(item, number, averages[number].name)

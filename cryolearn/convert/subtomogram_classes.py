@@ -1,7 +1,10 @@
 """What the engine found out about the classes of subtomograms: result tables by id, and tables of classes."""
 
+from __future__ import annotations
+
 import csv
 import os
+from typing import Any
 
 import numpy as np
 
@@ -23,40 +26,40 @@ class ClassTable:
         Of the classes, number 1 first.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self._path = path
         self.columns, self.meta = read_table(path)
         self.names = list(self.meta.get('class_names') or [])
         self._rows = rowsById(self.columns['id'])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.columns['id'])
 
-    def classOf(self, item):
+    def classOf(self, item: Any) -> int:
         """Number of the class of a subtomogram, 0 for none."""
         return int(self.value(item, 'class'))
 
-    def value(self, item, column):
+    def value(self, item: Any, column: Any) -> Any:
         """Value of a column for a subtomogram; None when the table has no such column."""
         if column not in self.columns:
             return None
         return self.columns[column][self.rowOf(item)].item()
 
-    def rowOf(self, item):
+    def rowOf(self, item: Any) -> Any:
         """Row of a subtomogram in the table."""
         return rowOf(self._rows, item.getObjId(), self._path)
 
-    def nameOf(self, number):
+    def nameOf(self, number: int) -> Any:
         return self.names[number - 1] if 0 < number <= len(self.names) else 'class %d' % number
 
 
-def readRows(path):
+def readRows(path: str) -> list[Any]:
     """Rows of a CSV file as dictionaries; numbers are numbers, what is empty is None."""
     with open(path, newline='') as handle:
         return [{name: _value(text) for name, text in row.items()} for row in csv.DictReader(line for line in handle if not line.startswith('#'))]
 
 
-def _value(text):
+def _value(text: str) -> Any:
     if text is None or text == '':
         return None
     try:
@@ -66,14 +69,14 @@ def _value(text):
     return None if number != number else number
 
 
-def readConfusion(path):
+def readConfusion(path: str) -> Any:
     """Counts of a confusion table: ``(names of rows, names of columns, counts (n, m))``."""
     with open(path, newline='') as handle:
         rows = list(csv.reader(line for line in handle if not line.startswith('#')))
     return [row[0] for row in rows[1:]], rows[0][1:], np.array([[float(value) for value in row[1:]] for row in rows[1:]])
 
 
-def writeKnownFeatures(model, path):
+def writeKnownFeatures(model: Any, path: str) -> Any:
     """Features of the labelled subtomograms that a network was validated on, with their true classes, for distances from them.
 
     Returns the path, or '' when the network's own table is not there any more.

@@ -1,6 +1,9 @@
 """The MRC file of each subtomogram of Scipion."""
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -15,10 +18,10 @@ class SubtomogramFiles:
     into ``folder``.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def __call__(self, item, pixelSize, objId):
+    def __call__(self, item: Any, pixelSize: float, objId: int) -> Any:
         index, name = item.getLocation()
         plain = name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
         if not os.path.exists(plain):
@@ -36,7 +39,7 @@ class SubtomogramFiles:
         os.symlink(os.path.abspath(plain), target)
         return target
 
-    def _write(self, path, data, pixelSize):
+    def _write(self, path: str, data: Any, pixelSize: float) -> Any:
         os.makedirs(self._folder, exist_ok=True)
         with mrcfile.new(path, overwrite=True) as mrc:
             mrc.set_data(np.asarray(data, dtype=np.float32))
@@ -45,12 +48,12 @@ class SubtomogramFiles:
         return path
 
 
-def _isStack(path):
+def _isStack(path: str) -> bool:
     with mrcfile.open(path, header_only=True, permissive=True) as mrc:
         return int(mrc.header.nz) > int(mrc.header.ny)
 
 
-def _volumeOfStack(path, index, item):
+def _volumeOfStack(path: str, index: int, item: Any) -> Any:
     """Volume ``index`` (from 1) of an MRC file that holds cubes one after another."""
     with mrcfile.mmap(path, permissive=True) as mrc:
         data = mrc.data.reshape((-1,) + mrc.data.shape[-2:])
@@ -60,7 +63,7 @@ def _volumeOfStack(path, index, item):
         return np.array(data[(index - 1) * box:index * box])
 
 
-def _foreignData(item):
+def _foreignData(item: Any) -> Any:
     from pwem.emlib.image import ImageHandler
     try:
         return np.squeeze(ImageHandler().read(item.getLocation()).getData())

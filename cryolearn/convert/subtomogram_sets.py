@@ -4,6 +4,10 @@ tomo guesses the alignment of a set from its first item and keeps no acquisition
 each item and on the set, alignment of the set and of each class. Coordinates and whatever else an input item has are carried over.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from pwem.constants import ALIGN_3D, ALIGN_NONE
 from pwem.objects import Transform
@@ -16,25 +20,29 @@ CONFIDENCE_ATTRIBUTE = '_classConfidence'
 NO_CLASS = 0  # class number of what belongs to none
 
 
-def makeAcquisition(tilt, voltage, sphericalAberration, amplitudeContrast, step=None, tiltAxis=None):
+def makeAcquisition(
+    tilt: tuple[float, float], voltage: float, sphericalAberration: float, amplitudeContrast: float, step: float | None = None, tiltAxis: float | None = None
+) -> Any:
     """Acquisition of a tilt series; ``tilt`` is the range (min, max) in degrees, voltage in kV, spherical aberration in mm."""
     return TomoAcquisition(angleMin=tilt[0], angleMax=tilt[1], step=step, tiltAxisAngle=tiltAxis, voltage=voltage,
                            sphericalAberration=sphericalAberration, amplitudeContrast=amplitudeContrast, magnification=MAGNIFICATION)
 
 
-def setAcquisition(item, subtomograms):
+def setAcquisition(item: Any, subtomograms: Any) -> None:
     """Give an item an acquisition with all that is known: its own values, else its set's."""
     item.setAcquisition(acquisitionOf(subtomograms.getAcquisition(), item.getAcquisition()))
 
 
-def copyProperties(source, output):
+def copyProperties(source: Any, output: Any) -> None:
     """Give a new set what holds for all subtomograms of another; the acquisition is that of the first item where the set has none."""
     output.copyInfo(source)
     first = source.getFirstItem()
     output.setAcquisition(acquisitionOf(first.getAcquisition() if first is not None else None, source.getAcquisition()))
 
 
-def appendSubtomograms(source, output, update=None, keep=None, aligned=None):
+def appendSubtomograms(
+    source: Any, output: Any, update: Any = None, keep: Any = None, aligned: bool | None = None
+) -> None:
     """Fill a new set with subtomograms of another.
 
     Parameters
@@ -70,16 +78,16 @@ def appendSubtomograms(source, output, update=None, keep=None, aligned=None):
     output.setAlignment(alignmentOf(source, aligned))
 
 
-def alignmentOf(source, aligned=None):
+def alignmentOf(source: Any, aligned: bool | None = None) -> Any:
     return source.getAlignment() if aligned is None else ALIGN_3D if aligned else ALIGN_NONE
 
 
-def setPose(item, matrix):
+def setPose(item: Any, matrix: Any) -> None:
     """Give a subtomogram its pose, Scipion's matrix (4, 4)."""
     item.setTransform(Transform(matrix=np.asarray(matrix, dtype=float)))
 
 
-def setClass(item, number, name='', confidence=None):
+def setClass(item: Any, number: int, name: str = '', confidence: float | None = None) -> None:
     """Give a subtomogram its class: number (0: none), name, and how sure that is (0 to 1)."""
     item.setClassId(int(number))
     setattr(item, CLASS_ATTRIBUTE, String(name))
@@ -87,7 +95,7 @@ def setClass(item, number, name='', confidence=None):
         setattr(item, CONFIDENCE_ATTRIBUTE, Float(float(confidence)))
 
 
-def fillClasses(classes, numberOf, nameOf=None, representativeOf=None):
+def fillClasses(classes: Any, numberOf: Any, nameOf: Any = None, representativeOf: Any = None) -> None:
     """Distribute the images of a new SetOfClassesSubTomograms.
 
     Parameters
@@ -120,7 +128,7 @@ def fillClasses(classes, numberOf, nameOf=None, representativeOf=None):
         classes.update(group)
 
 
-def _newClass(classes, images, number, nameOf, representativeOf):
+def _newClass(classes: Any, images: Any, number: int, nameOf: Any, representativeOf: Any) -> Any:
     group = ClassSubTomogram(objId=number)
     average = representativeOf(number) if representativeOf is not None else None
     group.setRepresentative(average if average is not None else _nothing(images))
@@ -132,7 +140,7 @@ def _newClass(classes, images, number, nameOf, representativeOf):
     return group
 
 
-def _nothing(images):
+def _nothing(images: Any) -> Any:
     """Representative of a class that was not averaged."""
     average = AverageSubTomogram()
     average.setSamplingRate(images.getSamplingRate())
@@ -140,7 +148,7 @@ def _nothing(images):
     return average
 
 
-def makeAverage(path, images, halfMaps=()):
+def makeAverage(path: str, images: Any, halfMaps: Any = ()) -> Any:
     """Average of subtomograms with the properties of the set that it comes from."""
     average = AverageSubTomogram()
     average.setFileName(path)

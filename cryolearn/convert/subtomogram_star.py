@@ -6,8 +6,11 @@ subtomogram, and ``s = -rlnOrigin`` in pixels is where the reference's origin li
 ``subtomogram(r) = reference(M r)``, and what its conversion to RELION gives.
 """
 
+from __future__ import annotations
+
 import os
 from collections import OrderedDict
+from typing import Any, Dict, Iterator
 
 import numpy as np
 from emtable import Table
@@ -26,11 +29,11 @@ CHUNK = 10000  # rows whose poses are converted at once
 POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst', 'rlnOriginZAngst')
 TILT_LABELS = ('rlnTomoTiltAngleMin', 'rlnTomoTiltAngleMax')
 CLASS_LABEL = 'rlnClassName'
-TYPES = dict.fromkeys(POSE_LABELS + TILT_LABELS + ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize'), float)
+TYPES: Dict[str, type] = dict.fromkeys(POSE_LABELS + TILT_LABELS + ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize'), float)
 TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnRandomSubset': int, 'rlnImageName': str, CLASS_LABEL: str})
 
 
-def writeSubtomograms(inputSet, starFile, poses=True, classes=False):
+def writeSubtomograms(inputSet: Any, starFile: str, poses: bool = True, classes: bool = False) -> Any:
     """Write a set of subtomograms, or classes of them, as a STAR file.
 
     Parameters
@@ -59,7 +62,7 @@ def writeSubtomograms(inputSet, starFile, poses=True, classes=False):
     return _write(entries, images, starFile, poses and images.hasAlignment(), classes)
 
 
-def writeLabelledSets(inputSets, starFile):
+def writeLabelledSets(inputSets: Any, starFile: str) -> Any:
     """Write several sets of one sampling rate as one STAR file of labelled subtomograms, numbered anew.
 
     Parameters
@@ -84,7 +87,7 @@ def writeLabelledSets(inputSets, starFile):
         if problem:
             raise ValueError(problem)
 
-    def entries():
+    def entries() -> Iterator[Any]:
         number = 0
         for inputSet, ownName in inputSets:
             for item, _, name in iterSubtomograms(inputSet):
@@ -93,7 +96,7 @@ def writeLabelledSets(inputSets, starFile):
     return _write(entries(), imagesOf(first), starFile, False, True)
 
 
-def checkAlike(subtomograms, pixelSize, box, name, otherName):
+def checkAlike(subtomograms: Any, pixelSize: float, box: int, name: str, otherName: str) -> Any:
     """A sentence about a set whose sampling rate or box is not that of another set; None when they are alike."""
     if not same_pixel_size(subtomograms.getSamplingRate(), pixelSize):
         return "%s has %g Å/px, but %s has %g Å/px: bring all to one sampling rate first." % (name, subtomograms.getSamplingRate(), otherName, pixelSize)
@@ -102,7 +105,7 @@ def checkAlike(subtomograms, pixelSize, box, name, otherName):
     return None
 
 
-def _write(entries, properties, starFile, poses, classes):
+def _write(entries: Any, properties: Any, starFile: str, poses: bool, classes: Any) -> Any:
     """Write ``(id, subtomogram, its set, name of its class)`` with the sampling rate and acquisition of the set ``properties``."""
     pixelSize = properties.getSamplingRate()
     fileOf = SubtomogramFiles(os.path.splitext(starFile)[0])
@@ -141,10 +144,10 @@ def _write(entries, properties, starFile, poses, classes):
 class StarNames:
     """Names of classes as STAR can hold them: without white space."""
 
-    def __init__(self):
-        self._known = {}
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
 
-    def __call__(self, name):
+    def __call__(self, name: str) -> Any:
         short = '_'.join(name.split())
         other = self._known.setdefault(short, name)
         if other != name:
@@ -152,12 +155,12 @@ class StarNames:
         return short
 
 
-def _matrix(item):
+def _matrix(item: Any) -> Any:
     transform = item.getTransform() if item.hasTransform() else None
     return np.eye(4) if transform is None else transform.getMatrix()
 
 
-def _writeOptics(handle, properties, pixelSize):
+def _writeOptics(handle: Any, properties: Any, pixelSize: float) -> None:
     acquisition = acquisitionOf(properties.getFirstItem().getAcquisition() if properties.getSize() else None, properties.getAcquisition())
     values = OrderedDict([('rlnOpticsGroup', 1), ('rlnOpticsGroupName', 'opticsGroup1'), ('rlnVoltage', acquisition.getVoltage() or 300.),
                           ('rlnSphericalAberration', acquisition.getSphericalAberration() or 0.),
@@ -175,7 +178,7 @@ class StarSubtomograms:
     class and pose. ``classNames`` are those of the classes, number 1 first; ``microscope`` are values of the acquisition that the file does not
     give (voltage in kV, sphericalAberration in mm, amplitudeContrast, step in degrees)."""
 
-    def __init__(self, starFile, classNames=None, **microscope):
+    def __init__(self, starFile: str, classNames: Any = None, **microscope: Any) -> None:
         self._microscope = microscope
         self._starFile = starFile
         self._optics = Table(fileName=starFile, tableName='optics', types=TYPES)[0]
@@ -184,17 +187,17 @@ class StarSubtomograms:
         self.hasPoses = reader.hasAllColumns(POSE_LABELS)
         self.classNames = list(classNames or []) if reader.hasAllColumns([CLASS_LABEL]) else []
 
-    def _reader(self):
+    def _reader(self) -> Any:
         return Table.Reader(self._starFile, tableName='particles', types=TYPES)
 
-    def acquisition(self, tilt):
+    def acquisition(self, tilt: Any) -> Any:
         optics = self._optics
         values = dict(voltage=optics.get('rlnVoltage'), sphericalAberration=optics.get('rlnSphericalAberration'),
                       amplitudeContrast=optics.get('rlnAmplitudeContrast'))
         values.update(self._microscope)
         return TomoAcquisition(angleMin=tilt[0], angleMax=tilt[1], magnification=MAGNIFICATION, **values)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         for number, row in enumerate(self._reader(), start=1):
             item = SubTomogram()
             item.setObjId(row.get('rlnImageId', number))
@@ -213,7 +216,7 @@ class StarSubtomograms:
                 item._rlnRandomSubset = Integer(row.rlnRandomSubset)
             yield item
 
-    def fillSet(self, subtomograms):
+    def fillSet(self, subtomograms: Any) -> None:
         """Fill a new set."""
         subtomograms.setSamplingRate(self.pixelSize)
         for item in self:

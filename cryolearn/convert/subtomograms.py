@@ -1,6 +1,9 @@
 """What Scipion's sets of subtomograms say of their items: tilt ranges, acquisition, classes; and whether they can be used."""
 
+from __future__ import annotations
+
 from sqlite3 import OperationalError
+from typing import Any, Dict, Iterator
 
 from pyworkflow.object import Scalar
 from tomo.objects import SetOfClassesSubTomograms, TomoAcquisition
@@ -14,7 +17,7 @@ FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE = '_cryolearnFeatures', '_cryolearn
 
 
 # ------------------------------------------------------ properties ------------------------------------------------------
-def acquisitionOf(*sources):
+def acquisitionOf(*sources: Any) -> Any:
     """A new acquisition with the values of several, the last one that has a value wins."""
     acquisition = TomoAcquisition(magnification=MAGNIFICATION)
     for source in sources:
@@ -24,7 +27,7 @@ def acquisitionOf(*sources):
     return acquisition
 
 
-def tiltRange(item, subtomograms):
+def tiltRange(item: Any, subtomograms: Any) -> Any:
     """Tilt range ``(min, max)`` in degrees of a subtomogram: its own, else its set's; None when nobody knows it."""
     for owner in (item, subtomograms):
         acquisition = owner.getAcquisition() if owner is not None else None
@@ -34,7 +37,7 @@ def tiltRange(item, subtomograms):
     return None
 
 
-def checkTiltRange(item, subtomograms):
+def checkTiltRange(item: Any, subtomograms: Any) -> Any:
     """Tilt range of a subtomogram.
 
     Raises
@@ -52,7 +55,7 @@ def checkTiltRange(item, subtomograms):
     return found
 
 
-def checkItem(item, subtomograms):
+def checkItem(item: Any, subtomograms: Any) -> Any:
     """Refuse a subtomogram that has no tilt range or another sampling rate than its set; a sentence, or None."""
     try:
         checkTiltRange(item, subtomograms)
@@ -65,7 +68,7 @@ def checkItem(item, subtomograms):
     return None
 
 
-def checkSet(inputSet):
+def checkSet(inputSet: Any) -> Any:
     """Sentences about a set of subtomograms (or classes of them) that cannot be used; the first subtomogram that is wrong is named.
 
     The database is asked for what differs, so that a big set is not walked when all is well.
@@ -85,16 +88,16 @@ def checkSet(inputSet):
     return [problem for problem in problems if problem][:1]
 
 
-def isClasses(inputSet):
+def isClasses(inputSet: Any) -> Any:
     return isinstance(inputSet, SetOfClassesSubTomograms)
 
 
-def imagesOf(inputSet):
+def imagesOf(inputSet: Any) -> Any:
     """The subtomograms of a set or of classes of them, which have the properties of all."""
     return inputSet.getImages() if isClasses(inputSet) else inputSet
 
 
-def iterItems(subtomograms):
+def iterItems(subtomograms: Any) -> Iterator[Any]:
     """Items of a set, or of a class, each with an acquisition of its own.
 
     pwem gives an item without angles the very object of its set, into which it then reads the next item.
@@ -105,7 +108,7 @@ def iterItems(subtomograms):
         yield item
 
 
-def iterSubtomograms(inputSet):
+def iterSubtomograms(inputSet: Any) -> Iterator[Any]:
     """``(subtomogram, class number or None, class name or None)`` of a set, or of the enabled members of classes.
 
     Raises
@@ -117,7 +120,7 @@ def iterSubtomograms(inputSet):
         for item in iterItems(inputSet):
             yield (item,) + classOf(item)
         return
-    seen = {}
+    seen: Dict[int, int] = {}
     for group in inputSet.iterItems():
         if not group.isEnabled():
             continue
@@ -131,7 +134,7 @@ def iterSubtomograms(inputSet):
             yield item, number, name
 
 
-def classNames(inputSet):
+def classNames(inputSet: Any) -> Any:
     """Names of the classes of a set, without walking it: none when it is not labelled."""
     if isClasses(inputSet):
         return [className(group) for group in inputSet.iterItems() if group.isEnabled()]
@@ -143,12 +146,12 @@ def classNames(inputSet):
     return list(dict.fromkeys(names))
 
 
-def className(group):
+def className(group: Any) -> Any:
     """Name of a class: its label, else its number."""
     return (group.getObjLabel() or '').strip() or 'class %d' % group.getObjId()
 
 
-def classOf(item):
+def classOf(item: Any) -> Any:
     """``(number, name)`` of the class that a subtomogram says it belongs to; ``(None, None)`` when it says nothing."""
     number, name = item.getClassId(), item.getAttributeValue(CLASS_ATTRIBUTE)
     if not name:

@@ -18,7 +18,7 @@ def rowsById(ids):
     return rows
 
 
-def rowOf(rows, objId, tableFile):
+def rowOf(rows: Any, objId: int, tableFile: str) -> int:
     """Row of a particle among ``rows`` (:func:`rowsById`).
 
     Raises

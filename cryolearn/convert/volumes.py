@@ -1,13 +1,16 @@
 """Maps: Scipion volumes <-> MRC files with voxel size and origin in their headers."""
 
+from __future__ import annotations
+
 import os
+from typing import Any
 
 import mrcfile
 import numpy as np
 from pwem.objects import Transform, Volume
 
 
-def makeVolume(path, halfMaps=None, volumeClass=Volume, **kwargs):
+def makeVolume(path: str, halfMaps: Any = None, volumeClass: Any = Volume, **kwargs: Any) -> Any:
     """A volume object of a map that the engine wrote: sampling and origin from its header, half maps if there are any.
 
     Raises
@@ -31,7 +34,7 @@ def makeVolume(path, halfMaps=None, volumeClass=Volume, **kwargs):
     return volume
 
 
-def readHeader(path):
+def readHeader(path: str) -> Any:
     """Pixel size and position of the first voxel, in Å, from an MRC header: ``(float, (x, y, z))``."""
     with mrcfile.open(path, header_only=True, permissive=True) as mrc:
         pixelSize = float(mrc.voxel_size.x)
@@ -42,7 +45,7 @@ def readHeader(path):
     return pixelSize, origin
 
 
-def writeVolume(volume, path):
+def writeVolume(volume: Any, path: str) -> Any:
     """Write a Scipion volume as MRC whose header says what Scipion knows: sampling rate and origin.
 
     Scipion keeps both in its own objects, where a user may have corrected them, and the file may be in another format.
@@ -57,7 +60,7 @@ def writeVolume(volume, path):
     return path
 
 
-def readData(volume):
+def readData(volume: Any) -> Any:
     """Array (z, y, x) of a Scipion volume in any format that Scipion reads."""
     name = volume.getFileName()
     plain = name.rsplit(':', 1)[0] if name.endswith(':mrc') else name

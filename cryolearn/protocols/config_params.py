@@ -5,6 +5,7 @@ Default, help, unit, range and choices stand in ``cryolearn/engine/*/config.py``
 """
 
 import typing
+from typing import List
 
 import pyworkflow.protocol.params as params
 from pyworkflow.utils import getListFromRangeString
@@ -75,7 +76,7 @@ def wholeNumbers(text):
 
 def rangeText(numbers):
     """[7, 8, 9, 12] as '7-9 12': what :func:`wholeNumbers` reads."""
-    runs = []
+    runs: List[List[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number

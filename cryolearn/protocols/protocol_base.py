@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 from subprocess import CalledProcessError
+from typing import List, Optional
 
 import pyworkflow.protocol.params as params
 import pyworkflow.utils as pwutils
@@ -44,7 +45,7 @@ class CryoLearnProtBase(EMProtocol):
     gives :meth:`engineDigest` of them to its steps, and calls :meth:`runEngine` in a step.
     """
 
-    _label = None
+    _label: Optional[str] = None
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineGpuParams(self, form):
@@ -238,7 +239,7 @@ class CryoLearnProtBase(EMProtocol):
     @staticmethod
     def _validateParticles(particles, alignment=False, ctf=False, what='input particles'):
         """Sentences about a set of particles that cannot be used: empty, without poses, without CTF, without sampling rate."""
-        errors = []
+        errors: List[str] = []
         if particles is None:
             return errors
         if particles.getSize() == 0:

@@ -1,6 +1,7 @@
 """What the protocols with particles and normal modes share."""
 
 import os
+from typing import Optional
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfPrincipalComponents
@@ -17,7 +18,7 @@ from .protocol_base import CryoLearnProtBase
 class CryoLearnProtElasticBase(CryoLearnProtBase):
     """Base of the protocols that deform a structure by its normal modes."""
 
-    _label = None
+    _label: Optional[str] = None
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _addImagesParams(self, form, Config, *names):

@@ -89,8 +89,8 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         return isClasses(inputSet) or bool(inputSet.getFirstItem().getClassId())
 
     def _config(self):
-        features = [self.inputSubtomograms.get().getAttributeValue(name) or '' for name in (FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE)]
-        features, known = features if self._apart() and all(features) else ('', '')
+        tables = [self.inputSubtomograms.get().getAttributeValue(name) or '' for name in (FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE)]
+        features, known = tables if self._apart() and all(tables) else ('', '')
         return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), references=list(self._references()), mask=self.getMaskFile(),
                                 each_class=self._apart(), features=features, known_features=known, output=self._getExtraPath())
 

@@ -1,6 +1,7 @@
 """What the protocols share that simulate subtomograms: to write them, or to learn from them as they are drawn."""
 
 import os
+from typing import Any, List
 
 import pyworkflow.protocol.params as params
 
@@ -16,6 +17,19 @@ def both(*conditions):
 
 class SimulatedSubtomograms:
     """Structures and maps, each a class, and the microscope that they are seen through: parameters, files, checks. To be mixed into a protocol."""
+
+    # of the protocol, and of the form that this defines
+    addEngineParam: Any
+    addEngineParams: Any
+    pointedItems: Any
+    _getExtraPath: Any
+    _validateModels: Any
+    inputStructures: Any
+    inputVolumes: Any
+    classNames: Any
+    nullClass: Any
+    tiltMinDeg: Any
+    tiltMaxDeg: Any
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _addSimulatedInputs(self, form, Config, condition=None):
@@ -54,7 +68,7 @@ class SimulatedSubtomograms:
         if given:
             return given
         files = self._structures() + [str(volume.getFileName()).split(':')[0] for volume in self._volumes().values()]
-        names = []
+        names: List[str] = []
         for name in ('_'.join(os.path.splitext(os.path.basename(file))[0].split()) for file in files):
             names.append(name if name not in names else '%s_%d' % (name, len(names) + 1))
         return names

@@ -1,5 +1,7 @@
 """Playing a motion to and fro in a window."""
 
+from typing import Any
+
 import numpy as np
 
 STEPS = 24  # of one period of the animation
@@ -8,7 +10,13 @@ STEPS = 24  # of one period of the animation
 class Playing:
     """Mixin of a FigureWindow with a ``playButton`` whose command is :meth:`togglePlay`; its picture follows :attr:`phase`."""
 
-    _timer, _step = None, 0
+    # of the window
+    playButton: Any
+    refresh: Any
+    window: Any
+
+    _timer: Any = None
+    _step = 0
 
     @property
     def phase(self):

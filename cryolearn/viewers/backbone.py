@@ -1,6 +1,7 @@
 """What is drawn of a structure: its backbone, read from PDB and mmCIF files with numpy alone."""
 
 import shlex
+from typing import Any, List
 
 import numpy as np
 
@@ -35,7 +36,8 @@ def readModels(path):
 
 def readModelsAndWeights(path):
     """As :func:`readModels` with the atoms' occupancies between the two: ``([(N, 3)], [(N,)], Backbone)``."""
-    models, number = [], None
+    models: List[Any] = []
+    number = None
     for atom in (_cifAtoms if path.endswith('.cif') else _pdbAtoms)(path):
         if atom[0] != number:
             number = atom[0]

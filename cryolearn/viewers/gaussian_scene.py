@@ -3,6 +3,7 @@
 import os
 import tkinter as tk
 from tkinter import ttk
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -73,6 +74,9 @@ class GaussianModel:
 
 class GaussianScene:
     """A scene of Gaussians that can be turned and picked; a part of a window that has ``canvas``, ``refresh`` and ``toolbar`` or none."""
+
+    canvas: Any
+    refresh: Any
 
     def setUpScene(self, model, selected=()):
         self.model, self.rotation = model, np.eye(3)

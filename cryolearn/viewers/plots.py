@@ -1,6 +1,7 @@
 """Tables and pictures that a run wrote, for its windows; what runs draw too stands in ``common/figures``."""
 
 import csv
+from typing import Dict, List
 
 import numpy as np
 

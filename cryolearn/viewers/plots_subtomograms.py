@@ -1,5 +1,7 @@
 """Plot of the sizes of classes (numpy and matplotlib)."""
 
+from typing import Any
+
 import numpy as np
 
 from ..common.figures.palette import COLOURS

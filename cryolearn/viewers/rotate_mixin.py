@@ -6,7 +6,13 @@ from ..common.figures.surface import turn
 class Turning:
     """Mixin of a FigureWindow whose picture follows ``rotation``; :meth:`turnByDragging` makes the mouse change it."""
 
-    _press = None
+    # of the window
+    canvas: Any
+    toolbar: Any
+    refresh: Any
+    rotation: Any
+
+    _press: Any = None
 
     def turnByDragging(self):
         self.canvas.mpl_connect('button_press_event', self._onPress)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from typing import Any
 
 import numpy as np
 
@@ -44,11 +45,12 @@ class SceneWindow(Turning, FigureWindow):
 
     # ------------------------------------------------- controls ------------------------------------------------
     def makeControls(self, frame):
-        self.position = None
+        self.position: Any = None
         if self.count > 1:
             self.position = addSlider(frame, 'Frame', 1, self.count, 1, self.refresh)
             self.playButton = addButton(frame, 'Play', self.togglePlay)
-        self.showMap = self.level = None
+        self.showMap: Any = None
+        self.level: Any = None
         if self.maps:
             volume = self._volume(0)[0]
             self.showMap = addCheck(frame, 'Surface of the map', self.refresh)

@@ -1,5 +1,6 @@
 """A table of numbered rows that can be selected and sorted."""
 
+from functools import partial
 from tkinter import ttk
 
 
@@ -23,7 +24,7 @@ class RowsTable(ttk.Frame):
         self.tree = ttk.Treeview(self, columns=[name for name, _, _ in columns], show='headings', height=height,
                                  selectmode='extended' if multiple else 'browse')
         for name, label, width in columns:
-            self.tree.heading(name, text=label, command=lambda name=name: self.sort(name))
+            self.tree.heading(name, text=label, command=partial(self.sort, name))
             self.tree.column(name, width=width, anchor='e')
         self.tree.tag_configure('weak', foreground='#999999')
         bar = ttk.Scrollbar(self, command=self.tree.yview)

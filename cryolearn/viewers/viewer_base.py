@@ -2,6 +2,7 @@
 
 import glob
 import os
+from typing import List
 
 from pwem.viewers import EmProtocolViewer
 from pyworkflow.protocol import params
@@ -15,7 +16,7 @@ class CryoLearnViewer(EmProtocolViewer):
     """Base of the viewers: a form whose lines open windows, and the pictures that the run wrote."""
 
     _environments = [DESKTOP_TKINTER]
-    _targets = []
+    _targets: List[type] = []
 
     def _defineParams(self, form):
         form.addSection(label='Results')

@@ -1,6 +1,7 @@
 """Viewer of trainings: learning curves, while they run too."""
 
 import os
+from typing import Any
 
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
@@ -20,7 +21,8 @@ class LearningWindow(FigureWindow):
 
     def __init__(self, path, title, parent=None):
         FigureWindow.__init__(self, title, parent, size=(6.8, 6.6))
-        self.path, self._timer = path, None
+        self.path = path
+        self._timer: Any = None
 
     def makeControls(self, frame):
         addButton(frame, 'Read again', self.refresh)

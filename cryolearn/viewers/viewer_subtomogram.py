@@ -1,6 +1,7 @@
 """Viewers of subtomograms: what a network tells of their classes, how they were divided, and their averages."""
 
 import os
+from typing import Optional
 
 import numpy as np
 from pyworkflow.object import Pointer
@@ -58,7 +59,7 @@ def launchSelection(project, subtomograms, table, xAxis, yAxis, corners):
 class FeaturesViewer(CryoLearnViewer):
     """Base of the viewers that show features of subtomograms: two axes of choice, colours, a lasso."""
 
-    TABLE = None
+    TABLE: Optional[str] = None
 
     def _addFeaturesParam(self, form, what=''):
         form.addParam('showFeatures', params.LabelParam, label=FEATURES, important=True,

@@ -42,8 +42,8 @@ class CryoLearnTrajectoryViewer(CryoLearnViewer):
             return self._notReady('The trajectory')
         models, weights, backbone = readModelsAndWeights(path)
         files = [self.extra('frame_%03d.mrc' % number) for number in range(1, len(models) + 1)]
-        maps = [lambda name=name: readMap(name) for name in files if os.path.exists(name)]
-        maps = maps if len(maps) == len(models) else None
+        written = [lambda name=name: readMap(name) for name in files if os.path.exists(name)]
+        maps = written if len(written) == len(models) else None
         motion = self.protocol.getMotionFile(self.protocol.particles())
         names = ['frame %d of %d, %s %s' % (number, len(models), 'place' if motion else 'amplitudes',
                                            ', '.join(('%.2f' if motion else '%.0f') % value for value in vector))

@@ -2,6 +2,7 @@
 
 import tkinter as tk
 from tkinter import ttk
+from typing import Any
 
 from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg, NavigationToolbar2Tk
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ class FigureWindow(View):
     def __init__(self, title, parent=None, draw=None, size=(7.2, 5.4)):
         View.__init__(self)
         self.title, self.parent, self._draw, self._size = title, parent, draw, size
-        self.window = None
+        self.window: Any = None
 
     def build(self):
         """Make the window without entering Tk's loop; returns self."""
@@ -114,6 +115,6 @@ def addNote(frame, text='', width=230):
     """A text that wraps; returns its variable."""
     variable = tk.StringVar(frame, text)
     label = ttk.Label(frame, textvariable=variable, wraplength=width, justify='left')
-    label.variable = variable  # Tk forgets the text of a variable that nobody holds
+    label.variable = variable  # type: ignore[attr-defined]  # Tk forgets the text of a variable that nobody holds
     label.pack(anchor='w', pady=(6, 0))
     return variable

@@ -1,5 +1,7 @@
 """Wizards that preview a mask radius or a resolution on the input's own image."""
 
+from typing import Any, Dict
+
 from pyworkflow.gui import dialog
 from pyworkflow.wizard import Wizard
 
@@ -11,7 +13,9 @@ from .images import previewOf
 class _ImageWizard(Wizard):
     """``_inputs``: protocol class -> name of the parameter that holds the images; ``_parameter``: what is filled in."""
 
-    _inputs, _parameter, _dialog = {}, '', None
+    _inputs: Dict[type, str] = {}
+    _parameter = ''
+    _dialog: Any = None
 
     def show(self, form, *params):
         protocol = form.protocol

@@ -32,7 +32,9 @@ _MASK_PART_OF_PEAK = 0.1
 
 @dataclass
 class Inputs:
-    """Attributes
+    """Validated inputs of Gaussian heterogeneity.
+
+    Attributes
     ----------
     table : particles with poses
     source : consensus map, and its ``volume`` (box, box, box) inside the ``mask`` (box, box, box)

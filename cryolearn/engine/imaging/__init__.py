@@ -1,0 +1,1 @@
+"""Image formation: poses, CTF, projection, Gaussians, noise, Fourier tools, FSC, reconstruction, missing wedge, symmetry."""

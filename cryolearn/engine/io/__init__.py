@@ -1,0 +1,1 @@
+"""Files: STAR, image stacks, maps, structures, modes, motions, tables and trained models."""

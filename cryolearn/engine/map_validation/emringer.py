@@ -1,4 +1,4 @@
-"""EMRinger: do the peaks of density around CA-CB stand where side chains are known to stand?
+"""EMRinger: whether the peaks of density around CA-CB stand where side chains are known to stand.
 
 Two kinds of votes go through one score. *Classic* votes are those of cctbx (``mmtbx.ringer.em_scoring``): every one of 72 samples that
 holds its ring's maximum counts, so a map whose density has plateaus (a binarised one) votes many times for one residue, and its score is

@@ -105,7 +105,7 @@ def _place(maps: list[MapInput], structure: Structure, config: ValidateMapConfig
 
 
 def _fits(volume: Map, structure: Structure) -> bool:
-    """Does the model lie in density, clearly and better than a few Å aside?"""
+    """Whether the model lies in density, clearly and better than a few Å aside."""
     if inside_map(volume, structure.coordinates).mean() < _FEWEST_INSIDE:
         return False
     mean, spread = float(volume.data.mean(dtype=np.float64)), float(volume.data.std(dtype=np.float64))

@@ -1,0 +1,1 @@
+"""Simulated particles and subtomograms with known truth."""

@@ -1,0 +1,1 @@
+"""Training on Lightning: data of particles, plan, trainer, checkpoints, processes, learning curve."""

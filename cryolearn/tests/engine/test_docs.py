@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import cryolearn
 from cryolearn.engine.commands import COMMANDS
 from cryolearn.engine.config import fields_of
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").glob("*.rst"))]
 LARGEST_PICTURE = 200_000  # bytes
 ALWAYS = {"config", "status", "processes", "help"}
 
@@ -38,7 +39,7 @@ def test_pictures_and_linked_pages_exist() -> None:
     assert pictures
     for page, (_, name) in pictures:
         assert (page.parent / name).exists(), f"{page.name} shows {name}"
-    for page, (_, name) in _found(r"(<)((?:docs/)?\w+\.rst)>`_"):
+    for page, (_, name) in _found(r"(<)((?:docs/|\.\./)?\w+\.rst)>`_"):
         assert (page.parent / name).exists(), f"{page.name} links {name}"
     shown = {(page.parent / name).resolve() for page, (_, name) in pictures}
     for picture in (ROOT / "docs" / "images").iterdir():
@@ -64,3 +65,51 @@ def test_the_readme_lists_every_protocol() -> None:
     assert len(labels) >= 10
     for label in labels:
         assert re.search(rf"^{re.escape(label)} ", readme, re.M | re.I), f"README.rst does not list '{label}'"
+
+
+def _map_of_the_code() -> dict[str, str]:
+    """Paths and texts of the map in docs/developing.rst; depth is two spaces a level."""
+    text = (ROOT / "docs" / "developing.rst").read_text(encoding="utf-8").split("Map of the code\n====")[1].split("::\n\n")[1]
+    parents: list[str] = []
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"    ( *)(\S+)(?: {2,}(\S.*))?", line)
+        if line and not match:
+            break
+        if match:
+            depth = len(match[1]) // 2
+            parents = [*parents[:depth], match[2].rstrip("/")]
+            found["/".join(parents)] = match[3] or ""
+    return found
+
+
+def test_the_map_of_the_code_is_that_of_the_tree() -> None:
+    named = _map_of_the_code()
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "cryolearn").rglob("__init__.py")}
+    assert len(named) > 40
+    assert not packages - set(named), f"docs/developing.rst does not name {sorted(packages - set(named))}"
+    for path, text in named.items():
+        assert (ROOT / path).exists(), f"docs/developing.rst names {path}"
+        assert text or path in {"cryolearn", "cryolearn/tests"}, f"docs/developing.rst says nothing of {path}"
+
+
+def test_commands_that_processes_share_are_all_named() -> None:
+    cell = (ROOT / "docs" / "engine.rst").read_text(encoding="utf-8").split("``--processes N``")[1].split("``srun``")[0]
+    assert set(re.findall(r"``([a-z-]+)``", cell)) == {name for name, command in COMMANDS.items() if command.shared}
+
+
+def test_the_five_papers_are_cited_everywhere() -> None:
+    references = re.findall(r"@\w+\{(\w+),\n *title *= \{(.+)\},\n", (ROOT / "cryolearn" / "bibtex.py").read_text(encoding="utf-8"))
+    titles = {key: re.sub(r"[{}]", "", title) for key, title in references}
+    readme = " ".join((ROOT / "README.rst").read_text(encoding="utf-8").split("Papers to cite")[1].split())
+    assert len(cryolearn._references) == 5
+    for key in cryolearn._references:
+        assert titles[key] in readme, f"README.rst does not cite {key}"
+
+
+def test_the_newest_entry_of_the_changes_is_this_version() -> None:
+    entries = re.findall(r"^V(\d+\.\d+\.\d+) \((unreleased|\d{4}-\d\d-\d\d)\)\n-+$", (ROOT / "CHANGES.txt").read_text(encoding="utf-8"), re.M)
+    assert entries[0][0] == cryolearn.__version__
+    versions = [tuple(int(part) for part in version.split(".")) for version, _ in entries]
+    assert versions == sorted(versions, reverse=True)
+    assert all(date != "unreleased" for _, date in entries[1:])

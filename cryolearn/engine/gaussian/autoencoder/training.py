@@ -48,7 +48,9 @@ _PLACE_PRIOR_ANGST, _BEND_PRIOR_ANGST = 2.0, 20.0
 
 @dataclass
 class AutoencoderFit:
-    """Attributes
+    """A trained autoencoder, and whether it predicts held-out particles better than the trajectory.
+
+    Attributes
     ----------
     network : the trained networks
     posterior : of all particles, with those held out

@@ -27,7 +27,9 @@ Stream = Callable[[], Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]]
 
 @dataclass
 class EigenMotions:
-    """Attributes
+    """Principal components of the gradients of all particles, against those of shuffled residuals.
+
+    Attributes
     ----------
     vectors : (K, 3 M or M) displacements of unit norm, orthonormal unless they were found in the Fisher metric
     explained : (K,) part of the whole variance of the gradients

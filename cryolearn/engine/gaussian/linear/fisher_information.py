@@ -29,7 +29,9 @@ _SETTLING_STEPS = 30
 
 @dataclass
 class Metric:
-    """Attributes
+    """Metric of the mean Fisher information of the images.
+
+    Attributes
     ----------
     inverse : (size, size) ``L^-1``
     """

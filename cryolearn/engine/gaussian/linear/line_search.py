@@ -27,7 +27,9 @@ _NEWTON_STEPS = 2
 
 @dataclass
 class ScanResult:
-    """Attributes
+    """Position of each particle along one motion.
+
+    Attributes
     ----------
     place : (n,) along the motion, in Å of the Gaussian that moves most (parts of the amplitude for composition)
     error : (n,) standard deviation: the curvature of the likelihood, or of the FRC with the noise of a likelihood of the same curvature

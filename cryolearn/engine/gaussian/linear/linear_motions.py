@@ -66,7 +66,9 @@ class LinearMotions:
 
 @dataclass
 class LatentPosterior:
-    """Attributes
+    """Gaussian posterior of the latents of each particle.
+
+    Attributes
     ----------
     mean : (n, K) float64
     covariance : (n, K, K) float64

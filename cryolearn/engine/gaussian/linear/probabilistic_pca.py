@@ -39,7 +39,9 @@ _VOLUMES = {"cpu": 50, "cuda": 600}  # places of the lattice times volumes of ea
 
 @dataclass
 class LinearFit:
-    """Attributes
+    """Linear motions fitted by probabilistic principal component analysis.
+
+    Attributes
     ----------
     motions : the motions, with the Gaussians at z = 0
     posterior : of each particle

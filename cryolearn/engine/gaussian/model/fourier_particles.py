@@ -111,8 +111,11 @@ class Band:
 
 @dataclass
 class Batch:
-    """Some images: coefficients ``data`` (b, P), shifted to their centre; what the microscope made of them ``transfer`` (b, P), real;
-    poses ``rotation`` (b, 3, 3). Both were multiplied by ``white`` (b, P), if any, so that the noise of a ring is the same in all images."""
+    """Some images, shifted to their centres.
+
+    Coefficients ``data`` (b, P), the real transfer of the microscope ``transfer`` (b, P), and poses ``rotation`` (b, 3, 3). The first two were multiplied by
+    ``white`` (b, P), if any, so that the noise of a ring is the same in all images.
+    """
 
     rows: NDArray[np.int64]
     data: Tensor

@@ -101,9 +101,9 @@ class SliceGrid:
         return (planes.flatten(2).transpose(1, 2) @ x).view(len(positions_angst), *self.shape)
 
     def misfit(self, positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor, signal: Tensor, power: Tensor) -> tuple[float, Tensor, Tensor]:
-        """``sum_g sum (L |V|^2 - 2 Re b* V)`` of models against sums ``signal`` b and ``power`` L (G, z, y, x), with its exact derivatives
-        (G, M, 3) by the positions and (G, M) by the amplitudes.
+        """Misfit ``sum_g sum (L |V|^2 - 2 Re b* V)`` of models against sums ``signal`` b and ``power`` L (G, z, y, x), with its derivatives.
 
+        The derivatives, (G, M, 3) by the positions and (G, M) by the amplitudes, are exact.
         Works on as many models at a time as keep its factors below 128 MiB (2 GiB on a GPU), one at least.
         """
         bytes_each = 24 * amplitudes.shape[1] * self.shape[0] * self.shape[1]

@@ -58,7 +58,9 @@ def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, poster
 
 @dataclass
 class Alternation:
-    """Attributes
+    """Result of the alternation of trajectory and poses.
+
+    Attributes
     ----------
     images : with the refined poses
     posterior : (n, G) from the last round, each half set's own, poses integrated out
@@ -150,7 +152,9 @@ def _without_common(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor], 
 
 @dataclass
 class RefinedPoses:
-    """Attributes
+    """Poses refined together with the conformations.
+
+    Attributes
     ----------
     images : with the refined poses, calibrated anew
     turn_deg, move_angst : (n,) changes of the poses

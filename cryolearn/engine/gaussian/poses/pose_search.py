@@ -49,7 +49,9 @@ class PosePrior:
 
 @dataclass
 class PoseFit:
-    """Attributes
+    """Poses of particles, given the volumes of all states.
+
+    Attributes
     ----------
     rotation : (n, 3, 3) refined poses
     shift_angst : (n, 2)

@@ -122,7 +122,9 @@ def ring_distance(matrices: Tensor, centre_angst: ArrayLike) -> Array:
 
 @dataclass
 class SubunitCorrelation:
-    """Attributes
+    """Correlation of the conformations of two subunits of a particle over their distance.
+
+    Attributes
     ----------
     distance_angst : (D,) distances between subunits, in rising order; pairs as far apart count together
     correlation : (D,) of the conformations in the population

@@ -110,7 +110,9 @@ class Curve:
 
 @dataclass
 class CurveFit:
-    """Attributes
+    """A fitted trajectory, with what it says of each particle.
+
+    Attributes
     ----------
     curve : the trajectory
     likelihood : (n, G) log-likelihood of each image at each place, relative to nothing (no population)

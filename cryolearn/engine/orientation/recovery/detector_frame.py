@@ -33,7 +33,9 @@ _OTHER_DEG = 30.0
 
 @dataclass
 class Gauge:
-    """Attributes
+    """The frame in which recovered orientations agree with the images.
+
+    Attributes
     ----------
     left : (3, 3) rotation to multiply all recovered orientations with, from the left
     transposed : the recovered orientations are to be transposed first

@@ -40,7 +40,9 @@ _RESCUE_ROUND = 2
 
 @dataclass
 class Matched:
-    """Attributes
+    """Result of projection matching.
+
+    Attributes
     ----------
     rotation, shift_angst : (n, 3, 3), (n, 2)
     confidence : (n,) posterior of the neighbourhood of the pose among all poses, given the last map of the other half set
@@ -248,7 +250,7 @@ def match(
 def confidence_of(
     images: FourierImages, poses: Poses, halves: Tensor, diameter_angst: float, shift_range_angst: float, seed: int, symmetry: Tensor | None = None,
 ) -> Tensor:
-    """(n,) Confidence of poses that nothing has matched, as that of `Matched`: do images look as the map of the others says?
+    """(n,) Confidence of poses that nothing has matched, as that of `Matched`: whether images look as the map of the others says.
 
     Poses that are off at random by 0.25 rad on average have about .7, by 0.5 rad hardly any; errors that are alike in all images are not seen.
     """

@@ -65,7 +65,7 @@ def fillMotions(motions: Any, folder: str) -> list[str]:
     return [os.path.join(folder, VECTORS_FOLDER, 'vec.%d' % number) for number in columns['id'].tolist()]
 
 
-def motionsFolder(motions):
+def motionsFolder(motions: Any) -> str | None:
     """The engine's folder behind a set of eigen-motions (or a subset of it); None for sets of other programs."""
     first = motions.getFirstItem()
     folder = os.path.dirname(os.path.dirname(first.getModeFile() or '')) if first is not None else ''

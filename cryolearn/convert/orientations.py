@@ -8,7 +8,6 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pwem.objects import Particle, Transform
 from pyworkflow.object import Float, Integer
 
@@ -57,7 +56,7 @@ def appendCompared(particles: Any, output: Any, tableFile: str) -> None:
     _append(particles, output, tableFile, COMPARED)
 
 
-def _append(particles, output, tableFile, kinds):
+def _append(particles: Any, output: Any, tableFile: str, kinds: Any) -> None:
     columns, _ = read_table(tableFile)
     rows = rowsById(columns['id'])
     transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate())

@@ -1,9 +1,13 @@
 """Rows of a result table by the ids of a set's items."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 
-def rowsById(ids):
+def rowsById(ids: Any) -> dict[int, int]:
     """``{id: row}`` of a table's id column.
 
     Raises

@@ -1,7 +1,6 @@
 """Tables and pictures that a run wrote, for its windows; what runs draw too stands in ``common/figures``."""
 
 import csv
-from typing import Dict, List
 
 import numpy as np
 

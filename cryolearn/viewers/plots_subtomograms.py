@@ -14,7 +14,7 @@ def drawSizes(figure, numbers, names=None, colour=None, colourLabel='', title='C
     order = np.argsort(-np.asarray(numbers), kind='stable')
     heights = np.asarray(numbers)[order]
     axes = figure.subplots()
-    paint = COLOURS[0]
+    paint: Any = COLOURS[0]
     if colour is not None:
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable

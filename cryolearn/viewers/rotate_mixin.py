@@ -1,5 +1,7 @@
 """Turning a scene by dragging it."""
 
+from typing import Any
+
 from ..common.figures.surface import turn
 
 

@@ -92,10 +92,10 @@ class GaussiansDialog(FigureDialog):
             return
         finally:
             self.config(cursor='')
-        count, _, curve, wanted = self.found
+        count, _, (frequency, correlation), wanted = self.found
         self.number.set(str(count))
         self.note.set('%d Gaussians agree with the map to %s (FSC %g); they are meant for %.3g Å. This fit is quick and short; the run\'s is better.'
-                      % (count, resolution_text(resolution_of_curve(*curve, threshold=TRUTH_THRESHOLD)), TRUTH_THRESHOLD, wanted))
+                      % (count, resolution_text(resolution_of_curve(frequency, correlation, TRUTH_THRESHOLD)), TRUTH_THRESHOLD, wanted))
         self.refresh()
 
     def draw(self, figure):

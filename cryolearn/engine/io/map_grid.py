@@ -70,7 +70,7 @@ def read_map_grid(path: str) -> MapGrid:
 
 
 def same_grid(first: MapGrid, second: MapGrid) -> bool:
-    """Have the maps the same sides and voxel sizes?"""
+    """Whether two maps have the same sides and voxel sizes."""
     return first.data.shape == second.data.shape and all(map(same_pixel_size, first.voxel_angst, second.voxel_angst))
 
 

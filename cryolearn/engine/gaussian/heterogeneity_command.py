@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..exceptions import InputError
 from ..figures import save_figure
 from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
+from ..io.atomic import copy_file, write_csv, write_json
 from ..io.motions import write_motion
 from ..io.stacks import ImageStack
 from ..io.tables import write_table
@@ -198,10 +198,8 @@ def _write_landscape(path: Path, found: Found, population: tuple[NDArray[np.floa
     places = found.motion.conformation(found.grid)[0]
     steps = np.sqrt(np.square(np.diff(places, axis=0)).sum(2).mean(1))
     way = np.concatenate([[0.0], np.cumsum(steps)])
-    with open(path, "w", encoding="utf-8") as handle:
-        handle.write("place,rmsd_angst,population,free_energy_kt,standard_error_kt\n")
-        for row in zip(found.grid[:, 0], way, *population):
-            handle.write(",".join(f"{value:.6g}" for value in row) + "\n")
+    write_csv(path, ["place", "rmsd_angst", "population", "free_energy_kt", "standard_error_kt"],
+              ([f"{value:.6g}" for value in row] for row in zip(found.grid[:, 0], way, *population)))
 
 
 def _write_maps(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, rotation: NDArray[np.float64],
@@ -224,7 +222,7 @@ def _write_maps(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Pr
     for name in ("fsc.png", "slices.png"):
         drawn = folder / "figures" / name
         if drawn.exists():
-            shutil.copy(drawn, Path(config.output) / "figures" / ("maps.png" if name == "slices.png" else name))
+            copy_file(drawn, Path(config.output) / "figures" / ("maps.png" if name == "slices.png" else name))
     return np.where(weights.sum(1) > 0, weights.argmax(1) + 1, 0)
 
 
@@ -253,8 +251,7 @@ def _summarise(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Pro
         "digest": problem.meta["digest"],
     }
     summary |= {name: value for name, value in found.notes.items() if not isinstance(value, list)}
-    with open(Path(config.output) / "summary.json", "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(Path(config.output) / "summary.json", summary)
     agree = found.notes.get("half_set_agreement")
     print(
         f"{len(inputs.table)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "

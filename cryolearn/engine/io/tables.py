@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .atomic import plain_value, write_npz
 
 Columns = dict[str, NDArray[Any]]
 _META = "meta"
@@ -37,11 +37,8 @@ def write_table(path: str, columns: Mapping[str, ArrayLike], meta: Mapping[str, 
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     _check(path, arrays)
     arrays["id"] = arrays["id"].astype(np.int64)
-    arrays[_META] = np.array(json.dumps(dict(meta or {}), sort_keys=True, default=_plain))
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as handle:
-        np.savez(handle, **arrays)  # type: ignore[arg-type]
-    os.replace(part, path)
+    arrays[_META] = np.array(json.dumps(dict(meta or {}), sort_keys=True, default=plain_value))
+    write_npz(path, arrays)
 
 
 def read_table(path: str) -> tuple[Columns, dict[str, Any]]:
@@ -124,10 +121,3 @@ def _check(path: str, arrays: Columns) -> None:
     unique, counts = np.unique(ids, return_counts=True)
     if len(unique) != len(ids):
         raise InputError(f"The id {unique[counts > 1][0]} is in the table '{path}' more than once.")
-
-
-def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy as JSON takes them."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -17,6 +17,7 @@ from ..figures import image_gallery, save_figure
 from ..imaging.ctf import Ctf, ctf_2d
 from ..imaging.fourier import hermitian_weight, irfft2_centred
 from ..imaging.poses import euler_to_matrix
+from ..io.atomic import write_json
 from ..io.stacks import StackWriter
 from ..io.star import CtfTable, ParticleTable, write_particles
 from ..io.tables import write_table
@@ -67,8 +68,7 @@ def run(config: SimulateParticlesConfig) -> None:
         "modes": source.modes, "snr_asked": config.snr,
         "snr_measured": float((signal / noise).mean()) if config.snr else None, "digest": digest,
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
 
 
 def _check(config: SimulateParticlesConfig) -> None:

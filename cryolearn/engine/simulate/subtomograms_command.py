@@ -16,6 +16,7 @@ from ..config import check_config, digest_config
 from ..device import select_device
 from ..figures import image_gallery, save_figure
 from ..imaging.poses import matrix_to_euler
+from ..io.atomic import write_json
 from ..io.maps import write_map
 from ..io.star_text import Block
 from ..io.subtomograms import SubtomogramTable, write_subtomograms
@@ -81,8 +82,7 @@ def run(config: SubtomogramSimulateConfig) -> None:
         "snr_asked": config.snr, "snr_of_means": float(variances[real, 0].mean() / variances[real, 1].mean()) if config.snr else None, "route": config.route,
         "digest": digest,
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
     print(f"{simulator.count} subtomograms of {len(simulator.names)} classes: {', '.join(simulator.names)}", flush=True)
 
 

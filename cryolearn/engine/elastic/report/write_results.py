@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from ...figures import error_histogram, landscape, save_figure
 from ...imaging.poses import matrix_to_euler
+from ...io.atomic import write_json
 from ...io.star import ParticleTable, write_particles
 from ...io.tables import write_table
 from ..alignment.aligner import FLAG_AMBIGUOUS, FLAG_AT_BOUND, FLAG_LOW_CORRELATION, FLAG_NOT_CONVERGED
@@ -37,7 +37,7 @@ def write_alignment(
     }
     for bit, name in FLAGS.items():
         summary[name.replace(" ", "_")] = int(((flags & bit) != 0).sum())
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     amplitudes = columns["amplitudes"]
     labels = [f"amplitude of mode {number}" for number in mode_numbers]
     second = 1 if len(mode_numbers) > 1 else 0

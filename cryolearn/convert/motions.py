@@ -7,6 +7,7 @@ import numpy as np
 from pwem.objects import NormalMode
 from pyworkflow.object import Float
 
+from ..common.atomic import open_whole
 from .tables import readTable
 
 MOTION_FILE, GAUSSIANS_FILE, EIGEN_FILE, VECTORS_FOLDER = 'motion.npz', 'gaussians.npz', 'eigen_motions.npz', 'eigen_motions'
@@ -50,7 +51,8 @@ def fillMotions(motions, folder):
     for row, number in enumerate(columns['id'].tolist()):
         vector = columns['vector'][row].reshape(len(columns['vector'][row]), -1)
         path = os.path.join(folder, VECTORS_FOLDER, 'vec.%d' % number)
-        np.savetxt(path, vector, fmt='%.8e')
+        with open_whole(path) as handle:
+            np.savetxt(handle, vector, fmt='%.8e')
         motion = NormalMode(modeFile=path, collectivity=collectivity(vector), score=float(columns['explained'][row]))
         motion._explained = Float(float(columns['explained'][row]))
         motion._explainedNull = Float(float(columns['null'][row]))

@@ -16,6 +16,7 @@ from pwem.objects import Transform
 from pyworkflow.object import Integer, String
 from tomo.objects import SubTomogram, TomoAcquisition
 
+from ..common.atomic import open_whole
 from .poses import transformsFromRelion
 from .star_rows import writeRows
 from .subtomogram_files import SubtomogramFiles
@@ -106,7 +107,7 @@ def _write(entries, properties, starFile, poses, classes):
     pixelSize = properties.getSamplingRate()
     fileOf = SubtomogramFiles(os.path.splitext(starFile)[0])
     count, rows, transforms, hasHalves, names = 0, [], [], None, StarNames()
-    with open(starFile, 'w') as handle:
+    with open_whole(starFile) as handle:
         handle.write('# Written by scipion-em-cryolearn\n')
         _writeOptics(handle, properties, pixelSize)
         handle.write('# version 30001\n')
@@ -132,8 +133,8 @@ def _write(entries, properties, starFile, poses, classes):
                 count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
         if rows:
             count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
-    if not count:
-        raise ValueError("The set of subtomograms is empty: there is nothing to write to '%s'." % starFile)
+        if not count:
+            raise ValueError("The set of subtomograms is empty: there is nothing to write to '%s'." % starFile)
     return count
 
 

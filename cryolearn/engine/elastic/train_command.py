@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..chunks import process_rank
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -21,6 +20,7 @@ from ..io.atomic import copy_file, write_json
 from ..io.models import save_model
 from ..io.modes import read_modes
 from ..io.star import ParticleTable, read_particles
+from ..launch import process_rank
 from ..training.network_input import NetworkInput, network_size
 from ..training.particle_images import ParticleImages
 from ..training.plan import TrainingPlan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
 from ..io.atomic import copy_file, write_csv, write_json
 from ..io.motions import write_motion
+from ..io.records import RunRecord
 from ..io.stacks import ImageStack
 from ..io.tables import write_table
 from .config import GaussianHeterogeneityConfig
@@ -59,8 +59,7 @@ def run(config: GaussianHeterogeneityConfig) -> None:
     inputs = read_inputs(config, device)
     digest = digest_config(config)
     output = Path(config.output)
-    stages = output / "stages" / digest
-    stages.mkdir(parents=True, exist_ok=True)
+    record = RunRecord(output, "heterogeneity", digest)
     table, pixel = inputs.table, inputs.table.pixel_size_angst
     meta: dict[str, Any] = {
         "box": table.box, "pixel_size_angst": pixel, "origin_angst": list(inputs.source.origin_angst), "method": config.method, "vary": config.vary,
@@ -82,13 +81,13 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         moves = select_gaussians(config, inputs, model)
         band = Band.make(table.box, pixel, resolution, config.coarse_angst, device)
         images = crop_images(
-            table, band, stages / f"crops_{number}.npy", device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
+            table, band, record.file(f"crops_{number}.npy"), device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
             phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast, batch=config.batch)
         given = images.rotation, images.shift_angst
         if refined is not None:
             images = replace(images, rotation=refined.images.rotation, shift_angst=refined.images.shift_angst)
         images = calibrate(images, model)
-        problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, stages / f"round_{number}", before)
+        problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, record.part(f"round_{number}"), before)
         if config.refine_poses:
             refined = refine_problem_poses(problem, inputs.half, given)
             problem = replace(problem, images=refined.images)
@@ -120,7 +119,7 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         if before is not None and found.motion.basis == "polynomial":  # places around a circle, or in states, have no such correlation
             information = subunit_information(problem.images, before[0], copies)
         write_subunits(output, by_particle, found, matrices, places, information)
-    shutil.rmtree(output / "stages")
+    record.remove()
 
 
 def _write(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions,

@@ -1,7 +1,7 @@
 """How the engine writes result files: whole or not at all (:mod:`cryolearn.common.atomic`), and the formats that need the engine's libraries.
 
-Exceptions are files that grow over hours and are continued after a kill: image stacks (:class:`.stacks.StackWriter`) and the arrays of a run's records
-(:mod:`cryolearn.engine.records`). They stand under a name of their own until they are complete.
+Exceptions are files that grow over hours and are continued after a kill: image stacks (:class:`.stacks.StackWriter`), which stand under a name of their own
+until they are complete, and arrays among a run's records (:class:`.recorded_array.RecordedArray`), each of whose rows is marked when it is complete.
 """
 
 from __future__ import annotations

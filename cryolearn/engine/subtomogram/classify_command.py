@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chunks import remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..figures import bar_chart, new_figure, save_figure
 from ..io.atomic import write_csv, write_json
+from ..io.records import remove_records
 from ..io.subtomograms import SubtomogramTable, read_subtomograms, write_subtomograms
 from ..io.tables import write_table
 from .config import SubtomogramClassifyConfig
-from .networks.streamed_prediction import measure
+from .networks.streamed_prediction import FEATURES, measure
 from .networks.trained_model import SubtomogramModel
 from .report.confusion import confusion_counts, confusion_plot, write_confusion
 
@@ -52,7 +52,6 @@ def run(config: SubtomogramClassifyConfig) -> None:
     names = np.array([REJECTED, *model.names], dtype=object)[number]
     extra = {**table.extra, "rlnClassNumber": number, "rlnMaxValueProbDistribution": answer["confidence"]}
     write_subtomograms(str(out / "subtomograms.star"), replace(table, class_name=names.tolist(), extra=extra))
-    remove_chunks(out)
     counts = np.bincount(number, minlength=len(model.names) + 1)
     rows = []
     for index, name in enumerate([REJECTED, *model.names]):
@@ -68,6 +67,7 @@ def run(config: SubtomogramClassifyConfig) -> None:
         summary |= _judge(out, model, true, true_names, number, answer["best_class"])
     write_json(out / "summary.json", summary)
     _draw(out, model, counts, answer, config.reject_fraction)
+    remove_records(out, FEATURES)
     print(f"{len(table)} subtomograms in {int((counts[1:] > 0).sum())} classes, {int(counts[0])} rejected as none of them", flush=True)
 
 

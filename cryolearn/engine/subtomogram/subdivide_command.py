@@ -13,17 +13,17 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import TSNE
 from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 
-from ..chunks import remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import landscape, line_plot, new_figure, save_figure
 from ..io.atomic import write_csv, write_json
+from ..io.records import remove_records
 from ..io.subtomograms import read_subtomograms, write_subtomograms
 from ..io.tables import write_table
 from .classify_command import label_numbers
 from .config import SubtomogramSubdivideConfig
-from .networks.streamed_prediction import measure
+from .networks.streamed_prediction import FEATURES, measure
 from .networks.trained_model import SubtomogramModel
 from .partition.clustering import Groups, divide, reduced_features, sizes_curve
 
@@ -72,7 +72,6 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     _write_rows(out / "scores.csv", [{"groups": number, groups.scores[0]: f"{value:.6g}"} for number, value in groups.scores[1].items()])
     named = [f"group_{number:04d}" if number else "none" for number in groups.number.tolist()]
     write_subtomograms(str(out / "subtomograms.star"), replace(table, class_name=named, extra={**table.extra, "rlnClassNumber": groups.number}))
-    remove_chunks(out)
     summary: dict[str, Any] = {
         "subtomograms": len(table), "groups": int(groups.number.max()), "left_out": int((groups.number == 0).sum()), "silhouette": separation,
         "largest": int(sizes_curve(groups.number)[0]), "method": config.method, "network": model.description["architecture"],
@@ -83,6 +82,7 @@ def run(config: SubtomogramSubdivideConfig) -> None:
         summary["mutual_information"] = float(normalized_mutual_info_score(true[inside], groups.number[inside]))
     write_json(out / "summary.json", {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     _draw(out, groups, picture, report, true, true_names)
+    remove_records(out, FEATURES)
     print(f"{summary['groups']} groups, silhouette {separation:.3f}, {summary['left_out']} subtomograms left out", flush=True)
 
 

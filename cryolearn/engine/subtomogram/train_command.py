@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..chunks import process_rank
 from ..config import check_config, digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
+from ..launch import process_rank
 from ..progress import Progress
 from ..simulate.subtomograms_command import draw_examples
 from ..training.learning_curve import Row

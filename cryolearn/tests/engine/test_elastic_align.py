@@ -113,11 +113,11 @@ def test_a_killed_alignment_goes_on_to_the_same_result(case: ElasticAlignConfig,
     output = tmp_path / "killed"
     process = engine(case, output)
     deadline = time.monotonic() + 300
-    while not list(output.glob("chunks/*/chunk_*.npz")) and time.monotonic() < deadline and process.poll() is None:
+    while not list(output.glob("records/alignment/*/chunks_*/chunk_*.npz")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = list(output.glob("chunks/*/chunk_*.npz"))
+    done = list(output.glob("records/alignment/*/chunks_*/chunk_*.npz"))
     assert done and not (output / "alignment.npz").exists()
     first = done[0].stat().st_mtime_ns
     whole = engine(case, tmp_path / "unbroken")

@@ -53,8 +53,9 @@ def run(config: MapEnhanceConfig) -> None:
         f"{'x'.join(map(str, setting.plan.sides[::-1]))} voxels of {model.voxel_angst:g} Å and aims at {setting.target_angst:.2f} Å", flush=True,
     )
     record = RunRecord(config.output, "tiles", digest_config(config))
-    found = enhance_map(config, inputs.grid, setting, model, device, record, "map")
-    halves = [enhance_map(config, half, setting, model, device, record, f"half map {number}") for number, half in enumerate(inputs.halves, 1)]
+    found = enhance_map(config, inputs.grid, setting, model, device, record=record, what="map")
+    halves = [enhance_map(config, half, setting, model, device, record=record, what=f"half map {number}")
+              for number, half in enumerate(inputs.halves, 1)]
     local = _local_correlation(config, setting, found)
     confidence = _confidence(inputs.grid, setting, halves)
     write_results(config, inputs.grid, setting, model, found, halves, local, confidence)
@@ -138,7 +139,7 @@ def _target(config: MapEnhanceConfig, resolution: float, model: TrainedMapNetwor
 
 
 def enhance_map(
-    config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model: TrainedMapNetwork, device: torch.device, record: RunRecord, what: str
+    config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model: TrainedMapNetwork, device: torch.device, *, record: RunRecord, what: str
 ) -> EnhancedMap:
     """Enhance one map: normalise, resample, network, hold to the data."""
     whole = what == "map"

@@ -10,6 +10,7 @@ import numpy as np
 from pwem.objects import NormalMode
 from pyworkflow.object import Float
 
+from ..common.atomic import open_whole
 from ..common.modes import collectivity
 from ..common.tables import read_table
 
@@ -54,7 +55,8 @@ def fillMotions(motions: Any, folder: str) -> list[str]:
     for row, number in enumerate(columns['id'].tolist()):
         vector = columns['vector'][row].reshape(len(columns['vector'][row]), -1)
         path = os.path.join(folder, VECTORS_FOLDER, 'vec.%d' % number)
-        np.savetxt(path, vector, fmt='%.8e')
+        with open_whole(path) as handle:
+            np.savetxt(handle, vector, fmt='%.8e')
         motion = NormalMode(modeFile=path, collectivity=float(collectivity(vector)), score=float(columns['explained'][row]))
         motion._explained = Float(float(columns['explained'][row]))
         motion._explainedNull = Float(float(columns['null'][row]))

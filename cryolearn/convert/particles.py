@@ -14,6 +14,7 @@ from emtable import Table
 from pwem.constants import ALIGN_PROJ
 from pyworkflow.object import Scalar
 
+from ..common.atomic import open_whole
 from .star_rows import writeRows
 
 CHUNK = 10000  # rows whose poses are converted at once
@@ -69,7 +70,7 @@ def writeParticleItems(
     hasPoses = poses and properties.getAlignment() == ALIGN_PROJ
     toRow = _RowMaker(properties.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)))
     count, rows, transforms = 0, [], []
-    with open(starFile, 'w') as handle:
+    with open_whole(starFile) as handle:
         handle.write('# Written by scipion-em-cryolearn\n')
         _writeOptics(handle, properties)
         handle.write('# version 30001\n')
@@ -82,8 +83,8 @@ def writeParticleItems(
                 count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
         if rows:
             count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
-    if not count:
-        raise ValueError("The particle set is empty: there is nothing to write to '%s'." % starFile)
+        if not count:
+            raise ValueError("The particle set is empty: there is nothing to write to '%s'." % starFile)
     return count
 
 

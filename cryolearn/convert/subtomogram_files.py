@@ -8,6 +8,8 @@ from typing import Any
 import mrcfile
 import numpy as np
 
+from ..common.atomic import whole_file
+
 MRC_EXTENSIONS = ('.mrc', '.mrcs', '.map', '.ccp4', '.rec', '.st')
 
 
@@ -34,14 +36,13 @@ class SubtomogramFiles:
         if len(plain.split()) == 1:
             return plain
         os.makedirs(self._folder, exist_ok=True)
-        if os.path.lexists(target):
-            os.remove(target)
-        os.symlink(os.path.abspath(plain), target)
+        with whole_file(target) as part:
+            os.symlink(os.path.abspath(plain), part)
         return target
 
     def _write(self, path: str, data: Any, pixelSize: float) -> Any:
         os.makedirs(self._folder, exist_ok=True)
-        with mrcfile.new(path, overwrite=True) as mrc:
+        with whole_file(path) as part, mrcfile.new(part) as mrc:
             mrc.set_data(np.asarray(data, dtype=np.float32))
             mrc.set_volume()
             mrc.voxel_size = pixelSize

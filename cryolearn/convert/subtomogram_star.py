@@ -19,6 +19,7 @@ from pwem.objects import Transform
 from pyworkflow.object import Integer, String
 from tomo.objects import SubTomogram, TomoAcquisition
 
+from ..common.atomic import open_whole
 from ..common.limits import same_pixel_size
 from .poses import transformsFromRelion
 from .star_rows import writeRows
@@ -110,7 +111,7 @@ def _write(entries: Any, properties: Any, starFile: str, poses: bool, classes: A
     pixelSize = properties.getSamplingRate()
     fileOf = SubtomogramFiles(os.path.splitext(starFile)[0])
     count, rows, transforms, hasHalves, names = 0, [], [], None, StarNames()
-    with open(starFile, 'w') as handle:
+    with open_whole(starFile) as handle:
         handle.write('# Written by scipion-em-cryolearn\n')
         _writeOptics(handle, properties, pixelSize)
         handle.write('# version 30001\n')
@@ -136,8 +137,8 @@ def _write(entries: Any, properties: Any, starFile: str, poses: bool, classes: A
                 count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
         if rows:
             count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
-    if not count:
-        raise ValueError("The set of subtomograms is empty: there is nothing to write to '%s'." % starFile)
+        if not count:
+            raise ValueError("The set of subtomograms is empty: there is nothing to write to '%s'." % starFile)
     return count
 
 

@@ -9,6 +9,8 @@ import mrcfile
 import numpy as np
 from pwem.objects import Transform, Volume
 
+from ..common.atomic import whole_file
+
 
 def makeVolume(path: str, halfMaps: Any = None, volumeClass: Any = Volume, **kwargs: Any) -> Any:
     """A volume object of a map that the engine wrote: sampling and origin from its header, half maps if there are any.
@@ -51,7 +53,7 @@ def writeVolume(volume: Any, path: str) -> Any:
     Scipion keeps both in its own objects, where a user may have corrected them, and the file may be in another format.
     """
     data = readData(volume)
-    with mrcfile.new(path, overwrite=True) as mrc:
+    with whole_file(path) as part, mrcfile.new(part) as mrc:
         mrc.set_data(np.asarray(data, dtype=np.float32))
         mrc.set_volume()
         mrc.voxel_size = volume.getSamplingRate()

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from ..common.atomic import write_json
 from .commands import COMMANDS
 from .config import check_config, load_config
 from .cpu import cpu_threads, keep_freed_memory, share_cores_politely
@@ -112,10 +113,7 @@ def _value_of(words: list[str], option: str) -> str | None:
 def _write_status(path: str, code: int, error: str | None) -> None:
     """How the run ended, for whoever started it and cannot see the exit code (a queue)."""
     with contextlib.suppress(OSError):
-        temporary = f"{path}.{os.getpid()}"
-        with open(temporary, "w", encoding="utf-8") as handle:
-            json.dump({"exit_code": code, "error": error}, handle)
-        os.replace(temporary, path)
+        write_json(path, {"exit_code": code, "error": error})
 
 
 def _interrupt(signum: int, frame: Any) -> None:

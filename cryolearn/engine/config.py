@@ -19,6 +19,7 @@ import json
 import os
 from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, get_args, get_origin, get_type_hints
 
+from ..common.atomic import write_json
 from .exceptions import InputError
 
 C = TypeVar("C")
@@ -244,6 +245,4 @@ def load_config(config_class: Type[C], path: str) -> C:
 
 def save_config(config: Any, path: str) -> None:
     """Write a command's parameters as JSON, readable by ``--config``."""
-    with open(path, "w", encoding="utf-8") as handle:
-        json.dump(dataclasses.asdict(config), handle, indent=2, sort_keys=True)
-        handle.write("\n")
+    write_json(path, dataclasses.asdict(config), sort_keys=True)

@@ -21,6 +21,7 @@ from ..common.figures.maps import draw_slices
 from ..common.figures.palette import COLOURS
 from ..common.figures.surface import surface_mesh
 from ..common.fsc import resolution_at
+from .io.atomic import whole_file
 
 __all__ = [
     "bar_chart",
@@ -47,9 +48,8 @@ def new_figure(width: float = 6.4, height: float = 4.6) -> Figure:
 def save_figure(figure: Figure, path: str, dpi: int = 130) -> str:
     """Write a figure as PNG, whole or not at all, making the folder when absent; returns ``path``."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    partial = f"{path}.part"
-    figure.savefig(partial, dpi=dpi, format="png")
-    os.replace(partial, path)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=dpi, format="png")
     return path
 
 

@@ -16,9 +16,18 @@ _OPTION = "--processes"
 _PATIENCE_S = 30.0
 
 
+def process_rank() -> tuple[int, int, int]:
+    """Rank, number of processes and rank on this node, from torchrun's or SLURM's environment; ``(0, 1, 0)`` alone."""
+    # SLURM_STEP_NUM_TASKS is set in srun's tasks only: a batch script is one process, whatever SLURM_NTASKS says
+    for rank, world, local in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")):
+        if rank in os.environ and world in os.environ:
+            return int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, "0"))
+    return 0, 1, 0
+
+
 def is_first_process() -> bool:
     """True in the process that speaks for all of them (rank 0 of torchrun or srun, or the only one)."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+    return process_rank()[0] == 0
 
 
 def launch_processes(processes: int, words: Sequence[str], status_file: str | None = None) -> int:

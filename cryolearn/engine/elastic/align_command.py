@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..chunks import in_chunks, once_for_all, process_rank, remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
 from ..io.modes import read_modes
+from ..io.records import RunRecord
 from ..io.star import read_particles
 from ..io.tables import read_table, write_table
+from ..launch import process_rank
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import Aligned, ElasticAligner
 from .alignment.levenberg_marquardt import Refined
@@ -48,13 +49,13 @@ def run(config: ElasticAlignConfig) -> None:
     )
     out = Path(config.output)
     digest = digest_config(config, tuple(table.image_file))
-    calibration = out / "chunks" / f"calibration_{digest}.npz"
+    record = RunRecord(out, "alignment", digest)
     aligner = _aligner(config, reference, images)
 
     def solve(data: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
         return _align(config, aligner, images, data, ctf, rows).best
 
-    once_for_all(calibration, lambda path: calibrate(aligner, images, solve, _CALIBRATION_ROUNDS, config.batch, path))
+    calibration = record.once("calibration.npz", lambda path: calibrate(aligner, images, solve, _CALIBRATION_ROUNDS, config.batch, path))
     aligner.image_model = read_calibration(calibration, images)
     if rank == 0:
         print(_memory_line(config, aligner, world), flush=True)
@@ -62,14 +63,14 @@ def run(config: ElasticAlignConfig) -> None:
     def work(rows: np.ndarray) -> dict[str, np.ndarray]:
         return _align(config, aligner, images, *images.read(rows), rows).columns()
 
-    columns = in_chunks(out, digest, table.ids, config.chunk, work, "elastic alignment", config.batch)
+    columns = record.in_chunks(table.ids, config.chunk, work, "elastic alignment", config.batch)
     if columns is None:
         return
     curves = read_table(str(calibration))[0]
     write_table(str(out / "calibration.npz"), curves)
     meta = {"digest": digest, "box": table.box, "pixel_size_angst": table.pixel_size_angst, "atoms": reference.n_atoms}
     write_alignment(out, table, columns, meta, config.mode_numbers)
-    remove_chunks(out)
+    record.remove()
 
 
 def _aligner(config: ElasticAlignConfig, reference: ElasticReference, images: ParticleImages) -> ElasticAligner:

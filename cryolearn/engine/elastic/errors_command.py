@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from ..config import check_config, require
 from ..exceptions import InputError
 from ..figures import error_histogram, save_figure
 from ..imaging.poses import angle_between_deg
+from ..io.atomic import write_csv, write_json
 from ..io.modes import read_modes
 from ..io.tables import join, read_table
 from .config import ElasticErrorsConfig
@@ -34,17 +33,14 @@ def run(config: ElasticErrorsConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     lines = [(name, *_statistics(values)) for name, values in errors.items()]
     failed = int((~solved).sum())
-    with open(out / "errors.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["quantity", "mean", "median", "percentile_95", "failures", "images"])
-        for name, *values in lines:
-            writer.writerow([name, *(f"{value:.4f}" for value in values), failed, len(solved)])
+    write_csv(out / "errors.csv", ["quantity", "mean", "median", "percentile_95", "failures", "images"],
+              ([name, *(f"{value:.4f}" for value in values), failed, len(solved)] for name, *values in lines))
     save_figure(error_histogram(errors, title=f"Errors against the truth, {len(solved)} images"), str(out / "figures" / "errors.png"))
     summary = {"images": len(solved), "solved_fraction": round(1 - failed / len(solved), 5), "failures": failed}
     for name, mean, median, high in lines:
         key = name.split(" (")[0].replace(" ", "_").lower()
         summary |= {f"{key}_mean": round(mean, 4), f"{key}_median": round(median, 4), f"{key}_p95": round(high, 4)}
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     print(f"{'error against the truth':<28}{'mean':>10}{'median':>10}{'95 %':>10}")
     for name, *values in lines:
         print(f"{name:<28}" + "".join(f"{value:>10.3f}" for value in values))

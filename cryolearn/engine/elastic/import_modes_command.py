@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 from ..config import check_config, require
 from ..exceptions import InputError
+from ..io.atomic import write_json
 from ..io.mode_formats import read_mode_texts
 from ..io.modes import write_modes
 from ..io.structures import atom_sigmas, atom_weights, read_structure, write_structure
@@ -39,5 +39,5 @@ def run(config: ImportModesConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_structure(str(out / "structure.pdb"), structure)
     write_modes(str(out / "modes.npz"), modes)
-    (out / "summary.json").write_text(json.dumps({"atoms": len(structure), "modes": len(modes)}, indent=2))
+    write_json(out / "summary.json", {"atoms": len(structure), "modes": len(modes)})
     print(f"{len(modes)} modes of {len(structure)} atoms imported")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from ...common.modes import collectivity
 from ..config import check_config, require
 from ..exceptions import InputError
 from ..figures import mode_table, save_figure
+from ..io.atomic import open_whole, write_csv, write_json
 from ..io.mode_formats import write_mode_texts, write_nmd
 from ..io.modes import Modes, write_modes
 from ..io.structures import atom_sigmas, atom_weights, read_structure
@@ -31,7 +30,8 @@ def run(config: NormalModesConfig) -> None:
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
     structure_path = out / "structure.pdb"
-    prody.writePDB(str(structure_path), atoms)
+    with open_whole(structure_path) as handle:
+        prody.writePDBStream(handle, atoms)
     structure = read_structure(str(structure_path))
     cutoff = config.cutoff_angst
     if config.cutoff_mode == "relative":
@@ -49,17 +49,15 @@ def run(config: NormalModesConfig) -> None:
     write_nmd(str(out / "modes.nmd"), modes, structure)
     selected = share >= config.collectivity_threshold
     selected[:RIGID_MODES] = False
-    with open(out / "modes.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["mode", "eigenvalue", "frequency", "collectivity", "score", "selected"])
-        for k, value in enumerate(values):
-            frequency = float(np.sqrt(max(value, 0.0)))
-            writer.writerow([k + 1, f"{value:.6g}", f"{frequency:.6g}", f"{share[k]:.4f}", f"{modes.score[k]:.4f}", int(selected[k])])
+    write_csv(out / "modes.csv", ["mode", "eigenvalue", "frequency", "collectivity", "score", "selected"], (
+        [k + 1, f"{value:.6g}", f"{np.sqrt(max(value, 0.0)):.6g}", f"{share[k]:.4f}", f"{modes.score[k]:.4f}", int(selected[k])]
+        for k, value in enumerate(values)
+    ))
     inner = slice(RIGID_MODES, None)
     figure = mode_table(modes.mode_numbers[inner], share[inner], modes.score[inner], selected[inner])
     save_figure(figure, str(out / "figures" / "modes.png"))
     summary = {"atoms": len(atoms), "modes": len(values), "cutoff_angst": round(float(cutoff), 3), "selected": int(selected.sum())}
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     print(f"{len(values)} modes of {len(atoms)} atoms, cutoff {cutoff:.2f} Å, {summary['selected']} above the collectivity threshold")
 
 

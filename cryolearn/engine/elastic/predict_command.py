@@ -13,14 +13,15 @@ import torch
 
 from ...common.flags import AlignmentFlag
 from ...common.limits import same_pixel_size
-from ..chunks import in_chunks, once_for_all, process_rank, remove_chunks
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import error_histogram, save_figure
 from ..io.models import load_model
 from ..io.modes import read_modes
+from ..io.records import RunRecord
 from ..io.star import ParticleTable, read_particles
+from ..launch import process_rank
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import ElasticAligner, choose_best
@@ -65,10 +66,9 @@ def run(config: ElasticPredictConfig) -> None:
     predictor = _Predictor(config, network, scheme, images, reference, description)
     out = Path(config.output)
     digest = digest_config(config, tuple(table.image_file))
-    calibration = out / "chunks" / f"calibration_{digest}.npz"
-    once_for_all(calibration, predictor.calibrate)
-    predictor.read_calibration(calibration)
-    columns = in_chunks(out, digest, table.ids, config.chunk, predictor.columns, "prediction", config.batch)
+    record = RunRecord(out, "prediction", digest)
+    predictor.read_calibration(record.once("calibration.npz", predictor.calibrate))
+    columns = record.in_chunks(table.ids, config.chunk, predictor.columns, "prediction", config.batch)
     if columns is None:
         return
     meta = {"digest": digest, "box": table.box, "pixel_size_angst": table.pixel_size_angst, "atoms": reference.n_atoms}
@@ -79,7 +79,7 @@ def run(config: ElasticPredictConfig) -> None:
         curves = {f"mode {number}": change[:, k] for k, number in enumerate(numbers)}
         figure = error_histogram(curves, title="How far the refinement moved the network's amplitudes")
         save_figure(figure, str(out / "figures" / "refinement.png"))
-    remove_chunks(out)
+    record.remove()
 
 
 def check_model(folder: str, description: dict[str, Any], table: ParticleTable) -> None:

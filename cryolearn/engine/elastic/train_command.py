@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ import numpy as np
 import torch
 
 from ...common.checks import check_epoch
-from ..chunks import process_rank
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -20,9 +17,11 @@ from ..imaging.ctf import Ctf
 from ..imaging.fourier import power_spectrum, radial_average
 from ..imaging.noise import fit_contrast
 from ..imaging.poses import random_rotations
+from ..io.atomic import copy_file, write_json
 from ..io.models import save_model
 from ..io.modes import read_modes
 from ..io.star import ParticleTable, read_particles
+from ..launch import process_rank
 from ..training.network_input import NetworkInput, network_size
 from ..training.particle_images import ParticleImages
 from ..training.plan import TrainingPlan
@@ -178,10 +177,10 @@ def _write_model(
     folder = out / "model"
     folder.mkdir(exist_ok=True)
     # prediction refines with the modes the network learned: they go where the model goes
-    shutil.copyfile(config.modes, folder / "modes.npz")
+    copy_file(config.modes, folder / "modes.npz")
     structure = Path(config.modes).with_name("structure.pdb")
     if structure.exists():
-        shutil.copyfile(structure, folder / "structure.pdb")
+        copy_file(structure, folder / "structure.pdb")
     save_model(str(folder), network.state_dict(), description)
     last = history[-1]
     constant = config.amplitude_range / 2  # mean absolute error of always answering zero to uniform amplitudes
@@ -190,6 +189,6 @@ def _write_model(
     if "val_simulated_error" in last:
         summary["constant_predictor_error"] = constant
     summary["seconds"] = round(sum(row["seconds"] for row in history), 1)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     errors = ", ".join(f"{name[4:].replace('_', ' ')} {value:.4g}" for name, value in last.items() if name.endswith("_error"))
     print(f"trained {plan.steps} steps in {summary['seconds']} s; mean absolute amplitude error on unseen images: {errors}", flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..io.motions import MotionModel
+from ..io.records import RunRecord
 from .autoencoder.autoencoder_estimates import autoencoder_of, comparison_notes, found_on_network, judge_rows
 from .autoencoder.training import AutoencoderFit
 from .config import GaussianHeterogeneityConfig
@@ -44,7 +44,7 @@ class Problem:
     model: Gaussians
     moves: Tensor
     meta: dict[str, Any]
-    folder: Path
+    record: RunRecord
     before: tuple[CurveFit, Gaussians] | None = None  # of the coarser round
 
     @property
@@ -111,7 +111,7 @@ def rigid_likelihood(problem: Problem) -> NDArray[np.float64]:
 def curve_of(problem: Problem, images: GaussianImages, name: str, eigen: EigenMotions | None = None) -> CurveFit:
     """The trajectory of some images: from their eigen-motions, or from the coarser round."""
     config = problem.config
-    record = problem.folder / f"curve_{name}.npz"
+    record = problem.record.stage(f"curve_{name}")
     if problem.before is not None:
         fit, old = problem.before
         return fit_curve(images, transfer_curve(fit.curve, old, problem.model), fit.posterior, config.rounds, record=record)
@@ -178,7 +178,7 @@ def _autoencoder(problem: Problem, copies: int) -> AutoencoderFit:
     part = problem.images.subset(judge_rows(len(problem.images), copies)[0])
     eigen = eigen_motions_of(problem, part, "likelihood")
     curve = curve_of(replace(problem, before=None), part, "judged", eigen)
-    return autoencoder_of(problem.source(score="likelihood"), curve, problem.config, problem.folder / "network", copies)
+    return autoencoder_of(problem.source(score="likelihood"), curve, problem.config, problem.record.file("network"), copies)
 
 
 def refine_problem_poses(problem: Problem, half: NDArray[np.int64], about: tuple[Tensor, Tensor]) -> RefinedPoses:
@@ -186,12 +186,12 @@ def refine_problem_poses(problem: Problem, half: NDArray[np.int64], about: tuple
     config = problem.config
 
     def search(images: GaussianImages, number: int) -> CurveFit:
-        here = replace(problem, images=images, folder=problem.folder / f"poses_{number}")
+        here = replace(problem, images=images, record=problem.record.part(f"poses_{number}"))
         return curve_of(here, images, "all")
 
     return refine_with_search(
         problem.images, problem.model, search, half, rounds=config.refine_poses, range_deg=config.pose_range_deg, range_angst=config.pose_range_angst,
-        about=about, centre=problem.before is None, record=problem.folder / "poses.npz")
+        about=about, centre=problem.before is None, record=problem.record.stage("poses"))
 
 
 def _upright(found: Found, eigen: EigenMotions) -> Found:

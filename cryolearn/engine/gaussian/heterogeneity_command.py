@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,9 @@ from ..exceptions import InputError
 from ..figures import save_figure
 from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
+from ..io.atomic import copy_file, write_csv, write_json
 from ..io.motions import write_motion
+from ..io.records import RunRecord
 from ..io.stacks import ImageStack
 from ..io.tables import write_table
 from .config import GaussianHeterogeneityConfig
@@ -59,8 +59,7 @@ def run(config: GaussianHeterogeneityConfig) -> None:
     inputs = read_inputs(config, device)
     digest = digest_config(config)
     output = Path(config.output)
-    stages = output / "stages" / digest
-    stages.mkdir(parents=True, exist_ok=True)
+    record = RunRecord(output, "heterogeneity", digest)
     table, pixel = inputs.table, inputs.table.pixel_size_angst
     meta: dict[str, Any] = {
         "box": table.box, "pixel_size_angst": pixel, "origin_angst": list(inputs.source.origin_angst), "method": config.method, "vary": config.vary,
@@ -82,13 +81,13 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         moves = select_gaussians(config, inputs, model)
         band = Band.make(table.box, pixel, resolution, config.coarse_angst, device)
         images = crop_images(
-            table, band, stages / f"crops_{number}.npy", device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
+            table, band, record.file(f"crops_{number}.npy"), device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
             phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast, batch=config.batch)
         given = images.rotation, images.shift_angst
         if refined is not None:
             images = replace(images, rotation=refined.images.rotation, shift_angst=refined.images.shift_angst)
         images = calibrate(images, model)
-        problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, stages / f"round_{number}", before)
+        problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, record.part(f"round_{number}"), before)
         if config.refine_poses:
             refined = refine_problem_poses(problem, inputs.half, given)
             problem = replace(problem, images=refined.images)
@@ -120,7 +119,7 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         if before is not None and found.motion.basis == "polynomial":  # places around a circle, or in states, have no such correlation
             information = subunit_information(problem.images, before[0], copies)
         write_subunits(output, by_particle, found, matrices, places, information)
-    shutil.rmtree(output / "stages")
+    record.remove()
 
 
 def _write(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions,
@@ -198,10 +197,8 @@ def _write_landscape(path: Path, found: Found, population: tuple[NDArray[np.floa
     places = found.motion.conformation(found.grid)[0]
     steps = np.sqrt(np.square(np.diff(places, axis=0)).sum(2).mean(1))
     way = np.concatenate([[0.0], np.cumsum(steps)])
-    with open(path, "w", encoding="utf-8") as handle:
-        handle.write("place,rmsd_angst,population,free_energy_kt,standard_error_kt\n")
-        for row in zip(found.grid[:, 0], way, *population):
-            handle.write(",".join(f"{value:.6g}" for value in row) + "\n")
+    write_csv(path, ["place", "rmsd_angst", "population", "free_energy_kt", "standard_error_kt"],
+              ([f"{value:.6g}" for value in row] for row in zip(found.grid[:, 0], way, *population)))
 
 
 def _write_maps(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, rotation: NDArray[np.float64],
@@ -224,7 +221,7 @@ def _write_maps(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Pr
     for name in ("fsc.png", "slices.png"):
         drawn = folder / "figures" / name
         if drawn.exists():
-            shutil.copy(drawn, Path(config.output) / "figures" / ("maps.png" if name == "slices.png" else name))
+            copy_file(drawn, Path(config.output) / "figures" / ("maps.png" if name == "slices.png" else name))
     return np.where(weights.sum(1) > 0, weights.argmax(1) + 1, 0)
 
 
@@ -253,8 +250,7 @@ def _summarise(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Pro
         "digest": problem.meta["digest"],
     }
     summary |= {name: value for name, value in found.notes.items() if not isinstance(value, list)}
-    with open(Path(config.output) / "summary.json", "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(Path(config.output) / "summary.json", summary)
     agree = found.notes.get("half_set_agreement")
     print(
         f"{len(inputs.table)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "

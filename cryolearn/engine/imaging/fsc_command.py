@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import torch
@@ -12,6 +11,7 @@ from ...common.limits import same_pixel_size
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, save_figure
+from ..io.atomic import write_json
 from ..io.maps import Map, read_map
 from .config import FscConfig
 from .fsc import fsc
@@ -52,8 +52,7 @@ def run(config: FscConfig) -> None:
     resolution = resolution_at(curves["fsc"], config.threshold, box, pixel)
     write_fsc_csv(os.path.join(config.output, "fsc.csv"), curves, box, pixel)
     summary = {"resolution_angst": resolution, "threshold": config.threshold, "box": box, "pixel_size_angst": pixel, "masked": bool(config.mask)}
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
     drawn = {"masked": curves["fsc"], "not masked": curves["fsc_unmasked"]} if config.mask else {"not masked": curves["fsc"]}
     figure = fsc_curves({name: curve.numpy() for name, curve in drawn.items()}, box, pixel, (config.threshold,))
     save_figure(figure, os.path.join(config.output, "figures", "fsc.png"))

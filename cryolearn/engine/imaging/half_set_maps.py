@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...common.fsc import HALF_MAP_THRESHOLD, first_shell_below, resolution_at
+from ..io.atomic import write_csv
 from ..io.maps import write_map
 from ..io.stacks import ImageStack
 from ..io.star import ParticleTable
@@ -162,10 +162,8 @@ def write_reconstruction(folder: str, name: str, result: Reconstruction, pixel_s
 
 def write_fsc_csv(path: str, curves: dict[str, Tensor], box: int, pixel_size_angst: float) -> None:
     """Write FSC curves as CSV, from shell 1 on: shell, frequency (1/Å), resolution (Å), then one column a curve."""
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["shell", "frequency_inv_angst", "resolution_angst", *curves])
-        for shell in range(1, box // 2 + 1):
-            length = box * pixel_size_angst
-            values = (f"{float(curve[shell]):.6f}" for curve in curves.values())
-            writer.writerow([shell, f"{shell / length:.8f}", f"{length / shell:.4f}", *values])
+    length = box * pixel_size_angst
+    write_csv(path, ["shell", "frequency_inv_angst", "resolution_angst", *curves], (
+        [shell, f"{shell / length:.8f}", f"{length / shell:.4f}", *(f"{float(curve[shell]):.6f}" for curve in curves.values())]
+        for shell in range(1, box // 2 + 1)
+    ))

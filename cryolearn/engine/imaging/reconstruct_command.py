@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
@@ -14,6 +13,7 @@ from ...common.fsc import HALF_MAP_THRESHOLD
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
+from ..io.atomic import write_json
 from ..io.maps import read_map
 from ..io.stacks import ImageStack
 from ..io.star import ParticleTable, read_particles
@@ -129,16 +129,14 @@ def _write_reports(
     curves: dict[str, NDArray[np.float32]], volumes: dict[str, NDArray[np.float32]],
 ) -> None:
     pixel = table.pixel_size_angst
-    with open(os.path.join(config.output, "reconstructions.json"), "w", encoding="utf-8") as handle:
-        json.dump({"reconstructions": entries, "left_out": left_out, "symmetry": config.symmetry.upper()}, handle, indent=2)
+    write_json(os.path.join(config.output, "reconstructions.json"), {"reconstructions": entries, "left_out": left_out, "symmetry": config.symmetry.upper()})
     found = [entry["resolution_angst"] for entry in entries if isinstance(entry["resolution_angst"], float)]
     summary = {
         "maps": len(entries), "particles": sum(int(str(entry["particles"])) for entry in entries), "box": table.box,
         "pixel_size_angst": pixel, "best_resolution_angst": min(found, default=None),
         "worst_resolution_angst": max(found, default=None), "left_out_classes": len(left_out),
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
     figures = os.path.join(config.output, "figures")
     save_figure(fsc_curves(curves, table.box, pixel, (HALF_MAP_THRESHOLD,), title="FSC of the half maps"), os.path.join(figures, "fsc.png"))
     save_figure(map_slices(volumes, pixel), os.path.join(figures, "slices.png"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from ..config import check_config, digest_config
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
+from ..io.atomic import write_json
 from ..io.maps import Map, read_map, write_map
 from ..io.pseudo_atoms import write_gaussians
 from ..progress import Progress
@@ -115,8 +115,7 @@ def run(config: VolumeToGaussiansConfig) -> None:
         "fsc_at_resolution": _at(curves["fsc"], len(volume) * pixel / resolution), "correlation": correlation,
         "pixel_size_angst": pixel, "box": len(volume), "digest": digest_config(config),
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
     text = "none" if found is None else f"{found:.2f} Å"
     print(f"{len(model)} Gaussians for {resolution:.2f} Å: correlation {correlation:.4f}, mean FRC {summary['frc_mean']:.4f}, FSC 0.5 at {text}", flush=True)
 

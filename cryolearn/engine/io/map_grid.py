@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
+from .atomic import new_mrc
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header, require_rectangular
 
@@ -82,12 +81,10 @@ def write_on_grid(path: str, data: NDArray[np.float32], grid: MapGrid, labels: S
     labels : lines of at most 80 letters (ASCII) that say what was done; they come after mrcfile's own
     """
     stored = np.ascontiguousarray(data.astype(np.float32, copy=False).transpose(np.argsort(grid.axes)))
-    part = f"{path}.{os.getpid()}.part"
-    with mrcfile.new(part, overwrite=True) as handle:
+    with new_mrc(path) as handle:
         handle.set_data(stored)
         handle.set_volume()
         for name in _COPIED:
             handle.header[name] = grid.header.raw[name]
         for label in labels:
             handle.add_label(label[:_LABEL])
-    os.replace(part, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .atomic import new_mrc, whole_file
 from .mrc_header import MrcHeader, read_header, require_rectangular
 
 _ISOTROPIC = 2e-3  # relative difference between the three voxel sizes that rounding explains
@@ -103,21 +104,19 @@ def _place(header: MrcHeader, order: list[int], voxel: tuple[float, float, float
 
 def write_map(path: str, data: ArrayLike, pixel_size_angst: float, origin_angst: ArrayLike = (0.0, 0.0, 0.0)) -> None:
     """Write a map (z, y, x) as MRC mode 2 with voxel size and ORIGIN set; a reader sees the old file or the whole new one."""
-    part = f"{path}.{os.getpid()}.part"
-    with mrcfile.new(part, overwrite=True) as handle:
+    with new_mrc(path) as handle:
         handle.set_data(np.asarray(data, np.float32))
         handle.set_volume()
         handle.voxel_size = pixel_size_angst
         x, y, z = (float(value) for value in np.asarray(origin_angst))
         handle.header.origin.x, handle.header.origin.y, handle.header.origin.z = x, y, z
-    os.replace(part, path)
 
 
 class MapSeriesWriter:
     """Writes maps one after another into a stack of volumes (MRC2014: space group 401, MZ sections a volume), in flat memory.
 
-    The file stands under ``path + '.part'`` until the last map is written. ChimeraX reads such a stack as one tall map: it takes the maps one
-    by one as a volume series (``open frame_*.mrc vseries true``).
+    The file has its name when the last map is written; an error before that leaves nothing. ChimeraX reads such a stack as one tall map: it takes the maps
+    one by one as a volume series (``open frame_*.mrc vseries true``).
 
     Parameters
     ----------
@@ -132,8 +131,10 @@ class MapSeriesWriter:
     """
 
     def __init__(self, path: str, count: int, box: int, pixel_size_angst: float, origin_angst: ArrayLike = (0.0, 0.0, 0.0)) -> None:
-        self.path, self._part = path, f"{path}.part"
-        self._handle = mrcfile.new_mmap(self._part, shape=(count, box, box, box), mrc_mode=2, overwrite=True)
+        with ExitStack() as stack:
+            part = stack.enter_context(whole_file(path))
+            self._handle = mrcfile.new_mmap(part, shape=(count, box, box, box), mrc_mode=2)
+            self._file = stack.pop_all()
         self._handle.voxel_size = pixel_size_angst
         x, y, z = (float(value) for value in np.asarray(origin_angst))
         self._handle.header.origin.x, self._handle.header.origin.y, self._handle.header.origin.z = x, y, z
@@ -149,5 +150,4 @@ class MapSeriesWriter:
         if kind is None:
             self._handle.update_header_stats()
         self._handle.close()
-        if kind is None:
-            os.replace(self._part, self.path)
+        self._file.__exit__(kind, error, trace)

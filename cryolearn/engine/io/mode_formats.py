@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .atomic import open_whole, write_npz
 from .modes import RIGID_MODES, Modes, load_arrays, make_modes
 from .structures import Structure
 
@@ -22,7 +23,7 @@ def write_nmd(path: str, modes: Modes, structure: Structure | None = None, title
     The scale of a mode is 1/sqrt(eigenvalue); modes with eigenvalue 0 (rigid) are left out, and numbers count from 1
     with the rigid ones included. ``structure`` adds the atoms' names, residues and chains.
     """
-    with open(path, "w", encoding="utf-8") as handle:
+    with open_whole(path) as handle:
         handle.write(f"name {title.replace(' ', '_')}\n")
         if structure is not None:
             handle.writelines(f"{label} {' '.join(map(str, values))}\n" for label, values in (
@@ -102,12 +103,10 @@ def write_prody_npz(path: str, modes: Modes, title: str = "modes") -> None:
     """Write the modes that are not rigid as a file for ProDy's ``loadModel``."""
     keep = np.asarray(modes.mode_numbers) > RIGID_MODES
     values = modes.eigenvalues[keep]
-    with open(path, "wb") as handle:
-        np.savez(
-            handle, type=np.array("NMA"), _title=np.array(title), _array=modes.eigenvectors[keep].reshape(int(keep.sum()), -1).T,
-            _eigvals=values, _vars=1 / values, _trace=np.array((1 / values).sum()), _n_atoms=np.array(len(modes.coordinates)),
-            _dof=np.array(3 * len(modes.coordinates)), _n_modes=np.array(int(keep.sum())),
-        )
+    write_npz(path, {
+        "type": "NMA", "_title": title, "_array": modes.eigenvectors[keep].reshape(int(keep.sum()), -1).T, "_eigvals": values, "_vars": 1 / values,
+        "_trace": (1 / values).sum(), "_n_atoms": len(modes.coordinates), "_dof": 3 * len(modes.coordinates), "_n_modes": int(keep.sum()),
+    })
 
 
 def write_mode_texts(folder: str, modes: Modes) -> list[str]:
@@ -115,7 +114,8 @@ def write_mode_texts(folder: str, modes: Modes) -> list[str]:
     os.makedirs(folder, exist_ok=True)
     paths = [os.path.join(folder, f"vec.{number}") for number in modes.mode_numbers]
     for path, vector in zip(paths, modes.eigenvectors):
-        np.savetxt(path, vector, fmt="%.10e")
+        with open_whole(path) as handle:
+            np.savetxt(handle, vector, fmt="%.10e")
     return paths
 
 

@@ -7,13 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ... import __version__
 from ..exceptions import InputError
+from .atomic import plain_value, whole_file, write_text
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
@@ -35,14 +35,10 @@ def save_model(folder: str, state_dict: Mapping[str, torch.Tensor], description:
     os.makedirs(folder, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     complete = {**description, "versions": {"cryolearn": __version__, "torch": torch.__version__}}
-    text = json.dumps(complete, indent=2, sort_keys=True, default=_plain)
-    part = os.path.join(folder, f"{WEIGHTS}.{os.getpid()}.part")
-    save_file(weights, part)
-    os.replace(part, os.path.join(folder, WEIGHTS))
-    part = os.path.join(folder, f"{DESCRIPTION}.{os.getpid()}.part")
-    with open(part, "w", encoding="utf-8") as handle:
-        handle.write(text + "\n")
-    os.replace(part, os.path.join(folder, DESCRIPTION))
+    text = json.dumps(complete, indent=2, sort_keys=True, default=plain_value) + "\n"  # before the weights, so that a bad description leaves both files
+    with whole_file(os.path.join(folder, WEIGHTS)) as part:
+        save_file(weights, part)
+    write_text(os.path.join(folder, DESCRIPTION), text)
 
 
 def load_model(folder: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -88,9 +84,3 @@ def load_model_of(folder: str, kind: str, needed: Sequence[str], what: str) -> t
     if missing or description["kind"] != kind:
         raise InputError(f"'{folder}' is not {what}: its model.json has no '{(missing or [f'kind: {kind}'])[0]}'.")
     return weights, description
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .atomic import write_npz
 
 RIGID_MODES = 6
 _NORM_TOLERANCE = 1e-3
@@ -122,10 +122,7 @@ def make_modes(coordinates: ArrayLike, eigenvectors: ArrayLike, mode_numbers: Ar
 
 def write_modes(path: str, modes: Modes) -> None:
     """Write modes as npz; a reader sees the old file or the whole new one."""
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as handle:
-        np.savez(handle, **vars(modes))
-    os.replace(part, path)
+    write_npz(path, vars(modes))
 
 
 def read_modes(path: str) -> Modes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .atomic import write_npz
 from .modes import load_arrays
 
 __all__ = ["BASES", "MotionModel", "basis_values", "read_motion", "write_motion"]
@@ -118,10 +118,7 @@ def write_motion(path: str, model: MotionModel) -> None:
     for number, (weight, bias) in enumerate(model.layers):
         arrays[f"layer{number}_weight"], arrays[f"layer{number}_bias"] = weight, bias
     arrays["description"] = np.array(json.dumps({"basis": model.basis, "layers": len(model.layers), "meta": model.meta}))
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "wb") as handle:
-        np.savez(handle, **arrays)
-    os.replace(part, path)
+    write_npz(path, arrays)
 
 
 def read_motion(path: str) -> MotionModel:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ..exceptions import InputError
+from .atomic import open_whole
 
 Block = dict[str, NDArray[Any]]
 _MISSING = ["", "nan", "NaN", "-nan", "NAN", "<NA>", "None"]
@@ -151,14 +151,12 @@ def write_star(path: str, blocks: dict[str, Block]) -> None:
 
     Floats are written with as many digits as give the same number back.
     """
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "w", encoding="utf-8") as handle:
+    with open_whole(path) as handle:
         for name, columns in blocks.items():
             _write_block(handle, name, columns)
-    os.replace(part, path)
 
 
-def _write_block(handle: TextIO, name: str, columns: Block) -> None:
+def _write_block(handle: IO[str], name: str, columns: Block) -> None:
     handle.write(f"\n# version 30001\n\ndata_{name}\n\nloop_\n")
     handle.writelines(f"_{label} #{number}\n" for number, label in enumerate(columns, 1))
     rows = len(next(iter(columns.values()))) if columns else 0

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .atomic import whole_file
 
 _CIF = (".cif", ".mmcif")
 # band in which an element's scattering is replaced by one Gaussian: 20 Å to 3 Å
@@ -159,10 +160,12 @@ def write_structures(path: str, structures: Iterable[Structure]) -> None:
         document.add_model(gemmi_model(structure, number))
     document.setup_entities()
     if path.lower().endswith(_CIF):
-        document.make_mmcif_document().write_file(path)
+        with whole_file(path) as part:
+            document.make_mmcif_document().write_file(part)
         return
     try:
-        document.write_pdb(path)
+        with whole_file(path) as part:
+            document.write_pdb(part)
     except RuntimeError as error:
         raise InputError(f"The structure does not fit the PDB format of '{path}' ({error}): write mmCIF (.cif).") from error
 

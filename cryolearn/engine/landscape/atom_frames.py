@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import InputError
+from ..io.atomic import write_csv
 from ..io.modes import Modes, read_modes
 from ..io.structures import Structure, read_structure, write_models, write_structure
 from ..progress import Progress
@@ -128,10 +128,10 @@ def _write_maps(config: TrajectoryConfig, modes: Modes, coordinates: list[Array]
 
 
 def _write_geometry(config: TrajectoryConfig, frames: Array, reports: list[GeometryReport]) -> None:
-    with open(os.path.join(config.output, "geometry.csv"), "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["frame", *(f"mode_{number}" for number in config.mode_numbers), "rmsd_angst", "bonds", "bonds_off_0.2A",
-                         "bonds_off_percent", "largest_bond_change_angst", "clashes_below_2A"])
-        for number, (frame, report) in enumerate(zip(frames, reports), start=1):
-            writer.writerow([number, *(f"{value:.4f}" for value in frame), f"{report.rmsd_angst:.4f}", report.bonds, report.bonds_off,
-                             f"{report.bonds_off_percent:.2f}", f"{report.largest_bond_change_angst:.3f}", report.clashes])
+    columns = ["frame", *(f"mode_{number}" for number in config.mode_numbers), "rmsd_angst", "bonds", "bonds_off_0.2A", "bonds_off_percent",
+               "largest_bond_change_angst", "clashes_below_2A"]
+    write_csv(os.path.join(config.output, "geometry.csv"), columns, (
+        [number, *(f"{value:.4f}" for value in frame), f"{report.rmsd_angst:.4f}", report.bonds, report.bonds_off,
+         f"{report.bonds_off_percent:.2f}", f"{report.largest_bond_change_angst:.3f}", report.clashes]
+        for number, (frame, report) in enumerate(zip(frames, reports), start=1)
+    ))

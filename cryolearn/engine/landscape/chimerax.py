@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ..io.atomic import write_text
+
 __all__ = ["write_script"]
 
 
@@ -28,6 +30,5 @@ def write_script(path: str, volumes: bool, is_molecule: bool, models: str = "tra
         ]
     lines += ["lighting soft", "view", "coordset #1 1, pauseFrames 4 loop 20 bounce true"]
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path, "w", encoding="utf-8") as handle:
-        handle.write("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
     return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +13,7 @@ from ...common.axis_labels import axis_label
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
+from ..io.atomic import write_csv, write_json
 from ..io.tables import read_table, write_table
 from .clustering import partition, score_curve, silhouette
 from .config import ClusterLandscapeConfig
@@ -64,8 +63,7 @@ def run(config: ClusterLandscapeConfig) -> None:
         "particles": len(ids), "left_out": int(len(ids) - len(kept)), "clusters": int(classes.max()), "silhouette": score,
         "explained_variance": None if reduction.explained_variance is None else float(reduction.explained_variance.sum()),
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump({key: None if value != value else value for key, value in summary.items()}, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), {key: None if value != value else value for key, value in summary.items()})
     print(f"{summary['clusters']} clusters, silhouette {score:.3f}, {summary['left_out']} particles left out", flush=True)
 
 
@@ -128,20 +126,18 @@ def _write_representatives(
     }
     write_table(os.path.join(config.output, "representatives.npz"), found, notes)
     names = [axis_label(f"{config.column}:{index}", notes) for index in range(vectors.shape[1])]
-    with open(os.path.join(config.output, "clusters.csv"), "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["class", "particles", "percent", "representative_id", "spread", *(f"mean {name}" for name in names)])
-        for row in range(len(numbers)):
-            writer.writerow([int(numbers[row]), int(found["count"][row]), f"{100 * found['count'][row] / len(ids):.2f}",
-                             int(found["id"][row]), f"{found['spread'][row]:.4g}", *(f"{value:.5g}" for value in means[row])])
+    columns = ["class", "particles", "percent", "representative_id", "spread", *(f"mean {name}" for name in names)]
+    write_csv(os.path.join(config.output, "clusters.csv"), columns, (
+        [int(numbers[row]), int(found["count"][row]), f"{100 * found['count'][row] / len(ids):.2f}", int(found["id"][row]),
+         f"{found['spread'][row]:.4g}", *(f"{value:.5g}" for value in means[row])]
+        for row in range(len(numbers))
+    ))
     return found
 
 
 def _write_scores(config: ClusterLandscapeConfig, curve: dict[int, float], clusters: int) -> None:
-    with open(os.path.join(config.output, "scores.csv"), "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["clusters", "silhouette", "chosen"])
-        writer.writerows([number, f"{value:.5f}", int(number == clusters)] for number, value in curve.items())
+    write_csv(os.path.join(config.output, "scores.csv"), ["clusters", "silhouette", "chosen"],
+              ([number, f"{value:.5f}", int(number == clusters)] for number, value in curve.items()))
 
 
 def _draw(

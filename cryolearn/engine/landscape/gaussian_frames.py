@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from ..figures import map_slices, save_figure
+from ..io.atomic import write_csv
 from ..io.maps import MapSeriesWriter, read_map, write_map
 from ..io.motions import MotionModel, read_motion
 from ..io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
@@ -184,9 +184,8 @@ class GaussianFrames:
         return found.data
 
     def _write_table(self, config: TrajectoryConfig, frames: Array, shift: Array, weights: Array, rmsd: Array) -> None:
-        with open(os.path.join(config.output, "frames.csv"), "w", newline="", encoding="utf-8") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(["frame", *(name.replace(" ", "_") for name in self.names), "rmsd_angst", "largest_shift_angst", "weight"])
-            for number, (frame, far, weight, value) in enumerate(zip(frames, shift, weights, rmsd), start=1):
-                writer.writerow([number, *(f"{latent:.4f}" for latent in frame), f"{value:.4f}", f"{far.max():.4f}",
-                                 f"{weight.sum() / self.model.weights.sum():.4f}"])
+        columns = ["frame", *(name.replace(" ", "_") for name in self.names), "rmsd_angst", "largest_shift_angst", "weight"]
+        write_csv(os.path.join(config.output, "frames.csv"), columns, (
+            [number, *(f"{latent:.4f}" for latent in frame), f"{value:.4f}", f"{far.max():.4f}", f"{weight.sum() / self.model.weights.sum():.4f}"]
+            for number, (frame, far, weight, value) in enumerate(zip(frames, shift, weights, rmsd), start=1)
+        ))

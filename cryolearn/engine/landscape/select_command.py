@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
@@ -13,6 +12,7 @@ from ...common.axis_labels import axis_label
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
+from ..io.atomic import write_json
 from ..io.tables import read_table, write_table
 from .config import SelectLandscapeConfig
 from .vectors import axis_values
@@ -51,6 +51,5 @@ def run(config: SelectLandscapeConfig) -> None:
         "class (1: selected)", categorical=True, path=np.concatenate([corners, corners[:1]]), title="Selection",
     )
     figures.save_figure(figure, os.path.join(config.output, "figures", "selection.png"))
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump({"particles": len(x), "selected": len(inside)}, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), {"particles": len(x), "selected": len(inside)})
     print(f"{len(inside)} of {len(x)} particles are inside the polygon", flush=True)

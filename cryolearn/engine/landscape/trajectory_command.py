@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import Any
@@ -15,6 +14,7 @@ from ...common.figures.palette import COLOURS
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
+from ..io.atomic import write_json
 from ..io.tables import join, read_table, write_table
 from .atom_frames import AtomFrames
 from .chimerax import write_script
@@ -68,8 +68,7 @@ def run(config: TrajectoryConfig) -> None:
     _draw(config, vectors, frames, counts, notes)
     summary: dict[str, Any] = {
         "frames": len(frames), "length": float(arc_length(corners)[-1]), "mean_distance_to_path": float(distance.mean()), **found}
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
 
 
 def _counted(config: TrajectoryConfig, vectors: Array, corners: Array, frames: Array) -> tuple[NDArray[np.int64], Array, Array]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,12 +10,13 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from ...common.fsc import HALF_MAP_THRESHOLD, resolution_of_curve
-from ..config import check_config, digest_file, digest_values, require
+from ..config import check_config, digest_config, digest_file, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.map_resampling import plan_grid
 from ..imaging.map_shells import Shells, cosine_edge, frequency, half_fsc, logistic_fsc
 from ..io.map_grid import MapGrid, read_map_grid, same_grid
+from ..io.records import RunRecord
 from .config import MapEnhanceConfig
 from .inference.data_consistency import hold_to_data, local_correlation, signal_share
 from .inference.enhanced_map import EnhancedMap, Setting
@@ -54,13 +53,14 @@ def run(config: MapEnhanceConfig) -> None:
         f"map of {setting.resolution_angst:.2f} Å on {'x'.join(map(str, inputs.grid.data.shape[::-1]))} voxels; the network works on "
         f"{'x'.join(map(str, setting.plan.sides[::-1]))} voxels of {model.voxel_angst:g} Å and aims at {setting.target_angst:.2f} Å", flush=True,
     )
-    out = Path(config.output)
-    found = enhance_map(config, inputs.grid, setting, model, device, "map")
-    halves = [enhance_map(config, half, setting, model, device, f"half map {number}") for number, half in enumerate(inputs.halves, 1)]
+    record = RunRecord(config.output, "tiles", digest_config(config))
+    found = enhance_map(config, inputs.grid, setting, model, device, record=record, what="map")
+    halves = [enhance_map(config, half, setting, model, device, record=record, what=f"half map {number}")
+              for number, half in enumerate(inputs.halves, 1)]
     local = _local_correlation(config, setting, found)
     confidence = _confidence(inputs.grid, setting, halves)
     write_results(config, inputs.grid, setting, model, found, halves, local, confidence)
-    shutil.rmtree(out / "tiles", ignore_errors=True)
+    record.remove()
 
 
 def _read(config: MapEnhanceConfig) -> _Inputs:
@@ -135,7 +135,9 @@ def _target(config: MapEnhanceConfig, resolution: float, model: TrainedMapNetwor
     return config.target_angst or bound
 
 
-def enhance_map(config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model: TrainedMapNetwork, device: torch.device, what: str) -> EnhancedMap:
+def enhance_map(
+    config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model: TrainedMapNetwork, device: torch.device, *, record: RunRecord, what: str
+) -> EnhancedMap:
     """Enhance one map: normalise, resample, network, hold to the data."""
     whole = what == "map"
     solvent = setting.solvent if whole else measure_solvent(grid.data, grid.voxel_angst, f"The {what}")
@@ -146,10 +148,10 @@ def enhance_map(config: MapEnhanceConfig, grid: MapGrid, setting: Setting, model
     if not whole:
         seen = _filtered_as_the_map(seen, setting)
     shown = unit_range(seen) if model.unit else seen
-    tiles = Path(config.output) / "tiles" / digest_values([
+    tiles = record.part(digest_values([  # besides the run's parameters: the map, and the network that this version ships
         digest_file(grid.header.path), digest_file(config.model) if config.model else model.description, setting.resolution_angst, setting.target_angst,
         config.rotations, config.tile_px, scale, level,
-    ])
+    ]))
     result = apply_network(
         model.network, shown, setting.resolution_angst / model.voxel_angst, setting.target_angst / model.voxel_angst, int(config.rotations), config.tile_px,
         device, tiles, f"enhancing {what}",

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from ...common.checks import check_epoch
-from ..chunks import process_rank
 from ..config import check_config, digest_config
 from ..cpu import cpu_threads
 from ..device import select_device
 from ..exceptions import InputError
+from ..launch import process_rank
 from ..training.plan import TrainingPlan
 from ..training.processes import choose_precision
 from ..training.trainer import train

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from ...common.fsc import HALF_MAP_THRESHOLD
 from ..config import check_config, require
 from ..figures import fsc_curves, save_figure
 from ..imaging.half_set_maps import write_fsc_csv
+from ..io.atomic import write_csv, write_json
 from ..io.tables import write_table
 from ..progress import Progress
 from .config import ValidateMapConfig
@@ -106,11 +104,7 @@ def _write_residues(
         columns[f"rotameric_{name}"] = spread(score.tie_safe_votes.rotameric)
         columns[f"q_{name}"] = mean_by_residue(score.q_atoms, residues.of_atom, count)
     write_table(str(out / "residues.npz"), columns, {"maps": list(names), "q_sigma_angst": config.q_sigma_angst})
-    with open(out / "residues.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(columns)
-        for row in zip(*columns.values()):
-            writer.writerow([_cell(value) for value in row])
+    write_csv(out / "residues.csv", list(columns), ([_cell(value) for value in row] for row in zip(*columns.values())))
     return columns
 
 
@@ -128,27 +122,25 @@ def _write_scores(out: Path, names: Sequence[str], lines: Sequence[Change]) -> N
         header += [name, f"{name}_low", f"{name}_high"]
     if len(names) == 2:
         header += ["change", "change_low", "change_high", "better"]
-    with open(out / "scores.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(header)
-        for line in lines:
-            spreads = line.spreads + ([line.change] if line.change else [])
-            values = [value for spread in spreads for value in (spread.value, spread.low, spread.high)]
-            if line.change:
-                values.append(line.better)
-            writer.writerow([line.name, line.label, *("" if value is None else _cell(float(value)) for value in values)])
+    rows = []
+    for line in lines:
+        spreads = line.spreads + ([line.change] if line.change else [])
+        values = [value for spread in spreads for value in (spread.value, spread.low, spread.high)]
+        if line.change:
+            values.append(line.better)
+        rows.append([line.name, line.label, *("" if value is None else _cell(float(value)) for value in values)])
+    write_csv(out / "scores.csv", header, rows)
 
 
 def _write_curves(out: Path, inputs: Inputs, scores: Sequence[MapScores], curves: dict[str, Tensor]) -> None:
     volume = inputs.maps[0].volume
     write_fsc_csv(str(out / "fsc.csv"), curves, max(volume.data.shape), volume.pixel_size_angst)
-    with open(out / "emringer.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["map", "votes", "step", "threshold", "score", "rotameric_share", "count"])
-        for item, score in zip(inputs.maps, scores):
-            for kind, curve in (("tie_safe", score.tie_safe), ("cctbx", score.classic)):
-                for step, row in enumerate(zip(curve.thresholds, curve.scores, curve.ratios, curve.counts)):
-                    writer.writerow([item.name, kind, step, *(f"{value:.6g}" for value in row)])
+    write_csv(out / "emringer.csv", ["map", "votes", "step", "threshold", "score", "rotameric_share", "count"], (
+        [item.name, kind, step, *(f"{value:.6g}" for value in row)]
+        for item, score in zip(inputs.maps, scores)
+        for kind, curve in (("tie_safe", score.tie_safe), ("cctbx", score.classic))
+        for step, row in enumerate(zip(curve.thresholds, curve.scores, curve.ratios, curve.counts))
+    ))
 
 
 def _draw(
@@ -207,10 +199,7 @@ def _write_summary(
     if any(score.own_grid.score > CEILING for score in scores):
         print(f"EMRinger by cctbx's votes is above the formula's ceiling of {CEILING:.2f}: the density has plateaus that vote more than once. Read the "
               "score of one vote a residue.", flush=True)
-    part = f"{out / 'summary.json'}.part"
-    with open(part, "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
-    os.replace(part, out / "summary.json")
+    write_json(out / "summary.json", summary)
 
 
 def _number(value: float) -> float | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from ..config import check_config, require
 from ..exceptions import InputError
 from ..figures import error_histogram, save_figure
 from ..imaging.poses import euler_to_matrix, matrix_to_euler
+from ..io.atomic import write_csv, write_json
 from ..io.star import ParticleTable, read_particles, write_particles
 from ..io.tables import write_table
 from .config import CompareOrientationsConfig
@@ -124,18 +123,17 @@ def _write_summary(
 ) -> None:
     summary: dict[str, Any] = {"particles": count, "particles_reference": sizes[0], "particles_judged": sizes[1], "alignment": config.alignment,
                                "symmetry": config.symmetry, "random_error_rad": round(guess, 4)}
-    with open(out / "errors.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["kind", "mean_rad", "median_rad", "p95_rad"])
-        for kind in _kinds(config):
-            values = statistics(errors.of(kind).errors_rad)
-            writer.writerow([_label(kind), *(f"{value:.6f}" for value in values.values())])
-            summary |= {f"{kind}_{name}": round(value, 6) for name, value in values.items()}
-            print(f"{_label(kind)} error of {count} orientations: mean {values['mean_rad']:.4f} rad ({np.degrees(values['mean_rad']):.2f} degrees), "
-                  f"median {values['median_rad']:.4f}, 95th percentile {values['p95_rad']:.4f} rad", flush=True)
+    rows = []
+    for kind in _kinds(config):
+        values = statistics(errors.of(kind).errors_rad)
+        rows.append([_label(kind), *(f"{value:.6f}" for value in values.values())])
+        summary |= {f"{kind}_{name}": round(value, 6) for name, value in values.items()}
+        print(f"{_label(kind)} error of {count} orientations: mean {values['mean_rad']:.4f} rad ({np.degrees(values['mean_rad']):.2f} degrees), "
+              f"median {values['median_rad']:.4f}, 95th percentile {values['p95_rad']:.4f} rad", flush=True)
+    write_csv(out / "errors.csv", ["kind", "mean_rad", "median_rad", "p95_rad"], rows)
     for kind in _kinds(config):
         summary[f"{kind}_alignment"] = _describe(errors.of(kind))
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
 
 
 def _kinds(config: CompareOrientationsConfig) -> list[str]:

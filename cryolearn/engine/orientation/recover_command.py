@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...common.limits import FEWEST_IMAGES
-from ..chunks import remove_chunks
 from ..config import digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -23,14 +21,15 @@ from ..imaging.ctf import ctf_2d
 from ..imaging.half_set_maps import Reconstruction, finish_reconstruction, fsc_sphere, insert_particles, new_reconstructor, split_halves
 from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
+from ..io.records import RunRecord, remove_records
 from ..io.stacks import ImageStack
 from ..io.star import ParticleTable, read_particles
-from ..io.tables import Columns, read_table, write_table
+from ..io.tables import Columns
 from ..launch import is_first_process
 from ..progress import Progress
 from ..training.particle_images import ParticleImages
 from .config import RecoverOrientationsConfig
-from .distance_network.distance_model import DistanceModel
+from .distance_network.distance_model import FEATURES, DistanceModel
 from .recovery.detector_frame import MOST_IMAGES, apply_gauge, find_gauge
 from .recovery.recover_from_distances import recover
 from .refinement.fourier_images import read_fourier_images
@@ -73,28 +72,6 @@ class Found:
     facts: dict[str, Any]
 
 
-class _Stages:
-    """Finished stages on disk; those of other parameters or particles are never found."""
-
-    def __init__(self, folder: Path, digest: str) -> None:
-        self.folder, self.digest = folder / "stages", digest
-
-    def read(self, name: str) -> tuple[Columns, dict[str, Any]] | None:
-        path = self.folder / f"{self.digest}_{name}.npz"
-        if not path.exists():
-            return None
-        print(f"{name}: goes on after the finished stage", flush=True)
-        return read_table(str(path))
-
-    def write(self, name: str, columns: Columns, facts: dict[str, Any]) -> tuple[Columns, dict[str, Any]]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_table(str(self.folder / f"{self.digest}_{name}.npz"), columns, facts)
-        return columns, facts
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
 def run(config: RecoverOrientationsConfig) -> None:
     """Run the command.
 
@@ -120,12 +97,24 @@ def run(config: RecoverOrientationsConfig) -> None:
     diameter = config.particle_diameter_angst or _DIAMETER * table.box * table.pixel_size_angst
     images = ParticleImages(table, diameter / 2, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
     _refuse_alike(images, config.particles)
-    stages = _Stages(Path(config.output), digest_config(config, tuple(sorted(set(table.image_file)))))
-    found = _find(config, table, images, model, kernel, diameter, stages)
+    record = RunRecord(config.output, "recovery", digest_config(config, tuple(sorted(set(table.image_file)))))
+    found = _find(config, table, images, model, kernel, diameter, record)
     posed, maps = _reconstruct(config, table, found, kernel, diameter, device)
     write_report(config, posed, found, maps, kernel, diameter)
-    remove_chunks(Path(config.output))
-    stages.remove()
+    remove_records(config.output, FEATURES)
+    record.remove()
+
+
+def _finished(record: RunRecord, name: str, make: Callable[[], tuple[Columns, dict[str, Any]]]) -> tuple[Columns, dict[str, Any]]:
+    """A stage's columns and facts: from the record, or made and recorded."""
+    stage = record.stage(name)
+    found = stage.read()
+    if found is None:
+        found = make()
+        stage.write(*found)
+    else:
+        print(f"{name}: goes on after the finished stage", flush=True)
+    return found
 
 
 def _refuse_alike(images: ParticleImages, path: str) -> None:
@@ -136,7 +125,7 @@ def _refuse_alike(images: ParticleImages, path: str) -> None:
 
 def _find(
     config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, model: DistanceModel | None, kernel: SimilarityKernel,
-    diameter: float, stages: _Stages,
+    diameter: float, record: RunRecord,
 ) -> Found:
     """All stages up to the final poses; finished ones are read from disk."""
     count = len(table)
@@ -145,22 +134,21 @@ def _find(
     pairs, residual = None, np.full(count, np.nan, np.float32)
     rotation = torch.eye(3).expand(count, 3, 3)
     if model is not None:
-        columns, more = stages.read("recovered") or stages.write("recovered", *_from_distances(config, table, model, stages))
+        columns, more = _finished(record, "recovered", lambda: _from_distances(config, table, model, record))
         facts.update(more)
         residual = columns["residual_rad"].astype(np.float32)
-        pairs, _ = stages.read("pairs") or (None, {})
-        gauged, more = stages.read("gauge") or stages.write("gauge", *_gauge(config, table, images, columns["rotation"], model.kernel, diameter))
+        pairs, _ = record.stage("pairs").read() or (None, {})
+        gauged, more = _finished(record, "gauge", lambda: _gauge(config, table, images, columns["rotation"], model.kernel, diameter))
         facts.update(more)
         rotation = torch.from_numpy(gauged["rotation"]).float()
-    matched, more = stages.read("matched") or stages.write("matched", *_match(
-        config, table, images, rotation, half, kernel, diameter, residual, facts))
+    matched, more = _finished(record, "matched", lambda: _match(config, table, images, rotation, half, kernel, diameter, residual, facts))
     facts.update(more)
     return Found(torch.from_numpy(matched["rotation"]), torch.from_numpy(matched["shift_angst"]), matched["confidence"], residual,
                  matched["log_likelihood"], half, pairs, facts)
 
 
 def _from_distances(
-    config: RecoverOrientationsConfig, table: ParticleTable, model: DistanceModel, stages: _Stages,
+    config: RecoverOrientationsConfig, table: ParticleTable, model: DistanceModel, record: RunRecord,
 ) -> tuple[Columns, dict[str, Any]]:
     """Orientations that fit the learned distances."""
     random = np.random.default_rng(config.seed)
@@ -175,7 +163,7 @@ def _from_distances(
         "id": np.arange(1, len(first) + 1), "first": first, "second": landmarks[column], "learned_rad": np.asarray(distances[first, column], np.float32),
         "weight": np.asarray(weights[first, column], np.float32),
     }
-    stages.write("pairs", pairs, {})
+    record.stage("pairs").write(pairs)
     facts = {"residual_rad": float(np.sqrt(found.loss)), "loss_rad2": float(found.loss), "landmarks": len(landmarks)}
     return {"id": table.ids, "rotation": found.rotations, "residual_rad": found.residual_rad}, facts
 

@@ -9,12 +9,12 @@ import torch
 
 from ...common.checks import check_epoch, check_multiple
 from ...common.limits import WIDTH_STEP
-from ..chunks import process_rank
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
 from ..io.star import ParticleTable, read_particles
+from ..launch import process_rank
 from ..training.particle_images import ParticleImages
 from ..training.plan import BLOCK, TrainingPlan
 from ..training.processes import choose_precision

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
@@ -17,6 +16,8 @@ from ..figures import image_gallery, save_figure
 from ..imaging.ctf import Ctf, ctf_2d
 from ..imaging.fourier import hermitian_weight, irfft2_centred
 from ..imaging.poses import euler_to_matrix
+from ..io.atomic import write_json
+from ..io.records import RunRecord
 from ..io.stacks import StackWriter
 from ..io.star import CtfTable, ParticleTable, write_particles
 from ..io.tables import write_table
@@ -67,8 +68,7 @@ def run(config: SimulateParticlesConfig) -> None:
         "modes": source.modes, "snr_asked": config.snr,
         "snr_measured": float((signal / noise).mean()) if config.snr else None, "digest": digest,
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
 
 
 def _check(config: SimulateParticlesConfig) -> None:
@@ -156,8 +156,12 @@ class Simulator:
 
 
 def _write_images(config: SimulateParticlesConfig, simulator: Simulator, digest: str) -> None:
-    stack, record = os.path.join(config.output, "particles.mrcs"), os.path.join(config.output, "progress.json")
-    done = _finished(record, digest)
+    stack = os.path.join(config.output, "particles.mrcs")
+    run_record = RunRecord(config.output, "simulation", digest)
+    run_record.remove_others()  # the stack of all runs has the same name
+    record = run_record.stage("progress")
+    found = record.read()
+    done = int(found[1]["done"]) if found else 0
     if done == config.number and os.path.exists(stack):
         print(f"Simulate: all {config.number} images are there already", flush=True)
         return
@@ -174,19 +178,7 @@ def _write_images(config: SimulateParticlesConfig, simulator: Simulator, digest:
                 writer.write(first, simulator.images(rows)[1])
                 progress.step(len(rows))
             writer.flush()
-            with open(record + ".part", "w", encoding="utf-8") as handle:
-                json.dump({"digest": digest, "done": stop}, handle)
-            os.replace(record + ".part", record)
-
-
-def _finished(record: str, digest: str) -> int:
-    """Images that an earlier run with the same digest has written."""
-    try:
-        with open(record, encoding="utf-8") as handle:
-            found = json.load(handle)
-        return int(found["done"]) if found["digest"] == digest else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+            record.write({}, {"done": stop})
 
 
 def _write_tables(config: SimulateParticlesConfig, source: Source, digest: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 
@@ -16,7 +15,9 @@ from ..config import check_config, digest_config
 from ..device import select_device
 from ..figures import image_gallery, save_figure
 from ..imaging.poses import matrix_to_euler
+from ..io.atomic import write_json
 from ..io.maps import write_map
+from ..io.records import RunRecord
 from ..io.star_text import Block
 from ..io.subtomograms import SubtomogramTable, write_subtomograms
 from ..io.tables import write_table
@@ -81,8 +82,7 @@ def run(config: SubtomogramSimulateConfig) -> None:
         "snr_asked": config.snr, "snr_of_means": float(variances[real, 0].mean() / variances[real, 1].mean()) if config.snr else None, "route": config.route,
         "digest": digest,
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
     print(f"{simulator.count} subtomograms of {len(simulator.names)} classes: {', '.join(simulator.names)}", flush=True)
 
 
@@ -113,36 +113,27 @@ def _file(row: int) -> str:
 def _write_volumes(simulator: SubtomogramSimulator, digest: str) -> NDArray[np.float64]:
     """Write the volumes; returns their signal and noise variances (n, 2)."""
     config, count = simulator.config, simulator.count
-    record, known = (os.path.join(config.output, name) for name in ("progress.json", "variances.f8"))
-    done = _finished(record, known, digest)
-    variances = np.memmap(known, np.float64, "r+" if done else "w+", shape=(count, 2))
-    progress = Progress("Simulate", count, "subtomograms", done=done)
-    for start in range(done, count, _CHUNK):
+    record = RunRecord(config.output, "simulation", digest)
+    record.remove_others()  # the volumes of all runs have the same names
+    recorded = record.array("variances", (count, 2), np.float64)
+    finished = recorded.finished
+    progress = Progress("Simulate", count, "subtomograms", done=int(finished.sum()))
+    for start in range(0, count, _CHUNK):
         stop = min(start + _CHUNK, count)
+        if finished[start:stop].all():
+            continue
+        variances = np.empty((stop - start, 2))
         for first in range(start, stop, config.batch):
             rows = np.arange(first, min(first + config.batch, stop))
             made = simulator.make(rows)
-            variances[rows] = torch.stack((made.signal_variance, made.noise_variance), dim=1).double().cpu().numpy()
+            variances[rows - start] = torch.stack((made.signal_variance, made.noise_variance), dim=1).double().cpu().numpy()
             for row, volume in zip(rows.tolist(), made.noisy.cpu().numpy()):
                 path = os.path.join(config.output, _file(row))
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 write_map(path, volume, config.pixel_size_angst)
             progress.step(len(rows))
-        variances.flush()
-        with open(record + ".part", "w", encoding="utf-8") as handle:
-            json.dump({"digest": digest, "done": stop}, handle)
-        os.replace(record + ".part", record)
-    return np.array(variances)
-
-
-def _finished(record: str, known: str, digest: str) -> int:
-    """Subtomograms that an earlier run with the same digest has written."""
-    try:
-        with open(record, encoding="utf-8") as handle:
-            found = json.load(handle)
-        return int(found["done"]) if found["digest"] == digest and os.path.exists(known) else 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        recorded.write(slice(start, stop), variances)
+    return np.array(recorded.read(slice(None)))
 
 
 def _write_truth(simulator: SubtomogramSimulator, table: SubtomogramTable, variances: NDArray[np.float64], digest: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from ..imaging.half_set_maps import halves_of
 from ..imaging.masks import sphere_mask
 from ..imaging.symmetry import symmetry_matrices
 from ..io.maps import read_map
+from ..io.records import RunRecord
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
 from .averaging.aligner import Plan
 from .averaging.averaging_iterations import Rounds, Settings, start_shells
@@ -51,17 +50,17 @@ def run(config: SubtomogramAverageConfig) -> None:
     known = read_known(config.features, config.known_features, table) if config.features or config.known_features else None
     groups, left_out = _groups(config, table)
     digest = digest_config(config, tuple(table.file[:: max(1, len(table) // 64)]))
-    folder = Path(config.output) / "rounds" / digest
+    record = RunRecord(config.output, "averaging", digest)
     found: list[Averaged] = []
     for name, rows in groups.items():
         part = table.subset(rows)
         half = halves_of(part.ids, part.half)
-        rounds = Rounds(part, half, settings, folder / digest_values(name), device, name)
+        rounds = Rounds(part, half, settings, record.part(digest_values(name)), device, name)
         state, averages = rounds.run()
         found += averaged(name, rows, part, half, state, averages, settings.mask, settings.floor)
     coarse = table.box * table.pixel_size_angst / start_shells(table.box, settings.plan.particle_px)
     write_report(config, table, found, left_out, known, coarse)
-    shutil.rmtree(Path(config.output) / "rounds", ignore_errors=True)
+    record.remove()
 
 
 def _groups(config: SubtomogramAverageConfig, table: SubtomogramTable) -> tuple[dict[str, NDArray[np.int64]], list[str]]:

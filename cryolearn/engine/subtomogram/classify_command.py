@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...common.figures.palette import COLOURS
-from ..chunks import remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..figures import bar_chart, new_figure, save_figure
+from ..io.atomic import write_csv, write_json
+from ..io.records import remove_records
 from ..io.subtomograms import SubtomogramTable, read_subtomograms, write_subtomograms
 from ..io.tables import write_table
 from .config import SubtomogramClassifyConfig
-from .networks.streamed_prediction import measure
+from .networks.streamed_prediction import FEATURES, measure
 from .networks.trained_model import SubtomogramModel
 from .report.confusion import confusion_counts, confusion_plot, write_confusion
 
@@ -54,23 +53,22 @@ def run(config: SubtomogramClassifyConfig) -> None:
     names = np.array([REJECTED, *model.names], dtype=object)[number]
     extra = {**table.extra, "rlnClassNumber": number, "rlnMaxValueProbDistribution": answer["confidence"]}
     write_subtomograms(str(out / "subtomograms.star"), replace(table, class_name=names.tolist(), extra=extra))
-    remove_chunks(out)
     counts = np.bincount(number, minlength=len(model.names) + 1)
-    with open(out / "classes.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["class", "name", "subtomograms", "mean_confidence", "mean_novelty"])
-        for index, name in enumerate([REJECTED, *model.names]):
-            here = number == index
-            means = [f"{values[here].mean():.4f}" if here.any() else "" for values in (answer["confidence"], answer["novelty"])]
-            writer.writerow([index, name, int(counts[index]), *means])
+    rows = []
+    for index, name in enumerate([REJECTED, *model.names]):
+        here = number == index
+        means = [f"{values[here].mean():.4f}" if here.any() else "" for values in (answer["confidence"], answer["novelty"])]
+        rows.append([index, name, int(counts[index]), *means])
+    write_csv(out / "classes.csv", ["class", "name", "subtomograms", "mean_confidence", "mean_novelty"], rows)
     summary: dict[str, Any] = {
         "subtomograms": len(table), "classes": len(model.names), "rejected": int(counts[0]), "mean_confidence": round(float(answer["confidence"].mean()), 5),
         "network": model.description["architecture"],
     }
     if true is not None:
         summary |= _judge(out, model, true, true_names, number, answer["best_class"])
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     _draw(out, model, counts, answer, config.reject_fraction)
+    remove_records(out, FEATURES)
     print(f"{len(table)} subtomograms in {int((counts[1:] > 0).sum())} classes, {int(counts[0])} rejected as none of them", flush=True)
 
 

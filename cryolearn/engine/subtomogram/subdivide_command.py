@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,16 @@ from sklearn.metrics import normalized_mutual_info_score, silhouette_samples
 
 from ...common.checks import check_count
 from ...common.limits import FEWEST_SUBDIVIDED
-from ..chunks import remove_chunks
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..figures import landscape, line_plot, new_figure, save_figure
+from ..io.atomic import write_csv, write_json
+from ..io.records import remove_records
 from ..io.subtomograms import read_subtomograms, write_subtomograms
 from ..io.tables import write_table
 from .classify_command import label_numbers
 from .config import SubtomogramSubdivideConfig
-from .networks.streamed_prediction import measure
+from .networks.streamed_prediction import FEATURES, measure
 from .networks.trained_model import SubtomogramModel
 from .partition.clustering import Groups, divide, reduced_features, sizes_curve
 
@@ -73,7 +72,6 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     _write_rows(out / "scores.csv", [{"groups": number, groups.scores[0]: f"{value:.6g}"} for number, value in groups.scores[1].items()])
     named = [f"group_{number:04d}" if number else "none" for number in groups.number.tolist()]
     write_subtomograms(str(out / "subtomograms.star"), replace(table, class_name=named, extra={**table.extra, "rlnClassNumber": groups.number}))
-    remove_chunks(out)
     summary: dict[str, Any] = {
         "subtomograms": len(table), "groups": int(groups.number.max()), "left_out": int((groups.number == 0).sum()), "silhouette": separation,
         "largest": int(sizes_curve(groups.number)[0]), "method": config.method, "network": model.description["architecture"],
@@ -82,8 +80,9 @@ def run(config: SubtomogramSubdivideConfig) -> None:
         inside = groups.number > 0
         summary["purity"] = sum(row["subtomograms"] * row["purity"] for row in report) / max(int(inside.sum()), 1)
         summary["mutual_information"] = float(normalized_mutual_info_score(true[inside], groups.number[inside]))
-    (out / "summary.json").write_text(json.dumps({name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()}, indent=2))
+    write_json(out / "summary.json", {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     _draw(out, groups, picture, report, true, true_names)
+    remove_records(out, FEATURES)
     print(f"{summary['groups']} groups, silhouette {separation:.3f}, {summary['left_out']} subtomograms left out", flush=True)
 
 
@@ -133,10 +132,8 @@ def _report(
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+    columns = list(rows[0])
+    write_csv(path, columns, ([f"{row[name]:.5g}" if isinstance(row[name], float) else row[name] for name in columns] for row in rows))
 
 
 def _draw(

@@ -11,11 +11,11 @@ from torch import nn
 
 from ...common.checks import check_multiple, check_network_box
 from ...common.limits import WIDTH_STEP
-from ..chunks import process_rank
 from ..config import check_config, digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
+from ..launch import process_rank
 from ..progress import Progress
 from ..simulate.subtomograms_command import draw_examples
 from ..training.learning_curve import Row

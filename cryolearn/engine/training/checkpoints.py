@@ -1,14 +1,17 @@
-"""Checkpoints of a training run: written whole or not at all, found again by digest, read without unpickling."""
+"""Checkpoints of a training run: written whole or not at all, read without unpickling."""
 
 from __future__ import annotations
 
-import os
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+
+from ..io.atomic import whole_file
+from ..io.records import RunRecord
 
 DIGEST = "cryolearn_digest"
 _KEPT = 2
@@ -19,8 +22,8 @@ __all__ = ["DIGEST", "Checkpointing", "find_checkpoint"]
 class Checkpointing(L.Callback):
     """Writes ``step_NNNNNNNN.ckpt`` every so many steps and at the end of each epoch, and keeps the last two."""
 
-    def __init__(self, folder: Path, every_steps: int) -> None:
-        self._folder, self._every = folder, every_steps
+    def __init__(self, record: RunRecord, every_steps: int) -> None:
+        self._record, self._every = record, every_steps
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         # the last step of an epoch is recorded after its validation
@@ -31,33 +34,26 @@ class Checkpointing(L.Callback):
         self._write(trainer)
 
     def _write(self, trainer: L.Trainer) -> None:
-        path = self._folder / f"step_{trainer.global_step:08d}.ckpt"
-        part = path.with_suffix(".part")
-        trainer.save_checkpoint(part)  # every process takes part in this
+        path = self._record.checkpoint(trainer.global_step)
+        with whole_file(path) if trainer.is_global_zero else nullcontext(path) as part:
+            trainer.save_checkpoint(part)  # every process takes part in this, the first one writes
         if trainer.is_global_zero:
-            os.replace(part, path)
-            for old in sorted(self._folder.glob("step_*.ckpt"))[:-_KEPT]:
+            for old in self._record.checkpoints()[_KEPT:]:
                 old.unlink()
         trainer.strategy.barrier("checkpoint")
 
 
-def find_checkpoint(folder: Path, digest: str, rank: int = 0) -> Path | None:
-    """Newest readable checkpoint of this digest.
+def find_checkpoint(record: RunRecord, rank: int = 0) -> Path | None:
+    """Newest checkpoint of a run that can be read; those that cannot are passed over, which rank 0 says in one line each.
 
-    Checkpoints of another digest are moved to ``set_aside/`` (by rank 0, which says so in one line); a damaged one is passed over.
+    Earlier versions kept checkpoints of all digests in ``checkpoints/`` of the output folder: training that they began is continued from there.
     """
-    for path in sorted(folder.glob("step_*.ckpt"), reverse=True):
+    for path in [*record.checkpoints(), *sorted((record.folder / "checkpoints").glob("step_*.ckpt"), reverse=True)]:
         found = _digest_of(path)
-        if found == digest:
+        if found == record.digest:
             return path
-        if rank == 0:
-            if found is None:
-                print(f"checkpoint '{path.name}' cannot be read and is passed over", flush=True)
-                continue
-            aside = folder / "set_aside"
-            aside.mkdir(exist_ok=True)
-            os.replace(path, aside / f"{found}_{path.name}")
-            print(f"checkpoint '{path.name}' belongs to other parameters or inputs and is set aside; training starts anew", flush=True)
+        if found is None and rank == 0:
+            print(f"checkpoint '{path.name}' cannot be read and is passed over", flush=True)
     return None
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..chunks import process_rank
+from ..launch import process_rank
 from .plan import block_generator
 
 __all__ = ["BlockDropout", "SharedBatchNorm", "of_all_processes", "sum_of_processes"]

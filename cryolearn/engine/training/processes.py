@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
-from ..chunks import process_rank
 from ..config import RunConfig
 from ..device import gpu_indices
 from ..exceptions import DeviceError
+from ..launch import process_rank
 
 __all__ = ["choose_precision", "quieten", "trainer_arguments"]
 

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..chunks import process_rank
 from ..config import RunConfig
+from ..io.records import RunRecord
+from ..launch import process_rank
 from ..progress import Progress
 from .checkpoints import DIGEST, Checkpointing, find_checkpoint
 from .learning_curve import Row, write_learning_curve
@@ -132,7 +133,7 @@ class _Reporter(L.Callback):
 
 
 def train(task: Task, plan: TrainingPlan, config: RunConfig) -> list[Row]:
-    """Train ``task.network``, going on from the last checkpoint of the same digest in ``config.output/checkpoints``.
+    """Train ``task.network``, going on from the last checkpoint of the same digest.
 
     Returns
     -------
@@ -147,13 +148,12 @@ def train(task: Task, plan: TrainingPlan, config: RunConfig) -> list[Row]:
     rank, world, _ = process_rank()
     plan.check_processes(world)
     out = Path(config.output)
-    folder = out / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = find_checkpoint(folder, plan.digest, rank)
+    record = RunRecord(out, "training", plan.digest)
+    found = find_checkpoint(record, rank)
     learner = _Learner(task, plan)
     trainer = L.Trainer(
         **trainer_arguments(config), max_epochs=plan.epochs, precision=plan.precision,  # type: ignore[arg-type]
-        callbacks=[_Reporter(plan), Checkpointing(folder, plan.checkpoint_steps)], default_root_dir=out,
+        callbacks=[_Reporter(plan), Checkpointing(record, plan.checkpoint_steps)], default_root_dir=out,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         num_sanity_val_steps=0, gradient_clip_val=plan.gradient_clip or None, use_distributed_sampler=False,
     )

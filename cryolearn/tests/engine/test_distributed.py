@@ -18,7 +18,6 @@ import prody
 import pytest
 import torch
 
-from cryolearn.engine.chunks import process_rank
 from cryolearn.engine.config import RunConfig, save_config
 from cryolearn.engine.cpu import cpu_threads
 from cryolearn.engine.elastic.config import ElasticAlignConfig, ElasticTrainConfig, NormalModesConfig
@@ -26,7 +25,7 @@ from cryolearn.engine.elastic.normal_modes_command import run as normal_modes
 from cryolearn.engine.exceptions import DeviceError, InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.tables import read_table
-from cryolearn.engine.launch import launch_command
+from cryolearn.engine.launch import launch_command, process_rank
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate
 from cryolearn.engine.training.processes import trainer_arguments
@@ -136,7 +135,7 @@ def flat(tensors: dict[str, torch.Tensor]) -> np.ndarray:
 
 def moments(output: Path) -> np.ndarray:
     """Running mean of the gradient of every weight (Adam's first moment), at the last step."""
-    last = max((output / "checkpoints").glob("step_*.ckpt"))
+    last = max(output.glob("records/training/*/step_*.ckpt"))
     state = torch.load(last, map_location="cpu", weights_only=True)["optimizer_states"][0]["state"]
     return np.concatenate([values["exp_avg"].double().numpy().ravel() for _, values in sorted(state.items())])
 

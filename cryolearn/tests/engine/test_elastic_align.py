@@ -113,10 +113,10 @@ def test_two_processes_give_the_result_of_one(case: ElasticAlignConfig, tmp_path
 def test_a_killed_alignment_goes_on_to_the_same_result(case: ElasticAlignConfig, tmp_path: Path) -> None:
     output = tmp_path / "killed"
     process = engine(case, output)
-    waitUntil(lambda: list(output.glob("chunks/*/chunk_*.npz")), alive=lambda: process.poll() is None)
+    waitUntil(lambda: list(output.glob("records/alignment/*/chunks_*/chunk_*.npz")), alive=lambda: process.poll() is None)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = list(output.glob("chunks/*/chunk_*.npz"))
+    done = list(output.glob("records/alignment/*/chunks_*/chunk_*.npz"))
     assert done and not (output / "alignment.npz").exists()
     first = done[0].stat().st_mtime_ns
     whole = engine(case, tmp_path / "unbroken")

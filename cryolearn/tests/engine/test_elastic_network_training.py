@@ -85,7 +85,7 @@ def test_network_then_refinement_solve_unseen_particles(folder: Path, trained: P
     assert ((pose < 6) & (rmsd < 0.6)).mean() >= 0.75
     for name in ("learning.csv", "summary.json", "figures/learning.png", "model/modes.npz", "model/structure.pdb"):
         assert (trained / name).exists()
-    assert (folder / "predicted" / "particles.star").exists() and not (folder / "predicted" / "chunks").exists()
+    assert (folder / "predicted" / "particles.star").exists() and not (folder / "predicted" / "records").exists()
 
 
 def test_prediction_joins_by_id_and_does_not_depend_on_chunks(folder: Path, trained: Path) -> None:

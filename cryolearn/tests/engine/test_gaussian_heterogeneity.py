@@ -17,6 +17,7 @@ from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.conformation_estimates import latents_on_grid
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.motions import read_motion
+from cryolearn.engine.io.records import Stage
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.star_text import read_star
 from cryolearn.engine.io.tables import read_table
@@ -96,7 +97,7 @@ def test_files_are_there(done: Path) -> None:
     for name in ("motion.npz", "eigen_motions.npz", "gaussians.npz", "gaussians.cif", "landscape.csv", "particles.star", "maps/reconstructions.json",
                  "figures/free_energy.png", "figures/explained_variance.png", "figures/flexibility.png", "figures/landscape.png", "figures/maps.png"):
         assert (done / name).exists(), name
-    assert not (done / "stages").exists()
+    assert not (done / "records").exists()
     written = read_star(str(done / "particles.star"))["particles"]
     assert np.array_equal(written["rlnGroupNumber"], np.arange(400) % 7)
     assert {"cryolearnLatent1", "cryolearnLatentError1", "cryolearnWeight", "cryolearnClass"} <= set(written)
@@ -130,8 +131,8 @@ def test_killed_run_goes_on(case: tuple[Path, dict[str, np.ndarray]], tmp_path: 
     heterogeneity.run(config_of(case[0], tmp_path / "whole", rounds=4, **QUICK))
     saved = curve._save
 
-    def dying(path: Path, done: int, *rest: object) -> None:
-        saved(path, done, *rest)  # type: ignore[arg-type]
+    def dying(record: Stage, done: int, *rest: object) -> None:
+        saved(record, done, *rest)  # type: ignore[arg-type]
         if done == 2:
             raise KeyboardInterrupt
 
@@ -139,7 +140,7 @@ def test_killed_run_goes_on(case: tuple[Path, dict[str, np.ndarray]], tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         heterogeneity.run(config_of(case[0], tmp_path / "killed", rounds=4, **QUICK))
     rounds = []
-    monkeypatch.setattr(curve, "_save", lambda path, done, *rest: (rounds.append(done), saved(path, done, *rest)))
+    monkeypatch.setattr(curve, "_save", lambda record, done, *rest: (rounds.append(done), saved(record, done, *rest)))
     heterogeneity.run(config_of(case[0], tmp_path / "killed", rounds=4, **QUICK))
     assert rounds == [3, 4]
     first, second = (read_table(str(tmp_path / name / "conformations.npz"))[0] for name in ("whole", "killed"))

@@ -27,6 +27,7 @@ from cryolearn.engine.gaussian.poses.pose_search import PosePrior, Slicer, ball,
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, search_curve, start_directions
 from cryolearn.engine.gaussian.trajectory.trajectory_em import Curve, CurveFit, make_curve
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, matrix_to_euler, random_rotations, so3_exp
+from cryolearn.engine.io.records import Stage
 from cryolearn.engine.io.star import read_particles, write_particles
 from cryolearn.engine.io.tables import read_table
 
@@ -209,7 +210,7 @@ def test_alternation_mends_poses_and_places(tmp_path: Path) -> None:
         searched.append(search_curve(some, curve, starts, 4))
         return searched[-1]
 
-    record = tmp_path / "poses.npz"
+    record = Stage(tmp_path / "poses.npz")
     found = refine_with_search(start, model, search, half, rounds=2, range_deg=6, range_angst=6, record=record)
     best = refine_poses(start, volumes_of(grid), grid, EVEN, PosePrior(4 / 3**0.5, 4 / 2**0.5), range_deg=12, range_angst=12, estimate_prior=False)
     for reached, possible, before in zip(errors(found.images, images), errors(best, images), errors(start, images), strict=True):

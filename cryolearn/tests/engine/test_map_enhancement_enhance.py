@@ -126,7 +126,7 @@ def test_everything_comes_back_on_the_inputs_grid(tmp_path: Path, folder: Path) 
     with mrcfile.open(out / "enhanced.mrc") as mrc:
         assert any("NOT for refinement or deposition" in label for label in mrc.get_labels())
     assert set(os.listdir(out)) >= {"enhanced.mrc", "uncertainty.mrc", "predicted_error.mrc", "local_correlation.mrc", "summary.json", "figures"}
-    assert not (out / "tiles").exists()
+    assert not (out / "records").exists()
 
 
 def test_written_maps_are_read_the_same(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_orientations_and_map_from_distances(folder: Path, recovered: Path) -> N
     summary = json.loads((recovered / "summary.json").read_text())
     assert summary["trust"] == "high" and not summary["trust_reasons"] and not summary["warnings"]
     assert summary["residual_rad"] < 0.4 and summary["gauge_margin"] > 0.15 and summary["resolution_angst"] < 20
-    assert not (recovered / "stages").exists() and not (recovered / "chunks").exists()
+    assert not (recovered / "records").exists()
     figures = (f"figures/{figure}.png" for figure in ("fsc", "slices", "confidence", "viewing_directions"))
     for name in ("map.mrc", "half1.mrc", "half2.mrc", "fsc.csv", *figures):
         assert (recovered / name).stat().st_size
@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on(folder: Path, recovered: Path, monkeypatch: pytest
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(command, "_match", _killed)
         command.run(broken)
-    assert list((folder / "broken" / "stages").glob("*_gauge.npz"))
+    assert list((folder / "broken").glob("records/recovery/*/gauge.npz"))
     with monkeypatch.context() as patch:
         patch.setattr(command, "recover", _killed)
         patch.setattr(command, "find_gauge", _killed)

@@ -143,7 +143,7 @@ def test_a_killed_training_goes_on_and_ends_the_same(folder: Path) -> None:
     broken = replace(whole, output=str(folder / "broken"))
     os.makedirs(folder / "broken")
     train(broken)
-    for path in sorted((folder / "broken" / "checkpoints").glob("step_*.ckpt"))[1:]:
+    for path in sorted((folder / "broken").glob("records/training/*/step_*.ckpt"))[1:]:
         path.unlink()  # as if it had been killed after the first of the two that are kept
     before = load_model(str(folder / "broken" / "model"))[0]
     train(broken)

@@ -20,6 +20,7 @@ from cryolearn.engine.imaging.poses import euler_to_matrix
 from cryolearn.engine.imaging.slices import VolumeProjector
 from cryolearn.engine.io.maps import Map, write_map
 from cryolearn.engine.io.modes import make_modes, read_modes, write_modes
+from cryolearn.engine.io.records import Stage
 from cryolearn.engine.io.stacks import ImageStack
 from cryolearn.engine.io.star import read_particles
 from cryolearn.engine.io.tables import read_table
@@ -295,6 +296,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(modes_file, tmp_path, monkeypatc
     # other parameters start afresh
     particles.run(_config(modes_file, broken, number=60, snr=0.5))
     assert (whole / "particles.mrcs").read_bytes() != (broken / "particles.mrcs").read_bytes()
+    # and so do the first ones again: the stack is now that of the others
+    particles.run(_config(modes_file, broken, number=60))
+    assert (whole / "particles.mrcs").read_bytes() == (broken / "particles.mrcs").read_bytes()
 
 
 def test_a_run_that_was_killed_hard_goes_on(modes_file, tmp_path):
@@ -304,12 +308,16 @@ def test_a_run_that_was_killed_hard_goes_on(modes_file, tmp_path):
     save_config(config, str(tmp_path / "config.json"))
     command = [sys.executable, "-m", "cryolearn.engine", "simulate-particles", "--config", str(tmp_path / "config.json")]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    progress = "records/simulation/*/progress.npz"
     try:
-        waitUntil((out / "progress.json").exists, alive=lambda: run.poll() is None, pause=0.005)
+        waitUntil(lambda: list(out.glob(progress)), alive=lambda: run.poll() is None, pause=0.005)
     finally:
         run.kill()
         run.wait()
-    done = json.loads((out / "progress.json").read_text())["done"]
+    (recorded,) = out.glob(progress)
+    found = Stage(recorded).read()
+    assert found is not None
+    done = found[1]["done"]
     assert 0 < done < count and not (out / "particles.mrcs").exists()
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"goes on after {done}/{count}" in finished.stdout

@@ -19,6 +19,7 @@ from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix
 from cryolearn.engine.io.maps import read_map, write_map
+from cryolearn.engine.io.records import RunRecord
 from cryolearn.engine.io.subtomograms import read_subtomograms, write_subtomograms
 from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.subtomogram.average_command import run
@@ -54,7 +55,7 @@ def settings(**changes: object) -> Settings:
 def rounds_of(star: str, folder: Path, device: str = "cpu", **changes: object) -> Rounds:
     table = read_subtomograms(star)
     half = table.half if table.half is not None else 1 + np.arange(len(table)) % 2
-    return Rounds(table, half, settings(**changes), folder, torch.device(device))
+    return Rounds(table, half, settings(**changes), RunRecord(folder, "averaging", "digest"), torch.device(device))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_two_structures_are_told_apart_and_aligned(two_kinds: tuple[str, Path], 
     with open(tmp_path / "classes.csv", newline="", encoding="utf-8") as handle:
         assert [row["count"] for row in csv.DictReader(handle)] == ["12", "12"]
     assert (tmp_path / "figures" / "class_gallery.png").exists() and (tmp_path / "figures" / "fsc.png").exists()
-    assert not (tmp_path / "rounds").exists()
+    assert not (tmp_path / "records").exists()
 
 
 def test_start_from_nothing_finds_two_structures() -> None:

@@ -131,7 +131,7 @@ def test_unknown_molecules_are_rejected_more(made: Made, trained: SubtomogramTra
     classify(SubtomogramClassifyConfig(subtomograms=made.every, model=model, output=str(tmp_path), threads=1, reject_fraction=0.1, chunk=50))
     columns, meta = read_table(str(tmp_path / "classes.npz"))
     table = read_subtomograms(str(tmp_path / "subtomograms.star"))
-    assert table.ids.tolist() == columns["id"].tolist() and not (tmp_path / "chunks").exists()
+    assert table.ids.tolist() == columns["id"].tolist() and not (tmp_path / "records").exists()
     assert table.class_name == [(["rejected", *meta["class_names"]])[number] for number in columns["class"]]
     assert table.extra["rlnClassNumber"].tolist() == columns["class"].tolist()
     unknown = columns["true_class"] == KNOWN + 1

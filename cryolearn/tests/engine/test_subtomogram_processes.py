@@ -57,7 +57,7 @@ def test_a_step_shared_by_two_processes_is_that_of_one(tmp_path: Path) -> None:
 
 
 def checkpoint(output: Path) -> dict[str, Any]:
-    (path,) = (output / "checkpoints").glob("step_*.ckpt")
+    (path,) = output.glob("records/training/*/step_*.ckpt")
     return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cryolearn.engine.io.records import RunRecord
 from cryolearn.tests.waiting import HANG_S, waitUntil
 
 SCRIPT = """
@@ -77,6 +78,9 @@ def curve(out: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(handle)]
 
 
+CHECKPOINTS = "records/training/1_*"
+
+
 @pytest.fixture(scope="module")
 def unbroken(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken")
@@ -89,7 +93,7 @@ def kill_at(script: Path, out: Path, checkpoint: str, schedule: str) -> None:
     out.mkdir(exist_ok=True)
     command = [sys.executable, str(script), str(out), "1", schedule, "0.15"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    waitUntil((out / "checkpoints" / checkpoint).exists, alive=lambda: process.poll() is None, pause=0.01)
+    waitUntil(lambda: list(out.glob(f"{CHECKPOINTS}/{checkpoint}")), alive=lambda: process.poll() is None, pause=0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
 
@@ -120,18 +124,32 @@ def test_finished_training_is_not_repeated(script: Path, unbroken: Path) -> None
     assert torch.equal(before, weights(unbroken))
 
 
-def test_checkpoints_of_other_parameters_are_set_aside(script: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_other_parameters_are_not_used(script: Path, tmp_path: Path, unbroken: Path) -> None:
     run(script, tmp_path / "a", seed=1)
     run(script, tmp_path / "fresh", seed=2)
     said = run(script, tmp_path / "a", seed=2)
-    assert "belongs to other parameters or inputs and is set aside; training starts anew" in said
+    assert "belong to other parameters or inputs: the run starts anew" in said
     assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "fresh"))
-    assert list((tmp_path / "a" / "checkpoints" / "set_aside").glob("1cosine_*.ckpt"))
+    assert list((tmp_path / "a").glob("records/training/1_1cosine/step_*.ckpt"))
+    said = run(script, tmp_path / "a", seed=1)  # back to the first parameters: their checkpoints are still there
+    assert "anew" not in said and "training:" not in said
+    assert torch.equal(weights(tmp_path / "a"), weights(unbroken))
+
+
+def test_training_that_an_earlier_version_began_is_continued(script: Path, tmp_path: Path, unbroken: Path) -> None:
+    """It kept the checkpoints of all digests in one folder, and the digest in the file alone."""
+    kill_at(script, tmp_path, "step_00000016.ckpt", "cosine")
+    (folder,) = tmp_path.glob(CHECKPOINTS)
+    folder.rename(tmp_path / "checkpoints")
+    (tmp_path / "records").rename(tmp_path / "elsewhere")
+    said = run(script, tmp_path)
+    assert "goes on after" in said and "anew" not in said
+    assert torch.equal(weights(tmp_path), weights(unbroken))
 
 
 def test_a_damaged_checkpoint_is_passed_over(script: Path, tmp_path: Path, unbroken: Path) -> None:
     kill_at(script, tmp_path, "step_00000016.ckpt", "cosine")
-    newest = max((tmp_path / "checkpoints").glob("step_*.ckpt"))
+    newest = max(tmp_path.glob(f"{CHECKPOINTS}/step_*.ckpt"))
     newest.write_bytes(newest.read_bytes()[:1000])
     assert "cannot be read and is passed over" in run(script, tmp_path)
     assert torch.equal(weights(tmp_path), weights(unbroken))
@@ -146,8 +164,8 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, monkeypatch: pytest
     from cryolearn.engine.training.checkpoints import DIGEST, find_checkpoint
 
     monkeypatch.chdir(tmp_path)
-    torch.save({DIGEST: "d", "extra": Evil()}, tmp_path / "step_00000001.ckpt")
-    assert find_checkpoint(tmp_path, "d") is None
+    torch.save({DIGEST: "d", "extra": Evil()}, RunRecord(tmp_path, "training", "d").checkpoint(1))
+    assert find_checkpoint(RunRecord(tmp_path, "training", "d")) is None
     assert not (tmp_path / "evil").exists()
 
 

@@ -121,7 +121,7 @@ class TestSlurm(ProjectTest):
         self.assertSame(whole, shared)
 
         stopped = self.alignment()  # by the Stop button, which uses CANCEL_COMMAND
-        self.breakAndContinue(stopped, self.proj.stopProtocol, lambda: _found(stopped._getExtraPath('chunks'), 'chunk_'))
+        self.breakAndContinue(stopped, self.proj.stopProtocol, lambda: _found(stopped._getExtraPath('records'), 'chunk_'))
         self.assertIn('elastic alignment: goes on after', self.logOf(stopped))
         self.assertSame(whole, stopped)
         self.assertEqual([item.getObjId() for item in here.outputParticles], [item.getObjId() for item in stopped.outputParticles])
@@ -132,7 +132,7 @@ class TestSlurm(ProjectTest):
         self.waitFor(whole)
         self.assertFinished(whole)
         killed = self.training()  # 32 steps, of which 16 are done when it is killed
-        self.breakAndContinue(killed, self.kill, lambda: _found(killed._getExtraPath('checkpoints'), 'step_00000016'))
+        self.breakAndContinue(killed, self.kill, lambda: _found(killed._getExtraPath('records'), 'step_00000016'))
         self.assertIn('training: goes on after', self.logOf(killed))
         for name in ('weights.safetensors', 'model.json'):
             with open(whole._getExtraPath('model', name), 'rb') as first, open(killed._getExtraPath('model', name), 'rb') as second:

@@ -20,6 +20,7 @@ from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, m
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.fsc import makeFsc
 from cryolearn.convert.particles import writeParticles
+from cryolearn.convert.particles import writeParticleItems
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
 from cryolearn.common.tables import read_table, write_table
@@ -179,6 +180,33 @@ def test_empty_set_is_refused(folder):
     particles._firstDim.set((BOX, BOX, 1))
     with pytest.raises(ValueError, match='empty'):
         writeParticles(particles, 'empty.star')
+
+
+def test_what_cannot_be_written_leaves_the_old_file(folder):
+    """The STAR file and the map that the engine reads are written whole or not at all."""
+    particles, volume = makeParticles(), Volume(location=makeStack('map.mrc', BOX))
+    volume.setSamplingRate(PIXEL)
+    with open('out.star', 'w') as star, open('out.mrc', 'w') as mrc:
+        star.write('old')
+        mrc.write('old')
+    before = sorted(os.listdir(folder))
+
+    class Unreadable(Particle):
+        def getLocation(self):
+            raise RuntimeError('unreadable')
+
+    def items():
+        yield next(particles.iterItems())
+        yield Unreadable()
+    with pytest.raises(RuntimeError, match='unreadable'):
+        writeParticleItems(items(), particles, 'out.star')
+    volume.getOrigin = lambda force: None
+    with pytest.raises(AttributeError):
+        writeVolume(volume, 'out.mrc')
+    assert sorted(os.listdir(folder)) == before
+    for name in ('out.star', 'out.mrc'):
+        with open(name) as handle:
+            assert handle.read() == 'old'
 
 
 def test_stack_with_a_space_and_stack_of_another_format(folder):

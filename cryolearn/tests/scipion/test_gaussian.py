@@ -287,7 +287,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         broken = self.newProtocol(CryoLearnProtGaussianHeterogeneity, inputParticles=self.imported, inputVolume=self.consensus, **SETTINGS)
 
         def recorded():
-            stages = [name for folder, _, names in os.walk(broken._getExtraPath('stages')) for name in names if name.startswith('curve_')]
+            stages = [name for folder, _, names in os.walk(broken._getExtraPath('records')) for name in names if name.startswith('curve_')]
             return bool(stages) and not os.path.exists(broken._getExtraPath('conformations.npz'))
         self.killWhen(broken, recorded)
         self.resume(broken)

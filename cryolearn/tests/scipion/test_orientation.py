@@ -260,7 +260,7 @@ class TestOrientations(KillingTest, WindowTest):
         run = self.newProtocol(CryoLearnProtRecoverOrientations, **values)
 
         def recorded():
-            stages = [name for folder, _, names in os.walk(run._getExtraPath('stages')) for name in names]
+            stages = [name for folder, _, names in os.walk(run._getExtraPath('records', 'recovery')) for name in names if name.endswith('.npz')]
             return bool(stages) and not os.path.exists(run._getExtraPath('orientations.npz'))
         self.killWhen(run, recorded)
         self.resume(run)

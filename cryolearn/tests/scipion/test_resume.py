@@ -1,5 +1,6 @@
 """Killed runs that continue, changed parameters, deleted files: what is done again and what is not."""
 
+import glob
 import os
 
 import numpy as np
@@ -55,8 +56,7 @@ class TestResume(KillingTest):
         broken = self.newProtocol(CryoLearnProtElasticTrain, **values)
 
         def checkpoint():
-            folder = broken._getExtraPath('checkpoints')
-            return os.path.isdir(folder) and any(not name.startswith('.') for name in os.listdir(folder))
+            return bool(glob.glob(broken._getExtraPath('records', 'training', '*', 'step_*.ckpt')))
         self.killWhen(broken, checkpoint)
         self.assertFalse(os.path.exists(broken._getExtraPath('model', 'weights.safetensors')))
         self.resume(broken)

@@ -1,5 +1,6 @@
 """Subtomograms as a Scipion project: imported ones that no code of ours made, through all protocols, and on to a protocol of tomo itself."""
 
+import glob
 import os
 import uuid
 from itertools import islice
@@ -424,8 +425,7 @@ class TestSubtomograms(KillingTest, WindowTest):
         broken = self.newProtocol(CryoLearnProtSubtomogramTrain, inputSets=[self.simulation.outputSubtomograms], **values)
 
         def checkpoint():
-            folder = broken._getExtraPath('checkpoints')
-            return os.path.isdir(folder) and any(not name.startswith('.') for name in os.listdir(folder))
+            return bool(glob.glob(broken._getExtraPath('records', 'training', '*', 'step_*.ckpt')))
         self.killWhen(broken, checkpoint)
         self.assertFalse(os.path.exists(broken._getExtraPath('model', 'weights.safetensors')))
         self.resume(broken)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...chunks import process_rank
+from ...launch import process_rank
 from ...training.plan import BLOCK, block_generator
 from ...training.trainer import Blocks, Task
 from .architectures import AmplitudeResNet34, Hypotheses, MultiNetwork

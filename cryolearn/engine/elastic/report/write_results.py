@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ....common.axis_labels import axis_label
 from ....common.flags import AlignmentFlag, flag_counts
 from ...figures import error_histogram, landscape, save_figure
 from ...imaging.poses import matrix_to_euler
+from ...io.atomic import write_json
 from ...io.star import ParticleTable, write_particles
 from ...io.tables import write_table
 
@@ -33,7 +33,7 @@ def write_alignment(
     }
     counts = flag_counts(flags, AlignmentFlag)
     summary |= counts
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     amplitudes = columns["amplitudes"]
     labels = [axis_label(f"amplitudes:{index}", {"mode_numbers": mode_numbers}) for index in range(len(mode_numbers))]
     second = 1 if len(mode_numbers) > 1 else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ...exceptions import InputError
 from ...imaging.ctf import Ctf, ctf_at
 from ...imaging.normalise import normalise_background
 from ...imaging.poses import euler_to_matrix
+from ...io.atomic import whole_file
 from ...io.stacks import ImageStack
 from ...io.star import CtfTable, ParticleTable
 from ...progress import Progress
@@ -222,21 +222,20 @@ def crop_images(
     count = len(table)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        store = np.lib.format.open_memmap(part, "w+", np.complex64, (count, len(band)))
-        progress = Progress("Read images", count)
         radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
         columns = band.ky % table.box * (table.box // 2 + 1) + band.kx
         sign = -1.0 if invert_contrast else 1.0
-        for start in range(0, count, batch):
-            rows = np.arange(start, min(start + batch, count))
-            images = normalise_background(torch.from_numpy(stack.read(rows)).to(device) * sign, radius_px)
-            transform = torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1))).flatten(1)
-            store[rows] = transform[:, columns].cpu().numpy()
-            progress.step(len(rows))
-        store.flush()
-        del store
-        os.replace(part, path)
+        progress = Progress("Read images", count)
+        with whole_file(path) as part:
+            store = np.lib.format.open_memmap(part, "w+", np.complex64, (count, len(band)))
+            for start in range(0, count, batch):
+                rows = np.arange(start, min(start + batch, count))
+                images = normalise_background(torch.from_numpy(stack.read(rows)).to(device) * sign, radius_px)
+                transform = torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1))).flatten(1)
+                store[rows] = transform[:, columns].cpu().numpy()
+                progress.step(len(rows))
+            store.flush()
+            del store
     assert table.angles_deg is not None
     origin = np.zeros((count, 2)) if table.origin_angst is None else table.origin_angst
     ones = torch.ones(band.rings, device=device)

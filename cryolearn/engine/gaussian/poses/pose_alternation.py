@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...imaging.poses import angle_between_deg, so3_exp, so3_log
+from ...io.records import Stage
 from ...io.tables import write_table
 from ...progress import Progress
 from ..model.fourier_particles import GaussianImages
@@ -174,7 +175,7 @@ class RefinedPoses:
 def refine_with_search(
     images: GaussianImages, model: Gaussians, search: Callable[[GaussianImages, int], CurveFit], half: NDArray[np.int64], *, rounds: int,
     range_deg: float, range_angst: float, about: tuple[Tensor, Tensor] | None = None, prior: PosePrior | None = None, centre: bool = True,
-    record: Path | None = None,
+    record: Stage | None = None,
 ) -> RefinedPoses:
     """Poses from scratch: shifts against the still model, then rounds of a new search for the trajectory and a round of :func:`alternate`.
 
@@ -190,16 +191,15 @@ def refine_with_search(
     centre
         Refine shifts against the still model first; not for poses that were refined before.
     record
-        File that keeps the poses after each round; work goes on from it.
+        Keeps the poses after each round; work goes on from it.
     """
     about = (images.rotation, images.shift_angst) if about is None else about
     prior = prior or PosePrior(range_deg / REACH, range_angst / 2)
     done, sigma = 0, torch.full((len(images), 5), float("nan"), device=images.device)
     history: list[tuple[float, float, float]] = []
-    if record is not None and record.exists():
-        with np.load(record, allow_pickle=False) as kept:
-            rotation, shift, sigma = (torch.as_tensor(kept[name], device=images.device) for name in ("rotation", "shift_angst", "sigma"))
-            done, prior, history = int(kept["done"]), PosePrior(*kept["prior"].tolist()), [tuple(row) for row in kept["history"].tolist()]
+    if record is not None and (kept := record.read()):
+        rotation, shift, sigma = (torch.as_tensor(kept[0][name], device=images.device) for name in ("rotation", "shift_angst", "sigma"))
+        done, prior, history = kept[1]["done"], PosePrior(*kept[1]["prior"]), [tuple(row) for row in kept[1]["history"]]
         images = replace(images, rotation=rotation, shift_angst=shift)
     elif centre:
         images = _centred(images, model, about, prior, 2 * range_angst)
@@ -224,13 +224,9 @@ def _centred(images: GaussianImages, model: Gaussians, about: tuple[Tensor, Tens
     return replace(images, shift_angst=found.shift_angst)
 
 
-def _keep(path: Path, images: GaussianImages, sigma: Tensor, done: int, prior: PosePrior, history: list[tuple[float, float, float]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with open(part, "wb") as handle:
-        np.savez(handle, done=done, prior=[prior.deg, prior.angst], history=history, rotation=images.rotation.cpu().numpy(),
-                 shift_angst=images.shift_angst.cpu().numpy(), sigma=sigma.cpu().numpy())
-    part.replace(path)
+def _keep(record: Stage, images: GaussianImages, sigma: Tensor, done: int, prior: PosePrior, history: list[tuple[float, float, float]]) -> None:
+    arrays = {"rotation": images.rotation, "shift_angst": images.shift_angst, "sigma": sigma}
+    record.write({name: value.cpu().numpy() for name, value in arrays.items()}, {"done": done, "prior": [prior.deg, prior.angst], "history": history})
 
 
 def pose_notes(found: RefinedPoses) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from ...imaging.poses import matrix_to_euler
+from ...io.atomic import write_text
 from ...io.motions import MotionModel
 from ...io.pseudo_atoms import gaussian_structure, write_gaussians
 from ...io.star import ParticleTable, write_particles
@@ -110,8 +111,7 @@ def write_eigen_arrows(
 
 def _write_text(path: str, lines: list[str]) -> None:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path, "w", encoding="utf-8") as handle:
-        handle.write("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def write_particles_star(

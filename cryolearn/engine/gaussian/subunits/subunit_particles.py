@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...imaging.poses import matrix_to_euler
+from ...io.records import Stage
 from ...io.star import ParticleTable
 from ..model.fourier_particles import GaussianImages
 from ..model.slices import SliceGrid
@@ -155,7 +155,7 @@ def fit_subunits(images: GaussianImages, fit: CurveFit, copies: int, *, passes: 
     return fit
 
 
-def search_subunits(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Path | None = None) -> CurveFit:
+def search_subunits(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Stage | None = None) -> CurveFit:
     """The likeliest trajectory from several first posteriors, all of them at the full resolution.
 
     A subunit is a small part of what an image shows: at half of the resolution, where :func:`search_curve` compares starts of a whole particle, too little

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...figures import save_figure
+from ...io.atomic import copy_file, write_csv, write_json
 from ...io.star import ParticleTable
 from ...io.tables import read_table, write_table
 from ..conformation_estimates import Found
@@ -42,7 +42,7 @@ def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: T
     columns, meta = read_table(str(output / "conformations.npz"))
     subunit = np.tile(np.arange(1, copies + 1), count)
     write_table(str(output / "expanded.npz"), {**columns, "particle": np.repeat(table.ids, copies), "subunit": subunit}, meta)
-    os.replace(output / "particles.star", output / "expanded.star")
+    copy_file(output / "particles.star", output / "expanded.star")
 
     def by_particle(values: NDArray[Any]) -> NDArray[Any]:
         return values.reshape(count, copies, *values.shape[1:])
@@ -71,12 +71,11 @@ def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: T
         print(f"Neighbouring subunits correlate by {measured.correlation[0]:.3f} ± {measured.error[0]:.3f} (unrelated ones: below {measured.null[0]:.3f})",
               flush=True)
     summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
-    (output / "summary.json").write_text(json.dumps({**summary, **notes}, indent=2), encoding="utf-8")
+    write_json(output / "summary.json", {**summary, **notes})
 
 
 def _write_correlation(output: Path, found: SubunitCorrelation) -> None:
-    with open(output / "subunits.csv", "w", encoding="utf-8") as handle:
-        handle.write("distance_angst,pairs,correlation,standard_error,uncorrected,null_95_percent\n")
-        for row in zip(found.distance_angst, found.pairs, found.correlation, found.error, found.raw, found.null, strict=True):
-            handle.write(",".join(f"{value:.6g}" for value in row) + "\n")
+    rows = zip(found.distance_angst, found.pairs, found.correlation, found.error, found.raw, found.null, strict=True)
+    write_csv(output / "subunits.csv", ["distance_angst", "pairs", "correlation", "standard_error", "uncorrected", "null_95_percent"],
+              ([f"{value:.6g}" for value in row] for row in rows))
     save_figure(draw_subunit_correlation(found), str(output / "figures" / "subunits.png"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...io.records import Stage
 from ..model.fourier_particles import GaussianImages
 from .trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, thinned
 
@@ -51,7 +51,7 @@ def first_posterior(curve: Curve, guess: NDArray[np.float64]) -> Tensor:
     return torch.softmax(-away.square() / (2 * _FIRST_SPREAD**2), 1)
 
 
-def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Path | None = None, weak: bool = False) -> CurveFit:
+def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor], rounds: int, *, record: Stage | None = None, weak: bool = False) -> CurveFit:
     """The likeliest trajectory from several first posteriors.
 
     A motion that eigen-motions show is long or clear, and what has to be found is its way: starts are annealed at a coarse resolution. A motion that
@@ -67,7 +67,7 @@ def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor],
     rounds
         Of the last expectation-maximisation.
     record
-        File that keeps the state after each round, to go on after a kill.
+        Keeps the state after each round, to go on after a kill.
     """
     coarse = images if weak else images.coarser(_COARSENING * images.band.length_angst / images.band.radius)
     few, kept = thinned(curve)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from ...io.motions import basis_values
+from ...io.records import Columns, Stage
 from ...progress import Progress
 from ..model.fourier_particles import GaussianImages
 from ..model.m_step_parameters import FreeParameters
@@ -225,7 +226,7 @@ def curve_volumes(curve: Curve, grid: SliceGrid) -> Tensor:
 
 
 def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, *, temperatures: Sequence[float] = (), free_base: bool = True,
-              what: str = "Trajectory", record: Path | None = None) -> CurveFit:
+              what: str = "Trajectory", record: Stage | None = None) -> CurveFit:
     """Expectation-maximisation from a first posterior.
 
     Parameters
@@ -240,13 +241,13 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
     free_base
         Also fit places and amplitudes at phi = 0.
     record
-        File that keeps the state after each round; when it is there already, work goes on from it.
+        Keeps the state after each round; when it is there already, work goes on from it.
     """
     grid = SliceGrid(images.band)
     done, posterior = 0, start
     history: list[float] = []
-    if record is not None and record.exists():
-        done, curve, posterior, history, temperatures = _load(record, curve)
+    if record is not None and (found := record.read()):
+        done, curve, posterior, history, temperatures = _load(*found, curve)
     progress = Progress(what, rounds, "rounds", done)
     sums = VolumeSums(grid, len(curve.grid), len(curve.grid), images.device)
     _gather(images, grid, sums, posterior)
@@ -314,25 +315,18 @@ def _populate(curve: Curve, posterior: Tensor) -> Curve:
     return replace(curve, population=(1 - _POPULATION_FLOOR) * (total / total.sum()).float() + even, junk=min(_MOST_JUNK, max(_LEAST_JUNK, 1 - particles)))
 
 
-def _save(path: Path, done: int, curve: Curve, posterior: Tensor, history: list[float], temperatures: Sequence[float]) -> None:
+def _save(record: Stage, done: int, curve: Curve, posterior: Tensor, history: list[float], temperatures: Sequence[float]) -> None:
     arrays = {"base": curve.base.positions_angst, "amplitudes": curve.base.amplitudes, "bend": curve.bend, "change": curve.change,
               "population": curve.population, "posterior": posterior}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with open(part, "wb") as handle:
-        np.savez(handle, done=done, junk=curve.junk, history=history, temperatures=temperatures,
-                 **{name: value.cpu().numpy() for name, value in arrays.items()})
-    part.replace(path)
+    record.write({name: value.cpu().numpy() for name, value in arrays.items()},
+                 {"done": done, "junk": curve.junk, "history": history, "temperatures": list(temperatures)})
 
 
-def _load(path: Path, curve: Curve) -> tuple[int, Curve, Tensor, list[float], list[float]]:
-    with np.load(path, allow_pickle=False) as found:
-        tensor = {name: torch.as_tensor(found[name], device=curve.grid.device) for name in ("base", "amplitudes", "bend", "change", "population", "posterior")}
-        done, junk = int(found["done"]), float(found["junk"])
-        history, temperatures = ([float(value) for value in found[name]] for name in ("history", "temperatures"))
+def _load(arrays: Columns, values: dict[str, Any], curve: Curve) -> tuple[int, Curve, Tensor, list[float], list[float]]:
+    tensor = {name: torch.as_tensor(array, device=curve.grid.device) for name, array in arrays.items()}
     base = replace(curve.base, positions_angst=tensor["base"], amplitudes=tensor["amplitudes"])
-    path_then = replace(curve, base=base, bend=tensor["bend"], change=tensor["change"], population=tensor["population"], junk=junk)
-    return done, path_then, tensor["posterior"], history, temperatures
+    path_then = replace(curve, base=base, bend=tensor["bend"], change=tensor["change"], population=tensor["population"], junk=values["junk"])
+    return values["done"], path_then, tensor["posterior"], values["history"], values["temperatures"]
 
 
 def _gather(images: GaussianImages, grid: SliceGrid, sums: VolumeSums, weight: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +22,7 @@ from ...imaging.half_set_maps import (
     new_reconstructor,
     write_reconstruction,
 )
+from ...io.atomic import write_json
 from ...io.stacks import ImageStack
 from ...io.star import ParticleTable
 from ...progress import Progress
@@ -186,9 +186,9 @@ def write_path_maps(
             })
             if int(state) in shown:
                 curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
-    with open(os.path.join(output, "reconstructions.json"), "w", encoding="utf-8") as handle:
-        json.dump({"reconstructions": entries, "left_out": left_out, "symmetry_operators": 1 if symmetry is None else len(symmetry),
-                   "model_resolution_angst": resolution_angst or None}, handle, indent=2)
+    write_json(os.path.join(output, "reconstructions.json"), {
+        "reconstructions": entries, "left_out": left_out, "symmetry_operators": 1 if symmetry is None else len(symmetry),
+        "model_resolution_angst": resolution_angst or None})
     if entries:
         _draw(output, table, entries, curves, volumes)
     return entries

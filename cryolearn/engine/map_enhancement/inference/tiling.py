@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...io.recorded_array import RecordedArray
+from ...io.records import RunRecord
 from ...progress import Progress
 from ..networks.by_name import MapNetwork
 from ..networks.cube_rotations import GROUPS, Turn, turn_array, turn_back
@@ -87,7 +88,7 @@ def _up(value: int, step: int) -> int:
 
 
 def apply_network(
-    network: MapNetwork, data: Array, resolution_px: float, target_px: float, rotations: int, tile_px: int, device: torch.device, folder: Path,
+    network: MapNetwork, data: Array, resolution_px: float, target_px: float, rotations: int, tile_px: int, device: torch.device, record: RunRecord,
     what: str = "enhancing",
 ) -> Enhanced:
     """Apply a network to a map (z, y, x) on the network's grid.
@@ -96,19 +97,20 @@ def apply_network(
     ----------
     resolution_px, target_px : in voxels
     rotations : 1, 4, 12 or 24 orientations
-    folder : where finished tiles are kept until the caller removes it; its name stands for all that the result depends on
+    record : where finished tiles are kept until the caller removes it; its digest is that of all that the result depends on
     """
     plan = plan_tiles((data.shape[0], data.shape[1], data.shape[2]), network, tile_px)
-    record = _Record(folder, len(plan), plan.core)
+    tiles = record.array("tiles", (len(plan), 3, *plan.core), np.float32)
+    finished = tiles.finished
     turns = GROUPS[rotations]
     told = [torch.tensor([value], dtype=torch.float32, device=device) for value in (resolution_px, target_px)]
-    progress = Progress(what, len(plan), "tiles", done=record.finished)
+    progress = Progress(what, len(plan), "tiles", done=int(finished.sum()))
     for number, start in enumerate(plan):
-        if not record.has(number):
+        if not finished[number]:
             tile = torch.from_numpy(_cut(data, start, plan)).to(device)
-            record.write(number, _mean_over_turns(network, tile, told, turns, plan.border))
+            tiles.write(number, _mean_over_turns(network, tile, told, turns, plan.border))
             progress.step()
-    density, spread, error = _blend(record, plan, data.shape)
+    density, spread, error = _blend(tiles, plan, data.shape)
     return Enhanced(density, spread, None if np.isnan(error[0, 0, 0]) else error)
 
 
@@ -145,38 +147,7 @@ def _cut(data: Array, start: Places, plan: TilePlan) -> Array:
     return tile
 
 
-class _Record:
-    """Finished tiles on disk: values of all tiles in one file, and one byte a tile that says whether it is finished."""
-
-    def __init__(self, folder: Path, tiles: int, core: Places) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._values = _open(folder / "values.f32", np.float32, (tiles, 3, *core))
-        self._done = _open(folder / "done.u8", np.uint8, (tiles,))
-
-    @property
-    def finished(self) -> int:
-        return int(self._done.sum())
-
-    def has(self, number: int) -> bool:
-        return bool(self._done[number])
-
-    def write(self, number: int, values: Array) -> None:
-        self._values[number] = values
-        self._values.flush()
-        self._done[number] = 1
-        self._done.flush()
-
-    def read(self, number: int) -> Array:
-        return self._values[number]
-
-
-def _open(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
-    size = int(np.prod(shape)) * np.dtype(kind).itemsize
-    fits = path.exists() and path.stat().st_size == size
-    return np.memmap(path, kind, "r+" if fits else "w+", shape=shape)
-
-
-def _blend(record: _Record, plan: TilePlan, shape: tuple[int, ...]) -> list[Array]:
+def _blend(tiles: RecordedArray, plan: TilePlan, shape: tuple[int, ...]) -> list[Array]:
     total = np.zeros(shape, np.float32)
     sums = [np.zeros(shape, np.float32) for _ in range(3)]
     weights = plan.weights()
@@ -184,6 +155,6 @@ def _blend(record: _Record, plan: TilePlan, shape: tuple[int, ...]) -> list[Arra
         here = tuple(slice(at, min(at + width, side)) for at, width, side in zip(start, plan.core, shape))
         part = tuple(slice(0, piece.stop - piece.start) for piece in here)
         total[here] += weights[part]
-        for result, values in zip(sums, record.read(number)):
+        for result, values in zip(sums, tiles.read(number)):
             result[here] += weights[part] * values[part]
     return [result / total for result in sums]

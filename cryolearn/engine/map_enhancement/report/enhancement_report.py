@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from ....common.figures.curves import draw_evidence
 from ....common.figures.surface import SIDE_VIEW, draw_surface, finish_axes, view_of
 from ...figures import map_surface, new_figure, save_figure
 from ...imaging.map_shells import Shells, half_fsc
+from ...io.atomic import write_csv, write_json
 from ...io.map_grid import MapGrid, write_on_grid
 from ..config import MapEnhanceConfig
 from ..inference.enhanced_map import EnhancedMap, Setting
@@ -79,7 +78,7 @@ def write_results(
     save_figure(slices_figure(panels, grid.voxel_angst), str(out / "figures" / "slices.png"))
     save_figure(surfaces_figure({"input": grid.data, "enhanced": scaled}, setting.solvent.inside, grid.voxel_angst), str(out / "figures" / "surfaces.png"))
     summary = _summary(config, setting, model, found, curves, local, confidence)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     print(_sentence(summary), flush=True)
     if summary["disagrees"]:
         print("Warning: the enhanced map does not resemble its input: do not use it. Is density white in the input, and its resolution right?", flush=True)
@@ -127,12 +126,10 @@ def _sentence(summary: dict[str, Any]) -> str:
 
 
 def _write_curves(path: Path, shells: Shells, curves: Curves) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["shell", "frequency_inv_angst", "resolution_angst", *curves])
-        for shell in range(1, len(shells)):
-            frequency = shells.frequency[shell]
-            writer.writerow([shell, f"{frequency:.8f}", f"{1 / frequency:.4f}", *(f"{curve[shell]:.6f}" for curve in curves.values())])
+    write_csv(path, ["shell", "frequency_inv_angst", "resolution_angst", *curves], (
+        [shell, f"{shells.frequency[shell]:.8f}", f"{1 / shells.frequency[shell]:.4f}", *(f"{curve[shell]:.6f}" for curve in curves.values())]
+        for shell in range(1, len(shells))
+    ))
 
 
 def curves_figure(frequency: NDArray[np.float64], curves: Mapping[str, NDArray[np.float64]], resolution_angst: float) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ...figures import fsc_curves, new_figure, save_figure
 from ...imaging.half_set_maps import write_fsc_csv
+from ...io.atomic import write_json
 from ...io.models import save_model
 from ...training.plan import TrainingPlan
 from ..config import MapTrainConfig
@@ -57,7 +57,7 @@ def write_model(config: MapTrainConfig, task: MapTask, plan: TrainingPlan, histo
     summary |= {name: round(float(value), 5) for name, value in last.items() if name.startswith(("train_", "val_"))}
     summary |= {f"mean_fsc_of_{name}": round(float(curve[1:].mean()), 5) for name, curve in means.items()}
     summary["seconds"] = round(sum(row["seconds"] for row in history), 1)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     curves_drawn = {name: curve.numpy() for name, curve in means.items()}
     figure = fsc_curves(curves_drawn, side, voxel, (0.5,), title="Mean FSC with the molecule's density, unseen models")
     save_figure(figure, str(out / "figures" / "validation_fsc.png"))

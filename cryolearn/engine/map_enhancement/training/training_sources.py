@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ....common.limits import same_pixel_size
 from ...exceptions import InputError
 from ...imaging.map_resampling import resample_cubic
 from ...imaging.model_map import box_around, polymer_atoms
+from ...io.atomic import write_csv
 from ...io.maps import read_map
 from ...io.structures import Structure, read_structure
 from ..config import MapTrainConfig
@@ -152,10 +152,7 @@ def _pair_source(seen_path: str, target_path: str, voxel_angst: float) -> Densit
 
 def write_manifest(path: Path, entries: list[Entry], shown: bool = True) -> None:
     """Write ``manifest.csv``: file, side, reason; in the end say how many there are of each."""
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["file", "side", "reason"])
-        writer.writerows([entry.name, entry.side, entry.reason] for entry in entries)
+    write_csv(path, ["file", "side", "reason"], ([entry.name, entry.side, entry.reason] for entry in entries))
     if shown:
         counts = {side: sum(entry.side == side for entry in entries) for side in ("training", "validation", "left out")}
         said = ", ".join(f"{count} {side}" for side, count in counts.items())

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ....common.limits import same_pixel_size
-from ...chunks import in_chunks
 from ...config import digest_file, digest_values
 from ...exceptions import InputError
 from ...io.models import load_model_of
+from ...io.records import RunRecord
 from ...io.star import ParticleTable
 from ...training.network_input import NetworkInput
 from ...training.particle_images import ParticleImages
@@ -23,7 +23,9 @@ from .distance_calibration import Calibration
 from .networks import build_network, compare, encode
 from .training_simulator import standardise
 
-__all__ = ["DistanceModel"]
+__all__ = ["FEATURES", "DistanceModel"]
+
+FEATURES = "features"  # name of the records
 
 _IN_MEMORY_BYTES = 1 << 30
 _AT_ONCE = 4096
@@ -90,13 +92,13 @@ class DistanceModel:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated distances in radians of all particles to some of them, and their weights.
 
-        The network looks at each image once; what it says is kept on disk by chunks, so that killed work goes on; the caller removes them with
-        :func:`cryolearn.engine.chunks.remove_chunks`. Beyond a gibibyte the result is a file in ``folder`` that is mapped into memory.
+        The network looks at each image once; what it says is recorded by chunks, so that killed work goes on; the caller removes the records, whose name
+        is :data:`FEATURES`. Beyond a gibibyte the result is a file among the records that is mapped into memory.
 
         Parameters
         ----------
         landmarks : ``(L,)`` rows of the table
-        folder : for records
+        folder : output folder, for records
 
         Returns
         -------
@@ -105,9 +107,10 @@ class DistanceModel:
         self.check_particles(table)
         if table.ctf is not None and self.scheme.ignore_ctf and not config.ignore_ctf:
             print("Warning: the particles have a CTF, but the distance network was trained on images without: its distances may be poor.", flush=True)
-        encoded = self.encode(table, config, folder)
+        record = self._record(table, config, folder)
+        encoded = self._encode(table, config, record)
         landmarks = np.asarray(landmarks, dtype=np.int64)
-        distances, weights = (_new_array(Path(folder) / f"{name}.f32", (len(table), len(landmarks))) for name in ("distances", "weights"))
+        distances, weights = (_new_array(record.file(f"{name}.f32"), (len(table), len(landmarks))) for name in ("distances", "weights"))
         together = self.views // 2 or None
         rows_at_once, landmarks_at_once = together or _AT_ONCE, together or len(landmarks)
         # in sets, landmarks meet in another order than that of the file, where neighbours may be alike
@@ -134,6 +137,15 @@ class DistanceModel:
 
     def encode(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> torch.Tensor:
         """What the network keeps of each image, ``(P, n)`` on the CPU, streamed; of 'exact' and 'paper' unit features and a log variance."""
+        return self._encode(table, config, self._record(table, config, folder))
+
+    def _record(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> RunRecord:
+        return RunRecord(folder, FEATURES, digest_values([
+            digest_file(self.folder), [digest_file(path) for path in table.image_file], table.ids.tolist(), config.invert_contrast, config.phase_flipped,
+            config.ignore_ctf,
+        ]))
+
+    def _encode(self, table: ParticleTable, config: RecoverOrientationsConfig, record: RunRecord) -> torch.Tensor:
         radius = float(self.description["radius_angst"]) + float(self.description["shift_range_angst"])
         images = ParticleImages(table, radius, self.device, invert_contrast=config.invert_contrast, ignore_ctf=self._ignore_ctf(config), normalise=False)
         scheme = NetworkInput.from_dict({**self.scheme.to_dict(), "phase_flipped": config.phase_flipped, "ignore_ctf": self._ignore_ctf(config)})
@@ -146,11 +158,7 @@ class DistanceModel:
             seen = standardise(scheme.from_images(data[:, first : first + box, first : first + box], ctf))
             return {"encoded": encode(self._network, seen).cpu().numpy()}
 
-        digest = digest_values([
-            digest_file(self.folder), [digest_file(path) for path in table.image_file], table.ids.tolist(), config.invert_contrast, config.phase_flipped,
-            config.ignore_ctf,
-        ])
-        columns = in_chunks(Path(folder), digest, table.ids, config.chunk, look, "features", config.batch)
+        columns = record.in_chunks(table.ids, config.chunk, look, "features", config.batch)
         assert columns is not None  # one process
         return torch.from_numpy(columns["encoded"])
 
@@ -161,5 +169,4 @@ class DistanceModel:
 def _new_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if 4 * shape[0] * shape[1] <= _IN_MEMORY_BYTES:
         return np.zeros(shape, np.float32)
-    path.parent.mkdir(parents=True, exist_ok=True)
     return np.memmap(path, np.float32, "w+", shape=shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ....common.figures.orientations import draw_sphere, viewing_directions
 from ....common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, resolution_at
 from ...figures import fsc_curves, map_slices, new_figure, save_figure
 from ...imaging.half_set_maps import Reconstruction, write_fsc_csv
+from ...io.atomic import write_json
 from ...io.maps import write_map
 from ...io.star import ParticleTable, write_particles
 from ...io.tables import write_table
@@ -102,8 +102,7 @@ def write_report(
     save_figure(map_slices({"map": maps.volume.numpy()}, pixel), os.path.join(figures, "slices.png"))
     save_figure(confidence_histogram(found.confidence), os.path.join(figures, "confidence.png"))
     save_figure(views_figure(rotation), os.path.join(figures, "viewing_directions.png"))
-    with open(os.path.join(folder, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(folder, "summary.json"), summary)
     for line in (*summary["trust_reasons"], *summary["warnings"]):
         print(f"WARNING: {line}", flush=True)
     resolution = summary["resolution_angst"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 
 from ....common.figures.orientations import draw_distances
 from ...figures import new_figure, save_figure
+from ...io.atomic import write_json
 from ...io.models import save_model
 from ...io.tables import write_table
 from ...training.plan import TrainingPlan
@@ -100,7 +100,7 @@ def write_model(config: DistanceTrainConfig, task: DistanceTask, plan: TrainingP
     summary["mean_true_of_farthest_rad"] = round(float(judged.true_rad[far].mean()), 5) if far.any() else None
     summary["constant_answer_error_rad"] = round(task.weights.largest_rad / 4, 5)
     summary["seconds"] = round(sum(row["seconds"] for row in history), 1)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
     figure = plateau_plot(judged.true_rad, {"as read": judged.learned_rad, "calibrated": calibrated})
     save_figure(figure, str(out / "figures" / "distances.png"))
     print(

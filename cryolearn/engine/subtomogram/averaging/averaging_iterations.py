@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 from ...exceptions import InputError
 from ...imaging.fourier import filter_shells, fourier_resize
 from ...imaging.poses import euler_to_matrix
+from ...io.records import RunRecord
 from ...io.subtomograms import SubtomogramStack, SubtomogramTable
 from ...progress import Progress
 from .aligner import Aligner, Plan
@@ -98,21 +97,21 @@ class State:
     curves: Tensor
     evidence: Tensor
 
-    def save(self, path: Path) -> None:
-        """Write the record, whole or not at all."""
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with open(part, "wb") as handle:
-            np.savez(handle, **{name: np.asarray(value.cpu() if isinstance(value, Tensor) else value) for name, value in vars(self).items()})
-        os.replace(part, path)
+    def save(self, record: RunRecord) -> None:
+        """Record the state as that after the last round."""
+        arrays = {name: value.cpu().numpy() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        record.stage(f"round_{self.done:03d}").write(arrays, {"done": self.done})
 
     @classmethod
-    def load(cls, path: Path, device: torch.device) -> State:
-        """Read a record; what the rounds compute with goes to the device."""
-        with np.load(path, allow_pickle=False) as archive:
-            values = {name: torch.from_numpy(archive[name]) for name in archive.files}
-        done = int(values.pop("done"))
-        on_device = {name: values.pop(name).to(device) for name in ("maps", "coverage", "filters")}
-        return cls(done=done, **on_device, **values)
+    def load(cls, record: RunRecord, device: torch.device) -> State | None:
+        """The state after the last recorded round, None when there is none; what the rounds compute with goes to the device."""
+        newest = record.newest("round")
+        found = newest.read() if newest else None
+        if found is None:
+            return None
+        tensors = {name: torch.from_numpy(values) for name, values in found[0].items()}
+        on_device = {name: tensors.pop(name).to(device) for name in ("maps", "coverage", "filters")}
+        return cls(done=int(found[1]["done"]), **on_device, **tensors)
 
 
 class Rounds:
@@ -124,8 +123,8 @@ class Rounds:
         The subtomograms and the half set (n,), 1 or 2, of each.
     settings
         What to do.
-    folder
-        Where the state after each round is kept; a run that was killed goes on from the last one.
+    record
+        Keeps the state after each round; a run that was killed goes on from the last one.
     device
         Where the work is done.
 
@@ -135,9 +134,9 @@ class Rounds:
     """
 
     def __init__(
-        self, table: SubtomogramTable, half: NDArray[np.int64], settings: Settings, folder: Path, device: torch.device, name: str = "",
+        self, table: SubtomogramTable, half: NDArray[np.int64], settings: Settings, record: RunRecord, device: torch.device, name: str = "",
     ) -> None:
-        self.table, self.settings, self.folder, self.device, self.name = table, settings, folder, device, name
+        self.table, self.settings, self.record, self.device, self.name = table, settings, record, device, name
         self.stack = SubtomogramStack(table, check=False)
         self.half = torch.from_numpy(half)
         self.tilt = torch.from_numpy(table.tilt_deg)
@@ -147,24 +146,21 @@ class Rounds:
 
     def run(self) -> tuple[State, Averages]:
         """All rounds, and the averages of the subtomograms at their last poses in one frame."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.power = self._power()
         state = self._resume()
         if state is None:
             state = self._start()
-            state.save(self.folder / "round_000.npz")
+            state.save(self.record)
         while state.done < self.settings.iterations:
             state = self._round(state)
-            state.save(self.folder / f"round_{state.done:03d}.npz")
+            state.save(self.record)
         averages = self._average(state.number, state.rotation, state.shift_px, "Averages")
         return state, averages
 
     def _resume(self) -> State | None:
-        records = sorted(self.folder.glob("round_*.npz"))
-        if not records:
-            return None
-        state = State.load(records[-1], self.device)
-        print(f"{self._what('Rounds')}: goes on after round {state.done}", flush=True)
+        state = State.load(self.record, self.device)
+        if state is not None:
+            print(f"{self._what('Rounds')}: goes on after round {state.done}", flush=True)
         return state
 
     def _what(self, text: str) -> str:
@@ -187,9 +183,9 @@ class Rounds:
 
     def _power(self) -> Tensor:
         """Mean power (2, shells) of the measured frequencies of each half set's subtomograms, by which they are whitened."""
-        record = self.folder / "power.npy"
-        if record.exists():
-            return torch.from_numpy(np.load(record, allow_pickle=False)).to(self.device)
+        recorded = self.record.stage("power")
+        if found := recorded.read():
+            return torch.from_numpy(found[0]["power"]).to(self.device)
         band = Band.up_to(self.box, self.box / 2, self.device)
         total = torch.zeros(2, self.box // 2 + 1, dtype=torch.float64, device=self.device)
         amount = torch.zeros_like(total)
@@ -204,7 +200,7 @@ class Rounds:
             progress.step(len(rows))
         power = (total / amount.clamp(min=1e-9)).float()
         power = power.clamp(min=1e-6 * float(power.max()))
-        np.save(record, power.cpu().numpy())
+        recorded.write({"power": power.cpu().numpy()})
         return power
 
     # ------------------------------------------------------- start --------------------------------------------------------

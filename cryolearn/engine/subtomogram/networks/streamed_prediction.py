@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...chunks import in_chunks
 from ...config import digest_values
+from ...io.records import RunRecord
 from ...io.subtomograms import SubtomogramStack, SubtomogramTable
 from .trained_model import SubtomogramModel
 
-__all__ = ["ReadAhead", "measure"]
+__all__ = ["FEATURES", "ReadAhead", "measure"]
+
+FEATURES = "features"  # name of the records
 
 
 class ReadAhead:
@@ -49,7 +51,7 @@ def measure(
     """Columns ``id``, ``logits``, ``features`` and ``class_distance`` of all subtomograms; None in processes of rank 1 and above.
 
     Memory: the table, two batches of volumes with what the network makes of one, and 4 bytes a feature and 8 a class for each subtomogram. The caller
-    removes the records with :func:`cryolearn.engine.chunks.remove_chunks`.
+    removes the records, whose name is :data:`FEATURES`.
 
     Raises
     ------
@@ -66,6 +68,6 @@ def measure(
     rows = hashlib.sha256(table.ids.tobytes() + tilts.tobytes()).hexdigest()
     digest = digest_values([digest_values(model.description), table.files_digest(), rows, invert_contrast])
     try:
-        return in_chunks(folder, digest, table.ids, chunk, look, "subtomograms", batch)
+        return RunRecord(folder, FEATURES, digest).in_chunks(table.ids, chunk, look, "subtomograms", batch)
     finally:
         reader.close()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...chunks import process_rank
+from ...launch import process_rank
 from ...training.distributed import BlockDropout
 from ...training.trainer import Blocks, Task
 from .labelled_subtomograms import LabelledSubtomograms

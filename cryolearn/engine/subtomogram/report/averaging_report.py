@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +16,7 @@ from ...imaging.fourier import filter_shells
 from ...imaging.fsc import fsc, ssnr_from_fsc
 from ...imaging.half_set_maps import Reconstruction, write_reconstruction
 from ...imaging.poses import matrix_to_euler
+from ...io.atomic import write_csv, write_json
 from ...io.subtomograms import SubtomogramTable, write_subtomograms
 from ...io.tables import write_table
 from ..averaging.averages import Averages
@@ -110,8 +109,7 @@ def write_report(
         "subtomograms": int(sum(len(item.rows) for item in order)), "box": table.box, "pixel_size_angst": table.pixel_size_angst, "classes": entries,
         "warnings": warnings, "starts_evidence": {item.input_class: item.evidence.tolist() for item in order},
     }
-    with open(os.path.join(config.output, "summary.json"), "w", encoding="utf-8") as handle:
-        json.dump(summary, handle, indent=2)
+    write_json(os.path.join(config.output, "summary.json"), summary)
     for entry in entries:
         resolution = entry["resolution_angst"]
         print(f"{entry['name']}: {entry['count']} subtomograms, " + ("halves do not agree" if resolution is None else f"{resolution:.1f} Å")
@@ -147,12 +145,9 @@ def _write_classes(path: str, entries: list[dict[str, Any]]) -> None:
     columns = ["name", "number", "input_class", "count", "resolution_angst", "score"]
     if entries and "nearest_class" in entries[0]:
         columns += ["nearest_class", "distance", "outside", "new"]
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(columns)
-        for entry in entries:
-            values = [entry[name] for name in columns]
-            writer.writerow(["" if value is None else f"{value:.4f}" if isinstance(value, float) else value for value in values])
+    write_csv(path, columns, (
+        ["" if value is None else f"{value:.4f}" if isinstance(value, float) else value for value in (entry[name] for name in columns)] for entry in entries
+    ))
 
 
 def _draw(config: SubtomogramAverageConfig, table: SubtomogramTable, order: list[Averaged], entries: list[dict[str, Any]]) -> None:

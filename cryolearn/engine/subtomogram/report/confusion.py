@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ....common.figures.bars import draw_confusion
 from ...figures import new_figure
+from ...io.atomic import write_csv
 
 __all__ = ["confusion_counts", "confusion_plot", "write_class_table", "write_confusion"]
 
@@ -22,20 +22,15 @@ def confusion_counts(true: ArrayLike, found: ArrayLike, rows: int, columns: int)
 
 def write_confusion(path: Path, counts: NDArray[np.int64], true_names: list[str], names: list[str]) -> None:
     """Counts as CSV, true classes in rows."""
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["true_class", *names])
-        writer.writerows([name, *row] for name, row in zip(true_names, counts.tolist()))
+    write_csv(path, ["true_class", *names], ([name, *row] for name, row in zip(true_names, counts.tolist())))
 
 
 def write_class_table(path: Path, counts: NDArray[np.int64], names: list[str]) -> None:
     """Of each class: subtomograms, part of them that was recognised, part of those given to it that belong to it."""
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["class", "name", "subtomograms", "accuracy", "precision"])
-        for number, name in enumerate(names):
-            right, own, given = int(counts[number, number]), int(counts[number].sum()), int(counts[:, number].sum())
-            writer.writerow([number + 1, name, own, f"{right / max(own, 1):.4f}", f"{right / max(given, 1):.4f}"])
+    totals = zip(names, counts.diagonal().tolist(), counts.sum(1).tolist(), counts.sum(0).tolist())
+    write_csv(path, ["class", "name", "subtomograms", "accuracy", "precision"], (
+        [number, name, own, f"{right / max(own, 1):.4f}", f"{right / max(given, 1):.4f}"] for number, (name, right, own, given) in enumerate(totals, 1)
+    ))
 
 
 def confusion_plot(counts: NDArray[np.int64], true_names: list[str], names: list[str], title: str) -> Figure:

@@ -1,0 +1,42 @@
+"""How the engine writes result files: whole or not at all (:mod:`cryolearn.common.atomic`), and the formats that need the engine's libraries.
+
+Exceptions are files that grow over hours and are continued after a kill: image stacks (:class:`.stacks.StackWriter`), which stand under a name of their own
+until they are complete, and arrays among a run's records (:class:`.recorded_array.RecordedArray`), each of whose rows is marked when it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import mrcfile
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ...common.atomic import copy_file, open_whole, plain_value, whole_file, write_csv, write_json, write_text
+
+__all__ = ["copy_file", "new_mrc", "open_whole", "plain_value", "whole_file", "write_csv", "write_json", "write_npz", "write_text"]
+
+
+def write_npz(path: str | PathLike[str], arrays: Mapping[str, ArrayLike]) -> None:
+    """Write named arrays as npz, without compression.
+
+    Raises
+    ------
+    ValueError
+        naming the array that holds Python objects, which a reader would have to unpickle.
+    """
+    for name, values in arrays.items():
+        if np.asarray(values).dtype.hasobject:
+            raise ValueError(f"the array '{name}' holds Python objects")
+    with open_whole(path, "wb") as handle:
+        np.savez(handle, **arrays)  # type: ignore[arg-type]
+
+
+@contextmanager
+def new_mrc(path: str | PathLike[str]) -> Iterator[Any]:
+    """A new MRC file, open to take data and header; it has its name when the block ends without an error."""
+    with whole_file(path) as part, mrcfile.new(part) as handle:
+        yield handle

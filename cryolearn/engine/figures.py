@@ -20,7 +20,7 @@ from ..common.figures.landscape import draw_density, draw_points
 from ..common.figures.maps import draw_slices
 from ..common.figures.palette import COLOURS
 from ..common.figures.surface import surface_mesh
-from ..common.fsc import resolution_at
+from ..common.fsc import HALF_MAP_THRESHOLD, resolution_at
 from .io.atomic import whole_file
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "new_figure",
     "save_figure",
 ]
+
 
 def new_figure(width: float = 6.4, height: float = 4.6) -> Figure:
     """An empty figure, in inches, whose parts never overlap."""
@@ -71,9 +72,7 @@ def line_plot(
     return figure
 
 
-def learning_curves(
-    columns: Mapping[str, ArrayLike], x: str = "epoch", title: str = "Learning curves",
-) -> Figure:
+def learning_curves(columns: Mapping[str, ArrayLike], x: str = "epoch", title: str = "Learning curves") -> Figure:
     """Losses over epochs from the columns of ``learning.csv``.
 
     Columns whose name holds ``rate`` are drawn in a panel of their own, ``*error*`` columns in another.
@@ -85,7 +84,7 @@ def learning_curves(
 
 
 def fsc_curves(
-    curves: Mapping[str, ArrayLike], box: int, pixel_size_angst: float, thresholds: Sequence[float] = (0.143,),
+    curves: Mapping[str, ArrayLike], box: int, pixel_size_angst: float, thresholds: Sequence[float] = (HALF_MAP_THRESHOLD,),
     resolutions: Mapping[str, float | None] | None = None, title: str = "Fourier shell correlation",
 ) -> Figure:
     """FSC curves with threshold lines and each curve's resolution in the legend.

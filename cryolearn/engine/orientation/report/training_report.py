@@ -27,7 +27,6 @@ _BLOCKS = (64, 512)  # least and most blocks of unseen images, half of them for 
 _SHARE = 0.1  # of the images of training
 _FIRST = 10_000  # far from the blocks of the learning curve's validation
 _AT_ONCE = 16
-_SHOWN = 4000
 _FAR_RAD = 2.9
 
 

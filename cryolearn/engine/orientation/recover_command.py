@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,15 @@ from .config import RecoverOrientationsConfig
 from .distance_network.distance_model import DistanceModel
 from .recovery.detector_frame import MOST_IMAGES, apply_gauge, find_gauge
 from .recovery.recover_from_distances import recover
+from .recovery_result import RecoveryResult, distances_fail, summarise
 from .refinement.fourier_images import read_fourier_images
 from .refinement.projection_matching import Matched, confidence_of, match
 from .refinement.reference import Poses
 from .refinement.stochastic_em import start_from_nothing
-from .report.recovery_report import distances_fail, write_report
+from .report.recovery_report import write_report
 from .similarity_kernel import SimilarityKernel
 
-__all__ = ["FEWEST_IMAGES", "Found", "run"]
+__all__ = ["FEWEST_IMAGES", "run"]
 
 FEWEST_IMAGES = 50
 _GAUGE_IMAGES = min(300, MOST_IMAGES)
@@ -48,29 +48,6 @@ _RANDOM_STARTS = 6
 _DIAMETER = 0.8  # of the box
 _MATCHING_PIXELS = 3.0
 _ALIKE = 1e-6
-
-
-@dataclass
-class Found:
-    """What the stages found, rows as in the particle table.
-
-    Attributes
-    ----------
-    rotation, shift_angst : (n, 3, 3), (n, 2)
-    confidence, residual_rad, log_likelihood : (n,); residuals are NaN after a random start
-    half : (n,) 1 or 2
-    pairs : columns ``first``, ``second`` (rows), ``learned_rad``, ``weight`` of random pairs; none after a random start
-    facts : numbers for the summary
-    """
-
-    rotation: Tensor
-    shift_angst: Tensor
-    confidence: NDArray[np.float32]
-    residual_rad: NDArray[np.float32]
-    log_likelihood: NDArray[np.float32]
-    half: NDArray[np.int64]
-    pairs: Columns | None
-    facts: dict[str, Any]
 
 
 class _Stages:
@@ -123,7 +100,8 @@ def run(config: RecoverOrientationsConfig) -> None:
     stages = _Stages(Path(config.output), digest_config(config, tuple(sorted(set(table.image_file)))))
     found = _find(config, table, images, model, kernel, diameter, stages)
     posed, maps = _reconstruct(config, table, found, kernel, diameter, device)
-    write_report(config, posed, found, maps, kernel, diameter)
+    summary = summarise(found, posed, maps, kernel, diameter, config.rounds)
+    write_report(config.output, posed, found, maps, kernel, summary)
     remove_chunks(Path(config.output))
     stages.remove()
 
@@ -137,7 +115,7 @@ def _refuse_alike(images: ParticleImages, path: str) -> None:
 def _find(
     config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, model: DistanceModel | None, kernel: SimilarityKernel,
     diameter: float, stages: _Stages,
-) -> Found:
+) -> RecoveryResult:
     """All stages up to the final poses; finished ones are read from disk."""
     count = len(table)
     half = split_halves(table, np.arange(count))
@@ -155,8 +133,9 @@ def _find(
     matched, more = stages.read("matched") or stages.write("matched", *_match(
         config, table, images, rotation, half, kernel, diameter, residual, facts))
     facts.update(more)
-    return Found(torch.from_numpy(matched["rotation"]), torch.from_numpy(matched["shift_angst"]), matched["confidence"], residual,
-                 matched["log_likelihood"], half, pairs, facts)
+    return RecoveryResult(
+        rotation=torch.from_numpy(matched["rotation"]), shift_angst=torch.from_numpy(matched["shift_angst"]), confidence=matched["confidence"],
+        residual_rad=residual, log_likelihood=matched["log_likelihood"], half=half, pairs=pairs, facts=facts)
 
 
 def _from_distances(
@@ -249,7 +228,7 @@ def _expected_error_deg(residual_rad: NDArray[np.float32]) -> float:
 
 
 def _reconstruct(
-    config: RecoverOrientationsConfig, table: ParticleTable, found: Found, kernel: SimilarityKernel, diameter: float, device: torch.device,
+    config: RecoverOrientationsConfig, table: ParticleTable, found: RecoveryResult, kernel: SimilarityKernel, diameter: float, device: torch.device,
 ) -> tuple[ParticleTable, Reconstruction]:
     """The particle table with its poses and half sets, and its maps."""
     posed = table.with_poses(matrix_to_euler(found.rotation).numpy(), -found.shift_angst.numpy())

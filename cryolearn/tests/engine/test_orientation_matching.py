@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from cryolearn.engine.alignment.grids import pose_grid, rotation_lattice, shift_grid
 from cryolearn.engine.imaging.ctf import Ctf, ctf_at
 from cryolearn.engine.imaging.fourier import filter_shells
 from cryolearn.engine.imaging.poses import angle_between_deg, random_rotations, so3_exp
@@ -11,9 +12,9 @@ from cryolearn.engine.imaging.slices import VolumeProjector
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.orientation.frame_alignment import align_physical
 from cryolearn.engine.orientation.refinement.fourier_images import FourierImages
-from cryolearn.engine.orientation.refinement.grid_search import best_poses, expected_slices, pose_grid, shift_grid
+from cryolearn.engine.orientation.refinement.grid_search import best_poses, expected_slices
 from cryolearn.engine.orientation.refinement.half_set_frames import frame_between, in_frame
-from cryolearn.engine.orientation.refinement.local_search import ball_lattice, refine_continuously, search_lattice
+from cryolearn.engine.orientation.refinement.local_search import refine_continuously, search_lattice
 from cryolearn.engine.orientation.refinement.projection_matching import _Rounds, confidence_of, match
 from cryolearn.engine.orientation.refinement.reference import Poses, Reference, back_projected, half_references, particle_mask
 from cryolearn.engine.orientation.refinement.stochastic_em import start_from_nothing
@@ -57,11 +58,11 @@ def test_a_global_search_and_local_steps_find_the_pose() -> None:
     data.noise = data.noise * 0 + float((images - projections(60, 1e6, 4, 8.0)[0]).var())
     reference = true_reference(data)
     grid = pose_grid(10.0, None, torch.Generator().manual_seed(0), torch.device("cpu"))
-    poses, confidence, _ = best_poses(data, reference, grid, shift_grid(12.0, 4.0, torch.device("cpu")), 3, 15.0)
+    poses, confidence, _ = best_poses(data, reference, grid, shift_grid(12.0, 4.0), 3, 15.0)
     rotation, shift = poses.best
     assert float(angle_between_deg(rotation, rotations).median()) < 10
     assert float(confidence.median()) > 0.9
-    turns, moves = ball_lattice(8.0, 4.0, torch.device("cpu")), shift_grid(4.0, 2.0, torch.device("cpu"))
+    turns, moves = rotation_lattice(8.0, 4.0), shift_grid(4.0, 2.0)
     before = (shift - shifts).norm(dim=1).median()
     rotation, shift, _ = search_lattice(data, reference, rotation, shift, turns, moves)
     middle = float(angle_between_deg(rotation, rotations).median())
@@ -79,13 +80,6 @@ def test_expected_slices_are_sums_over_the_posterior() -> None:
     found = expected_slices(data, true_reference(data), rotations, torch.zeros(1, 2))
     assert abs(float(found.power[:, 0].sum()) - 50) < 1e-3
     assert abs(float(found.residual[2:].mean()) / noise - 1) < 0.15
-
-
-def test_a_grid_has_one_of_equivalent_poses() -> None:
-    group = symmetry_matrices("D2").float()
-    whole = pose_grid(15.0, None, torch.Generator().manual_seed(0), torch.device("cpu"))
-    some = pose_grid(15.0, group, torch.Generator().manual_seed(0), torch.device("cpu"))
-    assert abs(len(some) / (len(whole) / 4) - 1) < 0.05
 
 
 def test_the_slices_of_the_imaging_room_are_the_same() -> None:

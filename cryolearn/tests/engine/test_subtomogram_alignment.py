@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cryolearn.engine.alignment.grids import shift_grid
 from cryolearn.engine.imaging.fourier import rfftn_centred
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
-from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, pose_grid, random_rotations
+from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.subtomogram.averaging.aligner import Aligner, Plan
@@ -21,7 +22,7 @@ from cryolearn.engine.subtomogram.averaging.averages import Averages, turned_ave
 from cryolearn.engine.subtomogram.averaging.correlation_search import GridSearch, correlation_around
 from cryolearn.engine.subtomogram.averaging.fourier_band import Band, Particles, particles_of
 from cryolearn.engine.subtomogram.averaging.half_set_alignment import Frame, match_classes
-from cryolearn.engine.subtomogram.averaging.initial_maps import expectation, shift_ball
+from cryolearn.engine.subtomogram.averaging.initial_maps import expectation
 from cryolearn.engine.subtomogram.averaging.references import Reference, turned_coverage
 
 from .subtomogram_average_cases import BOX, PIXEL, TILT, Copies, behind_wedge, copies, models
@@ -86,7 +87,7 @@ def test_grid_and_single_poses_give_the_same_correlation():
     coverage = torch.rand(BOX, BOX, BOX // 2 + 1, generator=torch.Generator().manual_seed(0))
     weight = torch.rand(len(band), generator=torch.Generator().manual_seed(1)) + 0.5
     grid = random_rotations(9, torch.Generator().manual_seed(2))
-    shifts = shift_ball(2.0, 1.0)
+    shifts = shift_grid(2.0, 1.0, 3)
     for known in (None, coverage):
         reference = Reference(models(1)[0].volume(BOX, PIXEL), known)
         particles = particles_of(made.volumes, made.tilt, band, 0.0)
@@ -222,13 +223,6 @@ def test_expectation_weighs_classes_by_their_likelihood():
     assert torch.allclose(found.power[:, 0], share.T @ measured, rtol=1e-3, atol=1e-4)
     assert torch.allclose(found.evidence, torch.logsumexp(likelihood, 1) - math.log(2), rtol=1e-4)
     assert torch.allclose(found.residual, ((share[..., None] * left.abs().square()).sum((0, 1)) / measured.sum(0).clamp(min=1e-6)), rtol=1e-2, atol=1e-3)
-
-
-def test_grid_of_a_symmetric_particle_is_smaller_by_the_order():
-    generator = torch.Generator().manual_seed(0)
-    whole = len(pose_grid(15.0, None, generator, torch.device("cpu")))
-    part = len(pose_grid(15.0, symmetry_matrices("D2"), generator, torch.device("cpu")))
-    assert part == pytest.approx(whole / 4, rel=0.05)
 
 
 @pytest.mark.relion

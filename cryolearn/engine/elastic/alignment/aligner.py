@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...alignment.grids import shift_grid
 from ...imaging.ctf import Ctf, ctf_2d
 from ...imaging.poses import random_rotations, so3_exp
 from ..modes.deformable_reference import ElasticReference
 from .forward_model import RIGID, ForwardModel, FourierBand
-from .global_search import Candidates, TemplateBank, conformer_grid, search_band, shift_grid
+from .global_search import Candidates, TemplateBank, conformer_grid, search_band
 from .levenberg_marquardt import Observed, Refined, refine
 
 FLAG_AMBIGUOUS = 1
@@ -121,7 +122,7 @@ class ElasticAligner:
     def build_bank(self, views: int, conformers_per_mode: int, shift_range_angst: float) -> None:
         """Prepare the blind search."""
         grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range)
-        shifts = shift_grid(shift_range_angst, 1.25 * self.search_pixel_angst)
+        shifts = shift_grid(shift_range_angst, 1.25 * self.search_pixel_angst, corners=True)
         self.bank = TemplateBank(self.coarse, views=views, conformers=grid, sample_angst=self.search_pixel_angst, shifts=shifts)
 
     def observe(self, images: torch.Tensor, ctf: Ctf | None) -> tuple[Observed, Observed]:

@@ -40,13 +40,6 @@ def conformer_grid(modes: int, per_mode: int, amplitude_range: float) -> torch.T
     return torch.cat([grid, torch.zeros(len(grid), modes - searched)], 1)
 
 
-def shift_grid(largest_angst: float, step_angst: float) -> torch.Tensor:
-    """Shifts ``(S, 2)`` Å on a square grid that reaches ``largest_angst`` in x and in y."""
-    count = max(0, math.ceil(largest_angst / step_angst - 0.5))
-    line = torch.arange(-count, count + 1) * step_angst
-    return torch.cartesian_prod(line, line).reshape(-1, 2)
-
-
 class TemplateBank:
     """Low-resolution projections of all views and conformers, sampled on a disc around the particle.
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...alignment.grids import bcc_ball
 from ...imaging.poses import angle_between_deg, so3_exp, so3_log
 from ..model.fourier_particles import Batch, GaussianImages
 from ..model.slices import SliceGrid
@@ -281,12 +282,7 @@ def ball(reach: float, spacing: float) -> tuple[Tensor, float]:
     """
     volume = 4 / 3 * math.pi * reach**3
     side = min(max(spacing, (volume / _MOST) ** (1 / 3)), (volume / _FEWEST) ** (1 / 3))
-    step = side * 2 ** (1 / 3)  # two points a cell
-    count = math.ceil(reach / step)
-    axis = torch.arange(-count, count + 1).double() * step
-    cubic = torch.cartesian_prod(axis, axis, axis)
-    points = torch.cat((cubic, cubic + step / 2))
-    return points[points.norm(dim=1) <= reach + 1e-9].float(), side
+    return bcc_ball(reach, side * 2 ** (1 / 3)), side  # two points a cell
 
 
 def _difference(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor]) -> Tensor:

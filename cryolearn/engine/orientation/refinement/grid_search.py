@@ -8,26 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...imaging.poses import pose_grid
 from .fourier_images import FourierImages
 from .reference import Poses, Reference
 
-__all__ = ["GridSums", "best_poses", "expected_slices", "pose_grid", "shift_grid"]
+__all__ = ["MOST_SHIFTS", "GridSums", "best_poses", "expected_slices"]
 
 _SCORES = {"cpu": 1 << 25, "cuda": 1 << 29}  # log-likelihoods held at a time, 4 bytes each; twice that is in use
-_MOST_SHIFTS = 80
-
-
-def shift_grid(range_angst: float, step_angst: float, device: torch.device) -> Tensor:
-    """Shifts (S, 2) on a square grid within a disc, the origin first; the step is widened where there would be too many."""
-    while True:
-        count = int(range_angst / step_angst + 1e-6)
-        line = torch.arange(-count, count + 1, device=device) * step_angst
-        points = torch.cartesian_prod(line, line).reshape(-1, 2)
-        points = points[points.norm(dim=1) <= range_angst + 1e-3]
-        if len(points) <= _MOST_SHIFTS:
-            return points[points.norm(dim=1).argsort()]
-        step_angst *= 1.2
+MOST_SHIFTS = 80
 
 
 class _Bank:

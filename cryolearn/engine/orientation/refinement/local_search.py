@@ -11,22 +11,11 @@ from ...imaging.poses import so3_exp
 from .fourier_images import FourierImages
 from .reference import Reference
 
-__all__ = ["ball_lattice", "refine_continuously", "search_lattice", "unexplained_power"]
+__all__ = ["refine_continuously", "search_lattice", "unexplained_power"]
 
 _VALUES = {"cpu": 1 << 23, "cuda": 1 << 27}  # numbers of the slices held together, 4 bytes each
 _TURN = math.radians(1.0)  # of the derivatives; a Fourier pixel turns by more than 2 degrees up to ring 25
 _HALVINGS = 3
-
-
-def ball_lattice(reach_deg: float, step_deg: float, device: torch.device) -> Tensor:
-    """Rotation vectors (L, 3) in radians of a body-centred cubic lattice within a ball, the origin first."""
-    side = step_deg * 2 / math.sqrt(3)  # the nearest neighbours of that lattice are sqrt(3) / 2 of a cube's side apart
-    count = math.ceil(reach_deg / side) + 1
-    line = torch.arange(-count, count + 1, device=device, dtype=torch.float32)
-    cube = torch.cartesian_prod(line, line, line)
-    points = torch.cat((cube, cube + 0.5)) * side
-    points = points[points.norm(dim=1) <= reach_deg + 1e-3]
-    return torch.deg2rad(points[points.norm(dim=1).argsort()])
 
 
 def _whitened(images: FourierImages, reference: Reference, rotations: Tensor, transfer: Tensor | None) -> Tensor:

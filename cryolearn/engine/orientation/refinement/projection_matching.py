@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ...alignment.grids import pose_grid, rotation_lattice, shift_grid
 from ...imaging.fourier import filter_shells
 from ...imaging.fsc import fsc
 from ...imaging.reconstruction import Reconstructor
 from ...progress import Progress
 from .fourier_images import FourierImages
-from .grid_search import best_poses, pose_grid, shift_grid
+from .grid_search import MOST_SHIFTS, best_poses
 from .half_set_frames import frame_between, in_frame
-from .local_search import ball_lattice, refine_continuously, search_lattice, unexplained_power
+from .local_search import refine_continuously, search_lattice, unexplained_power
 from .reference import AGREED, Poses, Reference, agreed_rings, back_projected, half_references, particle_mask
 
 __all__ = ["Matched", "common_reference", "confidence_of", "match"]
@@ -108,7 +109,7 @@ class _Rounds:
         self.global_search(step_deg)
         on_grid, moved = self.poses.best
         rings = self._global_rings()
-        turns, moves = ball_lattice(0.75 * step_deg, step_deg / 3, self.images.device), self._moves(rings)
+        turns, moves = rotation_lattice(0.75 * step_deg, step_deg / 3, self.images.device), self._moves(rings)
         for rows, band, reference in self.by_half(rings):
             here = refine_continuously(band, reference, rotation[rows], shift[rows])
             near, near_shift, _ = search_lattice(band, reference, on_grid[rows], moved[rows], turns, moves)
@@ -135,7 +136,7 @@ class _Rounds:
         device, count = self.images.device, len(self.images)
         grid = pose_grid(step_deg, self.symmetry, self.generator, device)
         spacing = self.images.length_angst / (4 * rings)
-        shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, device)
+        shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, most=MOST_SHIFTS, device=device)
         rotation, shift = torch.empty(count, keep, 3, 3, device=device), torch.empty(count, keep, 2, device=device)
         weight = torch.empty(count, keep, device=device)
         confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
@@ -152,15 +153,16 @@ class _Rounds:
     def _moves(self, rings: int) -> Tensor:
         """Small changes of the shifts (S, 2) in a band."""
         spacing = self.images.length_angst / (6 * rings)
-        return shift_grid(1.5 * spacing, spacing, self.images.device)
+        return shift_grid(1.5 * spacing, spacing, most=MOST_SHIFTS, device=self.images.device)
 
     def local_search(self, reach_deg: float, step_deg: float, continuous: bool) -> None:
         """A lattice about the best pose, or Gauss-Newton steps from it. The first search of all tries all shifts."""
         rings = self.rings()
         device = self.images.device
         rotation, shift = (item.clone() for item in self.poses.best)
-        turns = ball_lattice(reach_deg, step_deg, device)
-        moves = self._moves(rings) if self.searched else shift_grid(self.shift_range, self.images.length_angst / (4 * rings), device)
+        turns = rotation_lattice(reach_deg, step_deg, device)
+        spacing = self.images.length_angst / (4 * rings)
+        moves = self._moves(rings) if self.searched else shift_grid(self.shift_range, spacing, most=MOST_SHIFTS, device=device)
         self.searched = True
         for rows, band, reference in self.by_half(rings):
             if continuous:

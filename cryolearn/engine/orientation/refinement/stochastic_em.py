@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ...alignment.grids import pose_grid, shift_grid
 from ...imaging.poses import random_rotations
 from ...progress import Progress
 from .fourier_images import FourierImages
-from .grid_search import best_poses, expected_slices, pose_grid, shift_grid
+from .grid_search import MOST_SHIFTS, best_poses, expected_slices
 from .reference import Poses, Reference, back_projected, new_sums, particle_mask
 
 __all__ = ["RandomStart", "start_from_nothing"]
@@ -105,7 +106,7 @@ def _one_start(
 
 def _shifts(band: FourierImages, range_angst: float) -> Tensor:
     """Shifts a third of the band's resolution apart."""
-    return shift_grid(range_angst, band.length_angst / (3 * band.rings), band.device)
+    return shift_grid(range_angst, band.length_angst / (3 * band.rings), most=MOST_SHIFTS, device=band.device)
 
 
 def _some_rows(images: FourierImages, generator: torch.Generator) -> Tensor:

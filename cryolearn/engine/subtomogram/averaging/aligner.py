@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...imaging.poses import pose_grid
+from ...alignment.grids import pose_grid, shift_grid
 from .correlation_search import Candidates, GridSearch, correlation_around, refine
 from .fourier_band import Band, Particles
-from .initial_maps import shift_ball
 from .references import Reference
 
 __all__ = ["Aligned", "Aligner", "Plan"]
@@ -99,7 +98,7 @@ class Aligner:
             near = weight[: len(self.coarse)]
             self.grid = [None if item is None else GridSearch(item, rotations, self.coarse, near) for item in references]
         self.step_px = band.box / (_SHIFTS_A_PERIOD * self.coarse.radius_px)
-        self.shifts = shift_ball(plan.shift_px, self.step_px, device, _MOST_SHIFTS)
+        self.shifts = shift_grid(plan.shift_px, self.step_px, 3, most=_MOST_SHIFTS, device=device)
 
     def align(self, particles: Particles, rotation: Tensor | None = None, shift_px: Tensor | None = None) -> Aligned:
         """Best class and pose of each subtomogram; from ``rotation`` (n, 3, 3) and ``shift_px`` (n, 3) on when the search is local."""

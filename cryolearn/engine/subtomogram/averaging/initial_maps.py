@@ -15,13 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...alignment.grids import pose_grid, shift_grid
 from ...imaging.masks import sphere_mask
-from ...imaging.poses import pose_grid, random_rotations
+from ...imaging.poses import random_rotations
 from ...imaging.reconstruction import Reconstructor
 from .fourier_band import Band, Particles
 from .references import Reference
 
-__all__ = ["STEPS", "Expected", "expectation", "first_maps", "low_resolution_box", "shift_ball"]
+__all__ = ["STEPS", "Expected", "expectation", "first_maps", "low_resolution_box"]
 
 STEPS = 20
 _BATCH = 120  # subtomograms of one step
@@ -53,18 +54,6 @@ class Expected:
     power: Tensor
     residual: Tensor
     evidence: Tensor
-
-
-def shift_ball(range_px: float, step_px: float, device: torch.device | str | None = None, most: int = _MOST_SHIFTS) -> Tensor:
-    """Shifts (S, 3) x, y, z on a cubic grid within a ball, none first; the step is widened where there would be more than ``most``."""
-    while True:
-        count = int(range_px / step_px + 1e-6)
-        line = torch.arange(-count, count + 1, device=device) * step_px
-        points = torch.cartesian_prod(line, line, line)
-        points = points[points.norm(dim=1) <= range_px + 1e-3]
-        if len(points) <= most:
-            return points[points.norm(dim=1).argsort(stable=True)]
-        step_px *= 1.1
 
 
 def low_resolution_box(shells: int) -> int:
@@ -211,7 +200,7 @@ def _some(particles: Particles, generator: torch.Generator) -> Particles:
 
 def _shifts(band: Band, range_px: float, device: torch.device) -> Tensor:
     """Shifts a third of the band's resolution apart."""
-    return shift_ball(range_px, band.box / (3 * band.radius_px), device)
+    return shift_grid(range_px, band.box / (3 * band.radius_px), 3, most=_MOST_SHIFTS, device=device)
 
 
 def _shell_mean(values: Tensor, weight: Tensor, band: Band) -> Tensor:

@@ -1,0 +1,1 @@
+"""Matching of images, tilt series and volumes with references, shared by all methods."""

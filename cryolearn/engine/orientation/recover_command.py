@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..alignment.posterior import Poses
 from ..chunks import remove_chunks
 from ..config import digest_config, require
 from ..device import select_device
@@ -32,10 +33,9 @@ from .distance_network.distance_model import DistanceModel
 from .recovery.detector_frame import MOST_IMAGES, apply_gauge, find_gauge
 from .recovery.recover_from_distances import recover
 from .recovery_result import RecoveryResult, distances_fail, summarise
-from .refinement.fourier_images import read_fourier_images
 from .refinement.projection_matching import Matched, confidence_of, match
-from .refinement.reference import Poses
-from .refinement.stochastic_em import start_from_nothing
+from .refinement.random_starts import start_from_nothing
+from .refinement.read_images import read_fourier_images
 from .report.recovery_report import write_report
 from .similarity_kernel import SimilarityKernel
 
@@ -186,7 +186,7 @@ def _match(
     device, count = images.device, len(table)
     finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
     rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
-    data = read_fourier_images(images, table.pixel_size_angst, table.box, rings, config.batch, config.phase_flipped)
+    data = read_fourier_images(images, rings, config.batch, config.phase_flipped)
     group, halves = kernel.matrices.float().to(device), torch.from_numpy(half).to(device)
 
     def from_random() -> tuple[Poses, dict[str, Any]]:

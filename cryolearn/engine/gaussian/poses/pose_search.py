@@ -16,10 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ...alignment.gauss_newton import difference_rotations, halve_where_worse, pose_jacobian
 from ...alignment.grids import bcc_ball
 from ...imaging.poses import angle_between_deg, so3_exp, so3_log
 from ..model.fourier_particles import Batch, GaussianImages
@@ -28,8 +30,6 @@ from ..model.slices import SliceGrid
 __all__ = ["REACH", "VALUES_AT_A_TIME", "PoseFit", "PosePrior", "Slicer", "refine_poses"]
 
 VALUES_AT_A_TIME = {"cpu": 1 << 24, "cuda": 1 << 28}  # numbers of the slices and their five derivatives that are held together, 4 bytes each
-_STEP_DEG = 1.0  # of the derivatives by rotation; a Fourier pixel turns by more than 2 degrees up to ring 25
-_HALVINGS = 3
 _LEAST_SIGMA = 0.05  # degrees and Å
 REACH = 2.8  # of the ball, in the prior's standard deviations: 95 % of rotation vectors lie inside
 _COARSEST = 2.0  # points of the lattice may be this many standard deviations of the images' own certainty apart
@@ -88,10 +88,8 @@ class Slicer:
         parts = volumes.flatten(1).T
         self.table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
         self.white = images.band.per_point(images.noise_power).rsqrt()
-        turn = math.radians(_STEP_DEG) * torch.eye(3, device=images.device)
-        self.turns = so3_exp(turn), so3_exp(-turn)
-        unit = 2 * math.pi / images.band.length_angst
-        self.waves = torch.stack((images.band.kx, images.band.ky)).float() * unit
+        self.more, self.less = difference_rotations(images.device)
+        self.waves = images.band.points.T * (2 * math.pi / images.band.length)
 
     def slices(self, rotation: Tensor, transfer: Tensor) -> Tensor:
         corners = self.grid.corners(rotation)
@@ -101,7 +99,7 @@ class Slicer:
 
     def data(self, batch: Batch, move: Tensor) -> Tensor:
         """(b, 2 P) images shifted back by ``move`` beyond their batch's shift."""
-        shifted = self.band.shifted(batch.data, -move) * self.white
+        shifted = batch.data * self.band.phase(-move) * self.white
         return torch.cat((shifted.real, shifted.imag), dim=-1)
 
     def value(self, batch: Batch, rotation: Tensor, move: Tensor) -> Tensor:
@@ -133,14 +131,9 @@ class Slicer:
     def quadratic(self, batch: Batch, rotation: Tensor, move: Tensor) -> _Quadratic:
         """Expansion by the rotation vector (degrees, about the image's axes) and the shift (Å)."""
         slices = self.slices(rotation, batch.transfer)
-        points = len(self.band)
-        derivatives = [
-            (self.slices(more @ rotation, batch.transfer) - self.slices(less @ rotation, batch.transfer)) / (2 * _STEP_DEG)
-            for more, less in zip(*self.turns, strict=True)
-        ]
-        swapped = torch.cat((slices[..., points:], -slices[..., :points]), dim=-1)  # -i times the slice
-        derivatives += [swapped * wave.repeat(2) for wave in self.waves]
-        jacobian = torch.stack(derivatives, dim=-2)  # (b, G, 5, 2 P)
+        ahead, behind = ((self.slices(turn @ rotation, batch.transfer) for turn in turns) for turns in (self.more, self.less))
+        jacobian = pose_jacobian(slices, ahead, behind, self.band)  # (b, G, 5, 2 P)
+        jacobian[..., :3, :] *= math.pi / 180
         data = self.data(batch, move)[:, None]
         value = (slices * (2 * data - slices)).sum(-1)
         slope = 2 * (jacobian @ (data - slices)[..., None])[..., 0]
@@ -227,13 +220,16 @@ class _Search:
             found = self.slicer.quadratic(batch, *here)
             move, covariance, self.evidence[rows] = _combine(found, away, precision, weight)
             before = _objective(found.value, away, precision, weight)
-            for halving in range(_HALVINGS + 1):
-                target = _limited(away + move, self.limits)
-                there = so3_exp(torch.deg2rad(target[:, :3])) @ origin[0], origin[1] + target[:, 3:]
-                worse = _objective(self.slicer.value(batch, *there), target, precision, weight) < before
-                move = torch.where(worse[:, None], 0.0 if halving == _HALVINGS else 0.5, 1.0) * move
+            objective = partial(self._objective_at, batch, origin, away, weight)
+            move, _ = halve_where_worse(move, objective, before)
             second += self.keep(rows, _limited(away + move, self.limits), covariance.diagonal(dim1=1, dim2=2))
         self.widen(second)
+
+    def _objective_at(self, batch: Batch, origin: tuple[Tensor, Tensor], away: Tensor, weight: Tensor, move: Tensor) -> Tensor:
+        """Log-posterior (b,) of poses ``move`` (b, 5) beyond where they are now, which is ``away`` from the origin."""
+        target = _limited(away + move, self.limits)
+        there = so3_exp(torch.deg2rad(target[:, :3])) @ origin[0], origin[1] + target[:, 3:]
+        return _objective(self.slicer.value(batch, *there), target, self.prior.precision(self.images.device), weight)
 
     def lattice(self) -> bool:
         """Compare all rotations of a lattice in a ball; returns False when the lattice is coarser than the images' certainty."""

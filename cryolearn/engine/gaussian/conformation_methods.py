@@ -24,10 +24,11 @@ from .linear.linear_estimates import found_on_lines, linear_of
 from .model.fourier_particles import GaussianImages
 from .model.projection import Gaussians
 from .model.slices import SliceGrid, envelope
+from .model.state_likelihood import state_likelihood
 from .poses.pose_alternation import RefinedPoses, refine_with_search
 from .subunits.subunit_particles import ExpandedImages, fit_subunits, search_subunits
 from .trajectory.multi_start import first_posterior, search_curve, start_directions
-from .trajectory.trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, state_likelihood, transfer_curve
+from .trajectory.trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, transfer_curve
 
 __all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
 
@@ -35,7 +36,7 @@ _LEAST_AXES = 2  # tried when noise, or among subunits the others' motions, hide
 _SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """What a round works on: images, Gaussians, which of them may move, and the parameters."""
 

@@ -88,7 +88,9 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         if refined is not None:
             images = replace(images, rotation=refined.images.rotation, shift_angst=refined.images.shift_angst)
         images = calibrate(images, model)
-        problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, stages / f"round_{number}", before)
+        problem = Problem(
+            config=config, images=images, model=model, moves=moves, meta={**meta, "resolution_angst": resolution},
+            folder=stages / f"round_{number}", before=before)
         if config.refine_poses:
             refined = refine_problem_poses(problem, inputs.half, given)
             problem = replace(problem, images=refined.images)

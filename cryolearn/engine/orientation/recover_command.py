@@ -36,6 +36,7 @@ from .recovery_result import RecoveryResult, distances_fail, summarise
 from .refinement.projection_matching import Matched, confidence_of, match
 from .refinement.random_starts import start_from_nothing
 from .refinement.read_images import read_fourier_images
+from .refinement.settings import MatchingSettings
 from .report.recovery_report import write_report
 from .similarity_kernel import SimilarityKernel
 
@@ -187,21 +188,23 @@ def _match(
     finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
     rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
     data = read_fourier_images(images, rings, config.batch, config.phase_flipped)
-    group, halves = kernel.matrices.float().to(device), torch.from_numpy(half).to(device)
+    halves = torch.from_numpy(half).to(device)
+    settings = MatchingSettings(
+        diameter_angst=diameter, shift_range_angst=config.shift_range_angst, seed=config.seed, symmetry=kernel.matrices.float().to(device))
 
     def from_random() -> tuple[Poses, dict[str, Any]]:
-        begun = start_from_nothing(data, diameter, config.shift_range_angst, min(config.restarts, _RANDOM_STARTS), config.seed, group)
+        begun = start_from_nothing(data, min(config.restarts, _RANDOM_STARTS), settings)
         return begun.poses, {"start_used": "random", "start_evidence": sorted(begun.evidence.tolist(), reverse=True)}
 
     def matched(start: Poses, error_deg: float) -> Matched:
-        return match(data, start, halves, config.rounds, diameter, config.shift_range_angst, config.seed, group, error_deg)
+        return match(data, start, halves, config.rounds, settings, error_deg)
 
     if config.start == "random":
         start, facts = from_random()
     else:
         start, facts = Poses.single(rotation.to(device), torch.zeros(count, 2, device=device)), {}
     if not config.rounds:
-        confidence = confidence_of(data, start, halves, diameter, config.shift_range_angst, config.seed, group)
+        confidence = confidence_of(data, start, halves, settings)
         return _pose_columns(table, *start.best, confidence.cpu().numpy(), np.zeros(count)), facts
     found = matched(start, math.inf if config.start == "random" else _expected_error_deg(residual))
     if config.start == "network":

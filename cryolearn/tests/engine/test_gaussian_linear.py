@@ -15,8 +15,8 @@ from cryolearn.engine.gaussian.linear.probabilistic_pca import expectation, fit_
 from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, band_between
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.model.slices import SliceGrid, envelope
+from cryolearn.engine.gaussian.model.state_likelihood import state_likelihood
 from cryolearn.engine.gaussian.model.volume_jacobian import tangent_misfit, tangent_volumes
-from cryolearn.engine.gaussian.trajectory.trajectory_em import state_likelihood
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
 from cryolearn.engine.io.star import CtfTable
 

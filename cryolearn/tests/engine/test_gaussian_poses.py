@@ -23,7 +23,8 @@ from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.model.slices import SliceGrid, envelope
 from cryolearn.engine.gaussian.poses import pose_alternation, pose_search
 from cryolearn.engine.gaussian.poses.pose_alternation import alternate, recalibrate, refine_with_search
-from cryolearn.engine.gaussian.poses.pose_search import PosePrior, Slicer, ball, refine_poses
+from cryolearn.engine.gaussian.poses.pose_search import PosePrior, ball, refine_poses
+from cryolearn.engine.gaussian.poses.state_slices import Slicer
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, search_curve, start_directions
 from cryolearn.engine.gaussian.trajectory.trajectory_em import Curve, CurveFit, make_curve
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, matrix_to_euler, random_rotations, so3_exp

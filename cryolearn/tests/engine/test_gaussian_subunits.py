@@ -22,6 +22,7 @@ from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, ba
 from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.model.slices import SliceGrid
+from cryolearn.engine.gaussian.model.state_likelihood import state_likelihood
 from cryolearn.engine.gaussian.subunits.subunit_correlation import (
     SubunitInformation,
     draw_subunit_correlation,
@@ -32,7 +33,7 @@ from cryolearn.engine.gaussian.subunits.subunit_correlation import (
 )
 from cryolearn.engine.gaussian.subunits.subunit_particles import _WithoutOthers, expand, fit_subunits, search_subunits
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, start_directions
-from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit, curve_volumes, make_curve, state_likelihood
+from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit, curve_volumes, make_curve
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
 from cryolearn.engine.imaging.poses import matrix_to_euler, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices

@@ -7,7 +7,7 @@ the sums ``b_g``, ``L_g`` that the images leave in Fourier space (:mod:`slices`)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,9 +22,10 @@ from ...progress import Progress
 from ..model.fourier_particles import GaussianImages
 from ..model.m_step_parameters import FreeParameters
 from ..model.projection import Gaussians
-from ..model.slices import Corners, SliceGrid, VolumeSums, envelope
+from ..model.slices import SliceGrid, VolumeSums, envelope
+from ..model.state_likelihood import state_batches, state_likelihood
 
-__all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "state_batches", "state_likelihood", "thinned", "transfer_curve"]
+__all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "thinned", "transfer_curve"]
 
 _BEND_STEP_ANGST = 5.0
 _POPULATION_FLOOR = 0.1  # part of the prior over states that stays even, so that no state dies
@@ -184,53 +185,6 @@ def transfer_curve(curve: Curve, old: Gaussians, new: Gaussians) -> Curve:
     base = replace(new, positions_angst=new.positions_angst + near @ (curve.base.positions_angst - old.positions_angst),
                    amplitudes=new.amplitudes * torch.exp(near @ ratio))
     return replace(curve, base=base, spread=near @ curve.spread)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StateBatch:
-    """Some images against all states.
-
-    Attributes
-    ----------
-    rows : (b,) which images
-    corners : where their slices lie
-    signal, power : (b, P) filtered images ``C Y / noise``, and ``C^2 / noise``
-    likelihood, expected : (b, G) log-likelihoods over that of an empty image, and what they are expected to be
-    """
-
-    rows: NDArray[np.int64]
-    corners: Corners
-    signal: Tensor
-    power: Tensor
-    likelihood: Tensor
-    expected: Tensor
-
-
-def state_batches(images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> Iterator[StateBatch]:
-    """All images, a batch at a time, against each of (G, z, y, x) volumes.
-
-    The log-likelihood is ``2 Re sum (C Y)* V / noise - sum |C V|^2 / noise``, whose second sum is also the expectation when V is right.
-    """
-    count = len(volumes)
-    parts = volumes.flatten(1).T
-    table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
-    noise = images.band.per_point(images.noise_power)
-    for batch in images.batches(chunk=grid.images_at_a_time(count, images.device)):
-        corners = grid.corners(batch.rotation)
-        slices = grid.sample(table, corners)
-        signal, power = batch.transfer / noise * batch.data, batch.transfer.square() / noise
-        cross = signal.real[:, None] @ slices[..., :count] + (signal.imag * corners.sign)[:, None] @ slices[..., count:]
-        slices.square_()
-        own = power[:, None] @ (slices[..., :count] + slices[..., count:])
-        yield StateBatch(rows=batch.rows, corners=corners, signal=signal, power=power, likelihood=(2 * cross - own)[:, 0], expected=own[:, 0])
-
-
-def state_likelihood(images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> tuple[Tensor, Tensor]:
-    """Log-likelihoods (n, G) of :func:`state_batches`, and what they are expected to be (n, G)."""
-    result, expected = (torch.empty(len(images), len(volumes), device=images.device) for _ in range(2))
-    for batch in state_batches(images, volumes, grid):
-        result[batch.rows], expected[batch.rows] = batch.likelihood, batch.expected
-    return result, expected
 
 
 def curve_volumes(curve: Curve, grid: SliceGrid) -> Tensor:

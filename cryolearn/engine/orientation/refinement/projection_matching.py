@@ -26,6 +26,7 @@ from ...alignment.reference import Reference
 from ...imaging.reconstruction import Reconstructor
 from ...progress import Progress
 from .half_set_references import AGREED, agreed_rings, common_reference, half_references, map_box, particle_mask, stretch
+from .settings import MatchingSettings
 
 __all__ = ["MOST_SHIFTS", "Matched", "confidence_of", "match"]
 
@@ -63,19 +64,18 @@ class Matched:
 class _Rounds:
     """The state between rounds."""
 
-    def __init__(self, images: FourierImages, poses: Poses, halves: Tensor, diameter_angst: float, shift_range_angst: float,
-                 symmetry: Tensor | None, seed: int) -> None:
+    def __init__(self, images: FourierImages, poses: Poses, halves: Tensor, settings: MatchingSettings) -> None:
         self.images, self.poses, self.halves = images, poses, halves
-        self.diameter, self.shift_range, self.symmetry = diameter_angst, shift_range_angst, symmetry
-        self.generator = torch.Generator().manual_seed(seed)
-        first, self.agreed = common_reference(images, poses, halves, diameter_angst, symmetry)
+        self.diameter, self.shift_range, self.symmetry = settings.diameter_angst, settings.shift_range_angst, settings.symmetry
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        first, self.agreed = common_reference(images, poses, halves, self.diameter, self.symmetry)
         self.references = [Reference(first)] * 2
         self._measure_noise()  # what the start leaves unexplained: the more it is wrong, the softer the first search
         self.curve = torch.zeros(map_box(images) // 2 + 1)
         self.confidence = torch.zeros(len(images), device=images.device)
         self.log_likelihood = torch.zeros(len(images), device=images.device)
         self.searched = False
-        self.stretch = stretch(images, diameter_angst)
+        self.stretch = stretch(images, self.diameter)
 
     def rings(self, most: int | None = None) -> int:
         """Radius of the band of the next search."""
@@ -194,8 +194,7 @@ class _Rounds:
 
 
 def match(
-    images: FourierImages, poses: Poses, halves: Tensor, rounds: int, diameter_angst: float, shift_range_angst: float, seed: int,
-    symmetry: Tensor | None = None, error_deg: float = math.inf,
+    images: FourierImages, poses: Poses, halves: Tensor, rounds: int, settings: MatchingSettings, error_deg: float = math.inf,
 ) -> Matched:
     """Refine the poses of all images by matching rounds.
 
@@ -207,8 +206,8 @@ def match(
         (n,) 1 or 2, the half set of each image.
     rounds
         The last one ends with Gauss-Newton steps.
-    symmetry
-        (g, 3, 3) rotations of the particle's point group.
+    settings
+        Particle and search ranges.
     error_deg
         Expected error of the first poses. Below 15 degrees the rounds search about them, but for one that tries all poses, so that images that are far
         off are found again (the others keep the poses that they have); else the first two rounds (one of three) try all poses: noisy images would
@@ -218,7 +217,7 @@ def match(
     -----
     A global round takes ``1.6e9 n`` multiplications at 7.5 degrees and 10 rings and one shift; memory beside the images is below 1 GB.
     """
-    work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
+    work = _Rounds(images, poses, halves, settings)
     near = error_deg < _NEAR_DEG
     global_rounds = 0 if near else min(_GLOBAL_ROUNDS, max(1, rounds // 2))
     reach = min(max(_REACH * error_deg, _FINE_GRID_DEG), _WIDEST_DEG) if near else _FINE_GRID_DEG
@@ -241,14 +240,12 @@ def match(
     return Matched(rotation=rotation, shift_angst=shift, confidence=work.confidence, log_likelihood=work.log_likelihood, curve=work.curve)
 
 
-def confidence_of(
-    images: FourierImages, poses: Poses, halves: Tensor, diameter_angst: float, shift_range_angst: float, seed: int, symmetry: Tensor | None = None,
-) -> Tensor:
+def confidence_of(images: FourierImages, poses: Poses, halves: Tensor, settings: MatchingSettings) -> Tensor:
     """(n,) Confidence of poses that nothing has matched, as that of `Matched`: do images look as the map of the others says?
 
     Poses that are off at random by 0.25 rad on average have about .7, by 0.5 rad hardly any; errors that are alike in all images are not seen.
     """
-    work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
+    work = _Rounds(images, poses, halves, settings)
     work.update()
     work.judge(_COARSE_GRID_DEG)
     return work.confidence

@@ -15,6 +15,7 @@ from ...alignment.stochastic_em import StochasticEM
 from ...progress import Progress
 from .half_set_references import SOFT_EDGE, map_box, stretch
 from .projection_matching import MOST_SHIFTS
+from .settings import MatchingSettings
 
 __all__ = ["RandomStart", "start_from_nothing"]
 
@@ -41,19 +42,17 @@ class RandomStart:
     resolution_angst: float
 
 
-def start_from_nothing(
-    images: FourierImages, diameter_angst: float, shift_range_angst: float, starts: int, seed: int, symmetry: Tensor | None = None,
-) -> RandomStart:
+def start_from_nothing(images: FourierImages, starts: int, settings: MatchingSettings) -> RandomStart:
     """Find poses of all images without any reference.
 
     1,000 images take about 3 s on one CPU core a start without symmetry; memory is that of :func:`expected_slices` beside the images.
     """
-    widening = stretch(images, diameter_angst)
+    widening, symmetry, seed = stretch(images, settings.diameter_angst), settings.symmetry, settings.seed
     coarse, fine = (max(2, min(images.band.radius, round(rings * widening))) for rings in (_COARSE_RINGS, _FINE_RINGS))
     work = images.within(fine + 0.5)
     search = StochasticEM(
-        box=map_box(work), mask_radius=diameter_angst / 2, shift_range=shift_range_angst, group=symmetry, steps=_STEPS, batch=_BATCH, judged=_JUDGED,
-        coarse_deg=_COARSE_DEG, fine_deg=_FINE_DEG, coarse_radius=coarse, most_shifts=MOST_SHIFTS, soft_edge=SOFT_EDGE, first_done=1 / _STEPS)
+        box=map_box(work), mask_radius=settings.diameter_angst / 2, shift_range=settings.shift_range_angst, group=symmetry, steps=_STEPS, batch=_BATCH,
+        judged=_JUDGED, coarse_deg=_COARSE_DEG, fine_deg=_FINE_DEG, coarse_radius=coarse, most_shifts=MOST_SHIFTS, soft_edge=SOFT_EDGE, first_done=1 / _STEPS)
     progress = Progress("Random starts", starts * _STEPS, "steps")
     found = search.starts(work, starts, seed, progress.step)
     generator = torch.Generator().manual_seed(seed)

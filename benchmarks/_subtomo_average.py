@@ -11,14 +11,16 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from cryolearn.common.fsc import resolution_at
+from cryolearn.engine.alignment.fourier_band import FourierBand
+from cryolearn.engine.alignment.fourier_images import FourierImages
+from cryolearn.engine.alignment.reference import Reference
+from cryolearn.engine.imaging.fourier import rfftn_centred
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
 from cryolearn.engine.simulate.subtomogram_simulator import SubtomogramSimulator
 from cryolearn.engine.subtomogram.averaging.aligner import Aligner, Plan
 from cryolearn.engine.subtomogram.averaging.averages import turned_average
-from cryolearn.engine.subtomogram.averaging.fourier_band import Band, Particles, in_band
-from cryolearn.engine.subtomogram.averaging.references import Reference
 
 TRUTH_THRESHOLD = 0.5  # FSC with the truth, as in the paper
 RECOVERED_NM = 7.0  # the paper's rule
@@ -49,13 +51,11 @@ def true_maps(config: SubtomogramSimulateConfig) -> Tensor:
 def laid_on(volume: Tensor, truth: Tensor, fine_px: float) -> Tensor:
     """The volume turned and moved to where it correlates best with the truth."""
     box = truth.shape[-1]
-    band = Band.up_to(box, fine_px)
-    everything = torch.ones(1, len(band))
-    seen = Particles(band, in_band(volume[None], band), everything, torch.zeros(1, dtype=torch.long))
+    band = FourierBand.up_to(box, fine_px, 3)
+    seen = FourierImages(band=band, data=band.gather(rfftn_centred(volume[None], 3)), noise=torch.ones(band.rings))
     plan = Plan(12.0, 0.5, fine_px, 0.35 * box, 0.15 * box)
-    power = in_band(truth[None], band)[0].abs().square()
-    shells = torch.zeros(int(band.shell.max()) + 1).index_add_(0, band.shell, power) / torch.bincount(band.shell).clamp(min=1)
-    weight = 1 / shells[band.shell].clamp(min=1e-6 * float(shells.max()))
+    shells = band.ring_mean(band.gather(rfftn_centred(truth, 3)).abs().square())
+    weight = 1 / band.per_point(shells).clamp(min=1e-6 * float(shells.max()))
     found = Aligner([Reference(truth)], band, weight / weight.max(), plan).align(seen)
     return turned_average(volume, found.rotation[0], found.shift_px[0])
 

@@ -14,7 +14,7 @@ from _gaussian import METHOD, Run, arguments, heterogeneity, rank_correlation, t
 from _gaussian_data import Imaging, ParticleSet, slides_set
 
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
-from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, band_between
 from cryolearn.engine.gaussian.model.projection import Gaussians
 from cryolearn.engine.imaging.poses import random_rotations
 
@@ -24,11 +24,12 @@ EXACT = ("amplitudes", "amplitude_sigma", "gain", "log_likelihood", "state_weigh
 def gradient_seconds(count: int, gaussians: int, radius: int, box: int, pixel: float, device: torch.device, repeats: int = 3) -> float:
     """Best time of the forward projections, scores and gradients of ``count`` images."""
     generator = torch.Generator().manual_seed(0)
-    band = Band.make(box, pixel, box * pixel / radius, 200.0, device)
+    band = band_between(box, pixel, box * pixel / radius, 200.0, device)
     data = torch.randn(count, len(band), 2, generator=generator)
     ones = torch.ones(band.rings, device=device)
-    images = GaussianImages(band, torch.view_as_complex(data).numpy(), random_rotations(count, generator).to(device), torch.zeros(count, 2, device=device),
-                            None, False, device, ones, ones.clone())
+    images = GaussianImages(
+        band=band, transforms=torch.view_as_complex(data).numpy(), rotation=random_rotations(count, generator).to(device),
+        shift_angst=torch.zeros(count, 2, device=device), ctf=None, phase_flipped=False, device=device, gain=ones, noise_power=ones.clone())
     places = torch.randn(gaussians, 3, generator=generator).to(device) * box * pixel / 10
     model = Gaussians(places, torch.ones(gaussians, device=device), torch.full((gaussians,), 0.3 * box * pixel / radius, device=device))
     best = np.inf

@@ -24,7 +24,7 @@ from ..launch import process_rank
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import Aligned, ElasticAligner
 from .alignment.levenberg_marquardt import Refined
-from .alignment.noise_and_gain import calibrate, flat_model, read_calibration
+from .alignment.noise_and_gain import calibrate, flat_model, read_calibration, write_calibration
 from .config import ElasticAlignConfig
 from .modes.deformable_reference import ElasticReference
 from .report.write_results import write_alignment
@@ -50,13 +50,16 @@ def run(config: ElasticAlignConfig) -> None:
     out = Path(config.output)
     digest = digest_config(config, tuple(table.image_file))
     record = RunRecord(out, "alignment", digest)
-    aligner = _aligner(config, reference, images)
+    uncalibrated = _aligner(config, reference, images)
 
-    def solve(data: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
-        return _align(config, aligner, images, data, ctf, rows).best
+    def solve(present: ElasticAligner, data: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
+        return _align(config, present, images, data, ctf, rows).best
 
-    calibration = record.once("calibration.npz", lambda path: calibrate(aligner, images, solve, _CALIBRATION_ROUNDS, config.batch, path))
-    aligner.image_model = read_calibration(calibration, images)
+    def measure(path: Path) -> None:
+        write_calibration(path, calibrate(uncalibrated, images, solve, _CALIBRATION_ROUNDS, config.batch))
+
+    calibration = record.once("calibration.npz", measure)
+    aligner = uncalibrated.with_image_model(read_calibration(calibration, images))
     if rank == 0:
         print(_memory_line(config, aligner, world), flush=True)
 
@@ -74,13 +77,13 @@ def run(config: ElasticAlignConfig) -> None:
 
 
 def _aligner(config: ElasticAlignConfig, reference: ElasticReference, images: ParticleImages) -> ElasticAligner:
-    aligner = ElasticAligner(
+    aligner = ElasticAligner.build(
         reference, flat_model(images), resolution_angst=config.resolution_angst,
         amplitude_range=config.amplitude_range, search_pixel_angst=max(config.search_pixel_angst, images.table.pixel_size_angst),
         candidates=config.candidates, prior_sigma=config.prior_sigma, phase_flipped=config.phase_flipped,
     )
     if config.start == "blind":
-        aligner.build_bank(config.views, config.conformers, config.shift_range_angst)
+        return aligner.with_bank(config.views, config.conformers, config.shift_range_angst)
     return aligner
 
 

@@ -5,6 +5,7 @@ Memory does not grow with the set: the network, one batch of images and one batc
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from ..io.star import ParticleTable, read_particles
 from ..launch import process_rank
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
-from .alignment.aligner import ElasticAligner, choose_best
+from .alignment.aligner import ElasticAligner, ImageModel, choose_best
 from .alignment.levenberg_marquardt import Observed, Refined, refine
-from .alignment.noise_and_gain import calibrate, flat_model, read_calibration
+from .alignment.noise_and_gain import calibrate, flat_model, read_calibration, write_calibration
 from .config import ElasticPredictConfig
 from .modes.deformable_reference import ElasticReference
 from .network.architectures import AmplitudeResNet34, MultiNetwork
@@ -67,7 +68,8 @@ def run(config: ElasticPredictConfig) -> None:
     out = Path(config.output)
     digest = digest_config(config, tuple(table.image_file))
     record = RunRecord(out, "prediction", digest)
-    predictor.read_calibration(record.once("calibration.npz", predictor.calibrate))
+    calibration = record.once("calibration.npz", lambda path: write_calibration(path, predictor.calibrate()))
+    predictor = predictor.calibrated(read_calibration(calibration, images))
     columns = record.in_chunks(table.ids, config.chunk, predictor.columns, "prediction", config.batch)
     if columns is None:
         return
@@ -124,7 +126,7 @@ class _Predictor:
     ) -> None:
         self._config, self._network, self._scheme, self._images = config, network, scheme, images
         self._hypotheses = int(description["hypotheses"])
-        self._aligner = ElasticAligner(
+        self._aligner = ElasticAligner.build(
             reference, flat_model(images), amplitude_range=description["amplitude_range"],
             # the network's answers are as coarse as its pixels, and the first refinement must not look finer than they are
             search_pixel_angst=max(_SEARCH_PIXEL_ANGST, images.table.pixel_size_angst, scheme.network_pixel_angst), phase_flipped=scheme.phase_flipped,
@@ -156,14 +158,19 @@ class _Predictor:
         own = {"amplitudes": amplitudes, "amplitude_sigma": scale, "rotation": rotation, "shift_angst": shift, "probability": start.probability[:, 0]}
         return start, {f"network_{name}": values.cpu().numpy() for name, values in own.items()}
 
-    def calibrate(self, path: Path) -> None:
+    def calibrate(self) -> ImageModel:
         """Noise spectrum and radial gain of the set, from a sample that is predicted and refined for the purpose."""
-        def solve(data: torch.Tensor, ctf: Any, rows: np.ndarray) -> Refined:
+        def solve(aligner: ElasticAligner, data: torch.Tensor, ctf: Any, rows: np.ndarray) -> Refined:
             start, _ = self._start(data, ctf, rows)
-            return refine_hypotheses(self._aligner, *self._aligner.observe(data, ctf), start, self._config.refine_iterations).best
+            return refine_hypotheses(aligner, *aligner.observe(data, ctf), start, self._config.refine_iterations).best
 
-        rounds = _CALIBRATION_ROUNDS if self._config.refine else 0
-        calibrate(self._aligner, self._images, solve, rounds, self._config.batch, path)
+        return calibrate(self._aligner, self._images, solve, _CALIBRATION_ROUNDS if self._config.refine else 0, self._config.batch)
+
+    def calibrated(self, image_model: ImageModel) -> _Predictor:
+        """The same predictor for images of this noise and gain."""
+        other = copy(self)
+        other._aligner = self._aligner.with_image_model(image_model)
+        return other
 
     def _as_predicted(self, coarse: Observed, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Columns of the result table from the network's answer as it is, with its agreement with the image at low resolution."""
@@ -177,7 +184,3 @@ class _Predictor:
         poses = isinstance(self._network, MultiNetwork) or self._images.table.angles_deg is not None
         columns["flags"] = columns["flags"] & ~AlignmentFlag.NOT_CONVERGED if poses else columns["flags"] | AlignmentFlag.NOT_CONVERGED
         return columns
-
-    def read_calibration(self, path: Path) -> None:
-        """Take the set's noise and gain from a file that :meth:`calibrate` wrote."""
-        self._aligner.image_model = read_calibration(path, self._images)

@@ -24,10 +24,11 @@ from .linear.linear_estimates import found_on_lines, linear_of
 from .model.fourier_particles import GaussianImages
 from .model.projection import Gaussians
 from .model.slices import SliceGrid, envelope
+from .model.state_likelihood import state_likelihood
 from .poses.pose_alternation import RefinedPoses, refine_with_search
 from .subunits.subunit_particles import ExpandedImages, fit_subunits, search_subunits
 from .trajectory.multi_start import first_posterior, search_curve, start_directions
-from .trajectory.trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, state_likelihood, transfer_curve
+from .trajectory.trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, transfer_curve
 
 __all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
 
@@ -35,7 +36,7 @@ _LEAST_AXES = 2  # tried when noise, or among subunits the others' motions, hide
 _SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """What a round works on: images, Gaussians, which of them may move, and the parameters."""
 
@@ -158,16 +159,16 @@ def find_conformations(problem: Problem, eigen: EigenMotions, copies: int = 1) -
         return _scan(problem, eigen), None
     if method == "linear":
         lines = linear_of(problem.source(score="likelihood"), problem.config)
-        return found_on_lines(lines, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
+        return found_on_lines(lines, rigid_likelihood(problem), problem.images.band.pixel_size, problem.meta), None
     network = None
     if method == "autoencoder":
         network = _autoencoder(problem, copies)
         if network.accepted:
-            return found_on_network(network, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta), None
+            return found_on_network(network, rigid_likelihood(problem), problem.images.band.pixel_size, problem.meta), None
     fit = curve_of(problem, problem.images, "all", eigen if problem.source().score == "likelihood" else None)
-    if copies > 1:
+    if isinstance(problem.images, ExpandedImages):
         fit = fit_subunits(problem.images, fit, copies)
-    found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size_angst, problem.meta)
+    found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size, problem.meta)
     if network is not None:
         found.notes.update(comparison_notes(network))
     return _upright(found, eigen), fit
@@ -226,7 +227,7 @@ def _scan(problem: Problem, eigen: EigenMotions) -> Found:
 def _linear(problem: Problem, vectors: Tensor, deviations: NDArray[np.float64], latents: NDArray[np.float64], errors: NDArray[np.float64],
             eigen: EigenMotions) -> Found:
     """Straight motions: ``vectors`` (K, M, 3) or (K, M, 1) times ``deviations`` (K,) is one standard deviation of a latent."""
-    model, pixel = problem.model, problem.images.band.pixel_size_angst
+    model, pixel = problem.model, problem.images.band.pixel_size
     steps = vectors.double().cpu().numpy() * deviations[:, None, None]
     still = np.zeros((len(steps), len(model), 3))
     positions = steps if problem.kind == "position" else still
@@ -247,7 +248,7 @@ def half_agreement(problem: Problem, half: NDArray[np.int64]) -> tuple[NDArray[n
         rows = np.flatnonzero(half == number)
         fit = curve_of(replace(problem, before=None), problem.images.subset(rows), f"half{number}")
         everyone = evaluate_curve(problem.images, fit.curve)
-        found = found_on_curve(everyone, np.zeros(len(half)), problem.images.band.pixel_size_angst, {})
+        found = found_on_curve(everyone, np.zeros(len(half)), problem.images.band.pixel_size, {})
         pair.append(found.latents[:, 0])
     both = np.stack(pair, axis=1)
     return both, _agreement(both, problem.config.path)

@@ -26,7 +26,7 @@ from .conformation_estimates import Found, free_energy
 from .conformation_methods import Problem, eigen_motions_of, find_conformations, half_agreement, motions_in_angst, refine_problem_poses
 from .input_validation import Inputs, make_gaussians, read_inputs, select_gaussians
 from .linear.eigen_motions import EigenMotions
-from .model.fourier_particles import Band, crop_images
+from .model.fourier_particles import band_between, crop_images
 from .model.gain_and_noise import calibrate
 from .model.projection import Gaussians
 from .poses.pose_alternation import RefinedPoses, pose_notes, write_poses
@@ -79,15 +79,17 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         print(f"Round {number + 1} of {len(inputs.resolutions_angst)}: {resolution:.3g} Å", flush=True)
         model = make_gaussians(config, inputs, resolution, last, device)
         moves = select_gaussians(config, inputs, model)
-        band = Band.make(table.box, pixel, resolution, config.coarse_angst, device)
+        band = band_between(table.box, pixel, resolution, config.coarse_angst, device)
         images = crop_images(
-            table, band, record.file(f"crops_{number}.npy"), device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
+            table, band, record.file(f"coefficients_{number}.npy"), device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
             phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast, batch=config.batch)
         given = images.rotation, images.shift_angst
         if refined is not None:
             images = replace(images, rotation=refined.images.rotation, shift_angst=refined.images.shift_angst)
         images = calibrate(images, model)
-        problem = Problem(config, images, model, moves, {**meta, "resolution_angst": resolution}, record.part(f"round_{number}"), before)
+        problem = Problem(
+            config=config, images=images, model=model, moves=moves, meta={**meta, "resolution_angst": resolution},
+            record=record.part(f"round_{number}"), before=before)
         if config.refine_poses:
             refined = refine_problem_poses(problem, inputs.half, given)
             problem = replace(problem, images=refined.images)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "angle_between_deg", "euler_to_matrix", "matrix_from_6d", "matrix_to_6d", "matrix_to_euler", "matrix_to_quaternion", "pose_grid",
+    "angle_between_deg", "euler_to_matrix", "matrix_from_6d", "matrix_to_6d", "matrix_to_euler", "matrix_to_quaternion",
     "quaternion_to_matrix", "random_rotations", "rotation_grid", "rotation_z", "so3_exp", "so3_log", "view_grid",
 ]
 
@@ -149,15 +149,3 @@ def rotation_grid(step_deg: float, dtype: torch.dtype = torch.float32, device: t
     turns = max(1, round(360 / step_deg))
     in_plane = rotation_z(torch.arange(turns, dtype=torch.float64) * (360 / turns))
     return (in_plane[None] @ views[:, None]).flatten(0, 1).to(device=device, dtype=dtype)
-
-
-def pose_grid(step_deg: float, group: Tensor | None, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Rotations (R, 3, 3) at about ``step_deg``, turned as a whole at random so that no view is favoured; one of each set of equivalent ones.
-
-    Of equivalent poses A S the one that turns least is kept (the group's Voronoi cell).
-    """
-    grid = rotation_grid(step_deg, device=device) @ random_rotations(1, generator, device=device)[0]
-    if group is None or len(group) == 1:
-        return grid
-    traces = torch.einsum("rij,gji->rg", grid, group.to(grid))
-    return grid[traces[:, 0] >= traces.amax(1) - 1e-5]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...common.limits import FEWEST_IMAGES
+from ..alignment.posterior import Poses
 from ..config import digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -32,14 +32,15 @@ from .config import RecoverOrientationsConfig
 from .distance_network.distance_model import FEATURES, DistanceModel
 from .recovery.detector_frame import MOST_IMAGES, apply_gauge, find_gauge
 from .recovery.recover_from_distances import recover
-from .refinement.fourier_images import read_fourier_images
+from .recovery_result import RecoveryResult, distances_fail, summarise
 from .refinement.projection_matching import Matched, confidence_of, match
-from .refinement.reference import Poses
-from .refinement.stochastic_em import start_from_nothing
-from .report.recovery_report import distances_fail, write_report
+from .refinement.random_starts import start_from_nothing
+from .refinement.read_images import read_fourier_images
+from .refinement.settings import MatchingSettings
+from .report.recovery_report import write_report
 from .similarity_kernel import SimilarityKernel
 
-__all__ = ["Found", "run"]
+__all__ = ["run"]
 
 _GAUGE_IMAGES = min(300, MOST_IMAGES)
 _PAIRS = 20000  # kept for the plot of learned against recovered distances
@@ -49,27 +50,6 @@ _MATCHING_PIXELS = 3.0
 _ALIKE = 1e-6
 
 
-@dataclass
-class Found:
-    """What the stages found, rows as in the particle table.
-
-    Attributes
-    ----------
-    rotation, shift_angst : (n, 3, 3), (n, 2)
-    confidence, residual_rad, log_likelihood : (n,); residuals are NaN after a random start
-    half : (n,) 1 or 2
-    pairs : columns ``first``, ``second`` (rows), ``learned_rad``, ``weight`` of random pairs; none after a random start
-    facts : numbers for the summary
-    """
-
-    rotation: Tensor
-    shift_angst: Tensor
-    confidence: NDArray[np.float32]
-    residual_rad: NDArray[np.float32]
-    log_likelihood: NDArray[np.float32]
-    half: NDArray[np.int64]
-    pairs: Columns | None
-    facts: dict[str, Any]
 
 
 def run(config: RecoverOrientationsConfig) -> None:
@@ -100,7 +80,8 @@ def run(config: RecoverOrientationsConfig) -> None:
     record = RunRecord(config.output, "recovery", digest_config(config, tuple(sorted(set(table.image_file)))))
     found = _find(config, table, images, model, kernel, diameter, record)
     posed, maps = _reconstruct(config, table, found, kernel, diameter, device)
-    write_report(config, posed, found, maps, kernel, diameter)
+    summary = summarise(found, posed, maps, kernel, diameter, config.rounds)
+    write_report(config.output, posed, found, maps, kernel, summary)
     remove_records(config.output, FEATURES)
     record.remove()
 
@@ -126,7 +107,7 @@ def _refuse_alike(images: ParticleImages, path: str) -> None:
 def _find(
     config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, model: DistanceModel | None, kernel: SimilarityKernel,
     diameter: float, record: RunRecord,
-) -> Found:
+) -> RecoveryResult:
     """All stages up to the final poses; finished ones are read from disk."""
     count = len(table)
     half = split_halves(table, np.arange(count))
@@ -143,8 +124,9 @@ def _find(
         rotation = torch.from_numpy(gauged["rotation"]).float()
     matched, more = _finished(record, "matched", lambda: _match(config, table, images, rotation, half, kernel, diameter, residual, facts))
     facts.update(more)
-    return Found(torch.from_numpy(matched["rotation"]), torch.from_numpy(matched["shift_angst"]), matched["confidence"], residual,
-                 matched["log_likelihood"], half, pairs, facts)
+    return RecoveryResult(
+        rotation=torch.from_numpy(matched["rotation"]), shift_angst=torch.from_numpy(matched["shift_angst"]), confidence=matched["confidence"],
+        residual_rad=residual, log_likelihood=matched["log_likelihood"], half=half, pairs=pairs, facts=facts)
 
 
 def _from_distances(
@@ -195,22 +177,24 @@ def _match(
     device, count = images.device, len(table)
     finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
     rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
-    data = read_fourier_images(images, table.pixel_size_angst, table.box, rings, config.batch, config.phase_flipped)
-    group, halves = kernel.matrices.float().to(device), torch.from_numpy(half).to(device)
+    data = read_fourier_images(images, rings, config.batch, config.phase_flipped)
+    halves = torch.from_numpy(half).to(device)
+    settings = MatchingSettings(
+        diameter_angst=diameter, shift_range_angst=config.shift_range_angst, seed=config.seed, symmetry=kernel.matrices.float().to(device))
 
     def from_random() -> tuple[Poses, dict[str, Any]]:
-        begun = start_from_nothing(data, diameter, config.shift_range_angst, min(config.restarts, _RANDOM_STARTS), config.seed, group)
+        begun = start_from_nothing(data, min(config.restarts, _RANDOM_STARTS), settings)
         return begun.poses, {"start_used": "random", "start_evidence": sorted(begun.evidence.tolist(), reverse=True)}
 
     def matched(start: Poses, error_deg: float) -> Matched:
-        return match(data, start, halves, config.rounds, diameter, config.shift_range_angst, config.seed, group, error_deg)
+        return match(data, start, halves, config.rounds, settings, error_deg)
 
     if config.start == "random":
         start, facts = from_random()
     else:
         start, facts = Poses.single(rotation.to(device), torch.zeros(count, 2, device=device)), {}
     if not config.rounds:
-        confidence = confidence_of(data, start, halves, diameter, config.shift_range_angst, config.seed, group)
+        confidence = confidence_of(data, start, halves, settings)
         return _pose_columns(table, *start.best, confidence.cpu().numpy(), np.zeros(count)), facts
     found = matched(start, math.inf if config.start == "random" else _expected_error_deg(residual))
     if config.start == "network":
@@ -237,7 +221,7 @@ def _expected_error_deg(residual_rad: NDArray[np.float32]) -> float:
 
 
 def _reconstruct(
-    config: RecoverOrientationsConfig, table: ParticleTable, found: Found, kernel: SimilarityKernel, diameter: float, device: torch.device,
+    config: RecoverOrientationsConfig, table: ParticleTable, found: RecoveryResult, kernel: SimilarityKernel, diameter: float, device: torch.device,
 ) -> tuple[ParticleTable, Reconstruction]:
     """The particle table with its poses and half sets, and its maps."""
     posed = table.with_poses(matrix_to_euler(found.rotation).numpy(), -found.shift_angst.numpy())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
+from cryolearn.engine.alignment.fourier_band import FourierBand
+from cryolearn.engine.alignment.fourier_images import FourierImages, transform_images
 from cryolearn.engine.imaging.noise import add_noise
 from cryolearn.engine.imaging.poses import random_rotations
-from cryolearn.engine.orientation.refinement.fourier_images import FourierImages, disc_points, transform_images
 
 from .imaging_cases import GaussianModel, gaussian_model
 
@@ -29,11 +31,9 @@ def projections(count: int, snr: float, seed: int, shift_angst: float = 0.0) -> 
 
 
 def fourier_images(images: torch.Tensor, rings: int = 10) -> FourierImages:
-    kx, ky, ring = disc_points(rings)
-    data = transform_images(images, kx, ky)
-    found = FourierImages(data, kx, ky, ring, torch.ones(rings + 1), BOX * PIXEL, rings)
-    found.noise = found.ring_mean(data.abs().square().mean(0))
-    return found
+    band = FourierBand.up_to(BOX, rings + 0.5, length=BOX * PIXEL, lowest=0)
+    found = FourierImages(band=band, data=transform_images(images, band), noise=torch.ones(band.rings))
+    return replace(found, noise=found.mean_power())
 
 
 def degrees(radians: object) -> float:

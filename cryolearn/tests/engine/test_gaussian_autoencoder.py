@@ -18,7 +18,7 @@ from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
 from cryolearn.engine.gaussian.linear.probabilistic_pca import fit_linear
-from cryolearn.engine.gaussian.model.fourier_particles import Band
+from cryolearn.engine.gaussian.model.fourier_particles import band_between
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, start_directions
 from cryolearn.engine.gaussian.trajectory.trajectory_em import fit_curve, make_curve
@@ -41,7 +41,7 @@ def network_of(model: Gaussians, latents: int, seed: int = 1) -> Autoencoder:
 def test_projection_has_the_derivatives_of_its_values() -> None:
     """Reverse derivatives against finite differences in double precision (page: 1e-6), forward ones against them too."""
     generator = torch.Generator().manual_seed(3)
-    band = Band.make(32, 5.0, 30.0, 150.0)
+    band = band_between(32, 5.0, 30.0, 150.0)
     rotation = random_rotations(2, generator).double()
     places = (20 * torch.randn(2, 7, 3, generator=generator)).double().requires_grad_()
     amplitudes = (1 + torch.rand(2, 7, generator=generator)).double().requires_grad_()

@@ -12,11 +12,11 @@ from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
 from cryolearn.engine.gaussian.linear.linear_motions import LinearMotions, lattice
 from cryolearn.engine.gaussian.linear.probabilistic_pca import expectation, fit_linear, linear_latents
-from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, band_between
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.model.slices import SliceGrid, envelope
+from cryolearn.engine.gaussian.model.state_likelihood import state_likelihood
 from cryolearn.engine.gaussian.model.volume_jacobian import tangent_misfit, tangent_volumes
-from cryolearn.engine.gaussian.trajectory.trajectory_em import state_likelihood
 from cryolearn.engine.imaging.poses import random_rotations, so3_exp
 from cryolearn.engine.io.star import CtfTable
 
@@ -52,7 +52,7 @@ def hinged(model: Gaussians, arm: torch.Tensor, angle_deg: torch.Tensor, axis: i
 def imaged(model: Gaussians, moved: torch.Tensor, snr: float, factor: torch.Tensor | None = None, seed: int = 3) -> GaussianImages:
     """Particles of conformations (n, M, 3), with CTF; noise by its ratio to the signal over the band."""
     generator = torch.Generator().manual_seed(seed)
-    band, count = Band.make(BOX, PIXEL, RESOLUTION, 200.0), len(moved)
+    band, count = band_between(BOX, PIXEL, RESOLUTION, 200.0), len(moved)
     rotation = random_rotations(count, generator).float()
     amplitudes = model.amplitudes.expand(count, -1) if factor is None else model.amplitudes * factor
     conformations = Gaussians(model.positions_angst + moved, amplitudes, model.sigma_angst)
@@ -60,8 +60,9 @@ def imaged(model: Gaussians, moved: torch.Tensor, snr: float, factor: torch.Tens
     defocus = np.random.default_rng(seed).uniform(15_000, 25_000, count)
     full = np.ones(count)
     ctf = CtfTable(defocus, defocus, 0 * full, 0 * full, 300 * full, 2.7 * full, 0.1 * full)
-    images = GaussianImages(band, np.empty((count, len(band)), np.complex64), rotation, torch.zeros(count, 2), ctf, False, torch.device("cpu"),
-                            torch.ones(band.rings), torch.ones(band.rings))
+    images = GaussianImages(
+        band=band, transforms=np.empty((count, len(band)), np.complex64), rotation=rotation, shift_angst=torch.zeros(count, 2), ctf=ctf, phase_flipped=False,
+        device=torch.device("cpu"), gain=torch.ones(band.rings), noise_power=torch.ones(band.rings))
     signal = clean * images.transfer(np.arange(count))
     power = float(signal.abs().square().mean()) / snr
     noise = torch.view_as_complex(torch.randn(*signal.shape, 2, generator=generator)) * math.sqrt(power / 2)
@@ -87,7 +88,7 @@ def motions_of(model: Gaussians, vectors: torch.Tensor, change: torch.Tensor) ->
 
 def test_derivative_volumes_match_finite_differences() -> None:
     model, first, second = scene()
-    grid = SliceGrid(Band.make(BOX, PIXEL, RESOLUTION, 200.0))
+    grid = SliceGrid(band_between(BOX, PIXEL, RESOLUTION, 200.0))
     generator = torch.Generator().manual_seed(5)
     places, amplitudes, sigma = model.positions_angst.double(), model.amplitudes.double(), model.sigma_angst.double()
     field = torch.randn(2, len(model), 3, generator=generator, dtype=torch.float64)
@@ -104,7 +105,7 @@ def test_derivative_volumes_match_finite_differences() -> None:
 @pytest.mark.parametrize("vary", ["conformation", "composition", "both"])
 def test_gradients_of_the_misfit_are_exact(vary: str) -> None:
     """Against automatic differentiation of the same sums, in double precision."""
-    grid = SliceGrid(Band.make(24, 5.0, 30.0, 120.0))
+    grid = SliceGrid(band_between(24, 5.0, 30.0, 120.0))
     generator = torch.Generator().manual_seed(6)
 
     def draw(*shape: int) -> torch.Tensor:

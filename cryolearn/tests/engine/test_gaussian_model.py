@@ -10,7 +10,7 @@ import torch
 
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.gaussian.linear.eigen_motions import principal_components
-from cryolearn.engine.gaussian.model.fourier_particles import Band, Batch, GaussianImages
+from cryolearn.engine.gaussian.model.fourier_particles import Batch, GaussianImages, band_between
 from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
 from cryolearn.engine.gaussian.model.image_scores import frc_score, likelihood_score
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
@@ -20,7 +20,7 @@ from cryolearn.engine.imaging.gaussians import render_gaussians_2d
 from cryolearn.engine.imaging.poses import random_rotations
 from cryolearn.engine.io.star import CtfTable
 
-BAND = Band.make(64, 4.0, 25.0, 200.0)
+BAND = band_between(64, 4.0, 25.0, 200.0)
 
 
 def some_model(count: int = 15, dtype: torch.dtype = torch.float64) -> Gaussians:
@@ -32,7 +32,9 @@ def some_model(count: int = 15, dtype: torch.dtype = torch.float64) -> Gaussians
 def some_batch(count: int = 3) -> Batch:
     random = torch.Generator().manual_seed(3)
     data = torch.randn(count, len(BAND), generator=random, dtype=torch.complex128) * 3
-    return Batch(np.arange(count), data, torch.randn(count, len(BAND), generator=random, dtype=torch.float64), random_rotations(count, random).double())
+    return Batch(
+        rows=np.arange(count), data=data, transfer=torch.randn(count, len(BAND), generator=random, dtype=torch.float64),
+        rotation=random_rotations(count, random).double())
 
 
 def values_of(model: Gaussians, rotation: torch.Tensor) -> torch.Tensor:
@@ -45,8 +47,8 @@ def test_projection_is_the_transform_of_the_picture() -> None:
     shift = torch.tensor([[3.0, -7.0], [0.0, 2.5], [-11.0, 4.0]], dtype=torch.float64)
     seen = (model.positions_angst @ batch.rotation.transpose(1, 2))[..., :2] + shift[:, None]
     picture = render_gaussians_2d(seen, model.amplitudes * 4.0**2, model.sigma_angst, 64, 4.0)
-    transform = rfft2_centred(picture).flatten(1)[:, BAND.ky % 64 * 33 + BAND.kx]
-    found = BAND.shifted(values_of(model, batch.rotation), shift)
+    transform = BAND.gather(rfft2_centred(picture))
+    found = values_of(model, batch.rotation) * BAND.phase(shift)
     assert (found - transform).abs().max() < 1e-4 * transform.abs().max()
 
 
@@ -117,7 +119,7 @@ def test_sums_are_the_adjoint_of_slices(limit: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_misfit_is_its_formula_and_its_gradient() -> None:
-    grid, random = SliceGrid(Band.make(64, 4.0, 40.0, 200.0)), torch.Generator().manual_seed(7)
+    grid, random = SliceGrid(band_between(64, 4.0, 40.0, 200.0)), torch.Generator().manual_seed(7)
     signal = torch.randn(3, *grid.shape, generator=random, dtype=torch.complex128)
     power = torch.rand(3, *grid.shape, generator=random, dtype=torch.float64)
     places = (torch.randn(3, 6, 3, generator=random, dtype=torch.float64) * 20).requires_grad_()
@@ -158,22 +160,24 @@ def test_streamed_components_are_those_of_the_whole_matrix(limit: int, monkeypat
 
 def test_band_refuses_what_images_do_not_hold() -> None:
     with pytest.raises(InputError, match="finer than the images hold"):
-        Band.make(64, 4.0, 7.0, 200.0)
+        band_between(64, 4.0, 7.0, 200.0)
     with pytest.raises(InputError, match="fewer than three rings"):
-        Band.make(64, 4.0, 150.0, 200.0)
+        band_between(64, 4.0, 150.0, 200.0)
 
 
 def test_noise_that_passes_the_ctf_is_told_from_the_cameras() -> None:
     """Two kinds of noise: after whitening all images have that of a zero of the CTF, whatever their CTF is at a ring."""
     made = torch.Generator().manual_seed(3)
-    band = Band.make(32, 4.0, 16.0, 80.0)
+    band = band_between(32, 4.0, 16.0, 80.0)
     model = Gaussians(20 * torch.randn(12, 3, generator=made), torch.ones(12), torch.full((12,), 6.0))
     count, even, passed = 800, 2.0, 5.0
     rotation = random_rotations(count, made).float()
     defocus = np.linspace(5000.0, 25000.0, count)
     ctf = CtfTable(defocus, defocus, *(np.full(count, value) for value in (0.0, 0.0, 300.0, 2.7, 0.1)))
     ones = torch.ones(band.rings)
-    images = GaussianImages(band, np.empty((count, len(band)), np.complex64), rotation, torch.zeros(count, 2), ctf, False, torch.device("cpu"), ones, ones)
+    images = GaussianImages(
+        band=band, transforms=np.empty((count, len(band)), np.complex64), rotation=rotation, shift_angst=torch.zeros(count, 2), ctf=ctf,
+        phase_flipped=False, device=torch.device("cpu"), gain=ones, noise_power=ones)
     transfer = images.transfer(np.arange(count))
     noise = torch.view_as_complex(torch.randn(count, len(band), 2, generator=made)) * ((even + passed * transfer.square()) / 2).sqrt()
     images.transforms = (transfer * project(model, rotation, band).values.flatten(1)[:, band.grid_index] + noise).numpy()

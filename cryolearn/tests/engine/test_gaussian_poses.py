@@ -17,13 +17,14 @@ from cryolearn.engine.gaussian import heterogeneity_command as heterogeneity
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
-from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, band_between
 from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.model.slices import SliceGrid, envelope
 from cryolearn.engine.gaussian.poses import pose_alternation, pose_search
 from cryolearn.engine.gaussian.poses.pose_alternation import alternate, recalibrate, refine_with_search
-from cryolearn.engine.gaussian.poses.pose_search import PosePrior, Slicer, ball, refine_poses
+from cryolearn.engine.gaussian.poses.pose_search import PosePrior, ball, refine_poses
+from cryolearn.engine.gaussian.poses.state_slices import Slicer
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, search_curve, start_directions
 from cryolearn.engine.gaussian.trajectory.trajectory_em import Curve, CurveFit, make_curve
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, matrix_to_euler, random_rotations, so3_exp
@@ -45,14 +46,17 @@ def model_of(positions: Tensor) -> Gaussians:
 def images_of(count: int, noise: float, seed: int = 1) -> tuple[GaussianImages, np.ndarray]:
     """Images of the hinged arm in five states, and the state of each; ``noise`` over signal within the band, in power."""
     made = torch.Generator().manual_seed(seed)
-    band, state = Band.make(32, 6.0, 24.0, 190.0), torch.randint(5, (count,), generator=made)
+    band, state = band_between(32, 6.0, 24.0, 190.0), torch.randint(5, (count,), generator=made)
     rotation = random_rotations(count, made)
     clean = project(model_of(hinge(ANGLES[state])), rotation, band).values.flatten(1)[:, band.grid_index]
     power = float(clean.abs().square().mean()) * noise
     data = clean + torch.view_as_complex(torch.randn(*clean.shape, 2, generator=made)) * (power / 2) ** 0.5
     shift = (torch.rand(count, 2, generator=made) - 0.5) * 20
     ones = torch.ones(band.rings)
-    return GaussianImages(band, band.shifted(data, shift).numpy(), rotation, shift, None, False, torch.device("cpu"), ones, ones * power), state.numpy()
+    images = GaussianImages(
+        band=band, transforms=(data * band.phase(shift)).numpy(), rotation=rotation, shift_angst=shift, ctf=None, phase_flipped=False,
+        device=torch.device("cpu"), gain=ones, noise_power=ones * power)
+    return images, state.numpy()
 
 
 def volumes_of(grid: SliceGrid, angles: Tensor = ANGLES) -> Tensor:

@@ -18,10 +18,11 @@ from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.conformation_estimates import latents_on_grid
 from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
-from cryolearn.engine.gaussian.model.fourier_particles import Band, GaussianImages
+from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, band_between
 from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.model.slices import SliceGrid
+from cryolearn.engine.gaussian.model.state_likelihood import state_likelihood
 from cryolearn.engine.gaussian.subunits.subunit_correlation import (
     SubunitInformation,
     draw_subunit_correlation,
@@ -32,7 +33,7 @@ from cryolearn.engine.gaussian.subunits.subunit_correlation import (
 )
 from cryolearn.engine.gaussian.subunits.subunit_particles import _WithoutOthers, expand, fit_subunits, search_subunits
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, start_directions
-from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit, curve_volumes, make_curve, state_likelihood
+from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit, curve_volumes, make_curve
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
 from cryolearn.engine.imaging.poses import matrix_to_euler, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
@@ -65,7 +66,7 @@ def ring(angle_deg: np.ndarray) -> torch.Tensor:
 def ring_images(angle_deg: np.ndarray, noise: float, seed: int = 5) -> GaussianImages:
     """Images of rings; ``noise`` is the ratio of the noise's power to the signal's within the band."""
     made = torch.Generator().manual_seed(seed)
-    band = Band.make(40, 6.0, 24.0, 240.0)
+    band = band_between(40, 6.0, 24.0, 240.0)
     rotation = random_rotations(len(angle_deg), made)
     model = Gaussians(ring(angle_deg), torch.ones(len(angle_deg), 56), torch.full((56,), 6.0))
     clean = project(model, rotation, band).values.flatten(1)[:, band.grid_index]
@@ -73,7 +74,10 @@ def ring_images(angle_deg: np.ndarray, noise: float, seed: int = 5) -> GaussianI
     data = clean + torch.view_as_complex(torch.randn(*clean.shape, 2, generator=made)) * (power / 2) ** 0.5
     shift = (torch.rand(len(clean), 2, generator=made) - 0.5) * 20
     ones = torch.ones(band.rings)
-    return GaussianImages(band, band.shifted(data, shift).numpy(), rotation, shift, None, False, torch.device("cpu"), ones, ones * max(power, 1e-6))
+    images = GaussianImages(
+        band=band, transforms=(data * band.phase(shift)).numpy(), rotation=rotation, shift_angst=shift, ctf=None, phase_flipped=False,
+        device=torch.device("cpu"), gain=ones, noise_power=ones * max(power, 1e-6))
+    return images
 
 
 def consensus() -> Gaussians:
@@ -134,8 +138,8 @@ def test_other_subunits_are_taken_away() -> None:
         alone = np.zeros((1, 7))
         alone[0, row % 7] = angles.reshape(-1)[row]
         wanted = Gaussians(ring(alone)[0], model.amplitudes, model.sigma_angst)
-        here = images.band.shifted(project(wanted, images.rotation[row // 7][None], images.band).values.flatten(1)[:, images.band.grid_index],
-                                   images.shift_angst[row // 7][None])[0]
+        clean = project(wanted, images.rotation[row // 7][None], images.band).values.flatten(1)[0, images.band.grid_index]
+        here = clean * images.band.phase(images.shift_angst[row // 7])
         whole = torch.from_numpy(images.transforms[row // 7])
         assert float((found - here).norm()) < 0.05 * float((whole - here).norm())
 
@@ -199,7 +203,7 @@ def test_ring_of_hinges(tmp_path: Path) -> None:
 def test_command_gives_a_latent_a_subunit(tmp_path: Path) -> None:
     angles = 13 * correlated(60, 0.6, 7)
     images = ring_images(angles, 0.0)
-    band, box, pixel = images.band, images.band.box, images.band.pixel_size_angst
+    band, box, pixel = images.band, images.band.box, images.band.pixel_size
     seen = (ring(angles) @ images.rotation.transpose(1, 2))[..., :2]
     clean = render_gaussians_2d(seen, torch.ones(60, 56), 6.0, box, pixel)
     write_stack(str(tmp_path / "particles.mrcs"), (clean / clean.std() + torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))).numpy(), pixel)
@@ -213,7 +217,7 @@ def test_command_gives_a_latent_a_subunit(tmp_path: Path) -> None:
     write_map(str(tmp_path / "map.mrc"), render_gaussians_3d(consensus().positions_angst, torch.ones(56), 6.0, box, pixel).numpy(), pixel)
     config = GaussianHeterogeneityConfig(
         particles=str(tmp_path / "particles.star"), volume=str(tmp_path / "map.mrc"), output=str(tmp_path / "out"), symmetry="C7", ignore_ctf=True,
-        resolutions_angst=[band.length_angst / band.radius], number=60, states=5, degree=2, rounds=2, components=2, maps=0, halves=False, threads=1)
+        resolutions_angst=[band.length / band.radius], number=60, states=5, degree=2, rounds=2, components=2, maps=0, halves=False, threads=1)
     with pytest.raises(InputError, match="focus"):
         heterogeneity.run(config)
     heterogeneity.run(replace(config, focus=str(tmp_path / "focus.mrc")))

@@ -23,8 +23,8 @@ from cryolearn.engine.orientation import recover_command as command
 from cryolearn.engine.orientation.config import DistanceTrainConfig, RecoverOrientationsConfig
 from cryolearn.engine.orientation.distance_network.distance_model import DistanceModel
 from cryolearn.engine.orientation.frame_alignment import align_physical
+from cryolearn.engine.orientation.recovery_result import doubts
 from cryolearn.engine.orientation.refinement.undeclared_symmetry import hidden_symmetry
-from cryolearn.engine.orientation.report.recovery_report import doubts
 from cryolearn.engine.orientation.train_command import run as train
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate

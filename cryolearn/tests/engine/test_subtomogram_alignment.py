@@ -5,88 +5,80 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from cryolearn.engine.alignment.fourier_band import FourierBand
+from cryolearn.engine.alignment.fourier_images import FourierImages, wedged_volumes
+from cryolearn.engine.alignment.grids import shift_grid
+from cryolearn.engine.alignment.half_set_frames import Frame
+from cryolearn.engine.alignment.posterior import expected_slices
+from cryolearn.engine.alignment.reference import Reference, rotated_coverage
 from cryolearn.engine.imaging.fourier import rfftn_centred
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
-from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, pose_grid, random_rotations
+from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
 from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.subtomogram.averaging.aligner import Aligner, Plan
 from cryolearn.engine.subtomogram.averaging.averages import Averages, turned_average
 from cryolearn.engine.subtomogram.averaging.correlation_search import GridSearch, correlation_around
-from cryolearn.engine.subtomogram.averaging.fourier_band import Band, Particles, particles_of
-from cryolearn.engine.subtomogram.averaging.half_set_alignment import Frame, match_classes
-from cryolearn.engine.subtomogram.averaging.initial_maps import expectation, shift_ball
-from cryolearn.engine.subtomogram.averaging.references import Reference, turned_coverage
+from cryolearn.engine.subtomogram.averaging.half_set_alignment import ClassFrames, match_classes
 
 from .subtomogram_average_cases import BOX, PIXEL, TILT, Copies, behind_wedge, copies, models
 
 HERE = torch.zeros(1, 3)
 
 
+def particles_of(volumes: torch.Tensor, tilt_deg: torch.Tensor, band: FourierBand, edge_px: float) -> FourierImages:
+    return wedged_volumes(band.gather(rfftn_centred(volumes, 3)), tilt_deg, band, edge_px)
+
+
 def aligned(made: Copies, reference: Reference, fine_px: float = 8.0, **changes: object) -> tuple[torch.Tensor, torch.Tensor]:
     """Angles (degrees) and distances (voxels) from the truth after alignment."""
     plan = Plan(15.0, 1.0, fine_px, 9.0, 2.0, **changes)  # type: ignore[arg-type]
-    band = Band.up_to(BOX, fine_px)
+    band = FourierBand.up_to(BOX, fine_px, 3)
     found = Aligner([reference], band, torch.ones(len(band)), plan).align(particles_of(made.volumes, made.tilt, band, 0.0), made.rotation, made.shift_px)
     return angle_between_deg(found.rotation, made.rotation), (found.shift_px - made.shift_px).norm(dim=1)
-
-
-def test_a_band_holds_each_frequency_once():
-    """Parseval: what the band holds, twice, and the rest add up to the energy of the volume."""
-    volume = torch.randn(BOX, BOX, BOX, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    band = Band.up_to(BOX, 7.3)
-    full = torch.fft.fftn(torch.fft.ifftshift(volume)).abs().square()
-    radius = torch.fft.fftfreq(BOX, 1 / BOX)
-    squared = radius[:, None, None] ** 2 + radius[:, None] ** 2 + radius**2
-    inside = (squared > 0) & (squared <= 7.3**2)
-    transform = rfftn_centred(volume, 3).flatten()[band.index]
-    assert 2 * float(transform.abs().square().sum()) == pytest.approx(float(full[inside].sum()), rel=1e-9)
-    for radius in (2.3, 4.6, 5.8, 6.4, 7.0):  # a band's own radius gives itself
-        part = band.within(radius)
-        assert len(band.within(part.radius_px)) == len(part) == len(Band.up_to(BOX, part.radius_px))
-    narrow = band.within(5.0)
-    assert torch.equal(narrow.index, Band.up_to(BOX, 5.0).index) and torch.equal(narrow.index, band.index[: len(narrow)])
 
 
 def test_a_reference_is_seen_as_a_turned_and_moved_model():
     """The transform of a rotated, shifted copy is the reference's at A^T k, moved by the shift."""
     made = copies(6)
-    band = Band.up_to(BOX, 8)
+    band = FourierBand.up_to(BOX, 8, 3)
     volume = models(1)[0].volume(BOX, PIXEL)
-    values, known = Reference(volume).seen(made.rotation, band)
-    assert known is None
+    reference = Reference(volume)
+    values = torch.complex(*reference.slices(band, made.rotation))
+    assert reference.coverage_at(band, made.rotation) is None
     everywhere = particles_of(made.volumes, made.tilt, band, 0.0)
-    measured = everywhere.coverage[everywhere.group]
-    seen = values * band.waves(made.shift_px).conj() * measured
+    measured = everywhere.measured(torch.arange(6))
+    seen = values * band.phase(made.shift_px) * measured
     error = (seen - everywhere.data * measured).norm() / (everywhere.data * measured).norm()
     assert float(error) < 0.02  # ghosts of trilinear interpolation, as in imaging.slices
 
 
 def test_an_exact_copy_correlates_fully_in_spite_of_the_wedge():
     made = copies(5)
-    band = Band.up_to(BOX, 8)
+    band = FourierBand.up_to(BOX, 8, 3)
     particles = particles_of(made.volumes, made.tilt, band, 0.0)
     reference = Reference(models(1)[0].volume(BOX, PIXEL))
     score, _ = correlation_around(reference, particles, made.rotation[:, None], made.shift_px, HERE, torch.ones(len(band)))
     assert float(score.min()) > 0.999
-    blind = Particles(band, particles.data, torch.ones_like(particles.coverage), particles.group)  # as if there were no wedge
+    blind = replace(particles, coverage=torch.ones_like(particles.coverage))  # as if there were no wedge
     lower, _ = correlation_around(reference, blind, made.rotation[:, None], made.shift_px, HERE, torch.ones(len(band)))
     assert float(lower.max()) < 0.98
 
 
 def test_grid_and_single_poses_give_the_same_correlation():
     made = copies(4, snr=1.0)
-    band = Band.up_to(BOX, 6)
+    band = FourierBand.up_to(BOX, 6, 3)
     coverage = torch.rand(BOX, BOX, BOX // 2 + 1, generator=torch.Generator().manual_seed(0))
     weight = torch.rand(len(band), generator=torch.Generator().manual_seed(1)) + 0.5
     grid = random_rotations(9, torch.Generator().manual_seed(2))
-    shifts = shift_ball(2.0, 1.0)
+    shifts = shift_grid(2.0, 1.0, 3)
     for known in (None, coverage):
         reference = Reference(models(1)[0].volume(BOX, PIXEL), known)
         particles = particles_of(made.volumes, made.tilt, band, 0.0)
@@ -108,7 +100,7 @@ def test_local_search_stays_and_finds_the_pose():
     made = copies(6)
     started = Copies(made.volumes, made.number, euler_to_matrix(torch.tensor([4.0, 0.0, 3.0])) @ made.rotation, made.shift_px)
     plan = Plan(15.0, 1.0, 8.0, 9.0, 2.0, local=True)
-    band = Band.up_to(BOX, 8)
+    band = FourierBand.up_to(BOX, 8, 3)
     aligner = Aligner([Reference(models(1)[0].volume(BOX, PIXEL))], band, torch.ones(len(band)), plan)
     found = aligner.align(particles_of(made.volumes, made.tilt, band, 0.0), started.rotation, started.shift_px)
     assert not any(aligner.grid)
@@ -122,7 +114,7 @@ def test_normalised_correlation_of_noise_favours_no_orientation():
     """
     count = 400
     noise = behind_wedge(torch.randn(count, BOX, BOX, BOX, generator=torch.Generator().manual_seed(5)))
-    band = Band.up_to(BOX, 6)
+    band = FourierBand.up_to(BOX, 6, 3)
     particles = particles_of(noise, torch.tensor([[-TILT, TILT]]).expand(count, 2), band, 0.0)
     rod = sphere_mask(BOX, 3, 2, dims=2).expand(BOX, BOX, BOX)  # along z: its energy lies in a plane, which the wedge cuts or not
     rotations = euler_to_matrix(torch.tensor([[0.0, tilt, 0.0] for tilt in (0, 30, 60, 90)]))
@@ -168,7 +160,7 @@ def test_the_mask_is_turned_with_the_particle():
     assert float(coverage[6, 6, 0]) == 1 and float(coverage[6, 0, 6]) == 0  # z, y, x
     spectrum = torch.fft.rfftn(work.maps(0.05)[0, 0]).abs()
     assert float(spectrum[6, 0, 6]) < 1e-6 * float(spectrum[0, 0, 0])
-    unturned = turned_coverage(coverage, turn[0].T)
+    unturned = rotated_coverage(coverage, turn[0].T)
     assert float(unturned[6, 0, 6]) == 1 and float(unturned[6, 6, 0]) == 0
 
 
@@ -194,9 +186,9 @@ def test_half_maps_in_different_frames_are_laid_on_each_other():
     curves = torch.ones(2, BOX // 2 + 1)
     frame = match_classes(torch.stack((known, second)), torch.full((2, 2), 9), curves, Plan(15.0, 1.0, 8.0, 9.0, 2.0))
     assert frame.partner.tolist() == [1, 0]
-    assert float(angle_between_deg(frame.rotation, turns).max()) < math.sqrt(3)
-    assert float((frame.shift_px - moved).norm(dim=1).max()) < 0.25
-    exact = Frame(frame.partner, turns, moved)
+    assert float(angle_between_deg(frame.frame.rotation, turns).max()) < math.sqrt(3)
+    assert float((frame.frame.shift - moved).norm(dim=1).max()) < 0.25
+    exact = ClassFrames(partner=frame.partner, frame=Frame(rotation=turns, shift=moved))
     rotation = random_rotations(2, torch.Generator().manual_seed(9))
     number, composed, shift = exact.compose(torch.tensor([0, 1]), rotation, torch.zeros(2, 3))
     point = torch.tensor([3.0, -2.0, 5.0])  # of model 1 - own, to its place in the map of the second half, to its place in the subtomogram
@@ -208,27 +200,21 @@ def test_half_maps_in_different_frames_are_laid_on_each_other():
 def test_expectation_weighs_classes_by_their_likelihood():
     """With one rotation and one shift the posterior of two classes is the softmax of two Gaussian log-likelihoods, written out."""
     made = copies(3, snr=0.05, classes=2)
-    band = Band.up_to(BOX, 4)
+    band = FourierBand.up_to(BOX, 4, 3)
     particles = particles_of(made.volumes, made.tilt, band, 0.0)
     maps = [Reference(model.volume(BOX, PIXEL)) for model in models(2)]
     turn = made.rotation[:1]
-    noise = particles.data.abs().square().mean(0)
-    found = expectation(particles, maps, turn, HERE, noise)
-    measured = particles.coverage[particles.group]
-    seen = torch.stack([item.seen(turn, band)[0][0] for item in maps])
+    noise = band.ring_mean(particles.data.abs().square().mean(0))
+    found = expected_slices(replace(particles, noise=noise), maps, turn, HERE)
+    measured = particles.measured(torch.arange(3))
+    seen = torch.stack([torch.complex(*item.slices(band, turn))[0] for item in maps])
     left = (particles.data * measured)[:, None] - seen * measured[:, None]
-    likelihood = (((particles.data * measured).abs().square()[:, None] - left.abs().square()) / noise).sum(-1)
+    likelihood = (((particles.data * measured).abs().square()[:, None] - left.abs().square()) / band.per_point(noise)).sum(-1)
     share = torch.softmax(likelihood, 1)
     assert torch.allclose(found.power[:, 0], share.T @ measured, rtol=1e-3, atol=1e-4)
     assert torch.allclose(found.evidence, torch.logsumexp(likelihood, 1) - math.log(2), rtol=1e-4)
-    assert torch.allclose(found.residual, ((share[..., None] * left.abs().square()).sum((0, 1)) / measured.sum(0).clamp(min=1e-6)), rtol=1e-2, atol=1e-3)
-
-
-def test_grid_of_a_symmetric_particle_is_smaller_by_the_order():
-    generator = torch.Generator().manual_seed(0)
-    whole = len(pose_grid(15.0, None, generator, torch.device("cpu")))
-    part = len(pose_grid(15.0, symmetry_matrices("D2"), generator, torch.device("cpu")))
-    assert part == pytest.approx(whole / 4, rel=0.05)
+    residual = (share[..., None] * left.abs().square()).sum((0, 1)) / measured.sum(0).clamp(min=1e-6)
+    assert torch.allclose(found.residual, band.ring_mean(residual), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.relion

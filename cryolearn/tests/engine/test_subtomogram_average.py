@@ -13,8 +13,12 @@ import pytest
 import torch
 
 from cryolearn.common.figures.surface import default_level
+from cryolearn.engine.alignment.fourier_band import FourierBand
+from cryolearn.engine.alignment.fourier_images import FourierImages, wedged_volumes
+from cryolearn.engine.alignment.reference import Reference
 from cryolearn.engine.config import check_config
 from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.imaging.fourier import fourier_resize, rfftn_centred
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix
@@ -24,10 +28,9 @@ from cryolearn.engine.io.subtomograms import read_subtomograms, write_subtomogra
 from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.subtomogram.average_command import run
 from cryolearn.engine.subtomogram.averaging import averaging_iterations as rounds_module
-from cryolearn.engine.subtomogram.averaging.aligner import Plan
+from cryolearn.engine.subtomogram.averaging.aligner import Aligner, Plan
 from cryolearn.engine.subtomogram.averaging.averaging_iterations import Rounds, Settings, State
 from cryolearn.engine.subtomogram.averaging.class_novelty import novelty_of, read_known
-from cryolearn.engine.subtomogram.averaging.fourier_band import Band, particles_of
 from cryolearn.engine.subtomogram.averaging.initial_maps import first_maps
 from cryolearn.engine.subtomogram.config import SubtomogramAverageConfig
 from cryolearn.engine.subtomogram.report.class_gallery import GalleryRow, class_gallery
@@ -99,18 +102,13 @@ def test_two_structures_are_told_apart_and_aligned(two_kinds: tuple[str, Path], 
 def test_start_from_nothing_finds_two_structures() -> None:
     """Without any reference the likeliest start shows each of two structures once: either map is nearer to another model."""
     made = copies(80, snr=1.0, classes=2, seed=4)
-    band = Band.up_to(BOX, 5.5)
-    particles = particles_of(made.volumes, made.tilt, band, 0.0)
+    band = FourierBand.up_to(BOX, 5.5, 3)
+    particles = wedged_volumes(band.gather(rfftn_centred(made.volumes, 3)), made.tilt, band, 0.0)
     steps: list[int] = []
     maps, evidence = first_maps(particles, 2, 9.0, 2.0, 2, 1, report=steps.append)
     assert len(evidence) == 2 and sum(steps) == 2 * rounds_module.STEPS and maps.shape[0] == 2
-    from cryolearn.engine.imaging.fourier import fourier_resize, rfftn_centred
-    from cryolearn.engine.subtomogram.averaging.aligner import Aligner
-    from cryolearn.engine.subtomogram.averaging.fourier_band import Particles
-    from cryolearn.engine.subtomogram.averaging.references import Reference
-
     large = torch.stack([fourier_resize(item, BOX, 3) for item in maps])
-    seen = Particles(band, rfftn_centred(large, 3).flatten(1)[:, band.index], torch.ones(1, len(band)), torch.zeros(2, dtype=torch.long))
+    seen = FourierImages(band=band, data=band.gather(rfftn_centred(large, 3)), noise=torch.ones(band.rings))
     plan = Plan(15.0, 4.0, 5.0, 9.0, 2.0)
     score = Aligner([Reference(model.volume(BOX, PIXEL)) for model in models(2)], band, torch.ones(len(band)), plan).align(seen).score
     assert sorted(score.argmax(1).tolist()) == [0, 1]

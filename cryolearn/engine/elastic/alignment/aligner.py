@@ -6,17 +6,20 @@ The result table of the elastic commands is defined here too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ....common.flags import AlignmentFlag
+from ...alignment.fourier_band import FourierBand
+from ...alignment.grids import shift_grid
 from ...imaging.ctf import Ctf, ctf_2d
+from ...imaging.fourier import rfft2_centred
 from ...imaging.poses import random_rotations, so3_exp
 from ..modes.deformable_reference import ElasticReference
-from .forward_model import RIGID, ForwardModel, FourierBand
-from .global_search import Candidates, TemplateBank, conformer_grid, search_band, shift_grid
+from .forward_model import RIGID, ForwardModel, band_to
+from .global_search import Candidates, TemplateBank, conformer_grid, search_band
 from .levenberg_marquardt import Observed, Refined, refine
 
 # ln(1000): another solution is at least a thousandth as likely
@@ -45,11 +48,8 @@ class ImageModel:
 
     def observe(self, images: torch.Tensor, ctf: Ctf | None, band: FourierBand, phase_flipped: bool = False) -> Observed:
         """Whitened samples on a band of images ``(B, box, box)``."""
-        transform = torch.fft.rfft2(images)
-        # the FFT's origin is the corner, the model's the centre n // 2
-        angle = 2 * math.pi * (self.box // 2) * self.pixel_size_angst * (band.kx + band.ky)
-        white = (band.multiplicity / (self.noise_power[band.ring] * self.box**2)).sqrt()
-        data = band.gather(transform) * torch.polar(white, angle)
+        white = (2 / (self.noise_power[band.ring] * self.box**2)).sqrt()  # each frequency stands for its Friedel mate too
+        data = band.gather(rfft2_centred(images)) * white
         transfer = (white * self.gain[band.ring]).expand(len(images), -1)
         if ctf is not None:
             transfer = transfer * band.gather(ctf_2d(ctf, self.box, self.pixel_size_angst, phase_flipped))
@@ -86,39 +86,59 @@ class Aligned:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
 class ElasticAligner:
-    """Aligns images with an elastic reference.
+    """Aligns images with an elastic reference; :meth:`build` makes one.
 
-    Parameters
+    Attributes
     ----------
     reference : Gaussians and modes
     image_model : box, pixel size, noise and radial gain of the images
-    resolution_angst : finest resolution used; 0 is twice the pixel size
+    coarse, fine : projections at the resolution of the search and at full resolution
     amplitude_range : largest amplitude of the search; the refinement may leave it by a fifth before it is flagged
+    search_pixel_angst : pixel size of the search
+    candidates : starting points of each image
+    prior_sigma : standard deviation of a zero-mean Gaussian prior on the amplitudes; 0 is none
+    phase_flipped : the images are phase flipped
+    bank : templates of the blind search
     """
 
-    def __init__(
-        self, reference: ElasticReference, image_model: ImageModel, *, resolution_angst: float = 0.0,
+    reference: ElasticReference
+    image_model: ImageModel
+    coarse: ForwardModel
+    fine: ForwardModel
+    amplitude_range: float
+    search_pixel_angst: float
+    candidates: int
+    prior_sigma: float
+    phase_flipped: bool
+    bank: TemplateBank | None = None
+
+    @classmethod
+    def build(
+        cls, reference: ElasticReference, image_model: ImageModel, *, resolution_angst: float = 0.0,
         amplitude_range: float = 250.0, search_pixel_angst: float = 4.0, candidates: int = 8, prior_sigma: float = 0.0,
         phase_flipped: bool = False,
-    ) -> None:
+    ) -> ElasticAligner:
+        """Aligner without a bank; ``resolution_angst`` is the finest resolution used, 0 is twice the pixel size."""
         device = reference.coordinates.device
         box, pixel = image_model.box, image_model.pixel_size_angst
-        self.reference, self.image_model = reference, image_model
-        self.amplitude_range, self.candidates = amplitude_range, candidates
-        self.prior_sigma, self.phase_flipped = prior_sigma, phase_flipped
-        self.search_pixel_angst = search_pixel_angst
         coarse = reference.coarse(_COARSE_CELL_PER_PIXEL * search_pixel_angst)
-        self.coarse = ForwardModel(coarse, search_band(box, pixel, search_pixel_angst, device), amplitude_range)
-        fine_band = FourierBand.build(box, pixel, max(resolution_angst, 2 * pixel), device)
-        self.fine = ForwardModel(reference, fine_band, amplitude_range)
-        self.bank: TemplateBank | None = None
+        fine_band = band_to(box, pixel, max(resolution_angst, 2 * pixel), device)
+        return cls(
+            reference=reference, image_model=image_model, coarse=ForwardModel(coarse, search_band(box, pixel, search_pixel_angst, device), amplitude_range),
+            fine=ForwardModel(reference, fine_band, amplitude_range), amplitude_range=amplitude_range, search_pixel_angst=search_pixel_angst,
+            candidates=candidates, prior_sigma=prior_sigma, phase_flipped=phase_flipped)
 
-    def build_bank(self, views: int, conformers_per_mode: int, shift_range_angst: float) -> None:
-        """Prepare the blind search."""
+    def with_bank(self, views: int, conformers_per_mode: int, shift_range_angst: float) -> ElasticAligner:
+        """The same aligner, ready for the blind search."""
         grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range)
-        shifts = shift_grid(shift_range_angst, 1.25 * self.search_pixel_angst)
-        self.bank = TemplateBank(self.coarse, views=views, conformers=grid, sample_angst=self.search_pixel_angst, shifts=shifts)
+        shifts = shift_grid(shift_range_angst, 1.25 * self.search_pixel_angst, corners=True)
+        return replace(self, bank=TemplateBank(self.coarse, views=views, conformers=grid, sample_angst=self.search_pixel_angst, shifts=shifts))
+
+    def with_image_model(self, image_model: ImageModel) -> ElasticAligner:
+        """The same aligner for images of another noise and gain."""
+        return replace(self, image_model=image_model)
 
     def observe(self, images: torch.Tensor, ctf: Ctf | None) -> tuple[Observed, Observed]:
         """Whitened samples of images on the coarse and on the fine band."""
@@ -129,9 +149,9 @@ class ElasticAligner:
         )
 
     def align(self, images: torch.Tensor, ctf: Ctf | None) -> Aligned:
-        """Blind alignment of images ``(B, box, box)``; :meth:`build_bank` comes first."""
+        """Blind alignment of images ``(B, box, box)``; :meth:`with_bank` comes first."""
         if self.bank is None:
-            raise RuntimeError("build_bank() has not been called")
+            raise RuntimeError("with_bank() has not been called")
         coarse, fine = self.observe(images, ctf)
         return self.refine_candidates(coarse, fine, self.bank.search(coarse, self.candidates))
 
@@ -154,7 +174,7 @@ class ElasticAligner:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         poses = (turns @ rotation).repeat_interleave(len(grid), 0)
         amplitudes = grid.repeat(len(turns), 1)
-        data = observed.data * self.coarse.phase(shift[None]).conj()
+        data = observed.data * self.coarse.band.phase(-shift[None])
         scores = []
         for some_poses, some_amplitudes in zip(poses.split(64), amplitudes.split(64), strict=True):
             model = self.coarse.project(some_poses, some_amplitudes) * observed.transfer
@@ -247,7 +267,7 @@ def radial_gain(
     Least squares in each ring over all images, g = sum Re(conj(M) D) / sum |M|^2, smoothed over rings by a Gaussian
     weighted with the denominators; never below 0.02 of its largest value, so that no ring is lost for good.
     """
-    model = forward.project(solved.rotation, solved.amplitudes) * observed.transfer * forward.phase(solved.shift_angst)
+    model = forward.project(solved.rotation, solved.amplitudes) * observed.transfer * forward.band.phase(solved.shift_angst)
     model = model * solved.scale[:, None]
     rings = box // 2 + 1
     ring = forward.band.ring

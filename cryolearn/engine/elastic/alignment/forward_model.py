@@ -8,59 +8,19 @@ and derivatives become products with ``-2 pi i k``: no large FFT, no interpolati
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 
+from ...alignment.fourier_band import FourierBand
 from ..modes.deformable_reference import ElasticReference
 
 RIGID = 5  # parameters before the amplitudes: three rotations, two shifts
 
 
-@dataclass(frozen=True)
-class FourierBand:
-    """Frequencies of a box's real FFT up to a resolution, without the origin (the images' offset).
-
-    Attributes
-    ----------
-    rows, columns : ``(n,)`` index of each frequency in the box's ``rfft2`` grid
-    kx, ky : ``(n,)`` frequency, 1/Å
-    ring : ``(n,)`` integer radius in Fourier pixels
-    multiplicity : ``(n,)`` 2 where the rfft grid leaves out the Friedel mate, else 1
-    """
-
-    box: int
-    pixel_size_angst: float
-    radius: int
-    rows: torch.Tensor
-    columns: torch.Tensor
-    kx: torch.Tensor
-    ky: torch.Tensor
-    ring: torch.Tensor
-    multiplicity: torch.Tensor
-
-    @classmethod
-    def build(cls, box: int, pixel_size_angst: float, resolution_angst: float, device: torch.device | str = "cpu") -> FourierBand:
-        """Band of a box to ``resolution_angst`` (never beyond one pixel short of Nyquist)."""
-        radius = min(box // 2 - 1, int(box * pixel_size_angst / resolution_angst))
-        y = torch.arange(-radius, radius + 1, device=device)
-        x = torch.arange(0, radius + 1, device=device)
-        distance = torch.hypot(y[:, None].float(), x[None].float())
-        # on the column kx = 0 only one of each Friedel pair is kept
-        keep = (distance <= radius) & (distance > 0) & ~((x[None] == 0) & (y[:, None] < 0))
-        iy, ix = keep.nonzero(as_tuple=True)
-        step = 1.0 / (box * pixel_size_angst)
-        return cls(
-            box, pixel_size_angst, radius, rows=y[iy] % box, columns=x[ix], kx=x[ix] * step, ky=y[iy] * step,
-            ring=distance[iy, ix].round().long(), multiplicity=torch.full((len(iy),), 2.0, device=device),
-        )
-
-    def __len__(self) -> int:
-        return len(self.kx)
-
-    def gather(self, transform: torch.Tensor) -> torch.Tensor:
-        """Samples ``(..., n)`` of an rfft-shaped array ``(..., box, box // 2 + 1)``."""
-        return transform[..., self.rows, self.columns]
+def band_to(box: int, pixel_size_angst: float, resolution_angst: float, device: torch.device | str = "cpu") -> FourierBand:
+    """Band of a box to ``resolution_angst`` (never beyond one pixel short of Nyquist), without the origin (the images' offset)."""
+    radius = min(box // 2 - 1, int(box * pixel_size_angst / resolution_angst))
+    return FourierBand.up_to(box, radius, length=box * pixel_size_angst, device=device)
 
 
 class ForwardModel:
@@ -77,7 +37,7 @@ class ForwardModel:
         self.reference, self.band = reference, band
         device = reference.coordinates.device
         dtype = reference.coordinates.dtype
-        finest = band.box * band.pixel_size_angst / band.radius
+        finest = band.length / band.radius
         # 0.8 of the window's Nyquist frequency is used, and Gaussians are broadened to 1.4 samples and sharpened again in
         # Fourier space: alias / signal at frequency k is exp(-2 pi^2 1.4^2 (1 - 2 k step)), 0.04 % at the band's edge
         step = 0.4 * finest
@@ -85,23 +45,20 @@ class ForwardModel:
         extra = max(0.0, (1.4 * step) ** 2 - float(sigma2.min()))
         self._sigma2 = sigma2 + extra
         half = reference.radius_angst(amplitude_range) + 4 * math.sqrt(float(self._sigma2.max()))
-        half = min(half, band.box * band.pixel_size_angst / 2)
+        half = min(half, band.length / 2)
         count = int(math.ceil(half / step))
         self._grid = step * torch.arange(-count, count + 1, device=device, dtype=dtype)
         self._amplitude = reference.weights / (2 * math.pi * self._sigma2) * step**2
         index = torch.arange(-band.radius, band.radius + 1, device=device)
-        spacing = 1.0 / (band.box * band.pixel_size_angst)
-        phase = -2 * math.pi * spacing * index[:, None] * self._grid[None]
+        phase = -2 * math.pi / band.length * index[:, None] * self._grid[None]
         self._dft_y = torch.polar(torch.ones_like(phase), phase)
         positive = phase[band.radius :]
         self._dft_x = torch.cat([positive.cos(), positive.sin()]).T.contiguous()  # (W, 2 (r + 1))
-        rows = torch.where(band.rows > band.box // 2, band.rows - band.box, band.rows)
-        self._flat = (rows + band.radius) * (band.radius + 1) + band.columns
-        k2 = band.kx.square() + band.ky.square()
-        self._sharpen = torch.exp(2 * math.pi**2 * extra * k2.to(dtype))
+        self._flat = band.grid_index
+        frequencies = band.points.to(dtype) / band.length  # 1/Å
+        self._sharpen = torch.exp(2 * math.pi**2 * extra * frequencies.square().sum(1))
         # derivatives of a moving Gaussian's transform
-        self._dx = torch.complex(torch.zeros_like(self._sharpen), -2 * math.pi * band.kx.to(dtype))
-        self._dy = torch.complex(torch.zeros_like(self._sharpen), -2 * math.pi * band.ky.to(dtype))
+        self._dx, self._dy = torch.complex(torch.zeros_like(frequencies), -2 * math.pi * frequencies).unbind(1)
 
     @property
     def bytes_per_problem(self) -> int:
@@ -109,11 +66,6 @@ class ForwardModel:
         n, window = len(self._amplitude), len(self._grid)
         images = 4 + 2 * len(self.reference.modes)
         return 4 * n * window * (images + 4) + 8 * images * len(self.band) * 3
-
-    def phase(self, shift_angst: torch.Tensor) -> torch.Tensor:
-        """Fourier factor ``(B, n)`` of shifts ``(B, 2)``."""
-        angle = -2 * math.pi * (shift_angst[:, :1] * self.band.kx + shift_angst[:, 1:] * self.band.ky)
-        return torch.polar(torch.ones_like(angle), angle)
 
     def _factors(self, rotation: torch.Tensor, amplitudes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         moved = self.reference.positions(amplitudes) @ rotation.transpose(1, 2)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import grid_sample
 
+from ...alignment.fourier_band import FourierBand
 from ...imaging.poses import rotation_z, view_grid
-from .forward_model import ForwardModel, FourierBand
+from .forward_model import ForwardModel, band_to
 from .levenberg_marquardt import Observed
 
 _SEARCHED_MODES = 3  # amplitudes of further modes start at zero and are found by the refinement
@@ -40,13 +41,6 @@ def conformer_grid(modes: int, per_mode: int, amplitude_range: float) -> torch.T
     return torch.cat([grid, torch.zeros(len(grid), modes - searched)], 1)
 
 
-def shift_grid(largest_angst: float, step_angst: float) -> torch.Tensor:
-    """Shifts ``(S, 2)`` Å on a square grid that reaches ``largest_angst`` in x and in y."""
-    count = max(0, math.ceil(largest_angst / step_angst - 0.5))
-    line = torch.arange(-count, count + 1) * step_angst
-    return torch.cartesian_prod(line, line).reshape(-1, 2)
-
-
 class TemplateBank:
     """Low-resolution projections of all views and conformers, sampled on a disc around the particle.
 
@@ -65,43 +59,38 @@ class TemplateBank:
         self.shifts = shifts.to(device)
         self.angles_deg = torch.arange(0, 360, in_plane_step_deg, device=device)
         reach = reference.radius_angst(float(conformers.abs().max()))
-        half = int(math.ceil(min(reach + sample_angst, band.box * band.pixel_size_angst / 2) / sample_angst))
+        half = int(math.ceil(min(reach + sample_angst, band.length / 2) / sample_angst))
         line = sample_angst * torch.arange(-half, half + 1, device=device)
         points = torch.cartesian_prod(line, line)
         self.points = points[points.norm(dim=1) <= half * sample_angst]
-        angle = 2 * math.pi * (self.points[:, 0] * band.kx[:, None] + self.points[:, 1] * band.ky[:, None])
-        to_points = torch.cat([angle.cos(), -angle.sin()]) * band.multiplicity.repeat(2)[:, None]
-        rings = int(band.ring.max()) + 1
+        back = band.phase(-self.points).T  # each frequency stands for its Friedel mate too
+        to_points = 2 * torch.cat([back.real, -back.imag])
         templates, powers = [], []
         for conformer in self.conformers:
             for some in self.views.split(16):
                 samples = forward.project(some, conformer.expand(len(some), -1))
                 templates.append(torch.cat([samples.real, samples.imag], 1) @ to_points)
-                power = samples.abs().square() * band.multiplicity
-                powers.append(torch.zeros(len(some), rings, device=device).index_add_(1, band.ring, power))
+                powers.append(2 * band.ring_sum(samples.abs().square()))
         self.templates = torch.cat(templates)
         self.powers = torch.cat(powers)
-        self._ring_count = torch.bincount(band.ring, minlength=rings).clamp_min(1)
 
     def _matched_images(self, observed: Observed, oversampling: int = 2) -> torch.Tensor:
         """Real images ``(B, P, P)`` of data times transfer, on a grid fine enough for bilinear sampling."""
-        band = self.band
-        size = 2 * (band.radius + 1) * oversampling
-        spectrum = torch.zeros(len(observed.data), size, size // 2 + 1, dtype=torch.complex64, device=observed.data.device)
-        rows = torch.where(band.rows > band.box // 2, band.rows - band.box, band.rows) % size
-        spectrum[:, rows, band.columns] = observed.data * observed.transfer
-        line = band.columns == 0  # Friedel mates on the column that irfft2 reads in full
-        spectrum[:, (-rows[line]) % size, 0] = (observed.data[:, line] * observed.transfer[:, line]).conj()
-        return torch.fft.irfft2(spectrum, s=(size, size), norm="forward")
+        size = 2 * (self.band.radius + 1) * oversampling
+        fine = replace(self.band, box=size)
+        values = observed.data * observed.transfer
+        spectrum = torch.zeros(len(values), size * (size // 2 + 1), dtype=torch.complex64, device=values.device)
+        own, mates = fine.mates  # irfft2 reads the column kx = 0 in full
+        spectrum[:, fine.index], spectrum[:, mates] = values, values[:, own].conj()
+        return torch.fft.irfft2(spectrum.view(-1, size, size // 2 + 1), s=(size, size), norm="forward")
 
     def _variants(self, matched: torch.Tensor) -> torch.Tensor:
         """One image, turned back and shifted back: ``(angles * shifts, points)``."""
-        extent = self.band.box * self.band.pixel_size_angst
         turned = self.points @ rotation_z(self.angles_deg)[:, :2, :2].transpose(1, 2)
         wanted = turned[:, None] + self.shifts[None, :, None]  # (A, S, points, 2) Å
         size = matched.shape[-1]
         # the image is periodic with its origin at index 0: wrap it around so that grid_sample never leaves it
-        pixel = torch.remainder(wanted / extent, 1.0) * size
+        pixel = torch.remainder(wanted / self.band.length, 1.0) * size
         wrapped = torch.nn.functional.pad(matched[None, None], (0, 1, 0, 1), mode="circular")
         grid = pixel / size * 2 - 1
         sampled = grid_sample(wrapped, grid.reshape(1, -1, len(self.points), 2), align_corners=True, mode="bilinear")
@@ -110,10 +99,7 @@ class TemplateBank:
     def search(self, observed: Observed, keep: int, min_angle_deg: float = 12.0) -> Candidates:
         """Best ``keep`` starting points of each image that differ by pose (``min_angle_deg``) or by conformer."""
         matched = self._matched_images(observed)
-        transfer2 = observed.transfer.square()
-        rings = torch.zeros(len(matched), self.powers.shape[1], device=matched.device)
-        rings.index_add_(1, self.band.ring, transfer2)
-        norms = (self.powers @ (rings / self._ring_count).T).clamp_min(1e-20).sqrt()
+        norms = (self.powers @ self.band.ring_mean(observed.transfer.square()).T).clamp_min(1e-20).sqrt()
         found = [self._search_one(image, norms[:, i], keep, min_angle_deg) for i, image in enumerate(matched)]
         return Candidates(*(torch.stack(column) for column in zip(*found, strict=True)))
 
@@ -157,4 +143,4 @@ def _spread(rotation: torch.Tensor, conformer: torch.Tensor, keep: int, min_angl
 def search_band(box: int, pixel_size_angst: float, search_pixel_angst: float, device: torch.device | str) -> FourierBand:
     """Band of the global search: 0.8 of the Nyquist frequency of its pixel size."""
     finest = max(2 * search_pixel_angst / 0.8, 2.2 * pixel_size_angst)
-    return FourierBand.build(box, pixel_size_angst, finest, device)
+    return band_to(box, pixel_size_angst, finest, device)

@@ -100,7 +100,7 @@ def _linearise(
     forward: ForwardModel, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, amplitudes: torch.Tensor
 ) -> _Linearised:
     projection, jacobian = forward.project_with_jacobian(rotation, amplitudes)
-    factor = observed.transfer * forward.phase(shift)
+    factor = observed.transfer * forward.band.phase(shift)
     model = torch.view_as_real(projection * factor).flatten(1)
     jacobian = torch.view_as_real(jacobian * factor[:, None]).flatten(2)
     data = torch.view_as_real(observed.data).flatten(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from .levenberg_marquardt import Observed, Refined
 
 _IMAGES = 48
 
+Solve = Callable[[ElasticAligner, torch.Tensor, Ctf | None, np.ndarray], Refined]
+
 
 def flat_model(images: ParticleImages) -> ImageModel:
     """White noise of variance 1 and no radial fall-off: what holds before the calibration."""
@@ -23,36 +26,40 @@ def flat_model(images: ParticleImages) -> ImageModel:
     return ImageModel(images.table.box, images.table.pixel_size_angst, flat, flat)
 
 
-def calibrate(
-    aligner: ElasticAligner, images: ParticleImages, solve: Callable[[torch.Tensor, Ctf | None, np.ndarray], Refined],
-    rounds: int, batch: int, path: Path,
-) -> None:
-    """Solve a sample of the set with ``solve(images, ctf, rows)`` and write what it tells of the set.
+def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rounds: int, batch: int) -> ImageModel:
+    """Noise spectrum and radial gain of a set, from a sample that is solved for the purpose.
 
     Parameters
     ----------
+    aligner : aligner whose image model does not matter
+    solve : finds pose and amplitudes of images with an aligner, from ``(aligner, images, ctf, rows)``
     rounds : how often the sample is solved, each time with the gain found before; 0 measures the noise only
     batch : images at a time
-    path : result table to write, read by :func:`read_calibration`
     """
     table, rows = images.table, images.sample_rows(_IMAGES)
     noise = images.noise_power()
-    gain = torch.ones_like(noise)
+    model = ImageModel(table.box, table.pixel_size_angst, noise, torch.ones_like(noise))
     for _ in range(rounds):
-        aligner.image_model = ImageModel(table.box, table.pixel_size_angst, noise, gain)
+        present = aligner.with_image_model(model)
         solved: list[Refined] = []
         observed: list[Observed] = []
         for some in np.array_split(rows, max(1, -(-len(rows) // batch))):
             data, ctf = images.read(some)
-            solved.append(solve(data, ctf, some))
-            observed.append(aligner.observe(data, ctf)[1])
+            solved.append(solve(present, data, ctf, some))
+            observed.append(present.observe(data, ctf)[1])
         together = Observed(torch.cat([part.data for part in observed]), torch.cat([part.transfer for part in observed]))
-        gain = gain * radial_gain(aligner.fine, together, Refined.concatenate(solved), table.box)
-    write_table(str(path), {"id": np.arange(len(noise)), "noise_power": noise.cpu().numpy(), "gain": gain.cpu().numpy()})
+        model = replace(model, gain=model.gain * radial_gain(present.fine, together, Refined.concatenate(solved), table.box))
+    return model
+
+
+def write_calibration(path: Path, model: ImageModel) -> None:
+    """Write noise and gain as a table, read by :func:`read_calibration`."""
+    noise, gain = model.noise_power.cpu().numpy(), model.gain.cpu().numpy()
+    write_table(str(path), {"id": np.arange(len(noise)), "noise_power": noise, "gain": gain})
 
 
 def read_calibration(path: Path, images: ParticleImages) -> ImageModel:
-    """Model of the set's images from a file that :func:`calibrate` wrote."""
+    """Model of the set's images from a file that :func:`write_calibration` wrote."""
     columns, _ = read_table(str(path))
     noise, gain = (torch.from_numpy(columns[name]).float().to(images.device) for name in ("noise_power", "gain"))
     return ImageModel(images.table.box, images.table.pixel_size_angst, noise, gain)

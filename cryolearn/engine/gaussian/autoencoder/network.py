@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from ...alignment.fourier_band import FourierBand
 from ...io.motions import MotionModel
-from ..model.fourier_particles import Band
 from ..model.projection import Gaussians, Projection, project
 
 __all__ = ["Autoencoder", "projected", "projection_tangents"]
@@ -24,7 +24,7 @@ class _Projected(torch.autograd.Function):
     """Coefficients (b, P) of models (b, M, 3), (b, M), with the analytic adjoint of :mod:`forward`: the grid's factors are kept, nothing else."""
 
     @staticmethod
-    def forward(ctx: Any, positions: Tensor, amplitudes: Tensor, sigma: Tensor, rotation: Tensor, band: Band) -> Tensor:
+    def forward(ctx: Any, positions: Tensor, amplitudes: Tensor, sigma: Tensor, rotation: Tensor, band: FourierBand) -> Tensor:
         found = project(Gaussians(positions, amplitudes, sigma), rotation, band)
         ctx.save_for_backward(found.along_y, found.along_x, positions, amplitudes, sigma, rotation)
         ctx.band = band
@@ -33,20 +33,20 @@ class _Projected(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         along_y, along_x, positions, amplitudes, sigma, rotation = ctx.saved_tensors
-        band: Band = ctx.band
+        band: FourierBand = ctx.band
         found = Projection(torch.empty(0), along_y, along_x, Gaussians(positions, amplitudes, sigma), band)
         # torch's gradient G of a complex number F means dS = Re sum conj(G) dF, the convention of Projection
         by_place, by_amplitude, _ = found.gradients(band.on_grid(gradients[0]))
         return by_place @ rotation[:, :2], by_amplitude, None, None, None
 
 
-def projected(positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor, rotation: Tensor, band: Band) -> Tensor:
+def projected(positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor, rotation: Tensor, band: FourierBand) -> Tensor:
     """Exact coefficients (b, P) of models (b, M, 3), (b, M) turned by (b, 3, 3); differentiable by places and amplitudes."""
     found: Tensor = _Projected.apply(positions_angst, amplitudes, sigma_angst, rotation, band)
     return found
 
 
-def projection_tangents(model: Gaussians, rotation: Tensor, band: Band, displacement: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+def projection_tangents(model: Gaussians, rotation: Tensor, band: FourierBand, displacement: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
     """Coefficients (b, P) of models and their exact derivatives (b, K, P) by K latents.
 
     Parameters
@@ -59,7 +59,7 @@ def projection_tangents(model: Gaussians, rotation: Tensor, band: Band, displace
         (b, K, M) change of the amplitudes by one unit.
     """
     found = project(model, rotation, band)
-    unit = 2 * math.pi / band.length_angst
+    unit = 2 * math.pi / band.length
     kx = torch.arange(band.radius + 1, device=rotation.device, dtype=found.along_x.real.dtype) * unit
     ky = torch.arange(-band.radius, band.radius + 1, device=rotation.device, dtype=found.along_x.real.dtype) * unit
     derivatives = []
@@ -144,7 +144,7 @@ class Autoencoder(nn.Module):
         model = Gaussians(rest.positions_angst + torch.einsum("bd,dmc->bmc", value, bend), rest.amplitudes * factor.clamp(min=0), rest.sigma_angst)
         return Conformation(model, torch.einsum("bkd,dmc->bkmc", slope, bend), (slope @ change) * rest.amplitudes * (factor[:, None] > 0))
 
-    def project(self, latent: Tensor, rotation: Tensor, band: Band) -> Tensor:
+    def project(self, latent: Tensor, rotation: Tensor, band: FourierBand) -> Tensor:
         """Coefficients (b, P) of the models at latents (b, K)."""
         value, _ = self.factors(latent)
         bend, change = self.fields()

@@ -108,7 +108,7 @@ def fit_autoencoder(
     """
     features = torch.cat([
         gradient_features(part, model, moves, training, kind="amplitude" if vary == "composition" else "position", seed=seed)
-        for part in (images, images.coarser(_COARSENING * images.band.length_angst / images.band.radius))], dim=1)
+        for part in (images, images.coarser(_COARSENING * images.band.length / images.band.radius))], dim=1)
     torch.manual_seed(seed)
     base = model if start is None else start.model
     network = Autoencoder(base, spread, features.shape[1], latents, places=vary != "composition", amplitudes=vary != "conformation").to(images.device)

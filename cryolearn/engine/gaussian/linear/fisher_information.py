@@ -55,7 +55,7 @@ def fisher_metric(source: GradientSource) -> Metric:
     information = torch.zeros(size, size, dtype=torch.float64, device=images.device)
     rows = np.unique(np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).round().astype(np.int64))
     noise = band.per_point(images.noise_power)
-    plane = torch.stack((band.kx, band.ky)).float() * (2 * math.pi / band.length_angst)
+    plane = band.points.T * (2 * math.pi / band.length)
     chunk = max(1, _IMAGES_AT_A_TIME_BYTES // (16 * size * len(band)))
     for batch in images.batches(rows, chunk):
         projection = project(model, batch.rotation, band)

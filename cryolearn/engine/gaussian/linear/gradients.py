@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..model.fourier_particles import GaussianImages
+from ..model.fourier_particles import Batch, GaussianImages
 from ..model.image_scores import frc_score, likelihood_score
 from ..model.projection import Gaussians, Projection, project
 
@@ -114,7 +114,7 @@ class GradientSource:
             projection = project(model, batch.rotation, band)
             values = self._with_still(projection, batch.rows, batch.rotation)
             if shuffle is not None:
-                batch.data = self._with_residual_of(shuffle[batch.rows], values, batch)
+                batch = replace(batch, data=self._with_residual_of(shuffle[batch.rows], values, batch))
             if self.score == "frc":
                 score, direction = frc_score(values, batch, band)
             else:
@@ -130,16 +130,13 @@ class GradientSource:
                 vectors = vectors - (vectors @ rigid.T) @ rigid
             yield batch.rows, score, vectors
 
-    def _with_residual_of(self, others: NDArray[np.int64], values: Tensor, batch: object) -> Tensor:
+    def _with_residual_of(self, others: NDArray[np.int64], values: Tensor, batch: Batch) -> Tensor:
         """Images made of this batch's model and the phase-flipped residuals of other images, noise made even in both."""
-        from ..model.fourier_particles import Batch
-
-        assert isinstance(batch, Batch)
         band, images = self.images.band, self.images
         data = torch.from_numpy(np.ascontiguousarray(images.transforms[others])).to(images.device)
         shift, rotation, transfer = images.shift_angst[others], images.rotation[others], images.transfer(others)
         theirs = self._with_still(project(self.focus, rotation, band), others, rotation)
-        residual = (band.shifted(data, -shift) - transfer * theirs) * torch.where(transfer < 0, -1.0, 1.0)
+        residual = (data * band.phase(-shift) - transfer * theirs) * torch.where(transfer < 0, -1.0, 1.0)
         white = images.white(others)
         residual = residual if white is None else residual * white
         return batch.transfer * values + residual * torch.where(batch.transfer < 0, -1.0, 1.0)

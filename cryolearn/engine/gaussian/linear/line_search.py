@@ -56,7 +56,7 @@ def scan_motion(source: GradientSource, motion: Tensor) -> ScanResult:
         (M, 3) displacement with 1 Å at the Gaussian that moves most, or (M,) relative change of amplitude with 1 at the largest.
     """
     images = source.images
-    spacing = images.band.length_angst / images.band.radius * _STEP_OF_RESOLUTION if motion.dim() == 2 else _STEP_OF_AMPLITUDE
+    spacing = images.band.length / images.band.radius * _STEP_OF_RESOLUTION if motion.dim() == 2 else _STEP_OF_AMPLITUDE
     progress = Progress("Scan", len(images))
     found: list[tuple[NDArray[np.int64], tuple[Tensor, ...]]] = []
     for batch in images.batches(chunk=source.chunk):

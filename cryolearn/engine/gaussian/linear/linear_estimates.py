@@ -30,7 +30,7 @@ def linear_of(source: GradientSource, config: GaussianHeterogeneityConfig) -> Li
     """
     images, model = source.images, source.model
     moves = torch.ones(len(model), dtype=torch.bool, device=images.device) if source.moves is None else source.moves
-    coarse = images.coarser(_COARSENING * images.band.length_angst / images.band.radius)
+    coarse = images.coarser(_COARSENING * images.band.length / images.band.radius)
     first: LinearFit | None = None
     for metric in (False, True):
         eigen = find_eigen_motions(source, config.components, 0, config.seed, metric)

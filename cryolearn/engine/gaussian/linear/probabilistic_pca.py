@@ -153,7 +153,7 @@ def _limit(images: GaussianImages, count: int, places: int) -> int:
 def _phases(motions: LinearMotions, images: GaussianImages) -> Tensor:
     """(K,) radians by which one standard deviation moves the waves of the finest ring, at the Gaussians that move most."""
     moved = motions.displacement().norm(dim=2).quantile(0.9, dim=1)
-    return (2 * math.pi * images.band.radius / images.band.length_angst * moved).cpu()
+    return (2 * math.pi * images.band.radius / images.band.length * moved).cpu()
 
 
 def _part_volumes(motions: LinearMotions, grid: SliceGrid, centre: Tensor) -> Tensor:

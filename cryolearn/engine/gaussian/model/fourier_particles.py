@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ....common.limits import FINEST_RESOLUTION_PX
+from ...alignment.fourier_band import FourierBand
 from ...exceptions import InputError
 from ...imaging.ctf import Ctf, ctf_at
+from ...imaging.fourier import rfft2_centred
 from ...imaging.normalise import normalise_background
 from ...imaging.poses import euler_to_matrix
 from ...io.atomic import whole_file
@@ -21,95 +24,32 @@ from ...io.stacks import ImageStack
 from ...io.star import CtfTable, ParticleTable
 from ...progress import Progress
 
-__all__ = ["Band", "Batch", "GaussianImages", "crop_images"]
+__all__ = ["Batch", "Coefficients", "GaussianImages", "band_between", "crop_images"]
 
 _POINTS_AT_A_TIME = {"cpu": 1 << 19, "cuda": 1 << 23}  # Fourier coefficients of the images that are worked on together
 
 
-@dataclass(frozen=True)
-class Band:
-    """Fourier coefficients of an image that are compared: one of each Friedel pair, of rings ``lowest`` to ``radius``.
+def band_between(box: int, pixel_size_angst: float, resolution_angst: float, coarse_angst: float, device: torch.device | str = "cpu") -> FourierBand:
+    """Band of images from ``coarse_angst`` to ``resolution_angst``; its length is in Å.
 
-    Attributes
-    ----------
-    box, pixel_size_angst : of the images
-    lowest, radius : first and last ring, in units of 1 / (box x pixel size)
-    kx, ky : (P,) whole-number frequencies, kx >= 0
-    ring : (P,) nearest ring
+    Raises
+    ------
+    InputError
+        when there is nothing between the two, or the resolution is beyond Nyquist.
     """
-
-    box: int
-    pixel_size_angst: float
-    lowest: int
-    radius: int
-    kx: Tensor
-    ky: Tensor
-    ring: Tensor
-
-    @classmethod
-    def make(cls, box: int, pixel_size_angst: float, resolution_angst: float, coarse_angst: float, device: torch.device | str = "cpu") -> Band:
-        """Band from ``coarse_angst`` to ``resolution_angst``.
-
-        Raises
-        ------
-        InputError
-            when there is nothing between the two, or the resolution is beyond Nyquist.
-        """
-        length = box * pixel_size_angst
-        radius, lowest = round(length / resolution_angst), max(1, round(length / coarse_angst))
-        if radius > box // 2 - 1:
-            finest = FINEST_RESOLUTION_PX * pixel_size_angst
-            raise InputError(f"The resolution {resolution_angst:g} Å is finer than the images hold: choose {finest:.2g} Å or coarser.")
-        if radius < lowest + 2:
-            raise InputError(
-                f"Between {coarse_angst:g} Å and {resolution_angst:g} Å there are fewer than three rings of the images ({length:.0f} Å wide): "
-                "choose a finer resolution.")
-        ky, kx = torch.meshgrid(torch.arange(-radius, radius + 1), torch.arange(radius + 1), indexing="ij")
-        ring = torch.sqrt((kx**2 + ky**2).double()).round().long()
-        kept = (ring >= lowest) & (ring <= radius) & ((kx > 0) | (ky > 0))
-        return cls(box, pixel_size_angst, lowest, radius, kx[kept].to(device), ky[kept].to(device), ring[kept].to(device))
-
-    def __len__(self) -> int:
-        return len(self.kx)
-
-    @property
-    def length_angst(self) -> float:
-        """Side of the images in Å."""
-        return self.box * self.pixel_size_angst
-
-    @property
-    def rings(self) -> int:
-        """Number of rings."""
-        return self.radius - self.lowest + 1
-
-    def ring_sum(self, values: Tensor) -> Tensor:
-        """Sums (..., rings) of real values (..., P) over each ring."""
-        total = values.new_zeros((*values.shape[:-1], self.rings))
-        return total.index_add_(-1, self.ring - self.lowest, values)
-
-    def per_point(self, curve: Tensor) -> Tensor:
-        """Values (..., P) of a curve (..., rings)."""
-        return curve[..., self.ring - self.lowest]
-
-    def shifted(self, data: Tensor, shift_angst: Tensor) -> Tensor:
-        """Coefficients (b, P) of images moved by (b, 2) Å."""
-        phase = torch.outer(shift_angst[:, 0], self.kx.to(shift_angst)) + torch.outer(shift_angst[:, 1], self.ky.to(shift_angst))
-        return data * torch.polar(torch.ones_like(phase), phase * (-2 * torch.pi / self.length_angst))
-
-    def on_grid(self, values: Tensor) -> Tensor:
-        """Coefficients (b, P) on the grid (b, 2 radius + 1, radius + 1) of :class:`GaussianProjector`, 0 elsewhere."""
-        side = self.radius + 1
-        grid = values.new_zeros((len(values), (2 * self.radius + 1) * side))
-        grid[:, self.grid_index] = values
-        return grid.view(len(values), 2 * self.radius + 1, side)
-
-    @property
-    def grid_index(self) -> Tensor:
-        """(P,) places in the flattened grid (2 radius + 1, radius + 1) of ky, kx."""
-        return (self.ky + self.radius) * (self.radius + 1) + self.kx
+    length = box * pixel_size_angst
+    radius, lowest = round(length / resolution_angst), max(1, round(length / coarse_angst))
+    if radius > box // 2 - 1:
+        finest = FINEST_RESOLUTION_PX * pixel_size_angst
+        raise InputError(f"The resolution {resolution_angst:g} Å is finer than the images hold: choose {finest:.2g} Å or coarser.")
+    if radius < lowest + 2:
+        raise InputError(
+            f"Between {coarse_angst:g} Å and {resolution_angst:g} Å there are fewer than three rings of the images ({length:.0f} Å wide): "
+            "choose a finer resolution.")
+    return FourierBand.up_to(box, radius + 0.5, length=length, lowest=lowest, device=device)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Some images, shifted to their centres.
 
@@ -124,7 +64,22 @@ class Batch:
     white: Tensor | None = None
 
 
-@dataclass
+class Coefficients(Protocol):
+    """Rows of coefficients (n, P): an array, or what makes rows when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and coefficients."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, item: Any, /) -> Any:
+        """Coefficients of some rows; of some columns of all rows, as ``[:, columns]``, again such rows."""
+        ...
+
+
+@dataclass(kw_only=True)
 class GaussianImages:
     """Coefficients and poses of a particle set.
 
@@ -143,8 +98,8 @@ class GaussianImages:
         has passed the CTF as the particle has
     """
 
-    band: Band
-    transforms: NDArray[np.complex64]
+    band: FourierBand
+    transforms: Coefficients
     rotation: Tensor
     shift_angst: Tensor
     ctf: CtfTable | None
@@ -165,12 +120,10 @@ class GaussianImages:
 
     def coarser(self, resolution_angst: float) -> GaussianImages:
         """The same images as far as a coarser resolution."""
-        kept = self.band.ring <= max(self.band.lowest + 2, round(self.band.length_angst / resolution_angst))
-        if bool(kept.all()):
+        band = self.band.within(max(self.band.lowest + 2, round(self.band.length / resolution_angst)) + 0.5)
+        if len(band) == len(self.band):
             return self
-        band = replace(
-            self.band, radius=int(self.band.ring[kept].max()), kx=self.band.kx[kept], ky=self.band.ky[kept], ring=self.band.ring[kept])
-        return replace(self, band=band, transforms=self.transforms[:, kept.cpu().numpy()], gain=self.gain[: band.rings],
+        return replace(self, band=band, transforms=self.transforms[:, : len(band)], gain=self.gain[: band.rings],
                        noise_power=self.noise_power[: band.rings], ctf_noise=None if self.ctf_noise is None else self.ctf_noise[: band.rings])
 
     @property
@@ -185,11 +138,11 @@ class GaussianImages:
         for start in range(0, len(todo), step):
             part = todo[start : start + step]
             data = torch.from_numpy(np.ascontiguousarray(self.transforms[part])).to(self.device)
-            data, ctf = self.band.shifted(data, -self.shift_angst[part]), self._ctf(part)
+            data, ctf = data * self.band.phase(-self.shift_angst[part]), self._ctf(part)
             transfer, white = ctf * self.band.per_point(self.gain), self._white(ctf)
             if white is not None:
                 data, transfer = data * white, transfer * white
-            yield Batch(part, data, transfer, self.rotation[part], white)
+            yield Batch(rows=part, data=data, transfer=transfer, rotation=self.rotation[part], white=white)
 
     def transfer(self, rows: NDArray[np.int64]) -> Tensor:
         """CTF times radial gain (b, P)."""
@@ -206,12 +159,11 @@ class GaussianImages:
         if self.ctf is None:
             return torch.ones(len(rows), len(self.band), device=self.device)
         ctf = Ctf.from_table(self.ctf, rows, self.device)
-        kx, ky = (axis.float() / self.band.length_angst for axis in (self.band.kx, self.band.ky))
-        return ctf_at(ctf, kx, ky, self.phase_flipped)
+        return ctf_at(ctf, self.band.kx / self.band.length, self.band.ky / self.band.length, self.phase_flipped)
 
 
 def crop_images(
-    table: ParticleTable, band: Band, path: Path, device: torch.device, *, radius_angst: float, ignore_ctf: bool = False,
+    table: ParticleTable, band: FourierBand, path: Path, device: torch.device, *, radius_angst: float, ignore_ctf: bool = False,
     phase_flipped: bool = False, invert_contrast: bool = False, batch: int = 500,
 ) -> GaussianImages:
     """Read all images once and keep the coefficients of ``band`` in the file ``path``; a finished file is used again.
@@ -223,7 +175,6 @@ def crop_images(
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
-        columns = band.ky % table.box * (table.box // 2 + 1) + band.kx
         sign = -1.0 if invert_contrast else 1.0
         progress = Progress("Read images", count)
         with whole_file(path) as part:
@@ -231,8 +182,7 @@ def crop_images(
             for start in range(0, count, batch):
                 rows = np.arange(start, min(start + batch, count))
                 images = normalise_background(torch.from_numpy(stack.read(rows)).to(device) * sign, radius_px)
-                transform = torch.fft.rfft2(torch.fft.ifftshift(images, dim=(-2, -1))).flatten(1)
-                store[rows] = transform[:, columns].cpu().numpy()
+                store[rows] = band.gather(rfft2_centred(images)).cpu().numpy()
                 progress.step(len(rows))
             store.flush()
             del store
@@ -240,6 +190,7 @@ def crop_images(
     origin = np.zeros((count, 2)) if table.origin_angst is None else table.origin_angst
     ones = torch.ones(band.rings, device=device)
     return GaussianImages(
-        band, np.load(path, mmap_mode="r"), euler_to_matrix(torch.from_numpy(table.angles_deg)).float().to(device),
-        torch.from_numpy(-origin).float().to(device), None if ignore_ctf else table.ctf, phase_flipped, device, ones, ones.clone(),
+        band=band, transforms=np.load(path, mmap_mode="r"), rotation=euler_to_matrix(torch.from_numpy(table.angles_deg)).float().to(device),
+        shift_angst=torch.from_numpy(-origin).float().to(device), ctf=None if ignore_ctf else table.ctf, phase_flipped=phase_flipped, device=device,
+        gain=ones, noise_power=ones.clone(),
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .fourier_particles import Band, Batch
+from ...alignment.fourier_band import FourierBand
+from .fourier_particles import Batch
 
 __all__ = ["frc_score", "likelihood_score"]
 
 _TINY = 1e-20
 
 
-def frc_score(projected: Tensor, batch: Batch, band: Band) -> tuple[Tensor, Tensor]:
+def frc_score(projected: Tensor, batch: Batch, band: FourierBand) -> tuple[Tensor, Tensor]:
     """Mean Fourier ring correlation with the phase-flipped image, as Chen 2018.
 
     Parameters
@@ -36,7 +37,7 @@ def frc_score(projected: Tensor, batch: Batch, band: Band) -> tuple[Tensor, Tens
     return frc.mean(-1), direction
 
 
-def likelihood_score(projected: Tensor, batch: Batch, band: Band, noise_power: Tensor) -> tuple[Tensor, Tensor]:
+def likelihood_score(projected: Tensor, batch: Batch, band: FourierBand, noise_power: Tensor) -> tuple[Tensor, Tensor]:
     """Log-likelihood, up to a constant, of the image given the model under complex Gaussian noise of variance ``noise_power`` (rings,).
 
     Returns

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .fourier_particles import Band
+from ...alignment.fourier_band import FourierBand
 
 __all__ = ["Gaussians", "Projection", "project"]
 
@@ -55,7 +55,7 @@ class Projection:
     along_y: Tensor
     along_x: Tensor
     model: Gaussians
-    band: Band
+    band: FourierBand
 
     def gradients(self, direction: Tensor, widths: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
         """Derivatives of a score S with ``dS = Re sum conj(direction) dF``.
@@ -71,7 +71,7 @@ class Projection:
         -------
         By the places in the image (b, M, 2), per Å; by the amplitudes (b, M); by the widths (b, M), per Å, or None.
         """
-        radius, unit = self.band.radius, 2 * math.pi / self.band.length_angst
+        radius, unit = self.band.radius, 2 * math.pi / self.band.length
         kx = torch.arange(radius + 1, device=direction.device, dtype=self.along_x.real.dtype) * unit
         ky = torch.arange(-radius, radius + 1, device=direction.device, dtype=self.along_x.real.dtype) * unit
         conjugate, count = direction.conj(), len(self.model)
@@ -89,17 +89,17 @@ class Projection:
         return by_place, by_amplitude, -self.model.sigma_angst * self.model.amplitudes * squares
 
 
-def project(model: Gaussians, rotation: Tensor, band: Band) -> Projection:
+def project(model: Gaussians, rotation: Tensor, band: FourierBand) -> Projection:
     """Projections of the model turned by (b, 3, 3), centred, on the grid ky = -r ... r, kx = 0 ... r.
 
-    Points of the grid outside the band's rings are computed too; :attr:`Band.grid_index` picks the band's.
+    Points of the grid outside the band's rings are computed too; :attr:`FourierBand.grid_index` picks the band's.
     """
     flat = rotation[:, :2].transpose(1, 2)
     places = model.positions_angst @ flat  # (b, M, 2)
     k = torch.arange(band.radius + 1, device=places.device, dtype=places.dtype)
-    envelope = torch.exp((-2 * math.pi**2 / band.length_angst**2) * torch.outer(model.sigma_angst**2, k**2).clamp(max=_EXPONENT_LIMIT * band.length_angst**2))
-    along_x = _powers(places[..., 0] / band.length_angst, band.radius) * envelope
-    half_y = _powers(places[..., 1] / band.length_angst, band.radius) * envelope
+    envelope = torch.exp((-2 * math.pi**2 / band.length**2) * torch.outer(model.sigma_angst**2, k**2).clamp(max=_EXPONENT_LIMIT * band.length**2))
+    along_x = _powers(places[..., 0] / band.length, band.radius) * envelope
+    half_y = _powers(places[..., 1] / band.length, band.radius) * envelope
     along_y = torch.cat((half_y[..., 1:].flip(-1).conj(), half_y), dim=-1)
     weighted = along_y * model.amplitudes[..., None]
     return Projection(weighted.transpose(1, 2) @ along_x, along_y, along_x, model, band)

@@ -15,7 +15,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from .fourier_particles import Band
+from ...alignment.fourier_band import FourierBand
 
 __all__ = ["OVERSAMPLING", "Corners", "SliceGrid", "VolumeSums", "envelope"]
 
@@ -38,7 +38,7 @@ class Corners:
 class SliceGrid:
     """The fine grid of a band: frequencies -half ... half on z and y, 0 ... half on x, in units of 1 / (OVERSAMPLING x box length)."""
 
-    band: Band
+    band: FourierBand
 
     @property
     def half(self) -> int:
@@ -61,7 +61,7 @@ class SliceGrid:
 
     def corners(self, rotation: Tensor) -> Corners:
         """Where the central slices of (b, 3, 3) poses lie: image frequency (kx, ky) is that of the volume at ``A^T (kx, ky, 0)``."""
-        plane = torch.stack((self.band.kx, self.band.ky)).to(rotation) * OVERSAMPLING
+        plane = self.band.points.T.to(rotation) * OVERSAMPLING
         place = rotation[:, :2].transpose(1, 2) @ plane  # (b, 3, P)
         sign = torch.where(place[:, 0] < 0, -1.0, 1.0)
         place = place * sign[:, None]
@@ -83,7 +83,7 @@ class SliceGrid:
 
     def _waves(self, positions_angst: Tensor, sigma_angst: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Factors along x (G, M, half + 1), y and z (G, M, 2 half + 1) of Gaussians of unit amplitude."""
-        length = self.band.length_angst * OVERSAMPLING
+        length = self.band.length * OVERSAMPLING
         half = torch.arange(self.half + 1, device=positions_angst.device, dtype=positions_angst.dtype)
         spread = torch.outer(sigma_angst**2, half**2) * (-2 * math.pi**2 / length**2)
         phase = positions_angst[..., None] * (half * (-2 * math.pi / length))  # (G, M, 3, k)
@@ -123,7 +123,7 @@ class SliceGrid:
         direction = power * volume
         value = float((direction.conj() * volume - 2 * signal.conj() * volume).real.double().sum())
         direction = (2 * (direction - signal)).conj()  # the derivative by V, as Re sum direction dV
-        unit = 2 * math.pi / (self.band.length_angst * OVERSAMPLING)
+        unit = 2 * math.pi / (self.band.length * OVERSAMPLING)
         kx = torch.arange(self.half + 1, device=x.device, dtype=x.real.dtype) * unit
         kyz = torch.arange(-self.half, self.half + 1, device=x.device, dtype=x.real.dtype) * unit
         inner = torch.cat((x, x * kx), dim=1) @ direction.transpose(1, 2)  # (G, 2 M, zy)
@@ -136,9 +136,9 @@ class SliceGrid:
         return value, by_place, plain.real.sum((2, 3))
 
 
-def envelope(positions_angst: Tensor, band: Band) -> Tensor:
+def envelope(positions_angst: Tensor, band: FourierBand) -> Tensor:
     """Factor by which trilinear interpolation on the fine grid fades density at (..., 3) Å: sinc^2 along each axis."""
-    return torch.sinc(positions_angst / (OVERSAMPLING * band.length_angst)).square().prod(-1)
+    return torch.sinc(positions_angst / (OVERSAMPLING * band.length)).square().prod(-1)
 
 
 class VolumeSums:

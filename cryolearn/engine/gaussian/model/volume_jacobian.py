@@ -92,7 +92,7 @@ def tangent_misfit(
 
 def _frequencies(grid: SliceGrid, like: Tensor) -> tuple[Tensor, Tensor]:
     """Angular frequencies along z and y, and along x, in 1 / Å."""
-    unit = 2 * math.pi / (grid.band.length_angst * OVERSAMPLING)
+    unit = 2 * math.pi / (grid.band.length * OVERSAMPLING)
     along = torch.arange(-grid.half, grid.half + 1, device=like.device, dtype=like.real.dtype) * unit
     return along, along[grid.half :]
 

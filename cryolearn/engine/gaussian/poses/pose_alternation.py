@@ -21,7 +21,8 @@ from ..model.gain_and_noise import calibrate, split_noise
 from ..model.projection import Gaussians
 from ..model.slices import SliceGrid, envelope
 from ..trajectory.trajectory_em import Curve, CurveFit, curve_volumes, fit_curve
-from .pose_search import REACH, VALUES_AT_A_TIME, PosePrior, Slicer, refine_poses
+from .pose_search import REACH, VALUES_AT_A_TIME, PosePrior, refine_poses
+from .state_slices import Slicer
 
 __all__ = ["Alternation", "RefinedPoses", "alternate", "pose_notes", "recalibrate", "refine_with_search", "write_poses"]
 

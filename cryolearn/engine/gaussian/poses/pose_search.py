@@ -16,19 +16,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ...alignment.gauss_newton import halve_where_worse
+from ...alignment.grids import bcc_ball
 from ...imaging.poses import angle_between_deg, so3_exp, so3_log
 from ..model.fourier_particles import Batch, GaussianImages
 from ..model.slices import SliceGrid
+from .state_slices import Quadratic, Slicer
 
-__all__ = ["REACH", "VALUES_AT_A_TIME", "PoseFit", "PosePrior", "Slicer", "refine_poses"]
+__all__ = ["REACH", "VALUES_AT_A_TIME", "PoseFit", "PosePrior", "refine_poses"]
 
 VALUES_AT_A_TIME = {"cpu": 1 << 24, "cuda": 1 << 28}  # numbers of the slices and their five derivatives that are held together, 4 bytes each
-_STEP_DEG = 1.0  # of the derivatives by rotation; a Fourier pixel turns by more than 2 degrees up to ring 25
-_HALVINGS = 3
 _LEAST_SIGMA = 0.05  # degrees and Å
 REACH = 2.8  # of the ball, in the prior's standard deviations: 95 % of rotation vectors lie inside
 _COARSEST = 2.0  # points of the lattice may be this many standard deviations of the images' own certainty apart
@@ -70,82 +72,6 @@ class PoseFit:
     evidence: Tensor
     log_likelihood: Tensor
     prior: PosePrior
-
-
-@dataclass
-class _Quadratic:
-    """Log-likelihoods (b, G), their slopes (b, G, 5) and curvatures (b, G, 5, 5) at a pose."""
-
-    value: Tensor
-    slope: Tensor
-    curvature: Tensor
-
-
-class Slicer:
-    """Slices of all states, whitened, as (b, G, 2 P) real numbers: real parts, then imaginary ones."""
-
-    def __init__(self, images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> None:
-        self.band, self.grid, self.count = images.band, grid, len(volumes)
-        parts = volumes.flatten(1).T
-        self.table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
-        self.white = images.band.per_point(images.noise_power).rsqrt()
-        turn = math.radians(_STEP_DEG) * torch.eye(3, device=images.device)
-        self.turns = so3_exp(turn), so3_exp(-turn)
-        unit = 2 * math.pi / images.band.length_angst
-        self.waves = torch.stack((images.band.kx, images.band.ky)).float() * unit
-
-    def slices(self, rotation: Tensor, transfer: Tensor) -> Tensor:
-        corners = self.grid.corners(rotation)
-        found = self.grid.sample(self.table, corners).view(*transfer.shape, 2, self.count)
-        scale = torch.stack((transfer * self.white, transfer * self.white * corners.sign), dim=-1)
-        return (found * scale[..., None]).permute(0, 3, 2, 1).flatten(2)
-
-    def data(self, batch: Batch, move: Tensor) -> Tensor:
-        """(b, 2 P) images shifted back by ``move`` beyond their batch's shift."""
-        shifted = self.band.shifted(batch.data, -move) * self.white
-        return torch.cat((shifted.real, shifted.imag), dim=-1)
-
-    def value(self, batch: Batch, rotation: Tensor, move: Tensor) -> Tensor:
-        """Log-likelihoods (b, G)."""
-        slices = self.slices(rotation, batch.transfer)
-        return 2 * (slices @ self.data(batch, move)[..., None])[..., 0] - slices.square().sum(-1)
-
-    def integrated(self, batch: Batch, rotation: Tensor, move: Tensor, away: Tensor, precision: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Evidence (b, G) of each state at a rotation with the shift integrated out, mean (b, G, 2) and variance (b, G, 2) of the shift's change.
-
-        ``away`` (b, 2) is where ``move`` lies from the centre of its prior, of ``precision`` (2,).
-        """
-        slices = self.slices(rotation, batch.transfer)
-        points = len(self.band)
-        data = self.data(batch, move)
-        misfit = data[:, None] - slices
-        value = (slices * (misfit + data[:, None])).sum(-1)
-        swapped = torch.cat((slices[..., points:], -slices[..., :points]), dim=-1)
-        waves = self.waves.repeat(1, 2)
-        slope = 2 * (swapped * misfit) @ waves.T - (away * precision)[:, None]
-        square = slices.square()
-        xx, yy, xy = (2 * square @ torch.stack((waves[0] ** 2, waves[1] ** 2, waves[0] * waves[1])).T).unbind(-1)
-        xx, yy = xx + precision[0], yy + precision[1]
-        area = xx * yy - xy.square()
-        step = torch.stack((yy * slope[..., 0] - xy * slope[..., 1], xx * slope[..., 1] - xy * slope[..., 0]), dim=-1) / area[..., None]
-        evidence = value + ((slope * step).sum(-1) - (away.square() * precision).sum(1, keepdim=True) - (area / precision.prod()).log()) / 2
-        return evidence, step, torch.stack((yy, xx), dim=-1) / area[..., None]
-
-    def quadratic(self, batch: Batch, rotation: Tensor, move: Tensor) -> _Quadratic:
-        """Expansion by the rotation vector (degrees, about the image's axes) and the shift (Å)."""
-        slices = self.slices(rotation, batch.transfer)
-        points = len(self.band)
-        derivatives = [
-            (self.slices(more @ rotation, batch.transfer) - self.slices(less @ rotation, batch.transfer)) / (2 * _STEP_DEG)
-            for more, less in zip(*self.turns, strict=True)
-        ]
-        swapped = torch.cat((slices[..., points:], -slices[..., :points]), dim=-1)  # -i times the slice
-        derivatives += [swapped * wave.repeat(2) for wave in self.waves]
-        jacobian = torch.stack(derivatives, dim=-2)  # (b, G, 5, 2 P)
-        data = self.data(batch, move)[:, None]
-        value = (slices * (2 * data - slices)).sum(-1)
-        slope = 2 * (jacobian @ (data - slices)[..., None])[..., 0]
-        return _Quadratic(value, slope, 2 * jacobian @ jacobian.transpose(-1, -2))
 
 
 def refine_poses(
@@ -228,13 +154,16 @@ class _Search:
             found = self.slicer.quadratic(batch, *here)
             move, covariance, self.evidence[rows] = _combine(found, away, precision, weight)
             before = _objective(found.value, away, precision, weight)
-            for halving in range(_HALVINGS + 1):
-                target = _limited(away + move, self.limits)
-                there = so3_exp(torch.deg2rad(target[:, :3])) @ origin[0], origin[1] + target[:, 3:]
-                worse = _objective(self.slicer.value(batch, *there), target, precision, weight) < before
-                move = torch.where(worse[:, None], 0.0 if halving == _HALVINGS else 0.5, 1.0) * move
+            objective = partial(self._objective_at, batch, origin, away, weight)
+            move, _ = halve_where_worse(move, objective, before)
             second += self.keep(rows, _limited(away + move, self.limits), covariance.diagonal(dim1=1, dim2=2))
         self.widen(second)
+
+    def _objective_at(self, batch: Batch, origin: tuple[Tensor, Tensor], away: Tensor, weight: Tensor, move: Tensor) -> Tensor:
+        """Log-posterior (b,) of poses ``move`` (b, 5) beyond where they are now, which is ``away`` from the origin."""
+        target = _limited(away + move, self.limits)
+        there = so3_exp(torch.deg2rad(target[:, :3])) @ origin[0], origin[1] + target[:, 3:]
+        return _objective(self.slicer.value(batch, *there), target, self.prior.precision(self.images.device), weight)
 
     def lattice(self) -> bool:
         """Compare all rotations of a lattice in a ball; returns False when the lattice is coarser than the images' certainty."""
@@ -283,12 +212,7 @@ def ball(reach: float, spacing: float) -> tuple[Tensor, float]:
     """
     volume = 4 / 3 * math.pi * reach**3
     side = min(max(spacing, (volume / _MOST) ** (1 / 3)), (volume / _FEWEST) ** (1 / 3))
-    step = side * 2 ** (1 / 3)  # two points a cell
-    count = math.ceil(reach / step)
-    axis = torch.arange(-count, count + 1).double() * step
-    cubic = torch.cartesian_prod(axis, axis, axis)
-    points = torch.cat((cubic, cubic + step / 2))
-    return points[points.norm(dim=1) <= reach + 1e-9].float(), side
+    return bcc_ball(reach, side * 2 ** (1 / 3)), side  # two points a cell
 
 
 def _difference(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor]) -> Tensor:
@@ -306,7 +230,7 @@ def _limited(away: Tensor, limits: Tensor) -> Tensor:
     return torch.cat(list(parts), dim=1)
 
 
-def _combine(found: _Quadratic, away: Tensor, precision: Tensor, log_population: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _combine(found: Quadratic, away: Tensor, precision: Tensor, log_population: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean step (b, 5) and covariance (b, 5, 5) of the mixture over states, and each state's evidence (b, G)."""
     curvature = found.curvature + torch.diag(precision)
     slope = found.slope - (away * precision)[:, None]

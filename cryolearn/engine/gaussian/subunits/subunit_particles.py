@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from ...imaging.poses import matrix_to_euler
 from ...io.records import Stage
 from ...io.star import ParticleTable
-from ..model.fourier_particles import GaussianImages
+from ..model.fourier_particles import Coefficients, GaussianImages
 from ..model.slices import SliceGrid
 from ..trajectory.trajectory_em import Curve, CurveFit, curve_volumes, fit_curve
 
@@ -33,7 +33,7 @@ _SEARCH_ROUNDS = 6
 class _Rows:
     """Rows of an array, each as often as wanted, without copies: what is asked for is made when it is asked for."""
 
-    def __init__(self, source: Any, index: NDArray[np.int64]) -> None:
+    def __init__(self, source: Coefficients, index: NDArray[np.int64]) -> None:
         self.source, self.index = source, index
 
     def __len__(self) -> int:
@@ -60,9 +60,8 @@ class _WithoutOthers(_Rows):
     ``deviation`` (rows, G): posterior less population of every expanded row; ``volumes`` (G, z, y, x).
     """
 
-    def __init__(self, images: GaussianImages, volumes: Tensor, deviation: Tensor, copies: int) -> None:
-        rows = cast(_Rows, images.transforms)
-        super().__init__(rows.source, rows.index)
+    def __init__(self, images: ExpandedImages, volumes: Tensor, deviation: Tensor, copies: int) -> None:
+        super().__init__(images.transforms.source, images.transforms.index)
         self.images, self.deviation, self.copies = images, deviation, copies
         self.grid = SliceGrid(images.band)
         parts = volumes.flatten(1).T
@@ -86,7 +85,7 @@ class _WithoutOthers(_Rows):
             found = self.grid.sample(self.table, corners).view(len(every), len(images.band), 2, -1)
             mean = (found @ self.deviation[every][:, None, :, None])[..., 0]  # (rows, P, 2)
             own = torch.complex(mean[..., 0], mean[..., 1] * corners.sign) * images.transfer(every)
-            own = images.band.shifted(own, images.shift_angst[every]).view(len(block), copies, -1)
+            own = (own * images.band.phase(images.shift_angst[every])).view(len(block), copies, -1)
             others = (own.sum(1, keepdim=True) - own).flatten(0, 1)
             wanted = np.flatnonzero((where >= start) & (where < start + len(block)))
             result[wanted] = others[(where[wanted] - start) * copies + rows[wanted] % copies]
@@ -96,26 +95,28 @@ class _WithoutOthers(_Rows):
         raise ValueError("take subsets before the other subunits are taken away")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExpandedImages(GaussianImages):
     """Images of which one set of coefficients serves several rows."""
 
-    def subset(self, rows: NDArray[np.int64]) -> GaussianImages:
+    transforms: _Rows
+
+    def subset(self, rows: NDArray[np.int64]) -> ExpandedImages:
         """The rows in ``rows``; no coefficients are copied."""
         at = torch.from_numpy(rows).to(self.rotation.device)
         ctf = None if self.ctf is None else self.ctf.subset(rows)
-        part = cast(_Rows, self.transforms).part(rows)
-        return replace(self, transforms=cast(Any, part), rotation=self.rotation[at], shift_angst=self.shift_angst[at], ctf=ctf)
+        return replace(self, transforms=self.transforms.part(rows), rotation=self.rotation[at], shift_angst=self.shift_angst[at], ctf=ctf)
 
 
-def expand(images: GaussianImages, matrices: Tensor) -> GaussianImages:
+def expand(images: GaussianImages, matrices: Tensor) -> ExpandedImages:
     """Each image once for each of (S, 3, 3) operators: row ``i S + s`` is image i with the pose ``A_i S_s``. Coefficients are shared."""
     copies = len(matrices)
     index = np.repeat(np.arange(len(images)), copies)
     turned = (images.rotation[:, None] @ matrices.to(images.rotation)).flatten(0, 1)
     return ExpandedImages(
-        images.band, cast(Any, _Rows(images.transforms, index)), turned, images.shift_angst.repeat_interleave(copies, 0),
-        None if images.ctf is None else images.ctf.subset(index), images.phase_flipped, images.device, images.gain, images.noise_power, images.ctf_noise)
+        band=images.band, transforms=_Rows(images.transforms, index), rotation=turned, shift_angst=images.shift_angst.repeat_interleave(copies, 0),
+        ctf=None if images.ctf is None else images.ctf.subset(index), phase_flipped=images.phase_flipped, device=images.device, gain=images.gain,
+        noise_power=images.noise_power, ctf_noise=images.ctf_noise)
 
 
 def expand_table(table: ParticleTable, rotation: Tensor, copies: int) -> ParticleTable:
@@ -126,7 +127,7 @@ def expand_table(table: ParticleTable, rotation: Tensor, copies: int) -> Particl
     return replace(many, ids=np.arange(1, len(index) + 1))
 
 
-def fit_subunits(images: GaussianImages, fit: CurveFit, copies: int, *, passes: int = 2, rounds: int = 2) -> CurveFit:
+def fit_subunits(images: ExpandedImages, fit: CurveFit, copies: int, *, passes: int = 2, rounds: int = 2) -> CurveFit:
     """The second pass: the trajectory and all posteriors again, with the other subunits of each particle held at their own conformations.
 
     Time: each pass costs about twice as many readings of slices as the rounds of :func:`fit_curve`.
@@ -150,7 +151,7 @@ def fit_subunits(images: GaussianImages, fit: CurveFit, copies: int, *, passes: 
         # all subunits change at once, so half of the old expectation is kept against oscillation
         deviation = deviation if before is None else (deviation + before) / 2
         before = deviation
-        rest = replace(images, transforms=cast(Any, _WithoutOthers(images, curve_volumes(fit.curve, grid), deviation, copies)))
+        rest = replace(images, transforms=_WithoutOthers(images, curve_volumes(fit.curve, grid), deviation, copies))
         fit = fit_curve(rest, fit.curve, fit.posterior, rounds, what=f"Subunits, pass {number + 1} of {passes}")
     return fit
 

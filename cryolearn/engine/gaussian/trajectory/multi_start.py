@@ -69,7 +69,7 @@ def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor],
     record
         Keeps the state after each round, to go on after a kill.
     """
-    coarse = images if weak else images.coarser(_COARSENING * images.band.length_angst / images.band.radius)
+    coarse = images if weak else images.coarser(_COARSENING * images.band.length / images.band.radius)
     few, kept = thinned(curve)
     fits = []
     for number, start in enumerate(starts, 1):

@@ -7,7 +7,7 @@ the sums ``b_g``, ``L_g`` that the images leave in Fourier space (:mod:`slices`)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,9 +23,10 @@ from ...progress import Progress
 from ..model.fourier_particles import GaussianImages
 from ..model.m_step_parameters import FreeParameters
 from ..model.projection import Gaussians
-from ..model.slices import Corners, SliceGrid, VolumeSums, envelope
+from ..model.slices import SliceGrid, VolumeSums, envelope
+from ..model.state_likelihood import state_batches, state_likelihood
 
-__all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "state_likelihood", "thinned", "transfer_curve"]
+__all__ = ["Curve", "CurveFit", "curve_volumes", "evaluate_curve", "fit_curve", "make_curve", "thinned", "transfer_curve"]
 
 _BEND_STEP_ANGST = 5.0
 _POPULATION_FLOOR = 0.1  # part of the prior over states that stays even, so that no state dies
@@ -189,30 +190,6 @@ def transfer_curve(curve: Curve, old: Gaussians, new: Gaussians) -> Curve:
     return replace(curve, base=base, spread=near @ curve.spread)
 
 
-def state_likelihood(images: GaussianImages, volumes: Tensor, grid: SliceGrid, visit: Callable[..., None] | None = None) -> tuple[Tensor, Tensor]:
-    """Log-likelihood (n, G) of the images given each of (G, z, y, x) volumes, over that of an empty image, and what it is expected to be (n, G).
-
-    ``2 Re sum (C Y)* V / noise - sum |C V|^2 / noise``, whose second sum is also the expectation when V is right.
-    ``visit(rows, corners, signal, power, likelihood)`` is called for each batch.
-    """
-    count = len(volumes)
-    parts = volumes.flatten(1).T
-    table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
-    result, expected = (torch.empty(len(images), count, device=images.device) for _ in range(2))
-    noise = images.band.per_point(images.noise_power)
-    for batch in images.batches(chunk=grid.images_at_a_time(count, images.device)):
-        corners = grid.corners(batch.rotation)
-        slices = grid.sample(table, corners)
-        signal, power = batch.transfer / noise * batch.data, batch.transfer.square() / noise
-        cross = signal.real[:, None] @ slices[..., :count] + (signal.imag * corners.sign)[:, None] @ slices[..., count:]
-        slices.square_()
-        own = power[:, None] @ (slices[..., :count] + slices[..., count:])
-        result[batch.rows], expected[batch.rows] = (2 * cross - own)[:, 0], own[:, 0]
-        if visit:
-            visit(batch.rows, corners, signal, power, result[batch.rows])
-    return result, expected
-
-
 def curve_volumes(curve: Curve, grid: SliceGrid) -> Tensor:
     """Transforms (G, z, y, x) of the states, corrected for the fading of the slices' interpolation."""
     def volume(places: Tensor, amplitudes: Tensor, sigma: Tensor) -> Tensor:
@@ -258,18 +235,15 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
         curve = _maximise(curve, sums, free_base=free_base)
         last = number == rounds - 1
         sums = VolumeSums(grid, len(curve.grid), len(curve.grid), images.device)
-        weights = torch.empty_like(posterior)
+        posterior = torch.empty_like(posterior)
+        likelihood, expected = torch.empty_like(posterior), torch.empty_like(posterior)
         prior = curve.log_prior
         heat = temperatures[number] if number < len(temperatures) else 1.0
-
-        def visit(rows: NDArray[np.int64], corners: Corners, signal: Tensor, power: Tensor, values: Tensor,
-                  sums: VolumeSums = sums, weights: Tensor = weights, prior: Tensor = prior, heat: float = heat, last: bool = last) -> None:
-            weights[rows] = _posterior(values / heat, prior)[:, :-1]
+        for batch in state_batches(images, curve_volumes(curve, grid), grid):
+            likelihood[batch.rows], expected[batch.rows] = batch.likelihood, batch.expected
+            posterior[batch.rows] = _posterior(batch.likelihood / heat, prior)[:, :-1]
             if not last:
-                sums.add(corners, signal, power, weights[rows])
-
-        likelihood, expected = state_likelihood(images, curve_volumes(curve, grid), grid, visit)
-        posterior = weights
+                sums.add(batch.corners, batch.signal, batch.power, posterior[batch.rows])
         history.append(float(torch.logsumexp(torch.nn.functional.pad(likelihood, (0, 1)) + prior, 1).double().mean()))
         curve = _populate(curve, posterior)
         if record is not None:

@@ -16,17 +16,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...imaging.fourier import filter_shells
-from ...imaging.fsc import fsc
+from ...alignment.back_projection import back_projected
+from ...alignment.fourier_images import FourierImages
+from ...alignment.grids import pose_grid, rotation_lattice, shift_grid
+from ...alignment.half_set_frames import frame_between
+from ...alignment.local_search import refine_continuously, search_lattice, unexplained_power
+from ...alignment.posterior import PoseGrid, Poses, PoseSearch, best_poses
+from ...alignment.reference import Reference
 from ...imaging.reconstruction import Reconstructor
 from ...progress import Progress
-from .fourier_images import FourierImages
-from .grid_search import best_poses, pose_grid, shift_grid
-from .half_set_frames import frame_between, in_frame
-from .local_search import ball_lattice, refine_continuously, search_lattice, unexplained_power
-from .reference import AGREED, Poses, Reference, agreed_rings, back_projected, half_references, particle_mask
+from .half_set_references import AGREED, agreed_rings, common_reference, half_references, map_box, particle_mask, stretch
+from .settings import MatchingSettings
 
-__all__ = ["Matched", "common_reference", "confidence_of", "match"]
+__all__ = ["MOST_SHIFTS", "Matched", "confidence_of", "match"]
+
+MOST_SHIFTS = 80
 
 _MORE_RINGS = 3  # the band reaches beyond what the half maps agree on
 _FEWEST_RINGS = 6
@@ -38,9 +42,9 @@ _NEAR_DEG, _WIDEST_DEG, _REACH = 15.0, 20.0, 2.0  # start of known error: search
 _RESCUE_ROUND = 2
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Matched:
-    """Result of projection matching.
+    """Poses after matching.
 
     Attributes
     ----------
@@ -57,42 +61,30 @@ class Matched:
     curve: Tensor
 
 
-def common_reference(images: FourierImages, poses: Poses, halves: Tensor, diameter_angst: float, symmetry: Tensor | None) -> tuple[Tensor, int]:
-    """First map, of all images, low-passed where the maps of its halves cease to agree, and the radius of that band."""
-    mask = particle_mask(images, diameter_angst)
-    sums = back_projected(images, poses, halves, symmetry)
-    curve = fsc(*sums.half_maps(), mask)
-    stretch = max(1.0, images.length_angst / (1.25 * diameter_angst))
-    rings = max(round(3 * stretch), agreed_rings(curve, 0.5))
-    low_pass = (torch.arange(len(curve), device=curve.device) <= rings).to(curve)
-    return filter_shells(sums.finish(constant=0.05), low_pass) * mask, rings
-
-
 class _Rounds:
     """The state between rounds."""
 
-    def __init__(self, images: FourierImages, poses: Poses, halves: Tensor, diameter_angst: float, shift_range_angst: float,
-                 symmetry: Tensor | None, seed: int) -> None:
+    def __init__(self, images: FourierImages, poses: Poses, halves: Tensor, settings: MatchingSettings) -> None:
         self.images, self.poses, self.halves = images, poses, halves
-        self.diameter, self.shift_range, self.symmetry = diameter_angst, shift_range_angst, symmetry
-        self.generator = torch.Generator().manual_seed(seed)
-        first, self.agreed = common_reference(images, poses, halves, diameter_angst, symmetry)
+        self.diameter, self.shift_range, self.symmetry = settings.diameter_angst, settings.shift_range_angst, settings.symmetry
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        first, self.agreed = common_reference(images, poses, halves, self.diameter, self.symmetry)
         self.references = [Reference(first)] * 2
         self._measure_noise()  # what the start leaves unexplained: the more it is wrong, the softer the first search
-        self.curve = torch.zeros(images.box // 2 + 1)
+        self.curve = torch.zeros(map_box(images) // 2 + 1)
         self.confidence = torch.zeros(len(images), device=images.device)
         self.log_likelihood = torch.zeros(len(images), device=images.device)
         self.searched = False
-        self.stretch = max(1.0, images.length_angst / (1.25 * diameter_angst))
+        self.stretch = stretch(images, self.diameter)
 
     def rings(self, most: int | None = None) -> int:
         """Radius of the band of the next search."""
         wanted = max(round(_FEWEST_RINGS * self.stretch), self.agreed + _MORE_RINGS)
-        return min(wanted, self.images.rings, most or self.images.rings)
+        return min(wanted, self.images.band.radius, most or self.images.band.radius)
 
     def by_half(self, rings: int, crossed: bool = False) -> Iterator[tuple[Tensor, FourierImages, Reference]]:
         """Rows of each half set, its images up to a radius of ``rings`` and its reference, or with ``crossed`` that of the other half set."""
-        band = self.images.band(rings)
+        band = self.images.within(rings + 0.5)
         for half, reference in zip((1, 2), self.references[::-1] if crossed else self.references, strict=True):
             rows = torch.nonzero(self.halves == half).flatten()
             yield rows, band.rows(rows), reference
@@ -100,7 +92,8 @@ class _Rounds:
     def global_search(self, step_deg: float) -> None:
         """All poses of a grid, in-plane angles and shifts included."""
         # the first search tries all shifts, later ones those about what was found
-        self.poses, _, self.log_likelihood = self._over_grid(step_deg, _KEPT_POSES, self.poses.best[1] if self.searched else None)
+        found = self._over_grid(step_deg, _KEPT_POSES, self.poses.best[1] if self.searched else None)
+        self.poses, self.log_likelihood = found.poses, found.evidence
         self.searched = True
 
     def rescue(self, step_deg: float) -> None:
@@ -110,7 +103,7 @@ class _Rounds:
         self.global_search(step_deg)
         on_grid, moved = self.poses.best
         rings = self._global_rings()
-        turns, moves = ball_lattice(0.75 * step_deg, step_deg / 3, self.images.device), self._moves(rings)
+        turns, moves = rotation_lattice(0.75 * step_deg, step_deg / 3, self.images.device), self._moves(rings)
         for rows, band, reference in self.by_half(rings):
             here = refine_continuously(band, reference, rotation[rows], shift[rows])
             near, near_shift, _ = search_lattice(band, reference, on_grid[rows], moved[rows], turns, moves)
@@ -126,9 +119,9 @@ class _Rounds:
         In the map of its own half set an image finds itself again at any pose.
         """
         rotation, shift = self.poses.best
-        _, self.confidence, _ = self._over_grid(step_deg, 1, shift, rotation)
+        self.confidence = self._over_grid(step_deg, 1, shift, rotation).confidence
 
-    def _over_grid(self, step_deg: float, keep: int, about: Tensor | None, judged: Tensor | None = None) -> tuple[Poses, Tensor, Tensor]:
+    def _over_grid(self, step_deg: float, keep: int, about: Tensor | None, judged: Tensor | None = None) -> PoseSearch:
         """The likeliest poses of a grid, shifts counted from ``about``, how much of the posterior lies about the likeliest one, and the evidence.
 
         With rotations to be ``judged``, how much lies about these, given the map of the other half set.
@@ -136,33 +129,34 @@ class _Rounds:
         rings = self._global_rings()
         device, count = self.images.device, len(self.images)
         grid = pose_grid(step_deg, self.symmetry, self.generator, device)
-        spacing = self.images.length_angst / (4 * rings)
-        shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, device)
+        spacing = self.images.band.length / (4 * rings)
+        shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, most=MOST_SHIFTS, device=device)
         rotation, shift = torch.empty(count, keep, 3, 3, device=device), torch.empty(count, keep, 2, device=device)
         weight = torch.empty(count, keep, device=device)
         confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
         for rows, band, reference in self.by_half(rings, crossed=judged is not None):
-            found, confidence[rows], evidence[rows] = best_poses(
-                band, reference, grid, shifts, keep, 2 * step_deg, self.symmetry, None if about is None else about[rows],
-                None if judged is None else judged[rows])
-            rotation[rows], shift[rows], weight[rows] = found.rotation, found.shift_angst, found.weight
-        return Poses(rotation, shift, weight), confidence, evidence
+            found = best_poses(band, reference, PoseGrid(rotations=grid, shifts=shifts, group=self.symmetry), keep, 2 * step_deg,
+                               None if about is None else about[rows], None if judged is None else judged[rows])
+            rotation[rows], shift[rows], weight[rows] = found.poses.rotation, found.poses.shift, found.poses.weight
+            confidence[rows], evidence[rows] = found.confidence, found.evidence
+        return PoseSearch(poses=Poses(rotation=rotation, shift=shift, weight=weight), confidence=confidence, evidence=evidence)
 
     def _global_rings(self) -> int:
         return self.rings(round(_GLOBAL_RINGS * self.stretch))
 
     def _moves(self, rings: int) -> Tensor:
         """Small changes of the shifts (S, 2) in a band."""
-        spacing = self.images.length_angst / (6 * rings)
-        return shift_grid(1.5 * spacing, spacing, self.images.device)
+        spacing = self.images.band.length / (6 * rings)
+        return shift_grid(1.5 * spacing, spacing, most=MOST_SHIFTS, device=self.images.device)
 
     def local_search(self, reach_deg: float, step_deg: float, continuous: bool) -> None:
         """A lattice about the best pose, or Gauss-Newton steps from it. The first search of all tries all shifts."""
         rings = self.rings()
         device = self.images.device
         rotation, shift = (item.clone() for item in self.poses.best)
-        turns = ball_lattice(reach_deg, step_deg, device)
-        moves = self._moves(rings) if self.searched else shift_grid(self.shift_range, self.images.length_angst / (4 * rings), device)
+        turns = rotation_lattice(reach_deg, step_deg, device)
+        spacing = self.images.band.length / (4 * rings)
+        moves = self._moves(rings) if self.searched else shift_grid(self.shift_range, spacing, most=MOST_SHIFTS, device=device)
         self.searched = True
         for rows, band, reference in self.by_half(rings):
             if continuous:
@@ -174,15 +168,15 @@ class _Rounds:
 
     def back_projected(self) -> Reconstructor:
         """Sums of both halves."""
-        return back_projected(self.images, self.poses, self.halves, self.symmetry)
+        return back_projected(self.images, self.poses, map_box(self.images), self.halves, self.symmetry)
 
     def update(self) -> None:
         """New references of both halves in one frame, their FSC and the noise."""
         mask = particle_mask(self.images, self.diameter)
         volumes, self.curve = half_references(self.back_projected(), mask)
         self.references = [Reference(volume) for volume in volumes]
-        frame = frame_between(self.images.band(self.rings()), self.references[0], self.references[1], self.symmetry, self.generator)
-        kept, self.poses = self.poses, in_frame(self.poses, torch.nonzero(self.halves == 2).flatten(), frame)
+        frame = frame_between(self.images.within(self.rings() + 0.5), self.references[0], self.references[1], self.symmetry, self.generator)
+        kept, self.poses = self.poses, frame.compose_rows(self.poses, torch.nonzero(self.halves == 2).flatten())
         volumes, curve = half_references(self.back_projected(), mask)
         if float(curve.mean()) > float(self.curve.mean()):
             self.references, self.curve = [Reference(volume) for volume in volumes], curve
@@ -200,8 +194,7 @@ class _Rounds:
 
 
 def match(
-    images: FourierImages, poses: Poses, halves: Tensor, rounds: int, diameter_angst: float, shift_range_angst: float, seed: int,
-    symmetry: Tensor | None = None, error_deg: float = math.inf,
+    images: FourierImages, poses: Poses, halves: Tensor, rounds: int, settings: MatchingSettings, error_deg: float = math.inf,
 ) -> Matched:
     """Refine the poses of all images by matching rounds.
 
@@ -213,8 +206,8 @@ def match(
         (n,) 1 or 2, the half set of each image.
     rounds
         The last one ends with Gauss-Newton steps.
-    symmetry
-        (g, 3, 3) rotations of the particle's point group.
+    settings
+        Particle and search ranges.
     error_deg
         Expected error of the first poses. Below 15 degrees the rounds search about them, but for one that tries all poses, so that images that are far
         off are found again (the others keep the poses that they have); else the first two rounds (one of three) try all poses: noisy images would
@@ -224,7 +217,7 @@ def match(
     -----
     A global round takes ``1.6e9 n`` multiplications at 7.5 degrees and 10 rings and one shift; memory beside the images is below 1 GB.
     """
-    work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
+    work = _Rounds(images, poses, halves, settings)
     near = error_deg < _NEAR_DEG
     global_rounds = 0 if near else min(_GLOBAL_ROUNDS, max(1, rounds // 2))
     reach = min(max(_REACH * error_deg, _FINE_GRID_DEG), _WIDEST_DEG) if near else _FINE_GRID_DEG
@@ -241,20 +234,18 @@ def match(
         if number == rounds - 1:
             work.local_search(reach, step, continuous=True)
         work.update()
-        progress.step(1, f"halves agree to {images.length_angst / max(1, work.agreed):.1f} Å")
+        progress.step(1, f"halves agree to {images.band.length / max(1, work.agreed):.1f} Å")
     work.judge(_FINE_GRID_DEG)
     rotation, shift = work.poses.best
-    return Matched(rotation, shift, work.confidence, work.log_likelihood, work.curve)
+    return Matched(rotation=rotation, shift_angst=shift, confidence=work.confidence, log_likelihood=work.log_likelihood, curve=work.curve)
 
 
-def confidence_of(
-    images: FourierImages, poses: Poses, halves: Tensor, diameter_angst: float, shift_range_angst: float, seed: int, symmetry: Tensor | None = None,
-) -> Tensor:
+def confidence_of(images: FourierImages, poses: Poses, halves: Tensor, settings: MatchingSettings) -> Tensor:
     """(n,) Confidence of poses that nothing has matched, as that of `Matched`: whether images look as the map of the others says.
 
     Poses that are off at random by 0.25 rad on average have about .7, by 0.5 rad hardly any; errors that are alike in all images are not seen.
     """
-    work = _Rounds(images, poses, halves, diameter_angst, shift_range_angst, symmetry, seed)
+    work = _Rounds(images, poses, halves, settings)
     work.update()
     work.judge(_COARSE_GRID_DEG)
     return work.confidence

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from ...alignment.grids import rotation_lattice
 from ...imaging.fourier import fourier_resize
 from ...imaging.fourier_volume import slice_channels
 from ...imaging.interpolate import sample_half_volume
 from ...imaging.masks import sphere_mask
 from ...imaging.poses import rotation_grid, so3_exp
-from .local_search import ball_lattice
 
 __all__ = ["hidden_symmetry"]
 
@@ -42,7 +42,7 @@ def hidden_symmetry(half1: Tensor, half2: Tensor, pixel_size_angst: float, diame
     traces = torch.stack([torch.einsum("rij,ij->r", turns, element.float()) for element in known]).amax(0)
     turns = turns[traces < 1 + 2 * math.cos(math.radians(_LEAST_DEG))]
     found = _agreement(channels, points, turns)
-    lattice = so3_exp(ball_lattice(8.0, 2.5, points.device))
+    lattice = so3_exp(rotation_lattice(8.0, 2.5, points.device))
     for index in found.argsort(descending=True)[:5].tolist():
         near = lattice @ turns[index]
         again = _agreement(channels, points, near)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...imaging.poses import pose_grid
+from ...alignment.fourier_band import FourierBand
+from ...alignment.fourier_images import FourierImages
+from ...alignment.grids import pose_grid, shift_grid
+from ...alignment.reference import Reference
 from .correlation_search import Candidates, GridSearch, correlation_around, refine
-from .fourier_band import Band, Particles
-from .initial_maps import shift_ball
-from .references import Reference
 
 __all__ = ["Aligned", "Aligner", "Plan"]
 
@@ -55,7 +55,7 @@ class Plan:
         return min(self.fine_px, max(_RIM_PERIODS * box / rim, _LEAST_COARSE))
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Aligned:
     """The best of n subtomograms.
 
@@ -89,7 +89,7 @@ class Aligner:
     Memory: what :class:`GridSearch` says for each class.
     """
 
-    def __init__(self, references: list[Reference | None], band: Band, weight: Tensor, plan: Plan) -> None:
+    def __init__(self, references: list[Reference | None], band: FourierBand, weight: Tensor, plan: Plan) -> None:
         self.references, self.band, self.weight, self.plan = references, band, weight, plan
         device = band.points.device
         self.coarse = band.within(plan.coarse_px(band.box) + 0.5)
@@ -99,9 +99,9 @@ class Aligner:
             near = weight[: len(self.coarse)]
             self.grid = [None if item is None else GridSearch(item, rotations, self.coarse, near) for item in references]
         self.step_px = band.box / (_SHIFTS_A_PERIOD * self.coarse.radius_px)
-        self.shifts = shift_ball(plan.shift_px, self.step_px, device, _MOST_SHIFTS)
+        self.shifts = shift_grid(plan.shift_px, self.step_px, 3, most=_MOST_SHIFTS, device=device)
 
-    def align(self, particles: Particles, rotation: Tensor | None = None, shift_px: Tensor | None = None) -> Aligned:
+    def align(self, particles: FourierImages, rotation: Tensor | None = None, shift_px: Tensor | None = None) -> Aligned:
         """Best class and pose of each subtomogram; from ``rotation`` (n, 3, 3) and ``shift_px`` (n, 3) on when the search is local."""
         found: list[Candidates | None] = []
         for number, reference in enumerate(self.references):
@@ -110,7 +110,7 @@ class Aligner:
                 continue
             if self.plan.local:
                 assert rotation is not None and shift_px is not None
-                first = Candidates(rotation[:, None], shift_px[:, None], rotation.new_zeros(len(rotation), 1))
+                first = Candidates(rotation=rotation[:, None], shift_px=shift_px[:, None], score=rotation.new_zeros(len(rotation), 1))
             else:
                 grid = self.grid[number]
                 assert grid is not None
@@ -125,7 +125,7 @@ class Aligner:
         ], dim=1)
         return self._finish(particles, found, torch.nan_to_num(scores, nan=-2.0).argmax(1), scores)
 
-    def _climb(self, reference: Reference, particles: Particles, first: Candidates) -> Candidates:
+    def _climb(self, reference: Reference, particles: FourierImages, first: Candidates) -> Candidates:
         """Two halvings of the step from each candidate; the best of them."""
         count = first.score.shape[1]
         weight = self.weight[: len(particles.band)]
@@ -136,10 +136,10 @@ class Aligner:
                 size = 0.5**level
                 item = refine(reference, particles, item, self.plan.step_deg * size, self.step_px * size, weight, _ROUNDS, self.plan.shift_px)
             climbed.append(item)
-        joined = Candidates(*(torch.cat([getattr(item, name) for item in climbed], dim=1) for name in ("rotation", "shift_px", "score")))
+        joined = Candidates(**{name: torch.cat([getattr(item, name) for item in climbed], dim=1) for name in ("rotation", "shift_px", "score")})
         return joined.pick(joined.score.argmax(1))
 
-    def _finish(self, particles: Particles, found: list[Candidates | None], number: Tensor, scores: Tensor) -> Aligned:
+    def _finish(self, particles: FourierImages, found: list[Candidates | None], number: Tensor, scores: Tensor) -> Aligned:
         """Climb on in the whole band, in the class of each subtomogram only."""
         rotation = particles.band.points.new_zeros(len(particles), 3, 3)
         shift = particles.band.points.new_zeros(len(particles), 3)
@@ -149,7 +149,7 @@ class Aligner:
             if item is None or reference is None or not len(rows):
                 continue
             some = particles.rows(rows)
-            best = Candidates(item.rotation[rows], item.shift_px[rows], item.score[rows])
+            best = Candidates(rotation=item.rotation[rows], shift_px=item.shift_px[rows], score=item.score[rows])
             degrees, pixels = self.plan.step_deg / 8, self.step_px / 8
             while True:
                 best = refine(reference, some, best, degrees, max(pixels, _FINEST_PX), self.weight, _ROUNDS, self.plan.shift_px)
@@ -157,4 +157,4 @@ class Aligner:
                     break
                 degrees, pixels = max(degrees / 2, self.plan.finest_deg), pixels / 2
             rotation[rows], shift[rows], scores[rows, one] = best.rotation[:, 0], best.shift_px[:, 0], best.score[:, 0]
-        return Aligned(number, rotation, shift, scores)
+        return Aligned(number=number, rotation=rotation, shift_px=shift, score=scores)

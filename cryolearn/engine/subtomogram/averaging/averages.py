@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...alignment.fourier_band import FourierBand
 from ...imaging.fourier import irfftn_centred
 from ...imaging.fourier_volume import slice_channels
 from ...imaging.interpolate import sample_half_volume
 from ...imaging.missing_wedge import wedge_coverage
-from .fourier_band import Band
 
 __all__ = ["Averages", "turned_average"]
 
@@ -28,7 +28,7 @@ class Averages:
 
     def __init__(self, box: int, classes: int, device: torch.device | str = "cpu", edge_px: float = 0.0) -> None:
         self.box, self.edge_px, self.device = box, edge_px, torch.device(device)
-        self.band = Band.up_to(box, box / 2, device)
+        self.band = FourierBand.up_to(box, box / 2, 3, device=device)
         self._zero = self.band.points.new_zeros(1, 3)
         shape = (2, classes, 1 + len(self.band))  # the zero frequency comes first
         self.signal = torch.zeros(shape, dtype=torch.complex128, device=device)
@@ -62,7 +62,7 @@ class Averages:
                 at = points @ (rotation[rows].to(points) @ turn).mT  # rows: A S q
                 values = sample_half_volume(channels, at * (side / self.box))
                 known = wedge_coverage(at, low, high, self.edge_px) / len(turns)
-                moved = torch.complex(values[:, 0], values[:, 1]) * self.band.waves_at(at, shift_px[rows, None])[:, 0] * known
+                moved = torch.complex(values[:, 0], values[:, 1]) * self.band.phase_at(at, -shift_px[rows]) * known
                 self.signal.flatten(0, 1).index_add_(0, where[rows], moved.to(self.signal.dtype))
                 self.weight.flatten(0, 1).index_add_(0, where[rows], known.to(self.weight.dtype))
         self.count.flatten().index_add_(0, where, torch.ones_like(where))
@@ -92,9 +92,7 @@ class Averages:
         flat = values.new_zeros((*values.shape[:-1], box * box * (box // 2 + 1)))
         flat[..., 0] = values[..., 0]
         flat[..., self.band.index] = values[..., 1:]
-        on_plane = self.band.points[:, 0] == 0
-        _, y, z = (-self.band.points[on_plane]).long().unbind(-1)
-        mates = ((z % box) * box + y % box) * (box // 2 + 1)
+        on_plane, mates = self.band.mates
         flat[..., mates] = values[..., 1:][..., on_plane].conj() if values.is_complex() else values[..., 1:][..., on_plane]
         return flat.unflatten(-1, (box, box, box // 2 + 1))
 

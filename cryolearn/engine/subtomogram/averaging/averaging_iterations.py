@@ -10,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...alignment.fourier_band import FourierBand
+from ...alignment.fourier_images import wedged_volumes
+from ...alignment.reference import Reference, rotated_coverage
 from ...exceptions import InputError
-from ...imaging.fourier import filter_shells, fourier_resize
+from ...imaging.fourier import filter_shells, fourier_resize, rfftn_centred
 from ...imaging.poses import euler_to_matrix
 from ...io.records import RunRecord
 from ...io.subtomograms import SubtomogramStack, SubtomogramTable
 from ...progress import Progress
 from .aligner import Aligner, Plan
 from .averages import Averages
-from .fourier_band import Band, Particles, in_band, particles_of, tilt_groups
 from .half_set_alignment import halves_agreement, into_frame, kept_shells, match_classes
 from .initial_maps import STEPS, first_maps
-from .references import Reference, turned_coverage
 
 __all__ = ["Rounds", "Settings", "State", "start_shells"]
 
@@ -186,14 +187,15 @@ class Rounds:
         recorded = self.record.stage("power")
         if found := recorded.read():
             return torch.from_numpy(found[0]["power"]).to(self.device)
-        band = Band.up_to(self.box, self.box / 2, self.device)
+        band = FourierBand.up_to(self.box, self.box / 2, 3, device=self.device)
         total = torch.zeros(2, self.box // 2 + 1, dtype=torch.float64, device=self.device)
         amount = torch.zeros_like(total)
-        shell = band.shell.clamp(max=total.shape[1] - 1)
+        shell = band.ring.clamp(max=total.shape[1] - 1)
         progress = Progress(self._what("Spectrum"), len(self.table), "subtomograms")
         for rows, volumes in self._batches():
-            some = particles_of(volumes, self.tilt[rows].to(self.device), band, self.settings.edge_px)
-            measured = some.coverage[some.group]
+            some = wedged_volumes(band.gather(rfftn_centred(volumes, 3)), self.tilt[rows].to(self.device), band, self.settings.edge_px)
+            coverage, group = some.tilt_ranges()
+            measured = coverage[group]
             own = torch.nn.functional.one_hot(self.half[rows] - 1, 2).T.to(measured)
             total.index_add_(1, shell, (own @ (some.data.abs().square() * measured)).double())
             amount.index_add_(1, shell, (own @ measured).double())
@@ -242,14 +244,14 @@ class Rounds:
         """First maps of each half set from its own subtomograms alone."""
         settings, plan = self.settings, self.settings.plan
         shells = start_shells(self.box, plan.particle_px)
-        band = Band.up_to(self.box, shells + 0.5, self.device)
+        band = FourierBand.up_to(self.box, shells + 0.5, 3, device=self.device)
         steps = Progress(self._what("Random starts"), 2 * settings.starts * STEPS, "steps")
         for half in (1, 2):
             rows = np.flatnonzero(self.half.numpy() == half)
             if len(rows) > _START_MOST:
                 rows = np.sort(np.random.default_rng(settings.seed + half).choice(rows, _START_MOST, replace=False))
-            data = torch.cat([in_band(volumes, band) for _, volumes in self._batches(rows)])
-            particles = Particles(band, data, *tilt_groups(self.tilt[rows].to(self.device), band, settings.edge_px))
+            data = torch.cat([band.gather(rfftn_centred(volumes, 3)) for _, volumes in self._batches(rows)])
+            particles = wedged_volumes(data, self.tilt[rows].to(self.device), band, settings.edge_px)
             maps, evidence = first_maps(
                 particles, settings.classes, plan.particle_px, plan.shift_px, settings.starts, settings.seed + 104729 * half, plan.group, steps.step,
             )
@@ -264,9 +266,9 @@ class Rounds:
         settings, device = self.settings, self.device
         first = state.done == 0
         plan = replace(settings.plan, fine_px=self._fine_px(state), seed=settings.seed + 15485863 * (state.done + 1))
-        band = Band.up_to(self.box, plan.fine_px, device)
+        band = FourierBand.up_to(self.box, plan.fine_px, 3, device=device)
         aligners = [
-            Aligner([Reference(one, known) if bool(there) else None for one, known, there in zip(*of_half)], band, power[1] / power[band.shell], plan)
+            Aligner([Reference(one, known) if bool(there) else None for one, known, there in zip(*of_half)], band, power[1] / power[band.ring], plan)
             for power, *of_half in zip(self.power, state.maps, state.coverage, state.present)
         ]
         # classes that start from one map start apart at random
@@ -280,7 +282,7 @@ class Rounds:
                 if not len(mine):
                     continue
                 at, own = rows[mine], volumes[mine.to(device)]
-                particles = particles_of(own, self.tilt[at].to(device), band, settings.edge_px)
+                particles = wedged_volumes(band.gather(rfftn_centred(own, 3)), self.tilt[at].to(device), band, settings.edge_px)
                 found = aligners[half - 1].align(particles, state.rotation[at].to(device), state.shift_px[at].to(device))
                 number = state.number[at].to(device) if at_random else found.number
                 averages.add(own, self.tilt[at].to(device), found.rotation, found.shift_px, number, self.half[at].to(device), plan.group)
@@ -299,13 +301,13 @@ class Rounds:
         maps, coverage = averages.maps(self.settings.floor), averages.coverage(self.settings.floor)
         counts = averages.count
         # a pose has no meaning in another half set's frame until the maps have been laid on each other
-        frame = match_classes(maps * self.mask, counts, state.filters, replace(plan, local=False))
-        partner = torch.from_numpy(frame.partner)
+        frames = match_classes(maps * self.mask, counts, state.filters, replace(plan, local=False))
+        partner = torch.from_numpy(frames.partner)
         order = torch.argsort(partner).to(counts.device)
-        maps[1] = into_frame(maps[1], frame)
+        maps[1] = into_frame(maps[1], frames)
         counts = torch.stack((counts[0], counts[1][order]))
         second = torch.nonzero(self.half == 2).flatten()
-        state.number[second], state.rotation[second], state.shift_px[second] = frame.compose(
+        state.number[second], state.rotation[second], state.shift_px[second] = frames.compose(
             state.number[second], state.rotation[second], state.shift_px[second],
         )
         state.score[second] = state.score[second][:, torch.argsort(partner)]
@@ -314,8 +316,8 @@ class Rounds:
         state.curves = curves.cpu()
         state.filters = torch.stack([kept_shells(curve) for curve in curves])
         state.coverage[0] = coverage[0]
-        for own, one in enumerate(frame.partner.tolist()):
-            state.coverage[1, one] = turned_coverage(coverage[1, own], frame.rotation[own])
+        for own, one in enumerate(frames.partner.tolist()):
+            state.coverage[1, one] = rotated_coverage(coverage[1, own], frames.frame.rotation[own])
         self._references(state, maps)
         state.done += 1
         return state

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...alignment.fourier_band import FourierBand
+from ...alignment.fourier_images import FourierImages
+from ...alignment.reference import Reference
 from ...imaging.poses import so3_exp
-from .fourier_band import Band, Particles
-from .references import Reference
 
 __all__ = ["Candidates", "GridSearch", "correlation_around", "cube_offsets", "refine"]
 
@@ -26,7 +27,7 @@ _SAMPLES = {"cpu": 1 << 20, "cuda": 1 << 25}  # frequencies sampled at a time ar
 _TINY = 1e-30
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Candidates:
     """Poses of n subtomograms, c each: rotation (n, c, 3, 3), shift_px (n, c, 3), score (n, c)."""
 
@@ -37,7 +38,7 @@ class Candidates:
     def pick(self, which: Tensor) -> Candidates:
         """One candidate (n,) of each subtomogram."""
         rows = torch.arange(len(which), device=which.device)
-        return Candidates(self.rotation[rows, which][:, None], self.shift_px[rows, which][:, None], self.score[rows, which][:, None])
+        return Candidates(rotation=self.rotation[rows, which][:, None], shift_px=self.shift_px[rows, which][:, None], score=self.score[rows, which][:, None])
 
 
 class GridSearch:
@@ -57,9 +58,9 @@ class GridSearch:
     Memory: ``12 R P`` bytes (``16 R P`` when the reference is incomplete), and 128 MiB (2 GiB on a GPU) for the correlations.
     """
 
-    def __init__(self, reference: Reference, rotations: Tensor, band: Band, weight: Tensor) -> None:
+    def __init__(self, reference: Reference, rotations: Tensor, band: FourierBand, weight: Tensor) -> None:
         self.rotations, self.band = rotations, band
-        values, known = reference.seen(rotations, band)
+        values, known = torch.complex(*reference.slices(band, rotations)), reference.coverage_at(band, rotations)
         self.root = weight.sqrt()
         values = values * self.root
         self.energy = values.real.square() + values.imag.square()
@@ -70,22 +71,23 @@ class GridSearch:
             self.known = known
         self.table = torch.cat((values.real, values.imag), dim=1)
 
-    def correlations(self, particles: Particles, shifts_px: Tensor, about_px: Tensor | None) -> tuple[Tensor, Tensor]:
+    def correlations(self, particles: FourierImages, shifts_px: Tensor, about_px: Tensor | None) -> tuple[Tensor, Tensor]:
         """Correlation (n, R) at the best of the shifts (S, 3), counted from ``about_px`` (n, 3), and which shift it is (n, R)."""
-        measured = particles.coverage[particles.group]
+        coverage, group = particles.tilt_ranges()
+        measured = coverage[group]
         data = particles.data * measured * self.root
         if about_px is not None:
-            data = data * self.band.waves(about_px)
-        moved = data[:, None] * self.band.waves(shifts_px)
+            data = data * self.band.phase(-about_px)
+        moved = data[:, None] * self.band.phase(-shifts_px)
         parts = torch.cat((moved.real, moved.imag), dim=-1).flatten(0, 1)
         found = (parts @ self.table.T).view(len(data), len(shifts_px), -1)
         score, which = found.max(1)
-        reference_energy = (particles.coverage @ self.energy.T)[particles.group]
+        reference_energy = (coverage @ self.energy.T)[group]
         power = (particles.data * self.root).abs().square() * measured
         own_energy = power.sum(1, keepdim=True) if self.known is None else power @ self.known.T
         return score * torch.rsqrt((reference_energy * own_energy).clamp(min=_TINY)), which
 
-    def best(self, particles: Particles, shifts_px: Tensor, about_px: Tensor | None, keep: int, apart_deg: float) -> Candidates:
+    def best(self, particles: FourierImages, shifts_px: Tensor, about_px: Tensor | None, keep: int, apart_deg: float) -> Candidates:
         """The ``keep`` best rotations of each subtomogram that lie more than ``apart_deg`` from each other, each with its best shift."""
         step = max(1, _SCORES.get(self.table.device.type, 1 << 24) // (len(self.rotations) * len(shifts_px)))
         flat = self.rotations.flatten(1)
@@ -101,7 +103,7 @@ class GridSearch:
                 score = score.masked_fill(flat[at] @ flat.T > near, -2.0)
             parts.append([torch.stack(values, 1) for values in zip(*chosen)])
         rotation, shift, score = (torch.cat(values) for values in zip(*parts))
-        return Candidates(rotation, shift if about_px is None else shift + about_px[:, None], score)
+        return Candidates(rotation=rotation, shift_px=shift if about_px is None else shift + about_px[:, None], score=score)
 
 
 def cube_offsets(step: float, device: torch.device | str | None = None) -> Tensor:
@@ -111,7 +113,7 @@ def cube_offsets(step: float, device: torch.device | str | None = None) -> Tenso
 
 
 def correlation_around(
-    reference: Reference, particles: Particles, rotation: Tensor, shift_px: Tensor, offsets_px: Tensor, weight: Tensor
+    reference: Reference, particles: FourierImages, rotation: Tensor, shift_px: Tensor, offsets_px: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Correlation (m, q) of each subtomogram at its own q rotations (m, q, 3, 3), at the best of the shifts ``shift_px + offsets_px``.
 
@@ -128,20 +130,20 @@ def correlation_around(
         `(m, q)` each; ``which`` is the offset.
     """
     band, turns = particles.band, rotation.shape[1]
-    waves = band.waves(offsets_px)
+    waves = band.phase(-offsets_px)
     table = torch.cat((waves.real, -waves.imag), dim=1).T
     step = max(1, _SAMPLES.get(waves.device.type, 1 << 20) // (turns * len(band)))
     scores, choices = [], []
     for rows in torch.arange(len(particles), device=waves.device).split(step):
         some = particles.rows(rows)
-        values, known = reference.seen(rotation[rows].flatten(0, 1), band)
-        values = values.view(len(rows), turns, -1)
-        measured = some.coverage[some.group] * weight
-        data = some.data * band.waves(shift_px[rows]) * measured
-        shared = measured[:, None] if known is None else measured[:, None] * known.view_as(values)
+        values, known = torch.complex(*reference.slices(band, rotation[rows])), reference.coverage_at(band, rotation[rows])
+        coverage, group = some.tilt_ranges()
+        measured = coverage[group] * weight
+        data = some.data * band.phase(-shift_px[rows]) * measured
+        shared = measured[:, None] if known is None else measured[:, None] * known
         cross = values.conj() * data[:, None]
         if known is not None:
-            cross = cross * known.view_as(values)
+            cross = cross * known
         reference_energy = ((values.real.square() + values.imag.square()) * shared).sum(-1)
         own_energy = (some.data.abs().square()[:, None] * shared).sum(-1)
         top, which = (torch.cat((cross.real, cross.imag), dim=-1) @ table).max(-1)
@@ -151,7 +153,7 @@ def correlation_around(
 
 
 def refine(
-    reference: Reference, particles: Particles, start: Candidates, step_deg: float, step_px: float, weight: Tensor, rounds: int = 2,
+    reference: Reference, particles: FourierImages, start: Candidates, step_deg: float, step_px: float, weight: Tensor, rounds: int = 2,
     largest_px: float | None = None,
 ) -> Candidates:
     """Climb from one pose a subtomogram: in each round the six turns by ``step_deg`` about the axes and all shifts by ``step_px`` are tried.
@@ -179,4 +181,4 @@ def refine(
         if largest_px is not None:
             length = shift.norm(dim=1, keepdim=True)
             shift = shift * (largest_px / length.clamp(min=largest_px))
-    return Candidates(rotation[:, None], shift[:, None], score[:, None])
+    return Candidates(rotation=rotation[:, None], shift_px=shift[:, None], score=score[:, None])

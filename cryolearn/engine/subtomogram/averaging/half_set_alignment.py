@@ -11,40 +11,40 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ....common.fsc import HALF_MAP_THRESHOLD, first_shell_below
+from ...alignment.fourier_band import FourierBand
+from ...alignment.fourier_images import FourierImages
+from ...alignment.half_set_frames import Frame
+from ...alignment.reference import Reference
 from ...imaging.fourier import rfftn_centred, shell_sum
 from ...imaging.fsc import fsc
 from .aligner import Aligner, Plan
 from .averages import turned_average
-from .fourier_band import Band, Particles
-from .references import Reference
 
-__all__ = ["LOST", "Frame", "halves_agreement", "into_frame", "kept_shells", "match_classes"]
+__all__ = ["LOST", "ClassFrames", "halves_agreement", "into_frame", "kept_shells", "match_classes"]
 
 LOST = HALF_MAP_THRESHOLD
 _LEAST_SHELLS = 3  # that a map keeps, however little its halves agree
 
 
-@dataclass
-class Frame:
+@dataclass(frozen=True, kw_only=True)
+class ClassFrames:
     """How the second half set's classes lie in the first's.
 
     Attributes
     ----------
     partner : (K,) class of the first half that each class of the second is the same as
-    rotation, shift_px : (K, 3, 3), (K, 3) pose at which the first half's map appears in the second's
+    frame : (K,) poses at which the first half's maps appear in the second's
     """
 
     partner: NDArray[np.int64]
-    rotation: Tensor
-    shift_px: Tensor
+    frame: Frame
 
     def compose(self, number: Tensor, rotation: Tensor, shift_px: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Classes and poses of the second half's subtomograms in the first half's frame: A A', s + A s'."""
-        own, shift = self.rotation.to(rotation)[number], self.shift_px.to(rotation)[number]
-        return torch.from_numpy(self.partner).to(number)[number], rotation @ own, shift_px + (rotation @ shift[..., None])[..., 0]
+        """Classes and poses of the second half's subtomograms in the first half's frame."""
+        return torch.from_numpy(self.partner).to(number)[number], *self.frame.rows(number).compose(rotation, shift_px)
 
 
-def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> Frame:
+def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> ClassFrames:
     """Align every map of the second half set with every map of the first and pair those that agree best.
 
     Six numbers a pair are all that the halves learn of each other here.
@@ -59,10 +59,9 @@ def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> F
         `(K, shells)` filters of the first half's maps.
     """
     box, classes = maps.shape[-1], maps.shape[1]
-    band = Band.up_to(box, plan.fine_px, maps.device)
-    everything = torch.ones(1, len(band), device=maps.device)
-    transforms = rfftn_centred(maps, 3).flatten(2)[..., band.index]
-    particles = Particles(band, transforms[1], everything, torch.zeros(classes, dtype=torch.long, device=maps.device))
+    band = FourierBand.up_to(box, plan.fine_px, 3, device=maps.device)
+    transforms = band.gather(rfftn_centred(maps, 3))
+    particles = FourierImages(band=band, data=transforms[1], noise=torch.ones(band.rings, device=maps.device))
     power = shell_sum(rfftn_centred(maps, 3).abs() ** 2, box, 3)
     score = np.full((classes, classes), -1.0)
     rotation, shift = maps.new_zeros(classes, classes, 3, 3), maps.new_zeros(classes, classes, 3)
@@ -70,7 +69,7 @@ def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> F
         if not int(counts[0, first]):
             continue
         # whitened by what this map holds, and by how far the halves agreed before
-        weight = (curves[first].to(maps).square() / power[0, first].clamp(min=1e-20))[band.shell]
+        weight = (curves[first].to(maps).square() / power[0, first].clamp(min=1e-20))[band.ring]
         if not bool((weight > 0).any()):
             continue
         aligned = Aligner([Reference(maps[0, first])], band, weight / weight.max(), plan).align(particles)
@@ -84,14 +83,14 @@ def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> F
     picked, moved = rotation[found, own], shift[found, own]
     lost = picked.abs().sum((1, 2)) == 0
     picked[lost] = torch.eye(3, device=maps.device)
-    return Frame(partner.astype(np.int64), picked, moved)
+    return ClassFrames(partner=partner.astype(np.int64), frame=Frame(rotation=picked, shift=moved))
 
 
-def into_frame(maps: Tensor, frame: Frame) -> Tensor:
+def into_frame(maps: Tensor, frames: ClassFrames) -> Tensor:
     """Maps (K, n, n, n) of the second half, ordered and turned as those of the first."""
     turned = torch.empty_like(maps)
-    for own, partner in enumerate(frame.partner.tolist()):
-        turned[partner] = turned_average(maps[own], frame.rotation[own], frame.shift_px[own])
+    for own, partner in enumerate(frames.partner.tolist()):
+        turned[partner] = turned_average(maps[own], frames.frame.rotation[own], frames.frame.shift[own])
     return turned
 
 

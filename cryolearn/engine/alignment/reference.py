@@ -1,16 +1,16 @@
-"""Maps with the coverage they were averaged from, seen at any pose."""
+"""References: slices of a map at any pose, with the coverage that the map was averaged from."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ...imaging.fourier_volume import slice_channels
-from ...imaging.interpolate import sample_half_volume
-from ...imaging.missing_wedge import frequency_points
-from .fourier_band import Band
+from ..imaging.fourier_volume import slice_channels
+from ..imaging.interpolate import sample_half_volume
+from ..imaging.missing_wedge import frequency_points
+from .fourier_band import FourierBand
 
-__all__ = ["Reference", "symmetric_layout", "turned_coverage"]
+__all__ = ["Reference", "rotated_coverage", "symmetric_layout"]
 
 _PADDING = 2.0
 _COMPLETE = 0.999  # coverage that is as good as complete
@@ -18,12 +18,12 @@ _POINTS = {"cpu": 1 << 20, "cuda": 1 << 25}  # samples held at a time
 
 
 class Reference:
-    """One map and its coverage, both in the particle's frame.
+    """One map in the particle's frame, as the transforms that images and subtomograms at given poses would have.
 
     Parameters
     ----------
     volume
-        `(n, n, n)`, filtered and masked as it is to be matched.
+        `(n, n, n)`, filtered and masked as it is to be matched; its box is as long as the images', whatever its number of voxels.
     coverage
         `(n, n, n // 2 + 1)` half grid, 0 where the average knows nothing and 1 where it does; None is complete.
     """
@@ -45,16 +45,19 @@ class Reference:
         """Every frequency below Nyquist is covered."""
         return self._coverage is None
 
-    def seen(self, rotations: Tensor, band: Band) -> tuple[Tensor, Tensor | None]:
-        """Transform (R, P) of the map turned by poses (R, 3, 3), ``R(A^T k)``, and its coverage there (None: complete)."""
-        points = band.points @ rotations.to(band.points)  # A^T k as rows
-        step = max(1, _POINTS.get(points.device.type, 1 << 20) // len(band))
-        parts = [sample_half_volume(self._channels, some * (self.side / self.box)) for some in points.split(step)]
-        values = torch.cat(parts, dim=1)
-        known = None
-        if self._coverage is not None:
-            known = torch.cat([sample_half_volume(self._coverage, some)[0] for some in points.split(step)])
-        return torch.complex(values[0], values[1]), known
+    def slices(self, band: FourierBand, rotations: Tensor) -> Tensor:
+        """Real and imaginary parts `(2, ..., P)` of the transform seen at poses `(..., 3, 3)`: ``S(k) = R(A^T k)``."""
+        return self._sampled(self._channels, band, rotations, self.side / self.box)
+
+    def coverage_at(self, band: FourierBand, rotations: Tensor) -> Tensor | None:
+        """Coverage `(..., P)` of the map at poses `(..., 3, 3)`; None is complete."""
+        return None if self._coverage is None else self._sampled(self._coverage, band, rotations, 1.0)[0]
+
+    def _sampled(self, channels: Tensor, band: FourierBand, rotations: Tensor, scale: float) -> Tensor:
+        flat = rotations.reshape(-1, 3, 3).to(band.points)[:, : band.dims]  # A^T (kx, ky, 0), as rows
+        step = max(1, _POINTS.get(flat.device.type, 1 << 20) // len(band))
+        parts = [sample_half_volume(channels, band.points @ some * scale) for some in flat.split(step)]
+        return torch.cat(parts, dim=1).view(2, *rotations.shape[:-2], len(band))
 
 
 def symmetric_layout(half_grid: Tensor) -> Tensor:
@@ -64,7 +67,7 @@ def symmetric_layout(half_grid: Tensor) -> Tensor:
     return torch.cat((shifted, shifted[:, :1]), dim=1)
 
 
-def turned_coverage(coverage: Tensor, rotation: Tensor) -> Tensor:
+def rotated_coverage(coverage: Tensor, rotation: Tensor) -> Tensor:
     """Half grid `(n, n, n // 2 + 1)` of a coverage as seen from the frame in which its map has the pose (3, 3): frequency q is known where A q was."""
     if float(coverage.min()) >= _COMPLETE:
         return coverage

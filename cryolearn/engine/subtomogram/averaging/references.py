@@ -23,9 +23,9 @@ class Reference:
     Parameters
     ----------
     volume
-        `(n, n, n)`, filtered and masked as it is to be matched.
+        (n, n, n), filtered and masked as it is to be matched.
     coverage
-        `(n, n, n // 2 + 1)` half grid, 0 where the average knows nothing and 1 where it does; None is complete.
+        (n, n, n // 2 + 1) half grid, 0 where the average knows nothing and 1 where it does; None is complete.
     """
 
     def __init__(self, volume: Tensor, coverage: Tensor | None = None) -> None:
@@ -58,14 +58,14 @@ class Reference:
 
 
 def symmetric_layout(half_grid: Tensor) -> Tensor:
-    """Real half grid `(n, n, n // 2 + 1)` of an even box as `(n + 1, n + 1, n // 2 + 1)`, frequencies -n/2 ... n/2 along z and y."""
+    """Real half grid (n, n, n // 2 + 1) of an even box as (n + 1, n + 1, n // 2 + 1), frequencies -n/2 ... n/2 along z and y."""
     shifted = torch.fft.fftshift(half_grid, dim=(0, 1))
     shifted = torch.cat((shifted, shifted[:1]), dim=0)
     return torch.cat((shifted, shifted[:, :1]), dim=1)
 
 
 def turned_coverage(coverage: Tensor, rotation: Tensor) -> Tensor:
-    """Half grid `(n, n, n // 2 + 1)` of a coverage as seen from the frame in which its map has the pose (3, 3): frequency q is known where A q was."""
+    """Half grid (n, n, n // 2 + 1) of a coverage as seen from the frame in which its map has the pose (3, 3): frequency q is known where A q was."""
     if float(coverage.min()) >= _COMPLETE:
         return coverage
     layout = symmetric_layout(coverage)

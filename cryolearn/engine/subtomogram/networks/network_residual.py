@@ -29,7 +29,7 @@ class _Block(nn.Module):
 
 
 class _Shells(nn.Module):
-    """Means `(n, channels * count)` over shells, a step of the grid wide, about where the centre of the box has come to after strides."""
+    """Means (n, channels * count) over shells, a step of the grid wide, about where the centre of the box has come to after strides."""
 
     weight: Tensor
 
@@ -79,14 +79,14 @@ class Residual3D(nn.Module):
         self.embed = nn.Sequential(nn.Linear(length, 4 * width), nn.ReLU(), nn.Linear(4 * width, embedding))
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """`(n, channels, box, box, box)` -> logits `(n, classes)` and unit vectors `(n, embedding)`."""
+        """(n, channels, box, box, box) -> logits (n, classes) and unit vectors (n, embedding)."""
         middle = self.second(self.first(self.stem(volumes)))
         pooled = self.norm(torch.cat((self.middle_shells(middle), self.last_shells(self.third(middle))), 1))
         return self.last(self.dropout(pooled)), functional.normalize(self.embed(pooled).float(), dim=1)
 
 
 def supervised_contrastive(features: Tensor, labels: Tensor) -> Tensor:
-    """Supervised contrastive loss `(n,)` (Khosla et al. 2020) of unit vectors `(n, d)`; 0 where a batch holds no other of the class.
+    """Supervised contrastive loss (n,) (Khosla et al. 2020) of unit vectors (n, d); 0 where a batch holds no other of the class.
 
     The batch is that of all processes, of which each gets the losses of its own samples.
     """

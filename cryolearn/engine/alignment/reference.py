@@ -25,7 +25,7 @@ class Reference:
     volume
         `(n, n, n)`, filtered and masked as it is to be matched; its box is as long as the images', whatever its number of voxels.
     coverage
-        `(n, n, n // 2 + 1)` half grid, 0 where the average knows nothing and 1 where it does; None is complete.
+        (n, n, n // 2 + 1) half grid, 0 where the average knows nothing and 1 where it does; None is complete.
     """
 
     def __init__(self, volume: Tensor, coverage: Tensor | None = None) -> None:
@@ -61,7 +61,7 @@ class Reference:
 
 
 def symmetric_layout(half_grid: Tensor) -> Tensor:
-    """Real half grid `(n, n, n // 2 + 1)` of an even box as `(n + 1, n + 1, n // 2 + 1)`, frequencies -n/2 ... n/2 along z and y."""
+    """Real half grid (n, n, n // 2 + 1) of an even box as (n + 1, n + 1, n // 2 + 1), frequencies -n/2 ... n/2 along z and y."""
     shifted = torch.fft.fftshift(half_grid, dim=(0, 1))
     shifted = torch.cat((shifted, shifted[:1]), dim=0)
     return torch.cat((shifted, shifted[:, :1]), dim=1)

@@ -31,7 +31,7 @@ def electron_wavelength_angst(voltage_kv: Tensor) -> Tensor:
 
 @dataclasses.dataclass
 class Ctf:
-    """CTF parameters of a batch of images, each a tensor `(b,)`.
+    """CTF parameters of a batch of images, each a tensor (b,).
 
     ``defocus_u_angst`` is the defocus (Å, positive is underfocus) along the axis at ``defocus_angle_deg`` from x towards y,
     ``defocus_v_angst`` the one across it.
@@ -85,7 +85,7 @@ def ctf_2d(ctf: Ctf, box: int, pixel_size_angst: float, phase_flipped: bool = Fa
     Parameters
     ----------
     ctf
-        Parameters, tensors `(b,)`; gradients flow to them.
+        Parameters, tensors (b,); gradients flow to them.
     box
         Image side in pixels.
     pixel_size_angst
@@ -96,7 +96,7 @@ def ctf_2d(ctf: Ctf, box: int, pixel_size_angst: float, phase_flipped: bool = Fa
     Returns
     -------
     Tensor
-        `(b, box, box // 2 + 1)`, origin at index 0, 0.
+        (b, box, box // 2 + 1), origin at index 0, 0.
 
     References
     ----------
@@ -109,7 +109,7 @@ def ctf_2d(ctf: Ctf, box: int, pixel_size_angst: float, phase_flipped: bool = Fa
 
 
 def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Tensor:
-    """CTF `(b, ...)` at frequencies in 1/Å: tensors of any, broadcastable shapes."""
+    """CTF (b, ...) at frequencies in 1/Å: tensors of any, broadcastable shapes."""
     k2 = ky * ky + kx * kx
     # Df(theta) k^2 = mean k^2 + half difference (cos 2(theta - angle)) k^2, without ever forming theta
     cos2, sin2 = kx * kx - ky * ky, 2 * kx * ky
@@ -131,6 +131,6 @@ def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Ten
 
 
 def apply_ctf(images: Tensor, ctf: Ctf, pixel_size_angst: float, phase_flipped: bool = False) -> Tensor:
-    """`(b, box, box)` images seen through the microscope: multiplied by the CTF in Fourier space."""
+    """(b, box, box) images seen through the microscope: multiplied by the CTF in Fourier space."""
     transfer = ctf_2d(ctf, images.shape[-1], pixel_size_angst, phase_flipped)
     return torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=images.shape[-2:])

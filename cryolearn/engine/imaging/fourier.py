@@ -1,6 +1,6 @@
 """Fourier tools: centred transforms, shifts, crop and pad, filters, radial averages.
 
-Images are `(..., y, x)` with the origin at pixel ``box // 2``. Half transforms are those of :func:`torch.fft.rfft2`,
+Images are (..., y, x) with the origin at pixel ``box // 2``. Half transforms are those of :func:`torch.fft.rfft2`,
 with the zero frequency at index 0, 0. All functions take leading batch dims, are differentiable and keep the device.
 """
 
@@ -41,7 +41,7 @@ def irfftn_centred(transform: Tensor, box: int, dims: int = 2) -> Tensor:
 
 
 def rfft2_centred(images: Tensor) -> Tensor:
-    """`(..., box, box)` real -> `(..., box, box // 2 + 1)` complex, phases relative to the centre."""
+    """(..., box, box) real -> (..., box, box // 2 + 1) complex, phases relative to the centre."""
     return rfftn_centred(images, 2)
 
 
@@ -51,7 +51,7 @@ def irfft2_centred(transform: Tensor, box: int) -> Tensor:
 
 
 def phase_shift(shift_px: Tensor, box: int) -> Tensor:
-    """Factors `(..., box, box // 2 + 1)` that move images by `(..., 2)` x, y pixels when they multiply the transform."""
+    """Factors (..., box, box // 2 + 1) that move images by (..., 2) x, y pixels when they multiply the transform."""
     ky, kx = frequency_grid(box, device=shift_px.device, dtype=shift_px.dtype)
     along_x = torch.exp(-2j * math.pi * (kx * shift_px[..., 0, None, None]))
     along_y = torch.exp(-2j * math.pi * (ky * shift_px[..., 1, None, None]))
@@ -59,7 +59,7 @@ def phase_shift(shift_px: Tensor, box: int) -> Tensor:
 
 
 def shift_images(images: Tensor, shift_px: Tensor) -> Tensor:
-    """Move `(..., box, box)` images by `(..., 2)` x, y pixels (content moves towards larger x, y; it wraps around)."""
+    """Move (..., box, box) images by (..., 2) x, y pixels (content moves towards larger x, y; it wraps around)."""
     box = images.shape[-1]
     return torch.fft.irfft2(torch.fft.rfft2(images) * phase_shift(shift_px, box), s=(box, box))
 
@@ -98,7 +98,7 @@ def fourier_resize(images: Tensor, new_box: int, dims: int = 2) -> Tensor:
 
 
 def fourier_crop(images: Tensor, new_box: int) -> Tensor:
-    """Downsample `(..., box, box)` images to ``new_box`` pixels; the pixel size grows by ``box / new_box``.
+    """Downsample (..., box, box) images to ``new_box`` pixels; the pixel size grows by ``box / new_box``.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def fourier_crop(images: Tensor, new_box: int) -> Tensor:
 
 
 def fourier_pad(images: Tensor, new_box: int) -> Tensor:
-    """Upsample `(..., box, box)` images to ``new_box`` pixels by zero-padding their transform."""
+    """Upsample (..., box, box) images to ``new_box`` pixels by zero-padding their transform."""
     if new_box < images.shape[-1]:
         raise ValueError(f"new_box {new_box} is smaller than the box {images.shape[-1]}.")
     return fourier_resize(images, new_box)
@@ -127,7 +127,7 @@ def radial_index(box: int, dims: int = 2, device: torch.device | str | None = No
 
 
 def hermitian_weight(box: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """`(box // 2 + 1,)`: how many points of the full transform each column of the half transform stands for."""
+    """(box // 2 + 1,): how many points of the full transform each column of the half transform stands for."""
     weight = torch.full((box // 2 + 1,), 2.0, device=device, dtype=dtype)
     weight[0] = 1
     if box % 2 == 0:
@@ -136,7 +136,7 @@ def hermitian_weight(box: int, device: torch.device | str | None = None, dtype: 
 
 
 def shell_sum(values: Tensor, box: int, dims: int = 2) -> Tensor:
-    """Sum of real `(..., half grid)` values over the shells 0 ... box // 2 of the full transform; `(..., box // 2 + 1)`."""
+    """Sum of real (..., half grid) values over the shells 0 ... box // 2 of the full transform; (..., box // 2 + 1)."""
     shells = box // 2 + 1
     index = radial_index(box, dims, values.device).clamp(max=shells).flatten()
     weighted = (values * hermitian_weight(box, values.device, values.dtype)).flatten(-dims)
@@ -145,19 +145,19 @@ def shell_sum(values: Tensor, box: int, dims: int = 2) -> Tensor:
 
 
 def radial_average(values: Tensor, box: int, dims: int = 2) -> Tensor:
-    """Mean of real half-grid values `(..., box, box // 2 + 1)` over each shell; `(..., box // 2 + 1)`."""
+    """Mean of real half-grid values (..., box, box // 2 + 1) over each shell; (..., box // 2 + 1)."""
     count = shell_sum(torch.ones(values.shape[-dims:], device=values.device, dtype=values.dtype), box, dims)
     return shell_sum(values, box, dims) / count
 
 
 def power_spectrum(images: Tensor) -> Tensor:
-    """Radially averaged power `(..., box // 2 + 1)` of `(..., box, box)` images; white noise of variance s^2 gives s^2."""
+    """Radially averaged power (..., box // 2 + 1) of (..., box, box) images; white noise of variance s^2 gives s^2."""
     box = images.shape[-1]
     return radial_average(torch.fft.rfft2(images, norm="ortho").abs() ** 2, box)
 
 
 def radial_filter(curve: Tensor, box: int, dims: int = 2) -> Tensor:
-    """`(..., half grid)` filter from `(..., n)` values at shells 0 ... n-1, linear in between, the last value beyond."""
+    """(..., half grid) filter from (..., n) values at shells 0 ... n-1, linear in between, the last value beyond."""
     grid = frequency_grid(box, dims, device=curve.device, dtype=curve.dtype)
     squared = torch.zeros((), dtype=curve.dtype, device=curve.device)
     for axis in grid:
@@ -170,7 +170,7 @@ def radial_filter(curve: Tensor, box: int, dims: int = 2) -> Tensor:
 
 
 def filter_shells(volume: Tensor, curve: Tensor) -> Tensor:
-    """Maps `(..., box, box, box)` with each shell multiplied by ``curve`` `(shells,)`, linear in between, the last value beyond."""
+    """Maps (..., box, box, box) with each shell multiplied by ``curve`` (shells,), linear in between, the last value beyond."""
     box = volume.shape[-1]
     return irfftn_centred(rfftn_centred(volume, 3) * radial_filter(curve.to(volume), box, 3), box, 3)
 
@@ -210,7 +210,7 @@ def band_pass(images: Tensor, coarse_angst: float, fine_angst: float, pixel_size
 
 
 def whitening_filter(spectrum: Tensor, box: int) -> Tensor:
-    """Half-grid filter `(..., box, box // 2 + 1)` that makes noise of radial power ``spectrum`` `(..., n)` white with variance 1."""
+    """Half-grid filter (..., box, box // 2 + 1) that makes noise of radial power ``spectrum`` (..., n) white with variance 1."""
     floor = spectrum.amax(dim=-1, keepdim=True) * 1e-6
     power = torch.maximum(spectrum, floor).clamp(min=torch.finfo(spectrum.dtype).tiny)
     return torch.rsqrt(radial_filter(power, box))

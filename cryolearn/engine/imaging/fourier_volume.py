@@ -1,6 +1,6 @@
 """The padded half Fourier volume that slices are taken from and put into.
 
-Layout ``(P + 1, P + 1, P // 2 + 1)`` (z, y, x) for an even padded side P: frequencies -P/2 ... P/2 on z and y and 0 ... P/2 on x,
+Layout (P + 1, P + 1, P // 2 + 1) (z, y, x) for an even padded side P: frequencies -P/2 ... P/2 on z and y and 0 ... P/2 on x,
 in symmetric order, so that trilinear neighbours never wrap and the Friedel mate of a point of the plane x = 0 is the flipped one.
 """
 
@@ -21,13 +21,13 @@ def padded_side(box: int, padding: float) -> int:
 
 
 def trilinear_envelope(box: int, side: int, device: torch.device | str | None = None) -> Tensor:
-    """`(box, box, box)` factor by which trilinear interpolation in Fourier space fades a map: sinc^2 along each axis."""
+    """(box, box, box) factor by which trilinear interpolation in Fourier space fades a map: sinc^2 along each axis."""
     axis = torch.sinc(pixel_coordinates(box, 1.0, device) / side) ** 2
     return axis[:, None, None] * axis[None, :, None] * axis[None, None, :]
 
 
 def from_real(volume: Tensor, side: int) -> Tensor:
-    """Transforms of `(..., box, box, box)` maps, zero-padded to ``side``, phases relative to their centre, in symmetric order."""
+    """Transforms of (..., box, box, box) maps, zero-padded to ``side``, phases relative to their centre, in symmetric order."""
     box = volume.shape[-1]
     low = side // 2 - box // 2
     high = side - box - low
@@ -40,7 +40,7 @@ def from_real(volume: Tensor, side: int) -> Tensor:
 
 
 def slice_channels(volume: Tensor, padding: float) -> tuple[Tensor, int]:
-    """Real and imaginary parts (..., 2, ...) of the padded transforms of `(..., box, box, box)` maps, for trilinear samples, and the padded side."""
+    """Real and imaginary parts (..., 2, ...) of the padded transforms of (..., box, box, box) maps, for trilinear samples, and the padded side."""
     box = volume.shape[-1]
     side = padded_side(box, padding)
     transform = from_real(volume / trilinear_envelope(box, side, volume.device).to(volume.dtype), side)
@@ -48,7 +48,7 @@ def slice_channels(volume: Tensor, padding: float) -> tuple[Tensor, int]:
 
 
 def to_real(transform: Tensor, box: int) -> Tensor:
-    """Inverse of :func:`from_real`, cropped to the central `(box, box, box)`; the Nyquist planes of the far side are left out."""
+    """Inverse of :func:`from_real`, cropped to the central (box, box, box); the Nyquist planes of the far side are left out."""
     side = transform.shape[0] - 1
     wrapped = torch.fft.ifftshift(transform[:-1, :-1], dim=(0, 1))
     volume = torch.fft.fftshift(torch.fft.irfftn(wrapped, s=(side,) * 3))
@@ -76,7 +76,7 @@ def slice_points(box: int, device: torch.device | str | None = None) -> tuple[Te
     Returns
     -------
     index, kx, ky
-        `(m,)` flat index into `(box, box // 2 + 1)` (int64) and the frequencies in Fourier pixels (float32), for radius < box / 2,
+        (m,) flat index into (box, box // 2 + 1) (int64) and the frequencies in Fourier pixels (float32), for radius < box / 2,
         without the redundant half of the column kx = 0.
     """
     ky = torch.fft.fftfreq(box, 1 / box, device=device).round()[:, None].expand(box, box // 2 + 1)

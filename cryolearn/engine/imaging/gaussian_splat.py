@@ -21,9 +21,9 @@ def splat_gaussians(
     Parameters
     ----------
     positions_px
-        `(N, 3)` x, y, z in voxels from voxel [0, 0, 0]; gradients flow to it.
+        (N, 3) x, y, z in voxels from voxel [0, 0, 0]; gradients flow to it.
     weights, sigma_px
-        `(N,)` integrals, and standard deviations in voxels; gradients flow to both.
+        (N,) integrals, and standard deviations in voxels; gradients flow to both.
     shape
         Sides of the grid (z, y, x).
     radius_px
@@ -32,7 +32,7 @@ def splat_gaussians(
     Returns
     -------
     Tensor
-        `(z, y, x)` in weight / voxel.
+        (z, y, x) in weight / voxel.
     """
     if radius_px is None:
         radius_px = math.ceil(4 * float(sigma_px.detach().max()))
@@ -41,7 +41,7 @@ def splat_gaussians(
 
 
 def _factors(positions: Tensor, sigma: Tensor, nearest: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances in widths and 1D Gaussians `(3, c, k)` of a chunk."""
+    """Distances in widths and 1D Gaussians (3, c, k) of a chunk."""
     distance = (nearest[:, :, None] + reach - positions[:, :, None]).permute(1, 0, 2) / sigma[:, None]
     return distance, torch.exp(-0.5 * distance * distance) / (sigma[:, None] * math.sqrt(2 * math.pi))
 

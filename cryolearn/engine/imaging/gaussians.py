@@ -13,12 +13,12 @@ __all__ = ["gaussian_factors", "pixel_coordinates", "render_gaussians_2d", "rend
 def pixel_coordinates(
     box: int, pixel_size_angst: float, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """`(box,)` coordinates in Å of the pixels of one axis, 0 at pixel ``box // 2``."""
+    """(box,) coordinates in Å of the pixels of one axis, 0 at pixel ``box // 2``."""
     return (torch.arange(box, device=device, dtype=dtype) - box // 2) * pixel_size_angst
 
 
 def gaussian_factors(coordinates: Tensor, sigma_angst: Tensor | float, box: int, pixel_size_angst: float) -> Tensor:
-    """Normalised 1D Gaussians `(..., N, box)`, in 1/Å, of `(..., N)` positions in Å along one axis."""
+    """Normalised 1D Gaussians (..., N, box), in 1/Å, of (..., N) positions in Å along one axis."""
     pixels = pixel_coordinates(box, pixel_size_angst, coordinates.device, coordinates.dtype)
     sigma = torch.as_tensor(sigma_angst, dtype=coordinates.dtype, device=coordinates.device)[..., None]
     scaled = (pixels - coordinates[..., None]) / sigma
@@ -34,18 +34,18 @@ def render_gaussians_2d(
     Parameters
     ----------
     positions_angst
-        `(b, N, 2)` or `(b, N, 3)` x, y(, z) in Å from the centre, already rotated and shifted; z does not matter.
+        (b, N, 2) or (b, N, 3) x, y(, z) in Å from the centre, already rotated and shifted; z does not matter.
     weights
-        `(N,)` or `(b, N)` integrals of the Gaussians.
+        (N,) or (b, N) integrals of the Gaussians.
     sigma_angst
-        Scalar, `(N,)` or `(b, N)` standard deviations in Å.
+        Scalar, (N,) or (b, N) standard deviations in Å.
     box, pixel_size_angst
         Image side in pixels and pixel size in Å; the origin is the pixel ``box // 2``.
 
     Returns
     -------
     Tensor
-        `(b, box, box)` density integrated along z at the pixel centres (weight / Å^2). Needs ``2 b N box`` floats.
+        (b, box, box) density integrated along z at the pixel centres (weight / Å^2). Needs ``2 b N box`` floats.
     """
     along_x = gaussian_factors(positions_angst[..., 0], sigma_angst, box, pixel_size_angst)
     along_y = gaussian_factors(positions_angst[..., 1], sigma_angst, box, pixel_size_angst)
@@ -56,7 +56,7 @@ def render_gaussians_3d(
     positions_angst: Tensor, weights: Tensor, sigma_angst: Tensor | float, box: int, pixel_size_angst: float,
     memory_mib: int = 128,
 ) -> Tensor:
-    """Density `(box, box, box)` (z, y, x), in weight / Å^3, of Gaussians at `(N, 3)` x, y, z in Å from the centre.
+    """Density (box, box, box) (z, y, x), in weight / Å^3, of Gaussians at (N, 3) x, y, z in Å from the centre.
 
     Works through the Gaussians in chunks, so that the factors take at most about ``memory_mib`` MiB.
     """

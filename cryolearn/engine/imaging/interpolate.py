@@ -14,15 +14,15 @@ def sample_half_volume(channels: Tensor, points: Tensor) -> Tensor:
     Parameters
     ----------
     channels
-        `(c, P + 1, P + 1, P // 2 + 1)` in the layout of :mod:`fourier_volume`: real part, imaginary part and, when c is 3, a
-        real symmetric quantity; or `(b, c, ...)` of several volumes.
+        (c, P + 1, P + 1, P // 2 + 1) in the layout of :mod:`fourier_volume`: real part, imaginary part and, when c is 3, a
+        real symmetric quantity; or (b, c, ...) of several volumes.
     points
-        `(..., 3)` x, y, z in Fourier pixels of the padded volume; `(b, ..., 3)` for several volumes.
+        (..., 3) x, y, z in Fourier pixels of the padded volume; (b, ..., 3) for several volumes.
 
     Returns
     -------
     Tensor
-        `(c, ...)`, or `(b, c, ...)` of several volumes; differentiable with respect to both.
+        (c, ...), or (b, c, ...) of several volumes; differentiable with respect to both.
     """
     several = channels if channels.ndim == 5 else channels[None]
     side = several.shape[2] - 1

@@ -4,7 +4,7 @@ The tilt axis is y and the beam runs along z. The projection at tilt t sees the 
 RELION 5 write for a tilt), so its central slice holds the frequencies with ``kz / kx = tan t``, and a series from ``tilt_min_deg`` to
 ``tilt_max_deg`` has measured those whose angle ``atan(kz / kx)`` lies in between.
 
-Half transforms are those of :func:`torch.fft.rfftn`, `(z, y, x // 2 + 1)` with the zero frequency at index 0, 0, 0.
+Half transforms are those of :func:`torch.fft.rfftn`, (z, y, x // 2 + 1) with the zero frequency at index 0, 0, 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROUNDING = 1e-4  # Fourier pixels: the frequency of the last tilt itself counts
 
 
 def frequency_points(box: int, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Frequencies x, y, z in Fourier pixels of the half grid, `(box, box, box // 2 + 1, 3)`."""
+    """Frequencies x, y, z in Fourier pixels of the half grid, (box, box, box // 2 + 1, 3)."""
     full = torch.fft.fftfreq(box, 1 / box, device=device, dtype=dtype).round()
     half = torch.arange(box // 2 + 1, device=device, dtype=dtype)
     z, y, x = torch.meshgrid(full, full, half, indexing="ij")
@@ -33,7 +33,7 @@ def wedge_coverage(points: Tensor, tilt_min_deg: float | Tensor, tilt_max_deg: f
     Parameters
     ----------
     points
-        `(..., 3)` frequencies x, y, z in Fourier pixels, in the frame of the tilt series.
+        (..., 3) frequencies x, y, z in Fourier pixels, in the frame of the tilt series.
     tilt_min_deg, tilt_max_deg
         First and last tilt in degrees, numbers or tensors that broadcast against `(...)`.
     edge_px
@@ -67,7 +67,7 @@ def wedge_coverage(points: Tensor, tilt_min_deg: float | Tensor, tilt_max_deg: f
 def wedge_mask(
     box: int, tilt_min_deg: float | Tensor, tilt_max_deg: float | Tensor, edge_px: float = 0.0, device: torch.device | str | None = None
 ) -> Tensor:
-    """Coverage of the half grid, `(box, box, box // 2 + 1)`; of tilt ranges given as tensors `(n,)`, `(n, box, box, box // 2 + 1)`."""
+    """Coverage of the half grid, (box, box, box // 2 + 1); of tilt ranges given as tensors (n,), (n, box, box, box // 2 + 1)."""
     return wedge_coverage(frequency_points(box, device), _over_grid(tilt_min_deg), _over_grid(tilt_max_deg), edge_px)
 
 
@@ -79,15 +79,15 @@ def rotated_wedge_mask(
     Parameters
     ----------
     rotations
-        `(n, 3, 3)` poses, which take a point of the particle to where it lies in the tomogram: a subtomogram s and a reference r are related by
+        (n, 3, 3) poses, which take a point of the particle to where it lies in the tomogram: a subtomogram s and a reference r are related by
         ``s(x) = r(A^T x)`` and ``S(k) = R(A^T k)``, so the frequency q of the particle was measured where A q was.
     tilt_min_deg, tilt_max_deg
-        Numbers, or tensors `(n,)`.
+        Numbers, or tensors (n,).
 
     Returns
     -------
     Tensor
-        `(n, box, box, box // 2 + 1)`.
+        (n, box, box, box // 2 + 1).
     """
     grid = frequency_points(box, rotations.device, rotations.dtype)
     return wedge_coverage(torch.einsum("nij,zyxj->nzyxi", rotations, grid), _over_grid(tilt_min_deg), _over_grid(tilt_max_deg), edge_px)

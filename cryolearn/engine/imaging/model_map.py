@@ -19,19 +19,19 @@ _WATERS = ("HOH", "DOD", "WAT", "H2O")
 
 
 def polymer_atoms(structure: Structure) -> NDArray[np.bool_]:
-    """Atoms `(N,)` of amino acids and nucleotides, without hydrogens, waters and ligands."""
+    """Atoms (N,) of amino acids and nucleotides, without hydrogens, waters and ligands."""
     kinds = {name: gemmi.find_tabulated_residue(str(name)) for name in np.unique(structure.residue_name)}
     polymer = [name for name, kind in kinds.items() if kind.found() and (kind.is_amino_acid() or kind.is_nucleic_acid())]
     return np.isin(structure.residue_name, polymer) & heavy_atoms(structure)
 
 
 def heavy_atoms(structure: Structure) -> NDArray[np.bool_]:
-    """Atoms `(N,)` that are not hydrogen."""
+    """Atoms (N,) that are not hydrogen."""
     return structure.atomic_number != 1
 
 
 def box_around(coordinates: ArrayLike, pixel_size_angst: float, pad_angst: float) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Smallest grid with even sides that holds points `(N, 3)` with a margin on each side, centred on them.
+    """Smallest grid with even sides that holds points (N, 3) with a margin on each side, centred on them.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def box_around(coordinates: ArrayLike, pixel_size_angst: float, pad_angst: float
 
 
 def atom_voxels(coordinates: NDArray[np.float64], shape: tuple[int, int, int], pixel_size_angst: float, origin_angst: ArrayLike) -> NDArray[np.bool_]:
-    """Voxels (z, y, x) that hold one of the points `(N, 3)`; points outside the grid count for the voxel at its edge."""
+    """Voxels (z, y, x) that hold one of the points (N, 3); points outside the grid count for the voxel at its edge."""
     found = np.zeros(shape, bool)
     at = np.rint((coordinates - np.asarray(origin_angst)) / pixel_size_angst).astype(int).clip(0, np.array(shape[::-1]) - 1)
     found[at[:, 2], at[:, 1], at[:, 0]] = True
@@ -55,7 +55,7 @@ def atom_voxels(coordinates: NDArray[np.float64], shape: tuple[int, int, int], p
 
 
 def atom_distance(coordinates: NDArray[np.float64], shape: tuple[int, int, int], pixel_size_angst: float, origin_angst: ArrayLike) -> NDArray[np.float32]:
-    """Distance (z, y, x) in Å to the nearest of the points `(N, 3)`, to half a voxel."""
+    """Distance (z, y, x) in Å to the nearest of the points (N, 3), to half a voxel."""
     away = ~atom_voxels(coordinates, shape, pixel_size_angst, origin_angst)
     return np.asarray(ndimage.distance_transform_edt(away) * pixel_size_angst, np.float32)
 

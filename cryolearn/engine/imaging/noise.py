@@ -13,7 +13,7 @@ __all__ = ["add_noise", "coloured_noise", "estimate_snr", "fit_contrast", "signa
 
 
 def signal_variance(images: Tensor) -> Tensor:
-    """Variance `(...,)` of `(..., y, x)` images over all their pixels."""
+    """Variance (...,) of (..., y, x) images over all their pixels."""
     return images.var(dim=(-2, -1), correction=0)
 
 
@@ -24,7 +24,7 @@ def white_noise(like: Tensor, generator: torch.Generator | None = None) -> Tenso
 
 
 def coloured_noise(like: Tensor, spectrum: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Noise in the shape of ``like`` `(..., box, box)` whose radial power is ``spectrum`` `(n,)` at shells 0 ... n-1."""
+    """Noise in the shape of ``like`` (..., box, box) whose radial power is ``spectrum`` (n,) at shells 0 ... n-1."""
     box = like.shape[-1]
     transform = torch.fft.rfft2(white_noise(like, generator)) * radial_filter(spectrum.to(like), box).clamp(min=0).sqrt()
     return torch.fft.irfft2(transform, s=(box, box))
@@ -39,11 +39,11 @@ def add_noise(
     Parameters
     ----------
     images
-        `(..., box, box)` pictures without noise.
+        (..., box, box) pictures without noise.
     snr
         var(signal) / var(noise).
     variance
-        Signal variance to refer to, a number or `(...,)`: the mean variance of a whole set, say, so that all images get
+        Signal variance to refer to, a number or (...,): the mean variance of a whole set, say, so that all images get
         noise of the same strength. Default: each image's own.
     spectrum
         Relative radial power of the noise at shells 0 ...; white without it.
@@ -71,12 +71,12 @@ def _mean_over_full_grid(half: Tensor) -> Tensor:
 
 
 def estimate_snr(images: Tensor, noise_variance: Tensor) -> Tensor:
-    """Signal-to-noise ratio `(...,)` of noisy images whose noise variance `(...,)` is known (never below 0)."""
+    """Signal-to-noise ratio (...,) of noisy images whose noise variance (...,) is known (never below 0)."""
     return (signal_variance(images) / noise_variance - 1).clamp(min=0)
 
 
 def fit_contrast(image_power: Tensor, noise_power: Tensor, model_power: Tensor) -> float:
-    """Factor from the reference's density to the images' from radial powers ``(n,)`` of both, CTF included.
+    """Factor from the reference's density to the images' from radial powers (n,) of both, CTF included.
 
     Least squares of ``image_power - noise_power = contrast^2 model_power`` over the shells, each weighted by the number of
     its points and by the variance of a power estimate. Shell 0 is left out: the background's mean was taken away.

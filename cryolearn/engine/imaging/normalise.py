@@ -12,7 +12,7 @@ __all__ = ["background_mask", "background_statistics", "noise_spectrum", "normal
 
 
 def background_mask(box: int, radius_px: float | None = None, device: torch.device | str | None = None) -> Tensor:
-    """`(box, box)` boolean: pixels farther than ``radius_px`` from the centre (default: beyond 0.45 box).
+    """(box, box) boolean: pixels farther than ``radius_px`` from the centre (default: beyond 0.45 box).
 
     Raises
     ------
@@ -27,7 +27,7 @@ def background_mask(box: int, radius_px: float | None = None, device: torch.devi
 
 
 def background_statistics(images: Tensor, radius_px: float | None = None) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, each `(...,)`, of the background of `(..., box, box)` images."""
+    """Mean and standard deviation, each (...,), of the background of (..., box, box) images."""
     values = images[..., background_mask(images.shape[-1], radius_px, images.device)]
     return values.mean(-1), values.std(-1, correction=0)
 
@@ -40,7 +40,7 @@ def normalise_background(images: Tensor, radius_px: float | None = None) -> Tens
 
 
 def noise_spectrum(images: Tensor, radius_px: float | None = None, soft_px: float = 5.0) -> Tensor:
-    """Radial power `(box // 2 + 1,)` of the noise, averaged over `(b, box, box)` images, from outside a soft circle.
+    """Radial power (box // 2 + 1,) of the noise, averaged over (b, box, box) images, from outside a soft circle.
 
     White noise of variance s^2 gives s^2 at every shell. The window's own spectrum blurs the result by about
     ``box / radius`` shells.

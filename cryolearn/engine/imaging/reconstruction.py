@@ -63,17 +63,17 @@ class Reconstructor:
         Parameters
         ----------
         images
-            `(b, box, box)` real images, particle positive.
+            (b, box, box) real images, particle positive.
         rotations
-            `(b, 3, 3)` poses.
+            (b, 3, 3) poses.
         shift_angst
-            `(b, 2)` x, y in Å of the particle from the pixel ``box // 2``.
+            (b, 2) x, y in Å of the particle from the pixel ``box // 2``.
         ctf
-            Parameters, or the transfer function itself `(b, box, box // 2 + 1)`; none is no CTF.
+            Parameters, or the transfer function itself (b, box, box // 2 + 1); none is no CTF.
         weights
-            `(b,)` weights of the images.
+            (b,) weights of the images.
         half
-            1 or 2, or `(b,)` of these: the half set.
+            1 or 2, or (b,) of these: the half set.
         """
         with torch.no_grad():
             images = images.to(self.device, torch.float32)
@@ -102,13 +102,13 @@ class Reconstructor:
         Parameters
         ----------
         values, power
-            `(b, m)` sums ``CTF F`` (complex) and ``CTF^2`` of transforms with their phases relative to the centre.
+            (b, m) sums ``CTF F`` (complex) and ``CTF^2`` of transforms with their phases relative to the centre.
         rotations
-            `(b, 3, 3)` poses.
+            (b, 3, 3) poses.
         frequencies
-            kx and ky (and kz), each `(m,)`, in Fourier pixels of the box, below Nyquist; no point together with its Friedel mate.
+            kx and ky (and kz), each (m,), in Fourier pixels of the box, below Nyquist; no point together with its Friedel mate.
         half
-            1 or 2, or `(b,)` of these: the half set.
+            1 or 2, or (b,) of these: the half set.
         """
         with torch.no_grad():
             rotations = rotations.to(self.device, torch.float32)
@@ -120,7 +120,7 @@ class Reconstructor:
                     self._scatter(values[rows], power[rows], rotations[rows], torch.stack(frequencies), number - 1)
 
     def _transfer(self, ctf: Ctf | Tensor | None, index: Tensor) -> Tensor | None:
-        """Transfer function `(b, m)` at the inserted points."""
+        """Transfer function (b, m) at the inserted points."""
         if ctf is None:
             return None
         if isinstance(ctf, Ctf):
@@ -128,7 +128,7 @@ class Reconstructor:
         return ctf.to(self.device, torch.float32).flatten(1)[:, index]
 
     def _scatter(self, values: Tensor, power: Tensor, rotations: Tensor, frequencies: Tensor, half: int) -> None:
-        """Trilinear insertion of `(b, m)` samples, a few images at a time.
+        """Trilinear insertion of (b, m) samples, a few images at a time.
 
         ``index_add_`` on flat arrays was the fastest of what was tried on 2 cores (3.3 million samples: 27 ms; rows of
         three values 102 ms, ``bincount`` 90 ms, ``index_put_`` 40 ms).
@@ -171,7 +171,7 @@ class Reconstructor:
             self.count[half] += other.count[half]
 
     def symmetrise(self, matrices: Tensor) -> None:
-        """Impose a point group, `(n, 3, 3)` with V(S x) = V(x), on what was gathered; call it once, after all images."""
+        """Impose a point group, (n, 3, 3) with V(S x) = V(x), on what was gathered; call it once, after all images."""
         from .symmetrise import symmetrise_transform
 
         for half in range(2):
@@ -184,7 +184,7 @@ class Reconstructor:
                 volume[..., 0] /= 2
 
     def half_maps(self, fsc_curve: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Maps `(box, box, box)` of the two half sets, not filtered.
+        """Maps (box, box, box) of the two half sets, not filtered.
 
         With an earlier estimate of their FSC the voxels of each shell are averaged with the weights that are best at its
         signal-to-noise ratio; no shell is faded.
@@ -194,7 +194,7 @@ class Reconstructor:
         return first, second
 
     def finish(self, fsc_curve: Tensor | None = None, constant: float | None = None) -> Tensor:
-        """Map `(box, box, box)` of all images.
+        """Map (box, box, box) of all images.
 
         Parameters
         ----------
@@ -207,7 +207,7 @@ class Reconstructor:
         return self._solve([0, 1], ssnr, constant)
 
     def shell_weights(self) -> Tensor:
-        """Mean weight (sum of CTF^2) `(box // 2 + 1,)` of the voxels of each shell, of both halves together."""
+        """Mean weight (sum of CTF^2) (box // 2 + 1,) of the voxels of each shell, of both halves together."""
         return self._shell_mean(enforce_friedel(self.denominator[0] + self.denominator[1]))
 
     def _shells(self) -> Tensor:

@@ -25,7 +25,7 @@ class VolumeProjector:
     Parameters
     ----------
     volume
-        `(box, box, box)` (z, y, x); gradients flow to it.
+        (box, box, box) (z, y, x); gradients flow to it.
     padding
         Side of the Fourier volume over the box.
     """
@@ -42,7 +42,7 @@ class VolumeProjector:
         self._inside = (grid * grid).sum(-1) * 4 < self.box**2
 
     def project(self, rotations: Tensor) -> Tensor:
-        """Centred half transforms `(b, box, box // 2 + 1)` of the projections for poses `(b, 3, 3)`; 0 from Nyquist on."""
+        """Centred half transforms (b, box, box // 2 + 1) of the projections for poses (b, 3, 3); 0 from Nyquist on."""
         points = self._plane[self._inside] @ rotations[:, :2].to(self._plane.dtype)  # A^T (kx, ky, 0), (b, m, 3)
         values = sample_half_volume(self._channels, points)
         result = torch.zeros(
@@ -55,7 +55,7 @@ class VolumeProjector:
         self, rotations: Tensor, shift_px: Tensor | None = None, ctf: Ctf | None = None, pixel_size_angst: float | None = None,
         phase_flipped: bool = False,
     ) -> Tensor:
-        """Images `(b, box, box)`, moved by `(b, 2)` x, y pixels and seen through the CTF when these are given."""
+        """Images (b, box, box), moved by (b, 2) x, y pixels and seen through the CTF when these are given."""
         transforms = self.project(rotations)
         if shift_px is not None:
             transforms = transforms * phase_shift(shift_px, self.box)

@@ -16,7 +16,7 @@ def symmetrise_transform(numerator: Tensor, denominator: Tensor, matrices: Tenso
     Parameters
     ----------
     matrices
-        `(n, 3, 3)` rotations, the identity first.
+        (n, 3, 3) rotations, the identity first.
     """
     side = numerator.shape[0] - 1
     channels = torch.stack((numerator.real, numerator.imag, denominator))

@@ -38,7 +38,7 @@ def symmetry_matrices(group: str) -> Tensor:
     Returns
     -------
     Tensor
-        `(n, 3, 3)` float64; a map with that symmetry has V(S x) = V(x).
+        (n, 3, 3) float64; a map with that symmetry has V(S x) = V(x).
 
     Raises
     ------

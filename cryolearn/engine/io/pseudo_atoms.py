@@ -21,7 +21,7 @@ _CHAIN_LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 
 def gaussian_structure(position_angst: ArrayLike, weight: ArrayLike, sigma_angst: ArrayLike, b_factor: ArrayLike | None = None) -> Structure:
-    """Pseudo-atoms of `(M,)` Gaussians at `(M, 3)` Å, a residue each.
+    """Pseudo-atoms of (M,) Gaussians at (M, 3) Å, a residue each.
 
     Occupancy is the weight relative to the mean, the B factor 8 pi^2 sigma^2 unless it is given.
     A chain has 9,999 residues at most, as the PDB format asks; chains are A ... Z, a ... z, 0 ... 9, then of two letters.

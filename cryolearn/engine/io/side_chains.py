@@ -34,7 +34,7 @@ class Residues:
         return len(self.first)
 
     def rows_of(self, structure: Structure, name: str) -> NDArray[np.int64]:
-        """Atom `(R,)` called ``name`` in each residue, -1 where there is none."""
+        """Atom (R,) called ``name`` in each residue, -1 where there is none."""
         rows = np.full(len(self), -1, np.int64)
         named = np.flatnonzero(structure.atom_name == name)[::-1]  # the first of several wins
         rows[self.of_atom[named]] = named
@@ -72,20 +72,20 @@ class SideChains:
         return SideChains(self.residue[rows], self.atoms[rows])
 
     def chi1_deg(self) -> NDArray[np.float64]:
-        """Dihedral N-CA-CB-gamma `(N,)` of the model in degrees, 0 to 360."""
+        """Dihedral N-CA-CB-gamma (N,) of the model in degrees, 0 to 360."""
         _, radius, first, second = self._frame()
         arm = self.atoms[:, 3] - self.atoms[:, 2]
         return np.degrees(np.arctan2((arm * second).sum(1), (arm * first).sum(1))) % 360
 
     def rings(self, samples: int = 72) -> NDArray[np.float64]:
-        """Places `(N, samples, 3)` of the gamma atom at chi1 = 360 (i + 1) / samples degrees, i = 0 ... samples - 1."""
+        """Places (N, samples, 3) of the gamma atom at chi1 = 360 (i + 1) / samples degrees, i = 0 ... samples - 1."""
         height, radius, first, second = self._frame()
         angle = np.radians(360 * np.arange(1, samples + 1) / samples)
         turned = np.cos(angle)[:, None] * first[:, None] + np.sin(angle)[:, None] * second[:, None]
         return (self.atoms[:, 2] + height)[:, None] + radius[:, None, None] * turned
 
     def _frame(self) -> tuple[NDArray[np.float64], ...]:
-        """Height of the ring along CA-CB `(N, 3)`, its radius `(N,)`, and the directions of chi1 = 0 and 90 degrees `(N, 3)`."""
+        """Height of the ring along CA-CB (N, 3), its radius (N,), and the directions of chi1 = 0 and 90 degrees (N, 3)."""
         nitrogen, alpha, beta, gamma = self.atoms.transpose(1, 0, 2)
         axis = _unit(beta - alpha)
         arm = gamma - beta

@@ -23,8 +23,8 @@ class Partition:
 
     Attributes
     ----------
-    labels: ``(n,)`` from 0 to C - 1, numbered along the first axis by the groups' means.
-    probability: ``(n,)`` of the group given: the posterior of a Gaussian mixture, 1 for the other methods.
+    labels: (n,) from 0 to C - 1, numbered along the first axis by the groups' means.
+    probability: (n,) of the group given: the posterior of a Gaussian mixture, 1 for the other methods.
     """
 
     labels: NDArray[np.int64]
@@ -32,9 +32,9 @@ class Partition:
 
 
 def partition(vectors: Array, first_axis: Array, method: str, clusters: int, seed: int = 1) -> Partition:
-    """Group ``(n, k)`` vectors by 'kmeans', 'gmm', 'agglomerative' or 'slices'.
+    """Group (n, k) vectors by 'kmeans', 'gmm', 'agglomerative' or 'slices'.
 
-    ``first_axis`` ``(n,)`` is cut into equally populated slices by 'slices' and numbers the groups of the others.
+    ``first_axis`` (n,) is cut into equally populated slices by 'slices' and numbers the groups of the others.
     Ward clusters of more than ``FIT_LIMIT`` vectors are made from a random part and given to the nearest cluster mean.
     """
     count = len(vectors)

@@ -35,10 +35,10 @@ class Geometry:
 
     Attributes
     ----------
-    reference: ``(N, 3)`` Å.
-    bonds, angles: ``(b, 2)`` bonded pairs, and ``(a, 2)`` pairs with a common bonded neighbour.
+    reference: (N, 3) Å.
+    bonds, angles: (b, 2) bonded pairs, and (a, 2) pairs with a common bonded neighbour.
     excluded: sorted ``i * N + j`` of the pairs that are never a clash: bonded over one, two or three bonds.
-    block: ``(N,)`` rigid block of each atom, from 0.
+    block: (N,) rigid block of each atom, from 0.
     """
 
     reference: Array
@@ -131,7 +131,7 @@ def _contacts(coordinates: Array, geometry: Geometry, distance: float) -> Pairs:
 
 
 def report_geometry(coordinates: Array, geometry: Geometry) -> GeometryReport:
-    """Compare the bonds of ``(N, 3)`` coordinates with the reference's, and count clashes."""
+    """Compare the bonds of (N, 3) coordinates with the reference's, and count clashes."""
     change = np.abs(_lengths(coordinates, geometry.bonds) - _lengths(geometry.reference, geometry.bonds))
     rmsd = np.sqrt(((coordinates - geometry.reference) ** 2).sum(axis=1).mean())
     return GeometryReport(
@@ -141,7 +141,7 @@ def report_geometry(coordinates: Array, geometry: Geometry) -> GeometryReport:
 
 
 def restore_geometry(target: Array, geometry: Geometry, sweeps: int = 10, iterations: int = 100) -> Array:
-    """Conformation near ``(N, 3)`` target coordinates whose blocks are rigid copies of the reference's, bonds restored.
+    """Conformation near (N, 3) target coordinates whose blocks are rigid copies of the reference's, bonds restored.
 
     Raises
     ------

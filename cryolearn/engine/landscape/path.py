@@ -15,13 +15,13 @@ _CHUNK = 100_000
 
 
 def arc_length(points: ArrayLike) -> Array:
-    """Length along the polyline of ``(m, k)`` points at each of them, from 0."""
+    """Length along the polyline of (m, k) points at each of them, from 0."""
     steps = np.linalg.norm(np.diff(np.asarray(points, float), axis=0), axis=1)
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def equal_frames(points: ArrayLike, frames: int) -> Array:
-    """``(frames, k)`` points at equal arc length along the polyline of ``(m, k)`` points, ends included.
+    """(frames, k) points at equal arc length along the polyline of (m, k) points, ends included.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def principal_path(vectors: Array, axis: int, extent_percent: float) -> Array:
 
 
 def project_on_path(vectors: Array, points: Array) -> tuple[Array, Array]:
-    """Arc length of the nearest place on the polyline, and the distance to it, both ``(n,)``."""
+    """Arc length of the nearest place on the polyline, and the distance to it, both (n,)."""
     start, step = points[:-1], np.diff(points, axis=0)
     length = np.linalg.norm(step, axis=1)
     used = length > 0
@@ -85,7 +85,7 @@ def population(position: Array, total: float, frames: int) -> NDArray[np.int64]:
 
 
 def nearest_frames(vectors: Array, frames: Array) -> tuple[NDArray[np.int64], Array]:
-    """Particles nearest to each of ``frames`` ``(m, k)`` themselves, and each particle's distance to its nearest frame."""
+    """Particles nearest to each of ``frames`` (m, k) themselves, and each particle's distance to its nearest frame."""
     nearest, distance = np.zeros(len(vectors), dtype=np.int64), np.full(len(vectors), np.inf)
     for number, frame in enumerate(frames):
         apart = np.linalg.norm(vectors - frame, axis=1)

@@ -23,10 +23,10 @@ class Reduction:
 
     Attributes
     ----------
-    coordinates: ``(n, d)``.
-    mean: ``(k,)``; coordinates are ``(vectors - mean) @ components.T``. None when not linear.
-    components: ``(d, k)`` orthonormal rows. None when not linear.
-    explained_variance: ``(d,)`` part of the whole variance along each axis. None when not linear.
+    coordinates: (n, d).
+    mean: (k,); coordinates are ``(vectors - mean) @ components.T``. None when not linear.
+    components: (d, k) orthonormal rows. None when not linear.
+    explained_variance: (d,) part of the whole variance along each axis. None when not linear.
     """
 
     coordinates: Array
@@ -36,7 +36,7 @@ class Reduction:
 
 
 def reduce_vectors(vectors: ArrayLike, method: str, dimensions: int, seed: int = 1) -> Reduction:
-    """Reduce ``(n, k)`` vectors to ``dimensions`` axes by 'pca', 'none', 'tsne' or 'umap'.
+    """Reduce (n, k) vectors to ``dimensions`` axes by 'pca', 'none', 'tsne' or 'umap'.
 
     Beyond ``FIT_LIMIT`` vectors, t-SNE and UMAP embed a random part; t-SNE, which has no mapping of its own, then places
     each other vector at the distance-weighted mean of its five nearest embedded ones.

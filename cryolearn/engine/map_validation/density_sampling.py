@@ -18,13 +18,13 @@ _COLUMNS = 1 << 16  # columns of the map transformed at a time
 
 
 def _indices(volume: Map, points: ArrayLike, factor: int = 1) -> NDArray[np.float64]:
-    """Places `(3, n)` z, y, x in voxels of a grid that is ``factor`` times finer, of points `(..., 3)` x, y, z in Å."""
+    """Places (3, n) z, y, x in voxels of a grid that is ``factor`` times finer, of points (..., 3) x, y, z in Å."""
     flat = np.asarray(points, np.float64).reshape(-1, 3)
     return ((flat - np.asarray(volume.origin_angst)) * (factor / volume.pixel_size_angst)).T[::-1]
 
 
 def inside_map(volume: Map, points: ArrayLike) -> NDArray[np.bool_]:
-    """Which points `(..., 3)` x, y, z in Å have all eight voxels around them; `(...,)`."""
+    """Which points (..., 3) x, y, z in Å have all eight voxels around them; (...,)."""
     at = _indices(volume, points)
     inside = np.ones(at.shape[1], bool)
     for place, side in zip(at, volume.data.shape):
@@ -33,7 +33,7 @@ def inside_map(volume: Map, points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def trilinear(volume: Map, points: ArrayLike, outside: float = 0.0) -> NDArray[np.float64]:
-    """Density `(...,)` at points `(..., 3)` x, y, z in Å; ``outside`` where a voxel around the point is missing."""
+    """Density (...,) at points (..., 3) x, y, z in Å; ``outside`` where a voxel around the point is missing."""
     values = map_coordinates(volume.data, _indices(volume, points), output=np.float64, order=1, mode="nearest").reshape(np.shape(points)[:-1])
     return np.where(inside_map(volume, points), values, outside)
 
@@ -54,13 +54,13 @@ def sample_finer(volume: Map, points: ArrayLike, factor: int, outside: float = 0
     volume
         The map; it is taken as periodic, as Fourier interpolation does, so density cut by the border rings near it.
     points
-        `(..., 3)` x, y, z in Å.
+        (..., 3) x, y, z in Å.
     outside
         Value at points that miss one of the eight voxels of the map's own grid.
 
     Returns
     -------
-    `(...,)` float64
+    (...,) float64
     """
     if factor == 1:
         return trilinear(volume, points, outside)

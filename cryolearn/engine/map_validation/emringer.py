@@ -36,7 +36,7 @@ _RESAMPLED = 1 << 22  # residues resampled at a time in a bootstrap
 
 @dataclass
 class Votes:
-    """What each ring says; all arrays `(N,)`.
+    """What each ring says; all arrays (N,).
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class EmringerScore:
     best
         Index of the best threshold.
     thresholds, scores, ratios, counts
-        The curve, `(k,)`, k <= 20: density threshold, score, share of rotameric votes, number of votes.
+        The curve, (k,), k <= 20: density threshold, score, share of rotameric votes, number of votes.
     ties
         Side chains with more than one vote (classic) or a split one (tie-safe).
     """
@@ -87,12 +87,12 @@ class EmringerScore:
 
 
 def rings_inside(volume: Map, chains: SideChains) -> NDArray[np.bool_]:
-    """Side chains `(N,)` whose whole ring lies in the map; others cannot be scored."""
+    """Side chains (N,) whose whole ring lies in the map; others cannot be scored."""
     return inside_map(volume, chains.rings(CLASSIC_SAMPLES)).all(1)
 
 
 def classic_votes(densities: NDArray[np.float64]) -> Votes:
-    """Votes of rings `(N, 72)` as cctbx counts them: every sample equal to the maximum, in bins of 12 from index 6, every second one rotameric."""
+    """Votes of rings (N, 72) as cctbx counts them: every sample equal to the maximum, in bins of 12 from index 6, every second one rotameric."""
     peak = densities.max(1)
     at_peak = densities == peak[:, None]
     rotameric = ((np.arange(CLASSIC_SAMPLES) - 6) % CLASSIC_SAMPLES) // 12 % 2 == 0
@@ -100,7 +100,7 @@ def classic_votes(densities: NDArray[np.float64]) -> Votes:
 
 
 def tie_safe_votes(densities: NDArray[np.float64]) -> Votes:
-    """One vote a ring `(N, samples)`, split evenly over the samples that tie with its maximum.
+    """One vote a ring (N, samples), split evenly over the samples that tie with its maximum.
 
     Rotameric are angles within 32.5 degrees of 60, 180 and 300, which are 39 / 72 of the circle, the share that the score takes for chance
     (cctbx's bins cover 36 / 72). A flat ring so votes as chance does.
@@ -121,7 +121,7 @@ def _angle(densities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _curve(votes: Votes, rows: NDArray[np.int64] | None = None) -> tuple[NDArray[np.float64], ...]:
-    """Thresholds, votes and rotameric votes above them and scores, each `(20, ...)`; ``rows`` `(..., N)` resamples the rings."""
+    """Thresholds, votes and rotameric votes above them and scores, each (20, ...); ``rows`` (..., N) resamples the rings."""
     peak, mean, count, rotameric = (
         values if rows is None else values[rows] for values in (votes.peak, votes.mean, votes.votes, votes.rotameric)
     )
@@ -193,7 +193,7 @@ def model_ceiling(chains: SideChains, tie_safe: bool = True) -> float:
 
 
 def bootstrap_scores(votes: list[Votes], draws: int, seed: int = 0) -> NDArray[np.float64]:
-    """Scores `(draws, maps)` of resampled residues, the same ones for every map, so that differences between maps are paired.
+    """Scores (draws, maps) of resampled residues, the same ones for every map, so that differences between maps are paired.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ _ATOMS = 4096  # atoms at a time
 
 @cache
 def sphere_points(count: int) -> NDArray[np.float64]:
-    """Spiral of ``count`` unit vectors `(count, 3)` from pole to pole, nearly evenly spread (Saff & Kuijlaars 1997), as in MapQ."""
+    """Spiral of ``count`` unit vectors (count, 3) from pole to pole, nearly evenly spread (Saff & Kuijlaars 1997), as in MapQ."""
     height = np.linspace(-1, 1, count)
     step = np.zeros(count)
     step[1:-1] = 3.6 / np.sqrt(count * (1 - height[1:-1] ** 2))
@@ -47,7 +47,7 @@ def q_scores(
     Parameters
     ----------
     coordinates
-        `(N, 3)` x, y, z in Å of all atoms but hydrogens.
+        (N, 3) x, y, z in Å of all atoms but hydrogens.
     sigma_angst
         0.4 as EMDB, 0.6 as the paper.
     rows
@@ -55,7 +55,7 @@ def q_scores(
 
     Returns
     -------
-    `(maps, atoms)`; NaN for an atom outside the map.
+    (maps, atoms); NaN for an atom outside the map.
     """
     atoms = np.asarray(coordinates, np.float64)
     chosen = np.arange(len(atoms)) if rows is None else np.asarray(rows)
@@ -74,7 +74,7 @@ def q_scores(
 
 
 def _correlation(owner: NDArray[np.int64], first: NDArray[np.float64], second: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Correlation about the mean of the points of each owner `(count,)`; 0 where the density does not vary."""
+    """Correlation about the mean of the points of each owner (count,); 0 where the density does not vary."""
     number = np.bincount(owner, minlength=count)
     mean = [np.bincount(owner, values, count) / number for values in (first, second)]
     first, second = first - mean[0][owner], second - mean[1][owner]
@@ -84,7 +84,7 @@ def _correlation(owner: NDArray[np.int64], first: NDArray[np.float64], second: N
 
 
 def _own_points(tree: cKDTree, centres: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Points of all shells: the row of their centre, their places `(n, 3)`, their radius."""
+    """Points of all shells: the row of their centre, their places (n, 3), their radius."""
     towards, distance = _neighbours(tree, centres)
     owners = [np.repeat(np.arange(len(centres)), _POINTS)]
     places = [np.repeat(centres, _POINTS, axis=0)]
@@ -106,7 +106,7 @@ def _own_points(tree: cKDTree, centres: NDArray[np.float64]) -> tuple[NDArray[np
 
 
 def _neighbours(tree: cKDTree, centres: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Vectors `(n, k, 3)` to the atoms that can own a point of the largest shell, nearest first, and their lengths, infinite where there are fewer."""
+    """Vectors (n, k, 3) to the atoms that can own a point of the largest shell, nearest first, and their lengths, infinite where there are fewer."""
     reach, number = (1 + _OWN) * float(RADII_ANGST[-1]), 32
     while True:
         number = min(number, tree.n)
@@ -123,7 +123,7 @@ def _neighbours(tree: cKDTree, centres: NDArray[np.float64]) -> tuple[NDArray[np
 def _own_directions(
     directions: NDArray[np.float64], radius: float, towards: NDArray[np.float64], distance: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Which points `(n, directions)` at ``radius`` have no other atom within 0.9 of it: |r u - d| < 0.9 r is u.d > (0.19 r^2 + d^2) / 2 r."""
+    """Which points (n, directions) at ``radius`` have no other atom within 0.9 of it: |r u - d| < 0.9 r is u.d > (0.19 r^2 + d^2) / 2 r."""
     near = distance < (1 + _OWN) * radius
     count = np.flatnonzero(near.any(0))
     if not len(count):
@@ -135,7 +135,7 @@ def _own_directions(
 
 
 def mean_by_residue(values: NDArray[np.float64], of_atom: NDArray[np.int64], residues: int) -> NDArray[np.float64]:
-    """Mean `(residues,)` of atoms' values, those that are NaN left out; NaN for a residue without any."""
+    """Mean (residues,) of atoms' values, those that are NaN left out; NaN for a residue without any."""
     known = np.isfinite(values)
     number = np.bincount(of_atom[known], minlength=residues)
     total = np.bincount(of_atom[known], values[known], residues)

@@ -20,7 +20,7 @@ _CURVES = {"model_masked": "map and model, masked", "model": "map and model, unm
 
 
 def bootstrap_q(scores: Sequence[MapScores], residues: Residues, draws: int, seed: int) -> NDArray[np.float64]:
-    """Mean Q-scores of atoms `(draws, maps)` of resampled residues, the same ones for every map."""
+    """Mean Q-scores of atoms (draws, maps) of resampled residues, the same ones for every map."""
     known = np.isfinite(scores[0].q_atoms)
     count = np.bincount(residues.of_atom[known], minlength=len(residues)).astype(float)
     total = np.stack([np.bincount(residues.of_atom[known], score.q_atoms[known], len(residues)) for score in scores], 1)
@@ -62,7 +62,7 @@ def spread_of(value: float, draws: NDArray[np.float64]) -> Spread:
 
 
 def changes(name: str, label: str, values: Sequence[float | None], draws: NDArray[np.float64] | None = None) -> Change:
-    """A line of the table from values `(maps,)` and their resampled values `(draws, maps)`."""
+    """A line of the table from values (maps,) and their resampled values (draws, maps)."""
     plain = [float("nan") if value is None else float(value) for value in values]
     spreads = [Spread(value) if draws is None else spread_of(value, draws[:, index]) for index, value in enumerate(plain)]
     line = Change(name, label, spreads, draws=draws)

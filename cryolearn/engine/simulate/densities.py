@@ -35,7 +35,7 @@ class ClassDensity:
     name
         For messages.
     volume
-        `(n, n, n)` density, n even.
+        (n, n, n) density, n even.
     pixel_size_angst
         Its voxel size.
     blur_angst2
@@ -54,7 +54,7 @@ class ClassDensity:
             self._channels *= torch.exp(2 * math.pi**2 * blur_angst2 * squared) * inside
 
     def transform(self, points: Tensor, rotation: Tensor, shift_angst: Tensor) -> Tensor:
-        """Fourier transform (b, m) of the molecule turned by (b, 3, 3) and moved by (b, 3; x, y, z) Å, at `(m, 3)` frequencies in 1/Å.
+        """Fourier transform (b, m) of the molecule turned by (b, 3, 3) and moved by (b, 3; x, y, z) Å, at (m, 3) frequencies in 1/Å.
 
         In units of the density times Å^3; 0 beyond the Nyquist frequency of the molecule's own grid.
         """

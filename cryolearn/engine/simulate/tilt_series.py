@@ -30,12 +30,12 @@ class TiltSeries:
     box
         Side of images and reconstruction, even.
     tilts_deg
-        `(t,)`.
+        (t,).
 
     Attributes
     ----------
     coverage
-        `(box, box)` over kz and kx, zero frequency at index 0, 0.
+        (box, box) over kz and kx, zero frequency at index 0, 0.
     points
         `(t * box * (box // 2 + 1), 3)` frequencies x, y, z in Fourier pixels of the slices' samples: tilt, u, ky (half), zero frequency first.
     """
@@ -84,7 +84,7 @@ class TiltSeries:
 
     @cached_property
     def measured(self) -> Tensor:
-        """`(box, 1, box // 2 + 1)` over kz, ky, kx of the half grid of :func:`torch.fft.rfftn`: True where there is something."""
+        """(box, 1, box // 2 + 1) over kz, ky, kx of the half grid of :func:`torch.fft.rfftn`: True where there is something."""
         return (self.coverage > FLOOR)[:, None, : self.box // 2 + 1]
 
     def noise_power(self, window: int, even: bool = False) -> Tensor:
@@ -115,7 +115,7 @@ class TiltSeries:
         return total[:, None, : box // 2 + 1] * ((box / window) ** 2)
 
     def invert(self, slices: Tensor) -> Tensor:
-        """Reconstructions `(b, box, box, box)` (z, y, x) of slices `(b, t, box, box // 2 + 1)` (tilt, u, ky), phases relative to the centre."""
+        """Reconstructions (b, box, box, box) (z, y, x) of slices (b, t, box, box // 2 + 1) (tilt, u, ky), phases relative to the centre."""
         box, count = self.box, len(slices)
         flat = torch.view_as_real(slices.flatten(1, 2).transpose(0, 1).contiguous()).flatten(1)
         summed = torch.view_as_complex((self._insert @ flat).view(box, box, count, box // 2 + 1, 2))

@@ -11,7 +11,7 @@ __all__ = ["move_images"]
 
 
 def move_images(images: torch.Tensor, turn_deg: torch.Tensor, shift_angst: torch.Tensor, pixel_angst: float) -> torch.Tensor:
-    """Images ``(b, size, size)`` turned about the centre by ``turn_deg`` ``(b,)``, x towards y, then moved by ``(b, 2)`` Å.
+    """Images (b, size, size) turned about the centre by ``turn_deg`` (b,), x towards y, then moved by (b, 2) Å.
 
     A pose ``R`` and a shift ``t`` become ``rotation_z(turn) R`` and ``rotation_z(turn) t + s``. Bicubic; what comes from outside is 0.
     """

@@ -74,7 +74,7 @@ class NetworkInput:
         return cls(**{**values, "signal_power": tuple(values["signal_power"]), "noise_power": tuple(values["noise_power"])})
 
     def transfer(self, ctf: Ctf | None, device: torch.device) -> torch.Tensor:
-        """CTF ``(b or 1, size, size // 2 + 1)`` at the network's pixel size."""
+        """CTF (b or 1, size, size // 2 + 1) at the network's pixel size."""
         if self.ignore_ctf or ctf is None:
             return torch.ones(1, self.size, self.size // 2 + 1, device=device)
         return ctf_2d(ctf, self.size, self.network_pixel_angst, self.phase_flipped)
@@ -91,7 +91,7 @@ class NetworkInput:
         return self.scale * transfer * signal / (transfer.square() * signal + noise)
 
     def from_images(self, images: torch.Tensor, ctf: Ctf | None) -> torch.Tensor:
-        """Input ``(b, size, size)`` of background-normalised images ``(b, box, box)``."""
+        """Input (b, size, size) of background-normalised images (b, box, box)."""
         half = self.size // 2
         full = rfft2_centred(images)
         cropped = torch.zeros(len(images), self.size, half + 1, dtype=full.dtype, device=full.device)

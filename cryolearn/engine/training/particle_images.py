@@ -56,13 +56,13 @@ class ParticleImages:
         self._ignore_ctf, self._normalise = ignore_ctf, normalise
 
     def read(self, rows: np.ndarray) -> tuple[torch.Tensor, Ctf | None]:
-        """Images ``(B, box, box)``, background of mean 0 and deviation 1 unless they are left as they are, and their CTFs."""
+        """Images (B, box, box), background of mean 0 and deviation 1 unless they are left as they are, and their CTFs."""
         images = torch.from_numpy(self._stack.read(rows)).to(self.device) * self._sign
         ctf = None if self._ignore_ctf else Ctf.from_table(self.table.ctf, rows, self.device)
         return normalise_background(images, self.radius_px) if self._normalise else images, ctf
 
     def poses(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotations ``(B, 3, 3)`` and shifts ``(B, 2)`` Å of the STAR file; without poses they are 1 and 0."""
+        """Rotations (B, 3, 3) and shifts (B, 2) Å of the STAR file; without poses they are 1 and 0."""
         table = self.table
         if table.angles_deg is None:
             return torch.eye(3, device=self.device).expand(len(rows), 3, 3), torch.zeros(len(rows), 2, device=self.device)
@@ -75,7 +75,7 @@ class ParticleImages:
         return np.unique(np.linspace(0, len(self.table) - 1, min(count, len(self.table))).round().astype(int))
 
     def noise_power(self) -> torch.Tensor:
-        """Radial noise spectrum ``(box // 2 + 1,)`` from the background of a sample of the images."""
+        """Radial noise spectrum (box // 2 + 1,) from the background of a sample of the images."""
         rows = self.sample_rows(_NOISE_SAMPLE)
         total = torch.zeros(self.table.box // 2 + 1, device=self.device)
         for some in np.array_split(rows, max(1, len(rows) // 64)):

@@ -16,10 +16,10 @@ class ElasticReference:
 
     Attributes
     ----------
-    coordinates : ``(N, 3)`` Å, x, y, z relative to the reference's centroid
-    modes : ``(K, N, 3)``, unit norm over all atoms of the full reference, so that RMSD = |q| / sqrt(n_atoms)
-    weights : ``(N,)`` scattering weight of each Gaussian, mean 1 over the atoms
-    sigma_angst : ``(N,)`` standard deviation of each Gaussian
+    coordinates : (N, 3) Å, x, y, z relative to the reference's centroid
+    modes : (K, N, 3), unit norm over all atoms of the full reference, so that RMSD = |q| / sqrt(n_atoms)
+    weights : (N,) scattering weight of each Gaussian, mean 1 over the atoms
+    sigma_angst : (N,) standard deviation of each Gaussian
     n_atoms : atoms of the full reference (a coarse reference has fewer Gaussians)
     """
 
@@ -50,7 +50,7 @@ class ElasticReference:
         )
 
     def positions(self, amplitudes: torch.Tensor) -> torch.Tensor:
-        """Deformed coordinates ``(..., N, 3)`` Å of amplitudes ``(..., K)``."""
+        """Deformed coordinates (..., N, 3) Å of amplitudes (..., K)."""
         count, n, _ = self.modes.shape
         moved = amplitudes @ self.modes.reshape(count, 3 * n)
         return self.coordinates + moved.reshape(*amplitudes.shape[:-1], n, 3)

@@ -21,8 +21,8 @@ _MIRROR = (1.0, -1.0, -1.0)  # a half turn about x: seen from behind, a projecti
 class Hypotheses:
     """What the network says of ``b`` images for ``h`` cells each; scales are those of Laplace distributions.
 
-    ``rotation`` ``(b, h, 3, 3)``, ``shift_angst`` ``(b, h, 2)``, ``amplitudes`` and ``amplitude_scale`` ``(b, h, K)``,
-    ``probability`` ``(b, h)``.
+    ``rotation`` (b, h, 3, 3), ``shift_angst`` (b, h, 2), ``amplitudes`` and ``amplitude_scale`` (b, h, K),
+    ``probability`` (b, h).
     """
 
     rotation: torch.Tensor
@@ -89,7 +89,7 @@ class MultiNetwork(nn.Module):
         self.conditional = nn.Sequential(nn.GELU(), nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, outputs))
 
     def centre(self, images: torch.Tensor) -> torch.Tensor:
-        """Centre of mass ``(b, 2)``, Å, of the positive density in a soft mask that follows it."""
+        """Centre of mass (b, 2), Å, of the positive density in a soft mask that follows it."""
         size = images.shape[-1]
         line = self.pixel_angst * (torch.arange(size, device=images.device, dtype=images.dtype) - size // 2)
         positive = images.clamp_min(0)
@@ -102,7 +102,7 @@ class MultiNetwork(nn.Module):
         return centre
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features ``(b, 2, turns, width)`` of front and mirrored image at each in-plane angle, and the centres ``(b, 2)``."""
+        """Features (b, 2, turns, width) of front and mirrored image at each in-plane angle, and the centres (b, 2)."""
         size = images.shape[-1]
         centre = self.centre(images)
         pixel = (self.points + centre[:, None, None]) / self.pixel_angst + size // 2
@@ -110,12 +110,12 @@ class MultiNetwork(nn.Module):
         return found.reshape(2, len(images), *found.shape[1:]).permute(1, 0, 3, 2), centre
 
     def cell_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Unnormalised log probabilities ``(b, cells)``."""
+        """Unnormalised log probabilities (b, cells)."""
         logits: torch.Tensor = self.view_logits(features)
         return logits.flatten(1)
 
     def given_cells(self, features: torch.Tensor, cells: torch.Tensor) -> Conditional:
-        """Predictions for cells ``(b, h)``."""
+        """Predictions for cells (b, h)."""
         at, view = cells // self.views_count, cells % self.views_count
         flat = features.flatten(1, 2)
         picked = torch.gather(flat, 1, at[..., None].expand(-1, -1, flat.shape[2]))
@@ -126,14 +126,14 @@ class MultiNetwork(nn.Module):
     def in_cell_frame(
         self, cells: torch.Tensor, rotation: torch.Tensor, shift_angst: torch.Tensor, centre: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotation ``exp(w)`` and shift that a pose has relative to cells ``(b, h)``: inverse of :meth:`from_cell_frame`."""
+        """Rotation ``exp(w)`` and shift that a pose has relative to cells (b, h): inverse of :meth:`from_cell_frame`."""
         frame, view = self._frames(cells)
         turn = frame.transpose(-1, -2) @ rotation[:, None] @ view.transpose(-1, -2)
         offset = (shift_angst - centre)[:, None, None] @ frame[..., :2, :2]
         return turn, offset[..., 0, :] / self.pixel_angst
 
     def from_cell_frame(self, cells: torch.Tensor, given: Conditional, centre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotations ``(b, h, 3, 3)`` and shifts ``(b, h, 2)`` Å of predictions for cells ``(b, h)``."""
+        """Rotations (b, h, 3, 3) and shifts (b, h, 2) Å of predictions for cells (b, h)."""
         frame, view = self._frames(cells)
         rotation = frame @ so3_exp(given.turn * self.spacing_rad) @ view
         offset = (frame[..., :2, :2] @ given.shift[..., None])[..., 0] * self.pixel_angst
@@ -196,6 +196,6 @@ class AmplitudeResNet34(nn.Module):
         self.head = nn.Sequential(*head, nn.Linear(128, modes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Amplitudes ``(b, modes)`` in the unit of :attr:`amplitude_unit`."""
+        """Amplitudes (b, modes) in the unit of :attr:`amplitude_unit`."""
         result: torch.Tensor = self.head(self.features(images[:, None].contiguous(memory_format=torch.channels_last)))
         return result

@@ -16,7 +16,7 @@ _POSE_WEIGHT = 0.3  # of turn and shift within a cell, beside the cell and the a
 
 
 def soft_cells(rotation: torch.Tensor, cells: torch.Tensor, sigma_rad: float) -> torch.Tensor:
-    """Probability ``(b, cells)`` of each cell ``(n, 3, 3)`` for poses ``(b, 3, 3)``: a normal law of the geodesic distance."""
+    """Probability (b, cells) of each cell (n, 3, 3) for poses (b, 3, 3): a normal law of the geodesic distance."""
     cosine = (rotation.flatten(1) @ cells.flatten(1).T - 1) / 2
     angle = torch.acos(cosine.clamp(-1 + 1e-6, 1 - 1e-6))
     return torch.softmax(-0.5 * (angle / sigma_rad).square(), 1)
@@ -26,11 +26,11 @@ def multi_loss(
     network: MultiNetwork, images: torch.Tensor, rotation: torch.Tensor, shift_angst: torch.Tensor, amplitudes: torch.Tensor,
     uniform: torch.Tensor,
 ) -> torch.Tensor:
-    """Loss ``(b,)``: cross entropy of the pose's cell, and the negative log likelihood of the rest given a cell.
+    """Loss (b,): cross entropy of the pose's cell, and the negative log likelihood of the rest given a cell.
 
     Parameters
     ----------
-    uniform : ``(b,)`` numbers in [0, 1) by which the cell is drawn from those around the true pose, so that the network
+    uniform : (b,) numbers in [0, 1) by which the cell is drawn from those around the true pose, so that the network
         learns to correct neighbouring cells too
     """
     features, centre = network.features(images)
@@ -54,5 +54,5 @@ def _laplace(value: torch.Tensor, target: torch.Tensor, log_scale: torch.Tensor)
 
 
 def amplitude_loss(network: AmplitudeResNet34, images: torch.Tensor, amplitudes: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error ``(b,)`` of the amplitudes in the network's unit (Hamitouche & Jonic 2021)."""
+    """Mean absolute error (b,) of the amplitudes in the network's unit (Hamitouche & Jonic 2021)."""
     return (network(images).float() - amplitudes / network.amplitude_unit).abs().mean(1)

@@ -20,7 +20,7 @@ _UNDECIDED_LOG_LIKELIHOOD = 15.0
 
 @dataclass
 class Start:
-    """Starting points: ``rotation`` ``(b, h, 3, 3)``, ``shift_angst`` ``(b, h, 2)``, ``amplitudes`` ``(b, h, K)``, ``probability`` ``(b, h)``."""
+    """Starting points: ``rotation`` (b, h, 3, 3), ``shift_angst`` (b, h, 2), ``amplitudes`` (b, h, K), ``probability`` (b, h)."""
 
     rotation: torch.Tensor
     shift_angst: torch.Tensor

@@ -30,8 +30,8 @@ class Samples:
 
     Attributes
     ----------
-    images : ``(b, size, size)``
-    rotation, shift_angst, amplitudes : ``(b, 3, 3)``, ``(b, 2)``, ``(b, K)``
+    images : (b, size, size)
+    rotation, shift_angst, amplitudes : (b, 3, 3), (b, 2), (b, K)
     """
 
     images: torch.Tensor
@@ -72,7 +72,7 @@ class DensityRenderer:
         self._sharpen = torch.exp(2 * math.pi**2 * extra * k2) * (k2 < (0.5 / pixel_size_angst) ** 2)
 
     def transform(self, rotation: torch.Tensor, shift_angst: torch.Tensor, amplitudes: torch.Tensor) -> torch.Tensor:
-        """``rfft2`` ``(b, size, size // 2 + 1)`` of projections, with the particle's centre at pixel ``size // 2``."""
+        """``rfft2`` (b, size, size // 2 + 1) of projections, with the particle's centre at pixel ``size // 2``."""
         seen = self.reference.positions(amplitudes) @ rotation[:, :2].transpose(1, 2) + shift_angst[:, None]
         distance = self._line - seen.transpose(1, 2)[..., None]  # (b, 2, N, window)
         # exp(-40) is nothing, but its products are still normal numbers, and arithmetic with denormal ones is very slow
@@ -82,7 +82,7 @@ class DensityRenderer:
         return torch.fft.rfft2(images) * self._sharpen
 
     def power(self, rotation: torch.Tensor, amplitudes: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """Mean radial power ``(size // 2 + 1,)`` of projections, and their mean square within the particle's disc."""
+        """Mean radial power (size // 2 + 1,) of projections, and their mean square within the particle's disc."""
         images = torch.fft.irfft2(self.transform(rotation, torch.zeros_like(amplitudes[:, :2]), amplitudes), s=(self.size, self.size))
         touched = images > 0.02 * images.amax((1, 2), keepdim=True)
         return power_spectrum(images).mean(0), float(images[touched].square().mean())

@@ -61,7 +61,7 @@ class PaperMapNetwork(nn.Module):
         self.last = nn.Sequential(nn.Upsample(scale_factor=2), nn.ConstantPad3d((1, 0) * 3, 0.0), nn.Conv3d(2 * w, 1, 4, 1, 1))
 
     def forward(self, x: torch.Tensor, resolution: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Sharpened map `(b, 1, z, y, x)` of maps of 0 to 1; it is told no resolutions and tells no errors.
+        """Sharpened map (b, 1, z, y, x) of maps of 0 to 1; it is told no resolutions and tells no errors.
 
         Sides are multiples of 16, 32 at least: InstanceNorm needs more than one value a channel.
         """

@@ -19,7 +19,7 @@ _LARGEST_LOG = 6.0
 
 
 def gather_voxels(x: torch.Tensor) -> torch.Tensor:
-    """`(b, c, z, y, x)` -> `(b, 8 c, z / 2, y / 2, x / 2)`: blocks of 2^3 voxels become channels."""
+    """(b, c, z, y, x) -> (b, 8 c, z / 2, y / 2, x / 2): blocks of 2^3 voxels become channels."""
     b, c, z, y, w = x.shape
     return x.reshape(b, c, z // 2, 2, y // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, z // 2, y // 2, w // 2)
 
@@ -88,12 +88,12 @@ class ResidualMapNetwork(nn.Module):
 
         Parameters
         ----------
-        x : `(b, 1, z, y, x)` density, 0 in the solvent, spread of 1 in the molecule; sides multiples of 4
-        resolution, target : `(b,)` of the input and of the result, in voxels
+        x : (b, 1, z, y, x) density, 0 in the solvent, spread of 1 in the molecule; sides multiples of 4
+        resolution, target : (b,) of the input and of the result, in voxels
 
         Returns
         -------
-        density, error : `(b, 1, z, y, x)` float32
+        density, error : (b, 1, z, y, x) float32
         """
         told = self.told(torch.stack([resolution - 4.0, target - 3.0], 1))
         y = self.before(self.first(gather_voxels(x)), told)

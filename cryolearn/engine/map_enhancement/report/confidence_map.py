@@ -21,7 +21,7 @@ _EULER = 0.5772156649
 
 
 def discovery_rates(p: NDArray[np.float64], total: int) -> NDArray[np.float64]:
-    """False discovery rates `(k,)`, Benjamini-Yekutieli, of the k smallest of ``total`` p values; those that are not given must be larger."""
+    """False discovery rates (k,), Benjamini-Yekutieli, of the k smallest of ``total`` p values; those that are not given must be larger."""
     order = np.argsort(p)
     rates = p[order] * (total * _harmonic(total)) / np.arange(1, len(p) + 1)
     found = np.empty(len(p))

@@ -117,13 +117,13 @@ def water_contrast(frequency_inv_angst: Array, part: float = TARGET_CONTRAST, b_
 
 
 def target_b_factors(structure: Structure) -> NDArray[np.float64]:
-    """B factors `(N,)` in Å^2 of the density to be learned: half the model's own above their 10th percentile, so that disorder stays weaker."""
+    """B factors (N,) in Å^2 of the density to be learned: half the model's own above their 10th percentile, so that disorder stays weaker."""
     b = structure.b_factor
     return np.clip(10 + 0.5 * (b - np.percentile(b, 10)), 5, 80)
 
 
 def input_b_factors(structure: Structure, draw: PhysicsDraw, random: np.random.Generator) -> NDArray[np.float64]:
-    """B factors `(N,)` of the atoms that are seen: the target's, more on one side of the molecule, and residue by residue."""
+    """B factors (N,) of the atoms that are seen: the target's, more on one side of the molecule, and residue by residue."""
     places = structure.coordinates - structure.coordinates.mean(0)
     direction = random.standard_normal(3)
     along = places @ (direction / np.linalg.norm(direction))

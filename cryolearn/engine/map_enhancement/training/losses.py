@@ -12,18 +12,18 @@ _FSC_SHARE, _LIKELIHOOD_SHARE = 0.5, 0.1
 
 
 def dice_loss(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Dice loss with squared denominators `(b,)`: 1 - 2 sum(p t) / (sum p^2 + sum t^2), of the preset 'paper'."""
+    """Dice loss with squared denominators (b,): 1 - 2 sum(p t) / (sum p^2 + sum t^2), of the preset 'paper'."""
     axes = tuple(range(1, found.ndim))
     return 1 - 2 * (found * target).sum(axes) / (found.square().sum(axes) + target.square().sum(axes)).clamp_min(1e-12)
 
 
 def patch_errors(found: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Weighted mean absolute error `(b,)`; what is outside the molecule counts less."""
+    """Weighted mean absolute error (b,); what is outside the molecule counts less."""
     return ((found - target).abs() * weight).flatten(1).sum(1) / weight.flatten(1).sum(1)
 
 
 def patch_fsc(found: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """FSC `(b, n // 2 + 1)` of patches `(b, 1, n, n, n)`, which a window fades out towards their faces."""
+    """FSC (b, n // 2 + 1) of patches (b, 1, n, n, n), which a window fades out towards their faces."""
     side = found.shape[-1]
     line = torch.hann_window(side, periodic=False, device=found.device).sqrt()
     window = line[:, None, None] * line[:, None] * line
@@ -35,14 +35,14 @@ def residual_losses(
     found: torch.Tensor, error: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, resolution: torch.Tensor, target_resolution: torch.Tensor,
     fine_weight: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss and mean absolute error `(b,)` of the preset 'residual'.
+    """Loss and mean absolute error (b,) of the preset 'residual'.
 
     Absolute error, which forgives what cannot be known; the FSC with the target, all shells up to its resolution alike, without which fine shells hardly
     count because there is little power in them; and the error's own size by maximum likelihood (Laplace), which does not act back on the map.
 
     Parameters
     ----------
-    resolution, target_resolution : `(b,)` of input and target, in voxels
+    resolution, target_resolution : (b,) of input and target, in voxels
     fine_weight : of the shells' FSC that are finer than the input's resolution, where the others have 1
     """
     wrong = patch_errors(found, target, weight)

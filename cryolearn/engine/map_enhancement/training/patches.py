@@ -77,7 +77,7 @@ class Patch:
 
 @dataclass
 class PatchBatch:
-    """Patches ``(b, 1, z, y, x)``, resolutions ``(b,)`` in voxels."""
+    """Patches (b, 1, z, y, x), resolutions (b,) in voxels."""
 
     seen: torch.Tensor
     target: torch.Tensor

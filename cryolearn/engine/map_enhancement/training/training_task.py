@@ -49,7 +49,7 @@ class MapTask(Task):
         return sums
 
     def losses(self, batch: PatchBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and mean absolute error `(b,)`."""
+        """Loss and mean absolute error (b,)."""
         found, error = self.network(batch.seen, batch.resolution, batch.target_resolution)
         if self._preset == "paper" or error is None:
             return dice_loss(found, batch.target), patch_errors(found, batch.target, batch.weight).detach()

@@ -21,8 +21,8 @@ class Calibration:
 
     Attributes
     ----------
-    similarity, distance_rad : ``(k,)`` knots, similarity falling
-    variance_rad2 : ``(k,)`` variance of the distance at each knot, for a pair whose predicted variance is the mean one
+    similarity, distance_rad : (k,) knots, similarity falling
+    variance_rad2 : (k,) variance of the distance at each knot, for a pair whose predicted variance is the mean one
     mean_spread : that mean
     constant, slope : a pair's variance is the knot's times ``constant + slope * predicted / mean_spread``
     """
@@ -62,7 +62,7 @@ class Calibration:
 
 
 def fit_calibration(similarity: np.ndarray, spread: np.ndarray, distance_rad: np.ndarray, largest_rad: float) -> Calibration:
-    """Calibration from pairs ``(n,)`` of known distance.
+    """Calibration from pairs (n,) of known distance.
 
     The mean similarity of each true distance is made monotone (isotonic regression) and inverted: so a distance is not drawn towards those that
     are frequent among the pairs given here, which may be others in a real set. The variance of a distance is the similarity's over the squared

@@ -33,7 +33,7 @@ class Appearance:
     ----------
     scheme : how images become the network's input; its powers are in units of the signal's variance over the images' box
     snr : var(signal) / var(noise) over the whole image, at the images' full resolution; 0 is no noise
-    noise_power : ``(size // 2 + 1,)`` radial power of noise on the network's grid for signal of variance 1
+    noise_power : (size // 2 + 1,) radial power of noise on the network's grid for signal of variance 1
     """
 
     scheme: NetworkInput
@@ -68,7 +68,7 @@ def simulated_appearance(
 
     Parameters
     ----------
-    power : ``(size // 2 + 1,)`` radial power on the network's grid of projections of variance 1
+    power : (size // 2 + 1,) radial power on the network's grid of projections of variance 1
     ctf : a sample of the images' CTFs, None for images without
     """
     transfer = torch.ones_like(power)

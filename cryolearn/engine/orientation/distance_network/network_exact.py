@@ -16,7 +16,7 @@ _SAMPLE = 4  # rotations per dimension from which the representation is found
 
 
 def left_representation(kernel: SimilarityKernel, rotations: torch.Tensor) -> torch.Tensor:
-    """Matrices ``(..., dimension, dimension)`` by which features change when poses are multiplied from the left: ``e(L A) = D(L) e(A)``.
+    """Matrices (..., dimension, dimension) by which features change when poses are multiplied from the left: ``e(L A) = D(L) e(A)``.
 
     They exist, and are orthogonal, as the kernel depends on ``A^T A'`` only.
     """
@@ -48,7 +48,7 @@ class RingEncoder(nn.Module):
         self.layers = ring_layers(rings, width, depth, kernel)
 
     def centre(self, images: torch.Tensor) -> torch.Tensor:
-        """Centre of mass ``(b, 2)``, pixels, of the positive density in a soft mask that follows it."""
+        """Centre of mass (b, 2), pixels, of the positive density in a soft mask that follows it."""
         line = torch.arange(self.size, device=images.device, dtype=images.dtype) - self.size // 2
         positive = images.clamp_min(0)
         centre = torch.zeros(len(images), 2, device=images.device, dtype=images.dtype)
@@ -63,7 +63,7 @@ class RingEncoder(nn.Module):
         return centre
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """``(b, 2, turns, width)`` of standardised images ``(b, size, size)``: of the picture and its mirror image in y."""
+        """(b, 2, turns, width) of standardised images (b, size, size): of the picture and its mirror image in y."""
         pixel = self.points + self.centre(images)[:, None, None] + self.size // 2
         found: torch.Tensor = self.layers(ring_pair(images, pixel))
         return found.unflatten(0, (2, len(images))).permute(1, 0, 3, 2)
@@ -93,11 +93,11 @@ class RingNetwork(nn.Module):
         self.register_buffer("frames", left_representation(kernel, torch.stack([turn, mirror @ turn])).float(), persistent=False)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit features ``(b, dimension)`` and the logarithm ``(b,)`` of their variance (of an angle in radians)."""
+        """Unit features (b, dimension) and the logarithm (b,) of their variance (of an angle in radians)."""
         return self.pool(self.encoder(images))
 
     def pool(self, found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and log variance from what the encoder found, ``(b, 2, turns, width)``."""
+        """Features and log variance from what the encoder found, (b, 2, turns, width)."""
         trust, given = self.trust(found).float(), self.head(found).float()
         with torch.autocast(found.device.type, enabled=False):  # sixteen bits would blur small angles
             weight = trust.flatten(1).softmax(1).view(found.shape[:3])

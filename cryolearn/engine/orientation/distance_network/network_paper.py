@@ -32,6 +32,6 @@ class PaperNetwork(nn.Module):
         self.head: nn.Module = nn.Linear(channels, features) if features else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit features of standardised images ``(b, size, size)`` and zeros ``(b,)``: this network does not say how sure it is."""
+        """Unit features of standardised images (b, size, size) and zeros (b,): this network does not say how sure it is."""
         found = self.head(self.layers(images[:, None])).float()
         return functional.normalize(found, dim=1, eps=1e-6), found.new_zeros(len(found))

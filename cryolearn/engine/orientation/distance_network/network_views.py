@@ -39,7 +39,7 @@ class LineEncoder(RingEncoder):
         self.layers[0] = RingBlock(rings, width, kernel, 2)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """``(b, turns, width)`` of standardised images ``(b, size, size)``."""
+        """(b, turns, width) of standardised images (b, size, size)."""
         centre = self.centre(images)
         pixel = self.points + centre[:, None, None] + self.size // 2
         rings = functional.grid_sample(images[:, None], pixel * (2 / (self.size - 1)) - 1, align_corners=True)[:, 0]
@@ -92,11 +92,11 @@ class ViewsNetwork(nn.Module):
         self.register_buffer("frames", rotation_z(torch.arange(turns) * (360 / turns)), persistent=False)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """What is kept of each image, ``(b, turns * width)``, of standardised images ``(b, size, size)``."""
+        """What is kept of each image, (b, turns * width), of standardised images (b, size, size)."""
         return self.encoder(images).float().flatten(1)
 
     def compare(self, encoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Similarities and their variances ``(n, v, v)`` of ``n`` sets of ``v`` encoded images ``(n, v, turns * width)``."""
+        """Similarities and their variances (n, v, v) of ``n`` sets of ``v`` encoded images (n, v, turns * width)."""
         found = encoded.unflatten(2, (self.turns, self.width))
         z, match = self._pairs(found)
         for mix, gate in zip(self.mix, self.gate, strict=True):
@@ -114,11 +114,11 @@ class ViewsNetwork(nn.Module):
         return similarity, variance
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Similarities and variances ``(n, v, v)`` of standardised images ``(n, v, size, size)``."""
+        """Similarities and variances (n, v, v) of standardised images (n, v, size, size)."""
         return self.compare(self.encode(images.flatten(0, 1)).unflatten(0, images.shape[:2]))
 
     def _pairs(self, found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """First estimates ``(n, c, v, v, 3, 3)`` of relative rotations, and how sharply lines match, ``(n, v, v, matches)``."""
+        """First estimates (n, c, v, v, 3, 3) of relative rotations, and how sharply lines match, (n, v, v, matches)."""
         line = functional.normalize(self.line(found).unflatten(-1, (self.matches, _LINE_CHANNELS)), dim=-1) * math.sqrt(_LINE_CHANNELS)
         logits = torch.einsum("nvacd,nwbcd->nvwcab", line * self.scale, line)
         peak = logits.flatten(-2).logsumexp(-1)
@@ -138,7 +138,7 @@ class ViewsNetwork(nn.Module):
 
 
 def _whole(z: torch.Tensor) -> torch.Tensor:
-    """Blocks ``(n, c, v, v, 3, 3)`` as matrices ``(n, c, 3 v, 3 v)``."""
+    """Blocks (n, c, v, v, 3, 3) as matrices (n, c, 3 v, 3 v)."""
     return z.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
@@ -154,5 +154,5 @@ def _even(z: torch.Tensor) -> torch.Tensor:
 
 
 def _invariants(z: torch.Tensor) -> torch.Tensor:
-    """Norms and z z elements ``(n, v, v, 2 c)`` of blocks, which turns of the pictures leave alone."""
+    """Norms and z z elements (n, v, v, 2 c) of blocks, which turns of the pictures leave alone."""
     return torch.cat([z[..., 2, 2], z.square().sum((-1, -2)).add(1e-8).sqrt()], 1).movedim(1, -1)

@@ -35,7 +35,7 @@ def build_network(preset: str, kernel: SimilarityKernel, arguments: dict[str, An
 
 
 def encode(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What a network keeps of each image, ``(b, n)``: all that it needs to compare it with others."""
+    """What a network keeps of each image, (b, n): all that it needs to compare it with others."""
     if isinstance(network, ViewsNetwork):
         return network.encode(images)
     feature, log_variance = network(images)
@@ -47,12 +47,12 @@ def compare(network: nn.Module, encoded: torch.Tensor, others: torch.Tensor | No
 
     Parameters
     ----------
-    encoded : ``(..., v, n)`` sets of images
-    others : ``(..., w, n)`` images to compare each with; the set itself when left out
+    encoded : (..., v, n) sets of images
+    others : (..., w, n) images to compare each with; the set itself when left out
 
     Returns
     -------
-    Tensors ``(..., v, v)`` or ``(..., v, w)``. The network 'views' looks at all of them together, the others at one pair after another.
+    Tensors (..., v, v) or (..., v, w). The network 'views' looks at all of them together, the others at one pair after another.
     """
     if isinstance(network, ViewsNetwork):
         together = encoded if others is None else torch.cat([encoded, others], -2)

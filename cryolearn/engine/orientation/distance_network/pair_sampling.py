@@ -25,7 +25,7 @@ def largest_distance(kernel: SimilarityKernel) -> float:
 
 
 def draw_block_poses(count: int, generator: torch.Generator, largest_rad: float) -> torch.Tensor:
-    """Poses ``(count, 3, 3)`` of a block: every second one uniform on SO(3), its neighbour at a distance uniform between 0 and ``largest_rad``."""
+    """Poses (count, 3, 3) of a block: every second one uniform on SO(3), its neighbour at a distance uniform between 0 and ``largest_rad``."""
     first = random_rotations(-(-count // 2), generator).to(generator.device)
     axis = torch.nn.functional.normalize(torch.randn(len(first), 3, generator=generator, device=generator.device), dim=1)
     angle = torch.rand(len(first), 1, generator=generator, device=generator.device) * largest_rad
@@ -33,7 +33,7 @@ def draw_block_poses(count: int, generator: torch.Generator, largest_rad: float)
 
 
 def block_pairs(count: int, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows ``(n,)`` and ``(n,)`` of all pairs of a block of ``count``."""
+    """Rows (n,) and (n,) of all pairs of a block of ``count``."""
     pairs = torch.triu_indices(count, count, 1, device=device)
     return pairs[0], pairs[1]
 

@@ -34,12 +34,12 @@ class ProjectedMaps:
     volumes, structures : files
     box, pixel_size_angst : of the images; their field of view is the network's too
     size : side in pixels of the network's grid
-    symmetry : rotations ``(n, 3, 3)`` that the maps must have
+    symmetry : rotations (n, 3, 3) that the maps must have
 
     Attributes
     ----------
     radius_angst : of the largest particle
-    power : ``(size // 2 + 1,)`` mean radial power of the scaled projections
+    power : (size // 2 + 1,) mean radial power of the scaled projections
 
     Raises
     ------
@@ -84,7 +84,7 @@ class ProjectedMaps:
         return len(self._maps)
 
     def project(self, number: int, rotations: torch.Tensor) -> torch.Tensor:
-        """Centred half transforms ``(b, size, size // 2 + 1)`` of projections of one map for poses ``(b, 3, 3)``."""
+        """Centred half transforms (b, size, size // 2 + 1) of projections of one map for poses (b, 3, 3)."""
         if number not in self._projectors:
             while len(self._projectors) >= self._kept:
                 self._projectors.popitem(last=False)
@@ -156,7 +156,7 @@ def largest_extent(volumes: list[str], structures: list[str]) -> tuple[float, fl
 
 
 def _read_atoms(path: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Positions ``(n, 3)`` about their centroid, weights and widths ``(n,)``, without hydrogens and water."""
+    """Positions (n, 3) about their centroid, weights and widths (n,), without hydrogens and water."""
     structure = read_structure(path)
     keep = (structure.atomic_number != 1) & ~np.isin(structure.residue_name, _WATER)
     if not keep.any():

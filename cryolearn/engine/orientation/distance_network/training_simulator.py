@@ -22,14 +22,14 @@ _MAPS = 2**40  # apart from the numbers of blocks
 
 @dataclass
 class Samples:
-    """Network inputs ``(b, size, size)`` and the poses ``(b, 3, 3)`` that they show; the images of a block are of one particle."""
+    """Network inputs (b, size, size) and the poses (b, 3, 3) that they show; the images of a block are of one particle."""
 
     images: torch.Tensor
     rotation: torch.Tensor
 
 
 def standardise(images: torch.Tensor) -> torch.Tensor:
-    """Images ``(b, size, size)`` of mean 0 and deviation 1 each: a network need not know how particles were normalised."""
+    """Images (b, size, size) of mean 0 and deviation 1 each: a network need not know how particles were normalised."""
     deviation, mean = torch.std_mean(images, (1, 2), keepdim=True)
     return (images - mean) / deviation.clamp_min(1e-12)
 

@@ -55,7 +55,7 @@ class DistanceTask(Task):
         return self.pair_losses(*self.similarities(blocks))
 
     def similarities(self, blocks: Blocks) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Similarities and their predicted variances ``(n, b, b)``, and poses ``(n, b, 3, 3)``, of ``n`` equally large blocks."""
+        """Similarities and their predicted variances (n, b, b), and poses (n, b, 3, 3), of ``n`` equally large blocks."""
         samples = self._source.draw(blocks)
         shape = (len(blocks), len(samples.images) // len(blocks))
         encoded = encode(self.network, samples.images).float().unflatten(0, shape)
@@ -64,7 +64,7 @@ class DistanceTask(Task):
         return similarity, variance, samples.rotation.unflatten(0, shape)
 
     def pair_losses(self, similarity: torch.Tensor, variance: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and error ``(n,)`` of ``n`` blocks of similarities and variances ``(n, b, b)`` and poses ``(n, b, 3, 3)``."""
+        """Loss and error (n,) of ``n`` blocks of similarities and variances (n, b, b) and poses (n, b, 3, 3)."""
         first, second = block_pairs(rotation.shape[1], similarity.device)
         one, other = rotation[:, first], rotation[:, second]
         true = self.kernel.distance_rad(one, other).to(similarity.dtype)
@@ -75,7 +75,7 @@ class DistanceTask(Task):
 def distance_losses(
     found: torch.Tensor, variance: torch.Tensor, target: torch.Tensor, true_rad: torch.Tensor, weight: torch.Tensor, readout: Readout
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss and mean absolute error ``(n,)`` of the distance in radians over pairs ``(n, p)``; the error, and the paper's loss, with their weights.
+    """Loss and mean absolute error (n,) of the distance in radians over pairs (n, p); the error, and the paper's loss, with their weights.
 
     The exact read-out learns the similarity by least squares, all pairs alike: more weight for close pairs, which are few, only slows it down, even
     in the error that is even over distances (0.105 instead of 0.089 rad after the same time). Beside that it learns the residual's

@@ -37,7 +37,7 @@ _CONJUGATE = (-1.0, -1.0, -1.0, 1.0)
 
 
 def group_quaternions(kernel: SimilarityKernel) -> Tensor:
-    """``(n, 4)`` quaternions x, y, z, w of the group, float64."""
+    """(n, 4) quaternions x, y, z, w of the group, float64."""
     return roma.rotmat_to_unitquat(kernel.matrices)
 
 
@@ -182,7 +182,7 @@ def _outer(vectors: Tensor) -> Tensor:
 
 
 def frames(quaternions: Tensor) -> Tensor:
-    """``(P, 3, 4)``: takes a quaternion p to the vector part of ``p conj(q)``."""
+    """(P, 3, 4): takes a quaternion p to the vector part of ``p conj(q)``."""
     x, y, z, w = quaternions.unbind(-1)
     rows = ((w, -z, y, -x), (z, w, -x, -y), (-y, x, w, -z))
     return torch.stack([torch.stack(row, -1) for row in rows], -2)

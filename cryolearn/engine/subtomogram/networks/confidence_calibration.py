@@ -16,7 +16,7 @@ _BINS = 10
 
 
 def probabilities(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Softmax `(n, classes)` of logits divided by a temperature."""
+    """Softmax (n, classes) of logits divided by a temperature."""
     scaled = np.asarray(logits, np.float64) / temperature
     return np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True))
 

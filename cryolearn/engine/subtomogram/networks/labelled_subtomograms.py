@@ -90,7 +90,7 @@ class CachedVolumes:
         self._used = 0
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Volumes ``(n, z, y, x)``."""
+        """Volumes (n, z, y, x)."""
         if rows.max(initial=0) >= len(self.stack):
             return self.stack.read(rows)
         fresh = np.unique(rows[self._place[rows] < 0])
@@ -142,7 +142,7 @@ class LabelledSubtomograms:
         return rows + numbers // total * len(self._number) if self._new else rows
 
     def draw(self, blocks: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """Training samples `(n, channels, z, y, x)` and their classes `(n,)`."""
+        """Training samples (n, channels, z, y, x) and their classes (n,)."""
         rows = np.concatenate([self.training_rows(BLOCK * number, count) for number, count in blocks])
         seen, number = self.read(rows)
         if self._shift_px is None:

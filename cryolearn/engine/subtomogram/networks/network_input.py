@@ -15,14 +15,14 @@ _SYMMETRIC_DEG = 1.0
 
 
 def standardise(volumes: Tensor) -> Tensor:
-    """`(n, z, y, x)` with mean 0 and variance 1 each, so that no strength of signal or noise tells classes apart."""
+    """(n, z, y, x) with mean 0 and variance 1 each, so that no strength of signal or noise tells classes apart."""
     mean = volumes.mean((1, 2, 3), keepdim=True)
     deviation = (volumes - mean).square().mean((1, 2, 3), keepdim=True).sqrt()
     return (volumes - mean) / torch.where(deviation > 0, deviation, 1.0)
 
 
 def network_input(volumes: Tensor, tilt_deg: NDArray[np.float64], wedge_channel: bool) -> Tensor:
-    """`(n, 1 or 2, z, y, x)` of `(n, z, y, x)` subtomograms with first and last tilts `(n, 2)`."""
+    """(n, 1 or 2, z, y, x) of (n, z, y, x) subtomograms with first and last tilts (n, 2)."""
     seen = standardise(volumes)[:, None]
     if not wedge_channel:
         return seen
@@ -39,7 +39,7 @@ def _measured(box: int, low_deg: float, high_deg: float, device: torch.device) -
 
 
 def keep_wedge(tilt_deg: NDArray[np.float64], choice: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which half turn each subtomogram `(n,)` gets: 0 none, 1 about x, 2 about y, 3 about z.
+    """Which half turn each subtomogram (n,) gets: 0 none, 1 about x, 2 about y, 3 about z.
 
     A half turn about y keeps any missing wedge, one about x or z only that of a series which is as long on both sides; the others get none, or y's.
     """
@@ -48,7 +48,7 @@ def keep_wedge(tilt_deg: NDArray[np.float64], choice: NDArray[np.int64]) -> NDAr
 
 
 def turn_volumes(volumes: Tensor, turn: NDArray[np.int64]) -> Tensor:
-    """`(n, ..., z, y, x)` after half turns `(n,)` about the centre (see :func:`keep_wedge`); no value is interpolated, index n // 2 stays."""
+    """(n, ..., z, y, x) after half turns (n,) about the centre (see :func:`keep_wedge`); no value is interpolated, index n // 2 stays."""
     if not turn.any():
         return volumes
     turned = volumes.clone()
@@ -61,7 +61,7 @@ def turn_volumes(volumes: Tensor, turn: NDArray[np.int64]) -> Tensor:
 
 
 def move_volumes(volumes: Tensor, turn: NDArray[np.int64], shift_px: NDArray[np.int64]) -> Tensor:
-    """`(n, channels, z, y, x)` after half turns `(n,)`, the first channel then moved by `(n, 3)` x, y, z voxels; it wraps around."""
+    """(n, channels, z, y, x) after half turns (n,), the first channel then moved by (n, 3) x, y, z voxels; it wraps around."""
     moved = turn_volumes(volumes, turn).clone()
     for row, shift in enumerate(shift_px.tolist()):
         if any(shift):

@@ -34,7 +34,7 @@ class Inception3D(nn.Module):
         _glorot(self)
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """`(n, 1, box, box, box)` -> logits `(n, classes)`, and the same as features."""
+        """(n, 1, box, box, box) -> logits (n, classes), and the same as features."""
         seen = functional.max_pool3d(functional.relu(self.stem(volumes)), 2)
         # pooling that keeps the side looks at the next voxel: pad behind only, as Keras does
         highest = functional.max_pool3d(functional.pad(seen, (0, 1) * 3, value=float("-inf")), 2, 1)
@@ -62,7 +62,7 @@ class DSRF3D(nn.Module):
         _glorot(self)
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """`(n, 1, box, box, box)` -> logits `(n, classes)`, and the same as features."""
+        """(n, 1, box, box, box) -> logits (n, classes), and the same as features."""
         logits = self.last(self.dense(self.convolutions(volumes)))
         return logits, logits
 

@@ -29,7 +29,7 @@ class _Block(nn.Module):
 
 
 class _Shells(nn.Module):
-    """Means `(n, channels * count)` over shells, a step of the grid wide, about where the centre of the box has come to after strides."""
+    """Means (n, channels * count) over shells, a step of the grid wide, about where the centre of the box has come to after strides."""
 
     weight: Tensor
 
@@ -91,7 +91,7 @@ class Residual3D(nn.Module):
 
 
 def supervised_contrastive(features: Tensor, labels: Tensor) -> Tensor:
-    """Supervised contrastive loss `(n,)` (Khosla et al. 2020) of unit vectors `(n, d)`; 0 where a batch holds no other of the class.
+    """Supervised contrastive loss (n,) (Khosla et al. 2020) of unit vectors (n, d); 0 where a batch holds no other of the class.
 
     The batch is that of all processes, of which each gets the losses of its own samples.
     """

@@ -46,11 +46,11 @@ class DrawnSubtomograms:
         return len(self.table)
 
     def read(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Volumes ``(n, z, y, x)``."""
+        """Volumes (n, z, y, x)."""
         at = np.atleast_1d(np.asarray(rows, np.int64))
         parts = np.split(at, range(_AT_ONCE, len(at), _AT_ONCE))
         return np.concatenate([self.simulator.make(part).noisy.float().cpu().numpy() for part in parts])
 
     def tilt_deg(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """First and last tilt ``(n, 2)``."""
+        """First and last tilt (n, 2)."""
         return self.simulator.tilt_range(self.simulator.draws(np.asarray(rows, np.int64)))

@@ -35,14 +35,14 @@ def rif_features(volumes: Tensor, space: str = "both") -> Tensor:
     Parameters
     ----------
     volumes
-        `(n, z, y, x)`.
+        (n, z, y, x).
     space
         'real', 'fourier' (modulus of the transform) or 'both'.
 
     Returns
     -------
     Tensor
-        `(n, rif_length)`.
+        (n, rif_length).
     """
     parts = []
     if space in ("real", "both"):
@@ -116,14 +116,14 @@ class RifSvm(nn.Module):
         self.register_buffer("first", torch.zeros(classes + 1, dtype=torch.long))  # support vectors of a class: first[i] to first[i + 1]
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """`(n, 1, box, box, box)` -> a value for each class `(n, classes)`, and the same as features."""
+        """(n, 1, box, box, box) -> a value for each class (n, classes), and the same as features."""
         features = (rif_features(volumes[:, 0], self.space) - self.mean) / self.scale
         step = max(1, _PAIRS_AT_ONCE // max(1, len(self.support)))
         values = torch.cat([self.decide(part) for part in features.split(step)])
         return values, values
 
     def decide(self, features: Tensor) -> Tensor:
-        """Values `(n, classes)` of standardised features `(n, f)`."""
+        """Values (n, classes) of standardised features (n, f)."""
         kernel = torch.exp(-self.gamma * torch.cdist(features, self.support, compute_mode="donot_use_mm_for_euclid_dist").square())
         bounds = self.first.tolist()
         # what the vectors of class i say against each other class, (n, classes - 1)
@@ -144,7 +144,7 @@ class RifSvm(nn.Module):
 def fit_svm(
     features: np.ndarray, labels: np.ndarray, box: int, classes: int, space: str, penalties: list[float], balanced: bool, seed: int
 ) -> tuple[RifSvm, float]:
-    """Fit a machine with a Gaussian kernel to features `(n, f)` and classes `(n,)` from 0; returns it with its penalty C.
+    """Fit a machine with a Gaussian kernel to features (n, f) and classes (n,) from 0; returns it with its penalty C.
 
     The penalty is chosen by cross-validation on these subtomograms alone.
     """

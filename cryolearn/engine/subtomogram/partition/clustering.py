@@ -46,7 +46,7 @@ def reduced_features(features: Features) -> Features:
 
 
 def divide(features: Features, method: str, clusters: int, smallest: int, seed: int) -> Groups:
-    """Group `(n, d)` features by 'kmeans', 'gmm' or 'hdbscan'.
+    """Group (n, d) features by 'kmeans', 'gmm' or 'hdbscan'.
 
     Raises
     ------

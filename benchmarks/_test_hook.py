@@ -20,6 +20,7 @@ _E = "cryolearn.engine."
 SEARCHES: dict[str, tuple[str, ...]] = {
     _E + "training.trainer": ("train",),
     _E + "imaging.volume_gaussians": ("fit_gaussians",),
+    _E + "alignment.local_search": ("search_lattice", "refine_continuously"),
     _E + "elastic.alignment.global_search": ("TemplateBank.search",),
     _E + "elastic.alignment.levenberg_marquardt": ("refine",),
     _E + "gaussian.trajectory.trajectory_em": ("fit_curve",),
@@ -34,7 +35,7 @@ SEARCHES: dict[str, tuple[str, ...]] = {
     _E + "orientation.recovery.detector_frame": ("find_gauge",),
     _E + "orientation.frame_alignment": ("align_o4", "align_physical"),
     _E + "orientation.refinement.projection_matching": ("match",),
-    _E + "orientation.refinement.stochastic_em": ("start_from_nothing",),
+    _E + "orientation.refinement.random_starts": ("start_from_nothing",),
     _E + "subtomogram.averaging.averaging_iterations": ("Rounds.run",),
     _E + "subtomogram.averaging.initial_maps": ("first_maps",),
     _E + "subtomogram.averaging.correlation_search": ("refine",),

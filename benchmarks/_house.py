@@ -13,6 +13,7 @@ import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 MOST_POSITIONAL = 6
@@ -35,6 +36,10 @@ class Module:
     name: str
     text: str
     tree: ast.Module
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(self.tree))
 
     @property
     def lines(self) -> int:
@@ -72,8 +77,10 @@ def slice_extractions(modules: list[Module]) -> list[str]:
     for module, node in _each(modules, (ast.ClassDef, *_FUNCTIONS)):
         if not isinstance(node, ast.ClassDef) and ("slice" not in node.name or _inside_class(module, node)):
             continue
-        rotated = any(isinstance(item, ast.BinOp) and isinstance(item.op, ast.MatMult) and "rotation" in ast.unparse(item) for item in ast.walk(node))
         calls = _calls(node)
+        if not calls & {"slice_channels", "embedding_bag"}:
+            continue
+        rotated = any(isinstance(item, ast.BinOp) and isinstance(item.op, ast.MatMult) and "rotation" in ast.unparse(item) for item in ast.walk(node))
         if rotated and ({"slice_channels", "sample_half_volume"} <= calls or "embedding_bag" in calls) and "index_add_" not in calls:
             found.append(_at(module, node))
     return found
@@ -95,7 +102,7 @@ def random_starts(modules: list[Module]) -> list[str]:
     """Modules that draw random rotations and follow running sums, ``(1 - f) * old + f * new``: an online EM from a random start."""
     found = []
     for module in modules:
-        follows = any(isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _mixes(node) for node in ast.walk(module.tree))
+        follows = any(isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _mixes(node) for node in module.nodes)
         if follows and "random_rotations" in _calls(module.tree) and "numerator" in module.text:
             found.append(module.name)
     return found
@@ -127,7 +134,7 @@ def pixel_tolerances(modules: list[Module]) -> list[str]:
             node.targets[0].id: node.lineno for node in module.tree.body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _is_tolerance(node.value)
         }
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if not isinstance(node, ast.Compare):
                 continue
             text = ast.unparse(node)
@@ -167,13 +174,13 @@ def record_mechanisms(modules: list[Module]) -> list[str]:
     found = []
     for module in modules:
         calls = _calls(module.tree)
-        words = {node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name)} | {
-            node.arg for node in ast.walk(module.tree) if isinstance(node, ast.keyword)} | {
-            node.value for node in ast.walk(module.tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)} | {
-            node.name for node in ast.walk(module.tree) if isinstance(node, (*_FUNCTIONS, ast.ClassDef))}
+        words = {node.id for node in module.nodes if isinstance(node, ast.Name)} | {
+            node.arg for node in module.nodes if isinstance(node, ast.keyword)} | {
+            node.value for node in module.nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)} | {
+            node.name for node in module.nodes if isinstance(node, (*_FUNCTIONS, ast.ClassDef))}
         if (calls & _STORED and calls & _READ_BACK and words & {"done", "finished", "stages", "done.u8"}) or "find_checkpoint" in _defined(module):
             found.append(module.name)
-        elif any({"save", "load"} <= _methods(node) and "done" in _fields(node) for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef)):
+        elif any({"save", "load"} <= _methods(node) and "done" in _fields(node) for node in module.nodes if isinstance(node, ast.ClassDef)):
             found.append(module.name)
     return found
 
@@ -225,7 +232,7 @@ def same_shape(modules: list[Module]) -> list[str]:
     shapes = []
     for module in modules:
         code = _code_lines(module)
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, _FUNCTIONS) and node.name != "_defineParams":
                 body = node.body[1:] if ast.get_docstring(node) is not None else node.body
                 if body and sum(body[0].lineno <= line <= (body[-1].end_lineno or 0) for line in code) > SAME_SHAPE_LINES:
@@ -264,7 +271,7 @@ _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tok
 def _code_lines(module: Module) -> set[int]:
     """Numbers of the lines that hold code."""
     documented: set[int] = set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, (ast.Module, ast.ClassDef, *_FUNCTIONS)) and ast.get_docstring(node, clean=False) is not None:
             documented |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     found: set[int] = set()
@@ -279,7 +286,7 @@ def _code_lines(module: Module) -> set[int]:
 
 def _each(modules: list[Module], kinds: type | tuple[type, ...]) -> Iterator[tuple[Module, ast.AST]]:
     for module in modules:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, kinds):
                 yield module, node
 
@@ -310,7 +317,7 @@ def _fields(node: ast.ClassDef) -> set[str]:
 
 
 def _inside_class(module: Module, node: ast.AST) -> bool:
-    return any(node in owner.body for owner in ast.walk(module.tree) if isinstance(owner, ast.ClassDef))
+    return any(node in owner.body for owner in module.nodes if isinstance(owner, ast.ClassDef))
 
 
 def _mixes(node: ast.BinOp) -> bool:

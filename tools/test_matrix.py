@@ -64,7 +64,7 @@ def make(combination, interpreter):
 
 
 def run(combination, python, slow):
-    """Exit status and last line of pytest."""
+    """Exit status and summary of pytest."""
     environment = dict(clean_environment(), MPLBACKEND="Agg", PATH=str(python.parent) + os.pathsep + os.environ["PATH"])
     if combination.startswith("scipion"):
         home = WORK / (combination + "-home")
@@ -77,10 +77,10 @@ def run(combination, python, slow):
     words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"] + words
     print("+ " + " ".join(words), flush=True)
     done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False)
-    lines = done.stdout.strip().splitlines() or [""]
     if done.returncode:
         print(done.stdout)
-    return done.returncode, re.sub(r" in [\d.]+s.*", "", lines[-1].strip("= "))
+    summaries = re.findall(r"^=* ?(\d+ (?:passed|failed|skipped|error).*?) in [\d.]+s", done.stdout, re.M)  # Scipion may print after it
+    return done.returncode, summaries[-1] if summaries else "no summary"
 
 
 def main():

@@ -148,6 +148,7 @@ def train(task: Task, plan: TrainingPlan, config: RunConfig) -> list[Row]:
     rank, world, _ = process_rank()
     plan.check_processes(world)
     out = Path(config.output)
+    out.mkdir(parents=True, exist_ok=True)
     record = RunRecord(out, "training", plan.digest)
     found = find_checkpoint(record, rank)
     learner = _Learner(task, plan)

@@ -23,7 +23,7 @@ class Reference:
     Parameters
     ----------
     volume
-        `(n, n, n)`, filtered and masked as it is to be matched; its box is as long as the images', whatever its number of voxels.
+        (n, n, n), filtered and masked as it is to be matched; its box is as long as the images', whatever its number of voxels.
     coverage
         (n, n, n // 2 + 1) half grid, 0 where the average knows nothing and 1 where it does; None is complete.
     """
@@ -46,11 +46,11 @@ class Reference:
         return self._coverage is None
 
     def slices(self, band: FourierBand, rotations: Tensor) -> Tensor:
-        """Real and imaginary parts `(2, ..., P)` of the transform seen at poses `(..., 3, 3)`: ``S(k) = R(A^T k)``."""
+        """Real and imaginary parts (2, ..., P) of the transform seen at poses (..., 3, 3): ``S(k) = R(A^T k)``."""
         return self._sampled(self._channels, band, rotations, self.side / self.box)
 
     def coverage_at(self, band: FourierBand, rotations: Tensor) -> Tensor | None:
-        """Coverage `(..., P)` of the map at poses `(..., 3, 3)`; None is complete."""
+        """Coverage (..., P) of the map at poses (..., 3, 3); None is complete."""
         return None if self._coverage is None else self._sampled(self._coverage, band, rotations, 1.0)[0]
 
     def _sampled(self, channels: Tensor, band: FourierBand, rotations: Tensor, scale: float) -> Tensor:
@@ -68,7 +68,7 @@ def symmetric_layout(half_grid: Tensor) -> Tensor:
 
 
 def rotated_coverage(coverage: Tensor, rotation: Tensor) -> Tensor:
-    """Half grid `(n, n, n // 2 + 1)` of a coverage as seen from the frame in which its map has the pose (3, 3): frequency q is known where A q was."""
+    """Half grid (n, n, n // 2 + 1) of a coverage as seen from the frame in which its map has the pose (3, 3): frequency q is known where A q was."""
     if float(coverage.min()) >= _COMPLETE:
         return coverage
     layout = symmetric_layout(coverage)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .fourier import shell_sum
 
-__all__ = ["correlation_curve", "frc", "fsc", "resolution_axis", "shell_of_resolution", "ssnr_from_fsc"]
+__all__ = ["correlation_curve", "frc", "fsc", "ssnr_from_fsc"]
 
 
 def correlation_curve(first: Tensor, second: Tensor, box: int, dims: int) -> Tensor:
@@ -50,16 +50,6 @@ def fsc(map1: Tensor, map2: Tensor, mask: Tensor | None = None) -> Tensor:
 def frc(image1: Tensor, image2: Tensor, mask: Tensor | None = None) -> Tensor:
     """Fourier ring correlation of (..., n, n) images; (..., n // 2 + 1)."""
     return _correlate(image1, image2, mask, 2)
-
-
-def resolution_axis(count: int, box: int, pixel_size_angst: float) -> Tensor:
-    """Resolution in Å, (count,), of the shells 0 ... count-1; infinity at shell 0."""
-    return box * pixel_size_angst / torch.arange(count, dtype=torch.float64)
-
-
-def shell_of_resolution(resolution_angst: float, box: int, pixel_size_angst: float) -> float:
-    """Radius in Fourier pixels of a resolution."""
-    return box * pixel_size_angst / resolution_angst
 
 
 def ssnr_from_fsc(curve: Tensor, half_maps: bool = True) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.fourier_volume import slice_channels
-from ..imaging.interpolate import sample_half_volume
+from ..imaging.interpolate import sample_half_volume, sample_slices
 from ..imaging.missing_wedge import frequency_points
 from .fourier_band import FourierBand
 
@@ -56,7 +56,7 @@ class Reference:
     def _sampled(self, channels: Tensor, band: FourierBand, rotations: Tensor, scale: float) -> Tensor:
         flat = rotations.reshape(-1, 3, 3).to(band.points)[:, : band.dims]  # A^T (kx, ky, 0), as rows
         step = max(1, _POINTS.get(flat.device.type, 1 << 20) // len(band))
-        parts = [sample_half_volume(channels, band.points @ some * scale) for some in flat.split(step)]
+        parts = [sample_slices(channels, band.points, some, scale) for some in flat.split(step)]
         return torch.cat(parts, dim=1).view(2, *rotations.shape[:-2], len(band))
 
 

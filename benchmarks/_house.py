@@ -23,7 +23,7 @@ SAME_SHAPE_LINES = 10
 _SAME_SHARE = 0.5  # of the runs of syntax nodes
 _VARIADIC = frozenset(("print", "zip", "max", "min", "join", "chain", "product", "einsum", "format", "broadcast_tensors", "block_diag"))
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_STORED = frozenset(("savez", "dump", "write_table", "memmap", "save_checkpoint", "savez_compressed"))
+_STORED = frozenset(("savez", "dump", "write_table", "memmap", "save_checkpoint", "savez_compressed", "write_npz"))
 _READ_BACK = frozenset(("load", "read_table", "memmap", "loads"))
 _PIXEL = re.compile(r"pixel|voxel|sampling|spacing", re.I)
 _SHORT = re.compile(r"\b(off|ratio|given|own|apart|error|scale)\b")
@@ -71,17 +71,20 @@ def fourier_bands(modules: list[Module]) -> list[str]:
 
 
 def slice_extractions(modules: list[Module]) -> list[str]:
-    """Classes, and functions named for slices, that make slices of a transform: they rotate points (a matrix product with a rotation) and sample a padded
-    transform there (``slice_channels`` with ``sample_half_volume``, or ``embedding_bag``). A class that adds to sums (``index_add_``) is a reconstruction."""
+    """Classes that read a padded transform (``slice_channels``), and functions named for slices, that make slices of it: they rotate points (a matrix product
+    with a rotation) and sample there (``sample_half_volume``). A class that adds to sums (``index_add_``) is a reconstruction."""
+    # Not counted: SliceGrid of the Gaussians, which samples no map. It holds the transforms of many models as rows of a table, finds the grid points and
+    # weights once for all of them (``embedding_bag``), and needs these for the adjoint, which gathers the particles into the same table.
     found = []
     for module, node in _each(modules, (ast.ClassDef, *_FUNCTIONS)):
-        if not isinstance(node, ast.ClassDef) and ("slice" not in node.name or _inside_class(module, node)):
+        of_class = isinstance(node, ast.ClassDef)
+        if not of_class and ("slice" not in node.name or _inside_class(module, node)):
             continue
         calls = _calls(node)
-        if not calls & {"slice_channels", "embedding_bag"}:
+        if not calls & {"slice_channels", "sample_half_volume"}:
             continue
         rotated = any(isinstance(item, ast.BinOp) and isinstance(item.op, ast.MatMult) and "rotation" in ast.unparse(item) for item in ast.walk(node))
-        if rotated and ({"slice_channels", "sample_half_volume"} <= calls or "embedding_bag" in calls) and "index_add_" not in calls:
+        if rotated and ({"slice_channels", "sample_half_volume"} if of_class else {"sample_half_volume"}) <= calls and "index_add_" not in calls:
             found.append(_at(module, node))
     return found
 
@@ -110,7 +113,7 @@ def random_starts(modules: list[Module]) -> list[str]:
 
 def fsc_crossings(modules: list[Module]) -> list[str]:
     """Functions that look for the first shell of a correlation curve below a threshold: ``nonzero``, ``flatnonzero`` or ``argmax`` of such a comparison, or a
-    loop with one against a ``threshold``."""
+    loop or comprehension whose condition has one against a ``threshold``."""
     found = []
     for module, node in _each(modules, _FUNCTIONS):
         searched = any(isinstance(item, ast.Call) and _called(item) in {"nonzero", "flatnonzero", "argmax"} and _below(item) for item in ast.walk(node))
@@ -119,6 +122,10 @@ def fsc_crossings(modules: list[Module]) -> list[str]:
             for loop in ast.walk(node) if isinstance(loop, (ast.For, ast.While))
             for branch in ast.walk(loop) if isinstance(branch, ast.If)
             for test in ast.walk(branch.test)
+        ) or any(
+            isinstance(test, ast.Compare) and "threshold" in ast.unparse(test)
+            for part in ast.walk(node) if isinstance(part, ast.comprehension)
+            for condition in part.ifs for test in ast.walk(condition)
         )
         if searched or (looped and re.search("curve|correlation|fsc", ast.unparse(node))):
             found.append(_at(module, node))
@@ -170,9 +177,12 @@ def renames(modules: list[Module]) -> list[str]:
 
 def record_mechanisms(modules: list[Module]) -> list[str]:
     """Modules that store unfinished work and read it back by themselves: one that both writes and reads arrays, tables, JSON or checkpoints, where an
-    identifier or key says how far the work is (``done``, ``finished``, ``stages``, ``find_checkpoint``)."""
+    identifier or key says how far the work is (``done``, ``finished``, ``stages``, ``find_checkpoint``). One that keeps its work as the stages or checkpoints
+    of a ``RunRecord`` that it is given has no mechanism of its own."""
     found = []
     for module in modules:
+        if any(isinstance(node, ast.ImportFrom) and "RunRecord" in {item.name for item in node.names} for node in module.tree.body):
+            continue
         calls = _calls(module.tree)
         words = {node.id for node in module.nodes if isinstance(node, ast.Name)} | {
             node.arg for node in module.nodes if isinstance(node, ast.keyword)} | {

@@ -1,8 +1,9 @@
 """Files are written whole or not at all: a reader sees the old file or the new one, never a part of it.
 
 A file is written under a temporary name in its own folder and renamed when it is complete. An error removes the temporary file; a process that is killed
-leaves it behind under a name that ends in ``.part``, which nothing reads. The content is handed to the operating system before the renaming, so it
-outlives the process; a power cut is not guarded against.
+leaves it behind under a name that ends in ``.part``, which nothing reads. A file that grows over
+hours stands as ``PATH.part`` instead, from which a later process goes on (:func:`part_of`). The content is handed to the operating system before the
+renaming, so it outlives the process; a power cut is not guarded against.
 
 Standard library only: the engine's command line imports this before it has set the number of threads of numpy's libraries.
 """
@@ -15,7 +16,7 @@ import shutil
 import uuid
 from typing import IO, Any, Callable, Iterable, Iterator, Optional, Sequence, Union
 
-__all__ = ["copy_file", "open_whole", "plain_value", "whole_file", "write_csv", "write_json", "write_text"]
+__all__ = ["copy_file", "finish_part", "open_whole", "part_of", "plain_value", "whole_file", "write_csv", "write_json", "write_text"]
 
 Path = Union[str, "os.PathLike[str]"]
 _SHOWN_LETTERS = 40  # of the file's name in the temporary one, which must not grow longer than the file system allows
@@ -47,6 +48,16 @@ def whole_file(path: Path) -> Iterator[str]:
         with contextlib.suppress(OSError):
             os.remove(part)
         raise
+
+
+def part_of(path: Path) -> str:
+    """Name under which a file that is written over hours, and continued after a kill, stands until it is complete: :func:`finish_part`."""
+    return os.fspath(path) + ".part"
+
+
+def finish_part(path: Path) -> None:
+    """Give a file that was written as :func:`part_of` its own name."""
+    os.replace(part_of(path), path)
 
 
 @contextlib.contextmanager

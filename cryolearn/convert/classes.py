@@ -59,6 +59,13 @@ def iterMembers(classes: Any) -> Iterator[tuple[int, Any]]:
             yield number, particle
 
 
+def particlesOf(classes: Any, members: Dict[int, int]) -> Iterator[Any]:
+    """The particles of :func:`iterMembers`, while ``members`` is filled with ``{id: class}``."""
+    for number, particle in iterMembers(classes):
+        members[particle.getObjId()] = number
+        yield particle
+
+
 def writeClasses(members: Any, tableFile: str) -> None:
     """Write ``{id: class}`` as the engine's table of classes."""
     ids = sorted(members)

@@ -12,20 +12,12 @@ import numpy as np
 from pwem.constants import ALIGN_3D, ALIGN_NONE
 from pwem.objects import Transform
 from pyworkflow.object import Float, String
-from tomo.objects import AverageSubTomogram, ClassSubTomogram, TomoAcquisition
+from tomo.objects import AverageSubTomogram, ClassSubTomogram
 
-from .subtomograms import CLASS_ATTRIBUTE, MAGNIFICATION, acquisitionOf, iterItems
+from .subtomograms import CLASS_ATTRIBUTE, acquisitionOf, iterItems
 
 CONFIDENCE_ATTRIBUTE = '_classConfidence'
 NO_CLASS = 0  # class number of what belongs to none
-
-
-def makeAcquisition(
-    tilt: tuple[float, float], voltage: float, sphericalAberration: float, amplitudeContrast: float, step: float | None = None, tiltAxis: float | None = None
-) -> Any:
-    """Acquisition of a tilt series; ``tilt`` is the range (min, max) in degrees, voltage in kV, spherical aberration in mm."""
-    return TomoAcquisition(angleMin=tilt[0], angleMax=tilt[1], step=step, tiltAxisAngle=tiltAxis, voltage=voltage,
-                           sphericalAberration=sphericalAberration, amplitudeContrast=amplitudeContrast, magnification=MAGNIFICATION)
 
 
 def setAcquisition(item: Any, subtomograms: Any) -> None:

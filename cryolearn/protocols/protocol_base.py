@@ -17,7 +17,7 @@ from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOI
 from .. import Plugin
 from ..common.checks import check_count
 from ..common.limits import FEWEST_IMAGES
-from ..engine.config import RunConfig, check_config, default_of, digest_file, digest_values, fields_of, help_of, save_config
+from ..engine.config import RunConfig, default_of, digest_file, digest_values, fields_of, help_of, save_config
 from ..engine.exceptions import InputError
 from .config_params import addConfigParam, configValue, paramName
 
@@ -227,14 +227,6 @@ class CryoLearnProtBase(EMProtocol):
             errors = ['GPU %s was asked for, but the engine sees %d usable GPU(s) on this machine: choose another, or '
                       '"Use GPU: no" to run on the CPU.' % (missing[0], found)]
         return errors
-
-    def _validateConfig(self, ConfigClass, **values):
-        """The engine's own check of the form's values, without starting it. A list with its sentence, or empty."""
-        try:
-            check_config(self.buildConfig(ConfigClass, **values))
-        except InputError as error:
-            return [str(error)]
-        return []
 
     @staticmethod
     def _validateParticles(particles, alignment=False, ctf=False, what='input particles'):

@@ -1,12 +1,13 @@
 """Maps from aligned particles, with half maps and FSC."""
 
 import json
+from typing import Dict
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumesFlex, Volume, VolumeFlex
 
 from ..common.fsc import HALF_MAP_THRESHOLD, read_curve, resolution_of_curve, resolution_text
-from ..convert.classes import iterMembers, meanLatents, writeClasses
+from ..convert.classes import meanLatents, particlesOf, writeClasses
 from ..convert.flex import PROGRAM
 from ..convert.fsc import makeFsc
 from ..convert.particles import writeParticleItems, writeParticles
@@ -69,13 +70,8 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
 
     def convertInputStep(self, digest):
         if self._hasClasses():
-            members = {}
-
-            def items():
-                for number, particle in iterMembers(self.inputSet.get()):
-                    members[particle.getObjId()] = number
-                    yield particle
-            writeParticleItems(items(), self._particles(), self.getParticlesFile(), self._getExtraPath())
+            members: Dict[int, int] = {}
+            writeParticleItems(particlesOf(self.inputSet.get(), members), self._particles(), self.getParticlesFile(), self._getExtraPath())
             writeClasses(members, self.getClassesFile())
         else:
             writeParticles(self.inputSet.get(), self.getParticlesFile(), self._getExtraPath())

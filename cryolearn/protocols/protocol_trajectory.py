@@ -1,12 +1,13 @@
 """Conformations along a path through the landscape."""
 
 import os
+from typing import Dict
 
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 
 from ..common.limits import same_pixel_size
-from ..convert.classes import iterMembers, writeClasses
+from ..convert.classes import particlesOf, writeClasses
 from ..convert.flex import latentLength, modeNumbers, writeLatentItems, writeLatents
 from ..convert.modes import checkModeNumbers
 from ..convert.motions import describeMotion
@@ -113,13 +114,8 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         if not self._hasClasses():
             writeLatents(self.inputSet.get(), self.getTableFile(), self.inputSet.get().getXDim(), self._subunit())
             return files
-        members = {}
-
-        def items():
-            for number, particle in iterMembers(self.inputSet.get()):
-                members[particle.getObjId()] = number
-                yield particle
-        writeLatentItems(items(), self.particles(), self.getTableFile(), self.particles().getXDim())
+        members: Dict[int, int] = {}
+        writeLatentItems(particlesOf(self.inputSet.get(), members), self.particles(), self.getTableFile(), self.particles().getXDim())
         writeClasses(members, self.getClustersFile())
         return files + [self.getClustersFile()]
 

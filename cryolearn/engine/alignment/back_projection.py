@@ -25,9 +25,9 @@ def back_projected(
     box
         Side of the map, as long as the images; the band lies below its Nyquist frequency.
     halves
-        Half set 1 or 2, of all images or `(n,)`.
+        Half set 1 or 2, of all images or (n,).
     symmetry
-        `(g, 3, 3)` point group that is imposed.
+        (g, 3, 3) point group that is imposed.
     """
     sums = Reconstructor(box, images.band.length / box, device=images.device)
     per_image = poses.weight.shape[1]
@@ -46,7 +46,7 @@ def back_projected(
 
 
 def imposed(sums: Reconstructor, symmetry: Tensor | None) -> Reconstructor:
-    """The sums with a point group `(g, 3, 3)` imposed."""
+    """The sums with a point group (g, 3, 3) imposed."""
     if symmetry is not None and len(symmetry) > 1:
         sums.symmetrise(symmetry)
     return sums

@@ -27,8 +27,8 @@ class FourierBand:
     box : side of the box in pixels
     length : side of the box in the unit of shifts: Å, or pixels
     lowest, radius : first and last ring
-    points : `(P, d)` x, y(, z) in Fourier pixels, float32
-    ring : `(P,)` nearest integer radius, int64
+    points : (P, d) x, y(, z) in Fourier pixels, float32
+    ring : (P,) nearest integer radius, int64
     """
 
     box: int
@@ -87,12 +87,12 @@ class FourierBand:
 
     @property
     def kx(self) -> Tensor:
-        """`(P,)` frequencies along x."""
+        """(P,) frequencies along x."""
         return self.points[:, 0]
 
     @property
     def ky(self) -> Tensor:
-        """`(P,)` frequencies along y."""
+        """(P,) frequencies along y."""
         return self.points[:, 1]
 
     @property
@@ -107,7 +107,7 @@ class FourierBand:
 
     @cached_property
     def index(self) -> Tensor:
-        """`(P,)` indices into a flattened half transform `(box, box // 2 + 1)` or `(box, box, box // 2 + 1)`."""
+        """(P,) indices into a flattened half transform (box, box // 2 + 1) or (box, box, box // 2 + 1)."""
         return self._flat(self.points)
 
     @cached_property
@@ -125,17 +125,17 @@ class FourierBand:
 
     @property
     def grid_index(self) -> Tensor:
-        """`(P,)` indices into the flattened grid `(2 radius + 1, radius + 1)` of ky = -radius ... radius, kx = 0 ... radius; of images."""
+        """(P,) indices into the flattened grid (2 radius + 1, radius + 1) of ky = -radius ... radius, kx = 0 ... radius; of images."""
         return (self.ky.long() + self.radius) * (self.radius + 1) + self.kx.long()
 
     def on_grid(self, values: Tensor) -> Tensor:
-        """Values `(b, P)` on that grid, `(b, 2 radius + 1, radius + 1)`, 0 elsewhere."""
+        """Values (b, P) on that grid, (b, 2 radius + 1, radius + 1), 0 elsewhere."""
         grid = values.new_zeros((len(values), (2 * self.radius + 1) * (self.radius + 1)))
         grid[:, self.grid_index] = values
         return grid.view(len(values), 2 * self.radius + 1, self.radius + 1)
 
     def gather(self, transform: Tensor) -> Tensor:
-        """Samples `(..., P)` of half transforms `(..., box, box // 2 + 1)` or `(..., box, box, box // 2 + 1)`."""
+        """Samples (..., P) of half transforms (..., box, box // 2 + 1) or (..., box, box, box // 2 + 1)."""
         return transform.flatten(-self.dims)[..., self.index]
 
     def within(self, radius_px: float) -> FourierBand:
@@ -147,23 +147,23 @@ class FourierBand:
         return replace(self, points=self.points[:count], ring=ring, radius=int(ring.max()))
 
     def phase(self, shift: Tensor) -> Tensor:
-        """Factors `(..., P)`, exp(-2 pi i k s / length), that move images or volumes by shifts s `(..., d)` when they multiply the transform."""
+        """Factors (..., P), exp(-2 pi i k s / length), that move images or volumes by shifts s (..., d) when they multiply the transform."""
         angle = shift @ self.points.to(shift).mT * (-2 * math.pi / self.length)
         return torch.polar(torch.ones_like(angle), angle)
 
     def phase_at(self, points: Tensor, shift: Tensor) -> Tensor:
-        """The same, `(b, P)`, at other frequencies `(b, P, d)` for shifts `(b, d)`."""
+        """The same, (b, P), at other frequencies (b, P, d) for shifts (b, d)."""
         angle = (shift[:, None] @ points.to(shift).mT)[:, 0] * (-2 * math.pi / self.length)
         return torch.polar(torch.ones_like(angle), angle)
 
     def ring_sum(self, values: Tensor) -> Tensor:
-        """Sums `(..., rings)` of real values `(..., P)` over each ring."""
+        """Sums (..., rings) of real values (..., P) over each ring."""
         return values.new_zeros((*values.shape[:-1], self.rings)).index_add_(-1, self.ring - self.lowest, values)
 
     def ring_mean(self, values: Tensor) -> Tensor:
-        """Means `(..., rings)` of real values `(..., P)` over each ring."""
+        """Means (..., rings) of real values (..., P) over each ring."""
         return self.ring_sum(values) / self.ring_sum(torch.ones_like(values[(0,) * (values.ndim - 1)])).clamp(min=1)
 
     def per_point(self, curve: Tensor) -> Tensor:
-        """Values `(..., P)` of a curve `(..., rings)`."""
+        """Values (..., P) of a curve (..., rings)."""
         return curve[..., self.ring - self.lowest]

@@ -25,10 +25,10 @@ class FourierImages:
     Attributes
     ----------
     band : their frequencies
-    data : `(n, P)` complex, phases relative to the centre of the box
-    noise : `(rings,)` variance of the noise of a coefficient
+    data : (n, P) complex, phases relative to the centre of the box
+    noise : (rings,) variance of the noise of a coefficient
     ctf, phase_flipped : CTF of each image, none without; whether the images are phase flipped, so that the transfer function is |CTF|
-    coverage, group : `(g, P)` coverage of different tilt ranges, and which of them `(n,)` each subtomogram has; none for images
+    coverage, group : (g, P) coverage of different tilt ranges, and which of them (n,) each subtomogram has; none for images
     """
 
     band: FourierBand
@@ -59,23 +59,23 @@ class FourierImages:
                        group=None if self.group is None else self.group[rows])
 
     def transfer(self, rows: Tensor) -> Tensor | None:
-        """Transfer function `(b, P)` of some images; none without CTF."""
+        """Transfer function (b, P) of some images; none without CTF."""
         if self.ctf is None:
             return None
         return ctf_at(self.ctf[rows], self.band.kx / self.band.length, self.band.ky / self.band.length, self.phase_flipped)
 
     def measured(self, rows: Tensor) -> Tensor | None:
-        """Coverage `(b, P)` of some subtomograms; none where everything was measured."""
+        """Coverage (b, P) of some subtomograms; none where everything was measured."""
         return None if self.coverage is None or self.group is None else self.coverage[self.group[rows]]
 
     def tilt_ranges(self) -> tuple[Tensor, Tensor]:
-        """Coverage `(g, P)` of the different tilt ranges and which of them `(n,)` each subtomogram has; one complete range where there is none."""
+        """Coverage (g, P) of the different tilt ranges and which of them (n,) each subtomogram has; one complete range where there is none."""
         if self.coverage is None or self.group is None:
             return torch.ones(1, len(self.band), device=self.device), torch.zeros(len(self), dtype=torch.long, device=self.device)
         return self.coverage, self.group
 
     def filtered(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Filtered images `(b, P)` and the power `(b, P)` by which ``|S|^2`` counts, none where that is 1."""
+        """Filtered images (b, P) and the power (b, P) by which ``|S|^2`` counts, none where that is 1."""
         factor, data = self.transfer(rows), self.data[rows]
         if factor is not None:
             return data * factor, factor.square()
@@ -83,23 +83,23 @@ class FourierImages:
         return (data if measured is None else data * measured), measured
 
     def whitening(self) -> Tensor:
-        """`(P,)` factors that bring the noise to variance 1; 0 at the origin, where the images' offset is."""
+        """(P,) factors that bring the noise to variance 1; 0 at the origin, where the images' offset is."""
         return self.band.per_point(self.noise).rsqrt() * (self.band.ring > 0)
 
     def energy_table(self, squares: Tensor) -> Tensor:
-        """What :meth:`energies` needs to know of slices with squares `(R, P)`: their sums over frequencies that images see alike."""
+        """What :meth:`energies` needs to know of slices with squares (R, P): their sums over frequencies that images see alike."""
         if self.ctf is not None:
             return self.band.ring_sum(squares).T  # the CTF hardly changes within a ring
         return squares.sum(1)[None] if self.coverage is None else self.coverage @ squares.T
 
     def energies(self, table: Tensor, rows: Tensor, power: Tensor | None) -> Tensor:
-        """Energies `(b or 1, R)` of the slices as some images see them; ``power`` is that of :meth:`filtered`."""
+        """Energies (b or 1, R) of the slices as some images see them; ``power`` is that of :meth:`filtered`."""
         if self.ctf is not None and power is not None:
             return self.band.ring_mean(power) @ table
         return table if self.group is None else table[self.group[rows]]
 
     def measured_power(self) -> tuple[Tensor, Tensor]:
-        """Sums `(P,)` over all images of ``M |Y|^2`` and of the coverage M, which is 1 for images."""
+        """Sums (P,) over all images of ``M |Y|^2`` and of the coverage M, which is 1 for images."""
         square = self.data.abs().square()
         measured = self.measured(torch.arange(len(self), device=self.device))
         if measured is None:
@@ -107,23 +107,23 @@ class FourierImages:
         return (square * measured).sum(0), measured.sum(0)
 
     def mean_power(self) -> Tensor:
-        """`(rings,)` mean power of what was measured: the variance of the noise if there is nothing else."""
+        """(rings,) mean power of what was measured: the variance of the noise if there is nothing else."""
         total, amount = (self.band.ring_sum(item) for item in self.measured_power())
         return total / amount.clamp(min=1e-6)
 
 
 def transform_images(images: Tensor, band: FourierBand) -> Tensor:
-    """Unitary transforms `(n, P)` of `(n, box, box)` images on a band, phases relative to the centre: white noise keeps its variance."""
+    """Unitary transforms (n, P) of (n, box, box) images on a band, phases relative to the centre: white noise keeps its variance."""
     return band.gather(rfftn_centred(images, 2)) / images.shape[-1]
 
 
 def wedged_volumes(data: Tensor, tilt_deg: Tensor, band: FourierBand, edge_px: float) -> FourierImages:
-    """Subtomograms with coefficients ``data`` `(n, P)` whose first and last tilt are ``tilt_deg`` `(n, 2)`; noise of variance 1."""
+    """Subtomograms with coefficients ``data`` (n, P) whose first and last tilt are ``tilt_deg`` (n, 2); noise of variance 1."""
     coverage, group = tilt_groups(tilt_deg, band, edge_px)
     return FourierImages(band=band, data=data, noise=torch.ones(band.rings, device=data.device), coverage=coverage, group=group)
 
 
 def tilt_groups(tilt_deg: Tensor, band: FourierBand, edge_px: float) -> tuple[Tensor, Tensor]:
-    """Coverage `(g, P)` of the different tilt ranges in `(n, 2)`, and which of them `(n,)` each subtomogram has."""
+    """Coverage (g, P) of the different tilt ranges in (n, 2), and which of them (n,) each subtomogram has."""
     ranges, group = torch.unique(tilt_deg.to(band.points), dim=0, return_inverse=True)
     return wedge_coverage(band.points, ranges[:, :1], ranges[:, 1:], edge_px), group

@@ -18,25 +18,25 @@ _HALVINGS = 3
 
 
 def difference_rotations(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rotations `(3, 3, 3)` by one degree about the image's axes, and back."""
+    """Rotations (3, 3, 3) by one degree about the image's axes, and back."""
     axes = DIFFERENCE_RAD * torch.eye(3, device=device)
     return so3_exp(axes), so3_exp(-axes)
 
 
 def shift_derivatives(slices: Tensor, band: FourierBand) -> Tensor:
-    """Derivatives `(..., d, 2 P)` of slices `(..., 2 P)`, real parts and then imaginary ones, by a shift: ``-2 pi i k S / length``."""
+    """Derivatives (..., d, 2 P) of slices (..., 2 P), real parts and then imaginary ones, by a shift: ``-2 pi i k S / length``."""
     points = len(band)
     swapped = torch.cat((slices[..., points:], -slices[..., :points]), dim=-1)  # -i times the slice
     return swapped[..., None, :] * (band.points.T.repeat(1, 2) * (2 * math.pi / band.length)).to(slices)
 
 
 def pose_jacobian(here: Tensor, more: Iterable[Tensor], less: Iterable[Tensor], band: FourierBand) -> Tensor:
-    """Derivatives `(..., 3 + d, 2 P)` of slices by the rotation vector in radians, about the image's axes, and by the shift.
+    """Derivatives (..., 3 + d, 2 P) of slices by the rotation vector in radians, about the image's axes, and by the shift.
 
     Parameters
     ----------
     here
-        `(..., 2 P)` slices, real parts and then imaginary ones.
+        (..., 2 P) slices, real parts and then imaginary ones.
     more, less
         Slices at the three rotations of :func:`difference_rotations`, which left-multiply the pose.
     band
@@ -47,7 +47,7 @@ def pose_jacobian(here: Tensor, more: Iterable[Tensor], less: Iterable[Tensor], 
 
 
 def halve_where_worse(move: Tensor, objective: Callable[[Tensor], Tensor], before: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps `(b, p)`, halved up to three times where the ``objective`` (b,) would fall below ``before``, and its last values; 0 where it still falls."""
+    """Steps (b, p), halved up to three times where the ``objective`` (b,) would fall below ``before``, and its last values; 0 where it still falls."""
     value = before
     for halving in range(_HALVINGS + 1):
         value = objective(move)

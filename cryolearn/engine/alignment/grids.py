@@ -26,7 +26,7 @@ def pose_grid(step_deg: float, group: Tensor | None, generator: torch.Generator,
     step_deg
         Angular spacing in degrees.
     group
-        `(g, 3, 3)` rotations of the particle's point group; None is C1.
+        (g, 3, 3) rotations of the particle's point group; None is C1.
     generator
         Source of the random rotation.
     device
@@ -35,7 +35,7 @@ def pose_grid(step_deg: float, group: Tensor | None, generator: torch.Generator,
     Returns
     -------
     Tensor
-        `(R, 3, 3)`.
+        (R, 3, 3).
     """
     grid = rotation_grid(step_deg, device=device) @ random_rotations(1, generator, device=device)[0]
     if group is None or len(group) == 1:
@@ -67,7 +67,7 @@ def shift_grid(
     Returns
     -------
     Tensor
-        `(S, dims)` x, y(, z); within a disc or ball sorted by length, no shift first.
+        (S, dims) x, y(, z); within a disc or ball sorted by length, no shift first.
     """
     while True:
         count = max(0, math.ceil(reach / step - 0.5)) if corners else int(reach / step + _ROUNDING)
@@ -82,7 +82,7 @@ def shift_grid(
 
 
 def bcc_ball(reach: float, side: float) -> Tensor:
-    """Points `(L, 3)` of a body-centred cubic lattice with cells of ``side`` within ``reach`` of the origin, sorted by distance, the origin first.
+    """Points (L, 3) of a body-centred cubic lattice with cells of ``side`` within ``reach`` of the origin, sorted by distance, the origin first.
 
     Among lattices it covers space with the fewest points at a given largest distance to the nearest one. The cell holds two points; nearest
     neighbours are sqrt(3) / 2 of its side apart.
@@ -101,7 +101,7 @@ def bcc_ball(reach: float, side: float) -> Tensor:
 
 
 def rotation_lattice(reach_deg: float, step_deg: float, device: torch.device | str | None = None) -> Tensor:
-    """Rotation vectors `(L, 3)` in radians of small rotations on a body-centred cubic lattice, none first.
+    """Rotation vectors (L, 3) in radians of small rotations on a body-centred cubic lattice, none first.
 
     Parameters
     ----------

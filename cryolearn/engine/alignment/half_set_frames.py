@@ -36,7 +36,7 @@ class Frame:
         return Frame(rotation=self.rotation[number], shift=self.shift[number])
 
     def compose(self, rotation: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-        """Poses `(..., 3, 3)`, `(..., d)` A, s in the other map's frame as poses A A', s + A s' in this one's; of images d is 2."""
+        """Poses (..., 3, 3), (..., d) A, s in the other map's frame as poses A A', s + A s' in this one's; of images d is 2."""
         own = self.rotation.to(rotation)
         moved = (rotation @ self.shift.to(rotation)[..., None])[..., 0]
         return rotation @ own, shift + moved[..., : shift.shape[-1]]

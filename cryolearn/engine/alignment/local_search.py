@@ -45,11 +45,11 @@ def search_lattice(
     Parameters
     ----------
     rotation, shift
-        `(n, 3, 3)`, `(n, 2)` present poses.
+        (n, 3, 3), (n, 2) present poses.
     turns
-        `(L, 3)` rotation vectors in radians, about the image's axes.
+        (L, 3) rotation vectors in radians, about the image's axes.
     moves
-        `(S, 2)` changes of the shift.
+        (S, 2) changes of the shift.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def _step(
 
 
 def unexplained_power(images: FourierImages, reference: Reference, rotation: Tensor, shift: Tensor) -> Tensor:
-    """`(rings,)` mean power of what the slices leave unexplained of the images."""
+    """(rings,) mean power of what the slices leave unexplained of the images."""
     total = torch.zeros(len(images.band), device=images.device)
     for rows in _batches(images, 2):
         found = reference.slices(images.band, rotation[rows])

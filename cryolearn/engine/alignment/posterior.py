@@ -116,9 +116,9 @@ def expected_slices(
     references
         One a class.
     rotations
-        `(R, 3, 3)` poses.
+        (R, 3, 3) poses.
     shifts
-        `(S, d)` in the unit of the band.
+        (S, d) in the unit of the band.
     temperature
         By which log-likelihoods are divided; 1 is the posterior itself.
 
@@ -150,7 +150,7 @@ def expected_slices(
 
 
 def log_evidence(images: FourierImages, references: Sequence[Reference], rotations: Tensor, shifts: Tensor) -> Tensor:
-    """`(n,)` log-likelihood of each image against noise alone, with class, pose and shift integrated out."""
+    """(n,) log-likelihood of each image against noise alone, with class, pose and shift integrated out."""
     bank = _Bank(images, references, rotations, shifts)
     parts = [bank.scores(rows)[0].flatten(1) for rows in bank.batches()]
     return torch.cat([torch.logsumexp(part, 1) - math.log(part.shape[1]) for part in parts])
@@ -184,9 +184,9 @@ def best_poses(
     near_deg
         Reach of the neighbourhood that the confidence is the posterior of.
     about
-        `(n, d)` shifts from which those of the grid are counted.
+        (n, d) shifts from which those of the grid are counted.
     centre
-        `(n, 3, 3)` rotations whose neighbourhood is looked at; the likeliest ones without it.
+        (n, 3, 3) rotations whose neighbourhood is looked at; the likeliest ones without it.
     """
     rotations, shifts, device = grid.rotations, grid.shifts, images.device
     bank, flat_rotations = _Bank(images, [reference], rotations, shifts, about), rotations.flatten(1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.fourier_volume import slice_channels
-from ..imaging.interpolate import sample_half_volume
+from ..imaging.interpolate import sample_half_volume, sample_slices
 from ..imaging.missing_wedge import frequency_points
 from .fourier_band import FourierBand
 
@@ -23,7 +23,7 @@ class Reference:
     Parameters
     ----------
     volume
-        `(n, n, n)`, filtered and masked as it is to be matched; its box is as long as the images', whatever its number of voxels.
+        (n, n, n), filtered and masked as it is to be matched; its box is as long as the images', whatever its number of voxels.
     coverage
         (n, n, n // 2 + 1) half grid, 0 where the average knows nothing and 1 where it does; None is complete.
     """
@@ -46,17 +46,17 @@ class Reference:
         return self._coverage is None
 
     def slices(self, band: FourierBand, rotations: Tensor) -> Tensor:
-        """Real and imaginary parts `(2, ..., P)` of the transform seen at poses `(..., 3, 3)`: ``S(k) = R(A^T k)``."""
+        """Real and imaginary parts (2, ..., P) of the transform seen at poses (..., 3, 3): ``S(k) = R(A^T k)``."""
         return self._sampled(self._channels, band, rotations, self.side / self.box)
 
     def coverage_at(self, band: FourierBand, rotations: Tensor) -> Tensor | None:
-        """Coverage `(..., P)` of the map at poses `(..., 3, 3)`; None is complete."""
+        """Coverage (..., P) of the map at poses (..., 3, 3); None is complete."""
         return None if self._coverage is None else self._sampled(self._coverage, band, rotations, 1.0)[0]
 
     def _sampled(self, channels: Tensor, band: FourierBand, rotations: Tensor, scale: float) -> Tensor:
         flat = rotations.reshape(-1, 3, 3).to(band.points)[:, : band.dims]  # A^T (kx, ky, 0), as rows
         step = max(1, _POINTS.get(flat.device.type, 1 << 20) // len(band))
-        parts = [sample_half_volume(channels, band.points @ some * scale) for some in flat.split(step)]
+        parts = [sample_slices(channels, band.points, some, scale) for some in flat.split(step)]
         return torch.cat(parts, dim=1).view(2, *rotations.shape[:-2], len(band))
 
 
@@ -68,7 +68,7 @@ def symmetric_layout(half_grid: Tensor) -> Tensor:
 
 
 def rotated_coverage(coverage: Tensor, rotation: Tensor) -> Tensor:
-    """Half grid `(n, n, n // 2 + 1)` of a coverage as seen from the frame in which its map has the pose (3, 3): frequency q is known where A q was."""
+    """Half grid (n, n, n // 2 + 1) of a coverage as seen from the frame in which its map has the pose (3, 3): frequency q is known where A q was."""
     if float(coverage.min()) >= _COMPLETE:
         return coverage
     layout = symmetric_layout(coverage)

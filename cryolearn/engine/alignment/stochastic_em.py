@@ -35,7 +35,7 @@ _NEGLIGIBLE = 1e-3  # of the largest power of a pose
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Maps `(K, box, box, box)` and noise `(rings,)` of one start."""
+    """Maps (K, box, box, box) and noise (rings,) of one start."""
 
     maps: Tensor
     noise: Tensor
@@ -80,7 +80,7 @@ class StochasticEM:
         return [self._start(images, seed + _SEED_STEP * number, report) for number in range(count)]
 
     def evidence(self, images: FourierImages, starts: Sequence[Start], generator: torch.Generator) -> Tensor:
-        """Mean log-likelihood `(starts,)` of some images, drawn by ``generator``, given the maps of each start and the same noise."""
+        """Mean log-likelihood (starts,) of some images, drawn by ``generator``, given the maps of each start and the same noise."""
         images = replace(images, noise=torch.stack([start.noise for start in starts]).mean(0))
         judged = images.rows(torch.randperm(len(images), generator=generator)[: self.judged].to(images.device))
         grid, shifts = pose_grid(self.fine_deg, self.group, generator, images.device), self.shifts(images)

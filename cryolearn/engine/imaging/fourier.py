@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "band_pass", "cosine_low_pass", "filter_shells", "fourier_crop", "fourier_pad", "fourier_resize", "frequency_grid", "high_pass",
+    "cosine_low_pass", "filter_shells", "fourier_crop", "fourier_pad", "fourier_resize", "frequency_grid", "high_pass",
     "irfft2_centred", "irfftn_centred", "low_pass", "phase_shift", "power_spectrum", "radial_average", "radial_filter",
     "radial_index", "rfft2_centred", "rfftn_centred", "shift_images", "whitening_filter",
 ]
@@ -202,11 +202,6 @@ def low_pass(images: Tensor, resolution_angst: float, pixel_size_angst: float, w
 def high_pass(images: Tensor, resolution_angst: float, pixel_size_angst: float, width_px: float = 2.0, dims: int = 2) -> Tensor:
     """Remove what is coarser than ``resolution_angst``."""
     return images - low_pass(images, resolution_angst, pixel_size_angst, width_px, dims)
-
-
-def band_pass(images: Tensor, coarse_angst: float, fine_angst: float, pixel_size_angst: float, dims: int = 2) -> Tensor:
-    """Keep what lies between the resolutions ``coarse_angst`` and ``fine_angst``."""
-    return high_pass(low_pass(images, fine_angst, pixel_size_angst, dims=dims), coarse_angst, pixel_size_angst, dims=dims)
 
 
 def whitening_filter(spectrum: Tensor, box: int) -> Tensor:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from .fourier import shell_sum
 
-__all__ = ["correlation_curve", "frc", "fsc", "resolution_axis", "shell_of_resolution", "ssnr_from_fsc"]
+__all__ = ["correlation_curve", "frc", "fsc", "ssnr_from_fsc"]
 
 
 def correlation_curve(first: Tensor, second: Tensor, box: int, dims: int) -> Tensor:
-    """Correlation `(..., box // 2 + 1)` of two half transforms over the shells of nearest integer radius."""
+    """Correlation (..., box // 2 + 1) of two half transforms over the shells of nearest integer radius."""
     cross = shell_sum((first * second.conj()).real, box, dims)
     norm = shell_sum(first.abs() ** 2, box, dims) * shell_sum(second.abs() ** 2, box, dims)
     return torch.where(norm > 0, cross / norm.clamp(min=torch.finfo(norm.dtype).tiny).sqrt(), torch.zeros_like(cross))
@@ -36,9 +36,9 @@ def _correlate(first: Tensor, second: Tensor, mask: Tensor | None, dims: int) ->
 
 
 def fsc(map1: Tensor, map2: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Fourier shell correlation of `(..., n, n, n)` maps, both multiplied by ``mask`` first.
+    """Fourier shell correlation of (..., n, n, n) maps, both multiplied by ``mask`` first.
 
-    Returns `(..., n // 2 + 1)`; index is the shell, index 0 is 1 by definition.
+    Returns (..., n // 2 + 1); index is the shell, index 0 is 1 by definition.
 
     References
     ----------
@@ -48,18 +48,8 @@ def fsc(map1: Tensor, map2: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def frc(image1: Tensor, image2: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Fourier ring correlation of `(..., n, n)` images; `(..., n // 2 + 1)`."""
+    """Fourier ring correlation of (..., n, n) images; (..., n // 2 + 1)."""
     return _correlate(image1, image2, mask, 2)
-
-
-def resolution_axis(count: int, box: int, pixel_size_angst: float) -> Tensor:
-    """Resolution in Å, `(count,)`, of the shells 0 ... count-1; infinity at shell 0."""
-    return box * pixel_size_angst / torch.arange(count, dtype=torch.float64)
-
-
-def shell_of_resolution(resolution_angst: float, box: int, pixel_size_angst: float) -> float:
-    """Radius in Fourier pixels of a resolution."""
-    return box * pixel_size_angst / resolution_angst
 
 
 def ssnr_from_fsc(curve: Tensor, half_maps: bool = True) -> Tensor:

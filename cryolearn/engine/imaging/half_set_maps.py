@@ -34,7 +34,7 @@ _CONSTANT = 0.1  # of the mean weight: the Wiener constant when it is not taken 
 
 @dataclass
 class Reconstruction:
-    """Maps `(box, box, box)` of one set of images and their FSC curves `(box // 2 + 1,)`."""
+    """Maps (box, box, box) of one set of images and their FSC curves (box // 2 + 1,)."""
 
     volume: Tensor
     half1: Tensor
@@ -79,7 +79,7 @@ def insert_particles(
     Parameters
     ----------
     rows, halves
-        `(n,)` rows of the table, and the half set of each.
+        (n,) rows of the table, and the half set of each.
     weights
         `(n, len(works))` weights; an image is not looked at by a reconstructor to which its weight is 0. None is 1.
     batch
@@ -124,7 +124,7 @@ def finish_reconstruction(work: Reconstructor, mask: Tensor, wiener: str = "fsc"
     wiener
         'fsc': by the signal-to-noise ratio of each shell from the half maps; 'constant': by a constant.
     symmetry
-        `(n, 3, 3)` rotations of a point group to impose.
+        (n, 3, 3) rotations of a point group to impose.
     """
     if symmetry is not None and len(symmetry) > 1:
         work.symmetrise(symmetry)
@@ -144,7 +144,7 @@ def _until_lost(curve: Tensor) -> Tensor:
 
 
 def fsc_sphere(box: int, pixel_size_angst: float, radius_angst: float = 0.0) -> Tensor:
-    """Soft sphere `(box, box, box)` for the FSC of half maps; its radius is 45 % of the box unless it is given."""
+    """Soft sphere (box, box, box) for the FSC of half maps; its radius is 45 % of the box unless it is given."""
     return sphere_mask(box, radius_angst / pixel_size_angst or 0.45 * box, min(5.0, 0.05 * box))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["sample_half_volume"]
+__all__ = ["sample_half_volume", "sample_slices"]
 
 
 def sample_half_volume(channels: Tensor, points: Tensor) -> Tensor:
@@ -41,3 +41,20 @@ def sample_half_volume(channels: Tensor, points: Tensor) -> Tensor:
     sign = torch.ones_like(sampled)
     (sign[:, 1] if channels.ndim == 5 else sign[1])[...] = torch.where(negative[..., 0], -1.0, 1.0)
     return sampled * sign
+
+
+def sample_slices(channels: Tensor, points: Tensor, rotations: Tensor, scale: float = 1.0) -> Tensor:
+    """Values (c, b, m) of one volume at the frequencies of images or volumes that are seen at poses: ``A^T k``, as rows.
+
+    Parameters
+    ----------
+    channels
+        (c, P + 1, P + 1, P // 2 + 1); see :func:`sample_half_volume`.
+    points
+        (m, d) x, y(, z).
+    rotations
+        (b, d, 3): the first d rows of the poses.
+    scale
+        Fourier pixels of the padded volume in a unit of ``points``.
+    """
+    return sample_half_volume(channels, points @ rotations * scale)

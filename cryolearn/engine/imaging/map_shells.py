@@ -34,7 +34,7 @@ class Shells:
 
     Attributes
     ----------
-    frequency : `(count,)` 1/Å of each shell, up to the Nyquist frequency of the coarsest axis
+    frequency : (count,) 1/Å of each shell, up to the Nyquist frequency of the coarsest axis
     """
 
     def __init__(self, shape: Sequence[int], voxel_angst: Sequence[float]) -> None:
@@ -54,21 +54,21 @@ class Shells:
         return len(self.frequency)
 
     def sum(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Sum `(count,)` of real values on the half grid over the shells of the whole transform."""
+        """Sum (count,) of real values on the half grid over the shells of the whole transform."""
         return np.asarray(np.bincount(self._index, values.ravel() * self._weight, len(self) + 1)[: len(self)], np.float64)
 
     def mean(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         return self.sum(values) / np.maximum(self.sum(np.ones(self.radius.shape, np.float32)), 1)
 
     def correlation(self, first: NDArray[np.complexfloating], second: NDArray[np.complexfloating]) -> NDArray[np.float64]:
-        """FSC `(count,)` of two half transforms; 1 at shell 0, 0 where a shell is empty."""
+        """FSC (count,) of two half transforms; 1 at shell 0, 0 where a shell is empty."""
         norm = np.sqrt(self.sum(np.abs(first) ** 2) * self.sum(np.abs(second) ** 2))
         curve = np.divide(self.sum((first * second.conj()).real), norm, out=np.zeros(len(self)), where=norm > 0)
         curve[0] = 1
         return curve
 
     def spread(self, curve: NDArray[np.floating]) -> Array:
-        """Values on the half grid from `(count,)` values of the shells, linear in between, the last one beyond."""
+        """Values on the half grid from (count,) values of the shells, linear in between, the last one beyond."""
         return np.asarray(np.interp(self.radius, np.arange(len(self)), curve), np.float32)
 
 

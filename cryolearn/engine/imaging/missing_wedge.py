@@ -35,7 +35,7 @@ def wedge_coverage(points: Tensor, tilt_min_deg: float | Tensor, tilt_max_deg: f
     points
         (..., 3) frequencies x, y, z in Fourier pixels, in the frame of the tilt series.
     tilt_min_deg, tilt_max_deg
-        First and last tilt in degrees, numbers or tensors that broadcast against `(...)`.
+        First and last tilt in degrees, numbers or tensors that broadcast against (...).
     edge_px
         Width in Fourier pixels of the raised cosine by which coverage falls off beyond the last tilts. The slice of a tilt is as thick as
         one over the thickness of what was imaged, about one Fourier pixel of the box; 0 is a sharp edge.
@@ -43,7 +43,7 @@ def wedge_coverage(points: Tensor, tilt_min_deg: float | Tensor, tilt_max_deg: f
     Returns
     -------
     Tensor
-        `(...)`; the zero frequency is covered.
+        (...); the zero frequency is covered.
 
     Raises
     ------

@@ -33,12 +33,12 @@ def euler_to_matrix(angles_deg: Tensor) -> Tensor:
     Parameters
     ----------
     angles_deg
-        `(..., 3)` rot, tilt, psi in degrees (``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi``).
+        (..., 3) rot, tilt, psi in degrees (``rlnAngleRot``, ``rlnAngleTilt``, ``rlnAnglePsi``).
 
     Returns
     -------
     Tensor
-        `(..., 3, 3)` matrices that left-multiply column vectors of xyz coordinates.
+        (..., 3, 3) matrices that left-multiply column vectors of xyz coordinates.
 
     References
     ----------
@@ -49,7 +49,7 @@ def euler_to_matrix(angles_deg: Tensor) -> Tensor:
 
 
 def matrix_to_euler(matrix: Tensor) -> Tensor:
-    """Rot, tilt, psi in degrees, `(..., 3)`, of `(..., 3, 3)` matrices: tilt in [0, 180], the others in (-180, 180].
+    """Rot, tilt, psi in degrees, (..., 3), of (..., 3, 3) matrices: tilt in [0, 180], the others in (-180, 180].
 
     Where tilt is 0 or 180 only one in-plane angle is defined; rot is then 0.
     """
@@ -63,23 +63,23 @@ def matrix_to_euler(matrix: Tensor) -> Tensor:
 
 
 def rotation_z(angle_deg: Tensor) -> Tensor:
-    """`(..., 3, 3)` rotation of the picture by ``angle_deg`` from x to y: left-multiplies a pose, psi becomes psi - angle."""
+    """(..., 3, 3) rotation of the picture by ``angle_deg`` from x to y: left-multiplies a pose, psi becomes psi - angle."""
     return _axis_rotation(-torch.deg2rad(angle_deg), 2)
 
 
 def quaternion_to_matrix(quaternion: Tensor) -> Tensor:
-    """`(..., 3, 3)` matrices of `(..., 4)` quaternions x, y, z, w (scalar last, as in scipy); the length does not matter."""
+    """(..., 3, 3) matrices of (..., 4) quaternions x, y, z, w (scalar last, as in scipy); the length does not matter."""
     return roma.unitquat_to_rotmat(torch.nn.functional.normalize(quaternion, dim=-1))
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
-    """`(..., 4)` unit quaternions x, y, z, w with w >= 0 of `(..., 3, 3)` matrices."""
+    """(..., 4) unit quaternions x, y, z, w with w >= 0 of (..., 3, 3) matrices."""
     quaternion = roma.rotmat_to_unitquat(matrix)
     return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
 def matrix_from_6d(vectors: Tensor) -> Tensor:
-    """`(..., 3, 3)` matrices of `(..., 6)` vectors: their two halves, made orthonormal, are the first two columns.
+    """(..., 3, 3) matrices of (..., 6) vectors: their two halves, made orthonormal, are the first two columns.
 
     A continuous representation for networks to predict: Zhou et al., CVPR 2019.
     """
@@ -90,22 +90,22 @@ def matrix_from_6d(vectors: Tensor) -> Tensor:
 
 
 def matrix_to_6d(matrix: Tensor) -> Tensor:
-    """`(..., 6)`: the first two columns of `(..., 3, 3)` matrices."""
+    """(..., 6): the first two columns of (..., 3, 3) matrices."""
     return torch.cat((matrix[..., 0], matrix[..., 1]), dim=-1)
 
 
 def so3_exp(rotvec_rad: Tensor) -> Tensor:
-    """`(..., 3, 3)` rotations by ``|rotvec|`` radians about `(..., 3)` vectors (right-handed)."""
+    """(..., 3, 3) rotations by ``|rotvec|`` radians about (..., 3) vectors (right-handed)."""
     return roma.rotvec_to_rotmat(rotvec_rad)
 
 
 def so3_log(matrix: Tensor) -> Tensor:
-    """`(..., 3)` rotation vectors in radians, of length 0 to pi, of `(..., 3, 3)` matrices."""
+    """(..., 3) rotation vectors in radians, of length 0 to pi, of (..., 3, 3) matrices."""
     return roma.rotmat_to_rotvec(matrix)
 
 
 def angle_between_deg(first: Tensor, second: Tensor) -> Tensor:
-    """Angle in degrees of the rotation that takes one pose to the other; `(..., 3, 3)` x2 -> `(...,)`.
+    """Angle in degrees of the rotation that takes one pose to the other; (..., 3, 3) x2 -> (...,).
 
     Accurate at small angles too: it comes from ``|A - B| = 2 sqrt(2) sin(angle / 2)``, not from the trace.
     """
@@ -117,7 +117,7 @@ def random_rotations(
     count: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """`(count, 3, 3)` rotations drawn uniformly on SO(3), from the directions of normally distributed quaternions.
+    """(count, 3, 3) rotations drawn uniformly on SO(3), from the directions of normally distributed quaternions.
 
     Drawn on the generator's device and then moved, so that a seed gives the same poses on CPU and on GPU.
     """
@@ -127,7 +127,7 @@ def random_rotations(
 
 
 def view_grid(count: int, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Tensor:
-    """`(count, 3, 3)` poses with psi = 0 whose viewing directions (third rows) are evenly spread: a Fibonacci sphere."""
+    """(count, 3, 3) poses with psi = 0 whose viewing directions (third rows) are evenly spread: a Fibonacci sphere."""
     index = torch.arange(count, dtype=torch.float64) + 0.5
     tilt = torch.rad2deg(torch.acos(1 - 2 * index / count))
     rot = torch.remainder(index * (180 * (3 - math.sqrt(5))), 360)
@@ -136,7 +136,7 @@ def view_grid(count: int, dtype: torch.dtype = torch.float32, device: torch.devi
 
 
 def rotation_grid(step_deg: float, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Tensor:
-    """`(n, 3, 3)` poses that cover SO(3) at about ``step_deg``: Fibonacci views times in-plane angles.
+    """(n, 3, 3) poses that cover SO(3) at about ``step_deg``: Fibonacci views times in-plane angles.
 
     Raises
     ------

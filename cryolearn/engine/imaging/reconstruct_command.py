@@ -61,7 +61,7 @@ def _class_rows(config: ReconstructConfig, table: ParticleTable) -> dict[str, ND
 
 
 def _fsc_mask(config: ReconstructConfig, table: ParticleTable) -> Tensor:
-    """Mask `(box, box, box)` that is laid over the half maps before their FSC."""
+    """Mask (box, box, box) that is laid over the half maps before their FSC."""
     if config.mask:
         found = read_map(config.mask)
         if found.data.shape != (table.box,) * 3:

@@ -206,10 +206,6 @@ class Reconstructor:
         ssnr = None if fsc_curve is None else ssnr_from_fsc(fsc_curve)
         return self._solve([0, 1], ssnr, constant)
 
-    def shell_weights(self) -> Tensor:
-        """Mean weight (sum of CTF^2) (box // 2 + 1,) of the voxels of each shell, of both halves together."""
-        return self._shell_mean(enforce_friedel(self.denominator[0] + self.denominator[1]))
-
     def _shells(self) -> Tensor:
         z2, y2, x2 = squared_radius(self.side, self.device)
         return (torch.sqrt(z2 + y2 + x2) * (self.box / self.side)).round_().to(torch.int32)
@@ -217,7 +213,6 @@ class Reconstructor:
     def _shell_mean(self, weight: Tensor) -> Tensor:
         count = self.box // 2 + 1
         shells = self._shells().clamp_(max=count).view(-1)
-        total = torch.zeros(count + 1, dtype=torch.float64, device=self.device)
         voxels = torch.bincount(shells, minlength=count + 1)
         total = torch.bincount(shells, weights=weight.reshape(-1), minlength=count + 1)
         return (total / voxels)[:count].float()

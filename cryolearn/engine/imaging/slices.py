@@ -14,7 +14,7 @@ from torch import Tensor
 from .ctf import Ctf, ctf_2d
 from .fourier import irfft2_centred, phase_shift
 from .fourier_volume import slice_channels
-from .interpolate import sample_half_volume
+from .interpolate import sample_slices
 
 __all__ = ["VolumeProjector"]
 
@@ -43,8 +43,7 @@ class VolumeProjector:
 
     def project(self, rotations: Tensor) -> Tensor:
         """Centred half transforms (b, box, box // 2 + 1) of the projections for poses (b, 3, 3); 0 from Nyquist on."""
-        points = self._plane[self._inside] @ rotations[:, :2].to(self._plane.dtype)  # A^T (kx, ky, 0), (b, m, 3)
-        values = sample_half_volume(self._channels, points)
+        values = sample_slices(self._channels, self._plane[self._inside], rotations[:, :2].to(self._plane.dtype))
         result = torch.zeros(
             (len(rotations), *self._inside.shape), dtype=torch.promote_types(values.dtype, torch.complex64), device=values.device
         )

@@ -131,7 +131,7 @@ def fit_gaussians(target: Tensor, pixel_size_angst: float, resolution_angst: flo
     Parameters
     ----------
     target
-        `(n, n, n)` density, 0 where nothing is to be represented.
+        (n, n, n) density, 0 where nothing is to be represented.
     number
         How many; 0 takes one for each cube of ``spacing`` resolutions.
     spacing

@@ -15,9 +15,9 @@ import mrcfile
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...common.atomic import copy_file, open_whole, plain_value, whole_file, write_csv, write_json, write_text
+from ...common.atomic import copy_file, finish_part, open_whole, part_of, plain_value, whole_file, write_csv, write_json, write_text
 
-__all__ = ["copy_file", "new_mrc", "open_whole", "plain_value", "whole_file", "write_csv", "write_json", "write_npz", "write_text"]
+__all__ = ["copy_file", "finish_part", "new_mrc", "open_whole", "part_of", "plain_value", "whole_file", "write_csv", "write_json", "write_npz", "write_text"]
 
 
 def write_npz(path: str | PathLike[str], arrays: Mapping[str, ArrayLike]) -> None:

@@ -12,11 +12,10 @@ import mrcfile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc, whole_file
 from .mrc_header import MrcHeader, read_header, require_rectangular
-
-_ISOTROPIC = 2e-3  # relative difference between the three voxel sizes that rounding explains
 
 
 @dataclass
@@ -66,7 +65,7 @@ def read_map(path: str) -> Map:
     voxel = header.voxel_angst
     if min(voxel) <= 0:
         raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
-    if max(voxel) > min(voxel) * (1 + _ISOTROPIC):
+    if not same_pixel_size(max(voxel), min(voxel)):
         sizes = ", ".join(f"{size:g}" for size in voxel)
         raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({sizes} Å): resample it.")
     require_rectangular(header)

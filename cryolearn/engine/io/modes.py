@@ -91,10 +91,6 @@ class Modes:
         """Conformations (..., N, 3) in Å, in the frame of the structure file, for amplitudes (..., K)."""
         return self.coordinates + np.einsum("...k,kni->...ni", np.asarray(amplitudes, np.float64), self.eigenvectors)
 
-    def subset_atoms(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """Parts (K, len(rows), 3) of the eigenvectors that belong to some atoms (not of unit norm)."""
-        return self.eigenvectors[:, np.asarray(rows)]
-
 
 def make_modes(coordinates: ArrayLike, eigenvectors: ArrayLike, mode_numbers: ArrayLike, *, weights: ArrayLike | None = None,
                sigma_angst: ArrayLike | None = None, eigenvalues: ArrayLike | None = None, collectivity: ArrayLike | None = None,

@@ -11,6 +11,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .atomic import finish_part, part_of
 from .mrc_header import HEADER_BYTES, MrcHeader, read_header
 from .star import ParticleTable
 
@@ -111,7 +112,7 @@ class StackWriter:
 
     def __init__(self, path: str, count: int, box: int, pixel_size_angst: float, resume: bool = False) -> None:
         self.path, self.count, self.box, self.pixel_size_angst = path, count, box, pixel_size_angst
-        self._part = path + ".part"
+        self._part = part_of(path)
         size = HEADER_BYTES + 4 * count * box * box
         goes_on = resume and os.path.exists(self._part) and os.path.getsize(self._part) == size
         self._handle = open(self._part, "r+b" if goes_on else "w+b")
@@ -135,7 +136,7 @@ class StackWriter:
         """Finish the stack under its own name."""
         if not self._handle.closed:
             self._handle.close()
-            os.replace(self._part, self.path)
+            finish_part(self.path)
 
     def abandon(self) -> None:
         """Stop without finishing; the part stays for a resumed writer."""

@@ -30,7 +30,7 @@ class AtomFrames:
     config
         Of the command; ``modes`` names the modes, beside which the structure stands.
     vectors, meta
-        Amplitudes `(n, K)` of the particles, and the notes of their table.
+        Amplitudes (n, K) of the particles, and the notes of their table.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class AtomFrames:
     models, radius_angst = "trajectory.pdb", 2.0  # file of all frames, and radius of its pseudo-atoms in ChimeraX
 
     def write(self, config: TrajectoryConfig, frames: Array) -> tuple[Array, dict[str, Any]]:
-        """Write models, maps and ``geometry.csv``; returns the RMSD `(F,)` of each frame to the reference, and what the summary says."""
+        """Write models, maps and ``geometry.csv``; returns the RMSD (F,) of each frame to the reference, and what the summary says."""
         coordinates, reports = _conformations(config, frames, self.modes, self.geometry)
         _write_structures(config, self.structure, coordinates)
         if config.volumes:

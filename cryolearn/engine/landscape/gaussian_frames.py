@@ -34,7 +34,7 @@ class GaussianFrames:
     config
         Of the command; ``motion`` is the model.
     vectors
-        `(n, K)` latents of the particles.
+        (n, K) latents of the particles.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class GaussianFrames:
         return float(np.median(self.model.sigma_angst))
 
     def place(self, config: TrajectoryConfig, general: Callable[[], Array], clusters: Callable[[], list[NDArray[np.int64]]]) -> tuple[Array, Array]:
-        """Corners `(m, K)` of the path and latents `(F, K)` of the frames.
+        """Corners (m, K) of the path and latents (F, K) of the frames.
 
         Open paths and linear motions follow the ``general`` rule for landscapes. A principal axis of a closed path is the whole turn, its clusters'
         centres are circular means; separate states have no path: each frame is a state.
@@ -127,7 +127,7 @@ class GaussianFrames:
         return population(position, float(arc_length(corners)[-1]), len(frames)), distance, arc_length(frames)
 
     def write(self, config: TrajectoryConfig, frames: Array) -> tuple[Array, dict[str, Any]]:
-        """Write models, maps and the table ``frames.csv``; returns the RMSD `(F,)` of each frame to the model at rest, and what the summary says.
+        """Write models, maps and the table ``frames.csv``; returns the RMSD (F,) of each frame to the model at rest, and what the summary says.
 
         The RMSD is over all Gaussians, weighted by the weights that they have at rest.
         """

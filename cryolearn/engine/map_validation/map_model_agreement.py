@@ -88,7 +88,7 @@ def model_fsc(volume: Map, structure: Structure, mask: NDArray[np.float32] | Non
 
 
 def box_fsc(first: NDArray[np.float32], second: NDArray[np.float32], mask: NDArray[np.float32] | None = None) -> Tensor:
-    """FSC `(n // 2 + 1,)` of maps (z, y, x) of any shape, which are padded to a cube of side n, the longest one.
+    """FSC (n // 2 + 1,) of maps (z, y, x) of any shape, which are padded to a cube of side n, the longest one.
 
     Masked maps are padded with zeros, others with their mean after it was taken off, so that padding makes no edge.
     """

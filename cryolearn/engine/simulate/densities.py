@@ -16,7 +16,7 @@ from ..exceptions import InputError
 from ..imaging.fourier import fourier_resize
 from ..imaging.fourier_volume import slice_channels, squared_radius
 from ..imaging.gaussians import render_gaussians_3d
-from ..imaging.interpolate import sample_half_volume
+from ..imaging.interpolate import sample_slices
 from ..io.maps import read_map
 from ..io.structures import atom_sigmas, atom_weights, read_structure
 
@@ -61,7 +61,7 @@ class ClassDensity:
         step = max(1, _POINTS.get(points.device.type, 1 << 22) // len(points))
         parts = []
         for some, moved in zip(rotation.split(step), shift_angst.split(step)):
-            values = sample_half_volume(self._channels, (points @ some.to(points)) * self._length_angst)  # A^T k as rows
+            values = sample_slices(self._channels, points, some.to(points), self._length_angst)
             waves = -2 * math.pi * (moved.to(points) @ points.mT)
             parts.append(torch.complex(values[0], values[1]) * torch.polar(torch.ones_like(waves), waves))
         return torch.cat(parts) * self.pixel_size_angst**3

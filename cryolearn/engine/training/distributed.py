@@ -42,7 +42,7 @@ def sum_of_processes(values: Tensor) -> Tensor:
 
 
 def of_all_processes(values: Tensor) -> tuple[Tensor, int]:
-    """Rows `(processes * n, ...)` of all processes, which hold n each, and the place of this process's first row."""
+    """Rows (processes * n, ...) of all processes, which hold n each, and the place of this process's first row."""
     world, count = processes(), len(values)
     if world == 1:
         return values, 0
@@ -62,7 +62,7 @@ class SharedBatchNorm(_BatchNorm):
             raise ValueError(f"Values of {input.dim()} dimensions have no channels.")
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(n, channels, ...)`, normalised."""
+        """(n, channels, ...), normalised."""
         world = processes()
         if not self.training or world == 1:
             return super().forward(input)
@@ -94,7 +94,7 @@ class BlockDropout(nn.Module):
         self._seed = 0
 
     def forward(self, values: Tensor) -> Tensor:
-        """`(n, ...)`, of which a part is 0 while training and the rest larger for it."""
+        """(n, ...), of which a part is 0 while training and the rest larger for it."""
         if not self.training or not self.part:
             return values
         if not self._blocks:

@@ -108,6 +108,22 @@ def test_atomic_is_where_files_are_renamed(house: ModuleType, tmp_path: Path) ->
     assert house.renames(house.modules_of(tree(tmp_path, io__atomic=CASES["renames"][0]))) == []
 
 
+def test_a_record_kept_with_the_mechanism_of_all_is_none_of_its_own(house: ModuleType, tmp_path: Path) -> None:
+    text = "from ..io.records import RunRecord\n" + CASES["record_mechanisms"][0]
+    assert house.record_mechanisms(house.modules_of(tree(tmp_path, module=text))) == []
+
+
+def test_a_shell_below_a_threshold_is_found_in_a_comprehension(house: ModuleType, tmp_path: Path) -> None:
+    text = "def shell(curve, threshold):\n    return next((n for n in range(len(curve)) if not curve[n] >= threshold), len(curve))\n"
+    assert len(house.fsc_crossings(house.modules_of(tree(tmp_path / "one", module=text)))) == 1
+    assert house.fsc_crossings(house.modules_of(tree(tmp_path / "none", module=text.replace("threshold", "limit")))) == []
+
+
+def test_a_function_that_samples_rotated_points_extracts_slices(house: ModuleType, tmp_path: Path) -> None:
+    text = "def sample_slices(table, points, rotation):\n    return sample_half_volume(table, points @ rotation)\n"
+    assert len(house.slice_extractions(house.modules_of(tree(tmp_path, module=text)))) == 1
+
+
 def test_lines_of_code_are_without_blank_lines_comments_and_docstrings(house: ModuleType, tmp_path: Path) -> None:
     text = '"""Title.\n\nMore.\n"""\n\n# a comment\nx = """two\nlines"""  # and one\n\n\ndef f():\n    """Text."""\n    return x\n'
     modules = house.modules_of(tree(tmp_path, module=text))

@@ -15,7 +15,7 @@ from pwem.objects import (
 from pyworkflow.object import Integer, Pointer
 from pyworkflow.protocol import Protocol
 
-from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, writeClasses
+from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, particlesOf, writeClasses
 from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.fsc import makeFsc
@@ -324,6 +324,9 @@ def test_classes_by_id(folder):
     classes.write()
     members = {particle.getObjId(): number for number, particle in iterMembers(classes)}
     assert members == {4000000: 2, 121: 2, 17: 1, 9: 1, 4: 1}
+    noted = {}
+    assert [particle.getObjId() for particle in particlesOf(classes, noted)] == list(members)
+    assert noted == members
     expected = {objId: item.getZFlex() for objId, item in ((item.getObjId(), item.clone()) for item in flex)}
     means = meanLatents(classes)
     np.testing.assert_allclose(means[2], (expected[4000000] + expected[121]) / 2)

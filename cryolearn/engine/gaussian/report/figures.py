@@ -25,7 +25,7 @@ _SHORTEST_ARROW = 0.05
 
 
 def draw_explained_variance(explained: ArrayLike, null: ArrayLike, significant: ArrayLike | None = None) -> Figure:
-    """Part of the variance that each of `(K,)` eigen-motions explains, against the same of shuffled residuals `(K,)` or `(runs, K)`."""
+    """Part of the variance that each of (K,) eigen-motions explains, against the same of shuffled residuals (K,) or (runs, K)."""
     figure = new_figure()
     bars.draw_explained_variance(figure, explained, null, significant)
     return figure
@@ -35,7 +35,7 @@ def draw_flexibility(
     positions_angst: ArrayLike, values: ArrayLike, label: str = "flexibility (relative)", title: str = "Flexibility of the Gaussians",
     moves: ArrayLike | None = None,
 ) -> Figure:
-    """Gaussians `(M, 3)` seen along three axes, coloured by `(M,)` values; those that may not move are hollow."""
+    """Gaussians (M, 3) seen along three axes, coloured by (M,) values; those that may not move are hollow."""
     places, colours = np.asarray(positions_angst, float), np.asarray(values, float)
     free = np.ones(len(places), bool) if moves is None else np.asarray(moves, bool)
     figure, panels = _three_views(places, title)
@@ -54,7 +54,7 @@ def draw_flexibility(
 def draw_eigen_motion(
     positions_angst: ArrayLike, vector: ArrayLike, std_angst: float = 1.0, number: int = 1, explained: float | None = None,
 ) -> Figure:
-    """Arrows `(M, 3)` of an eigen-motion on the Gaussians seen along three axes; amplitudes `(M,)` or `(M, 1)` are shown as colours instead.
+    """Arrows (M, 3) of an eigen-motion on the Gaussians seen along three axes; amplitudes (M,) or (M, 1) are shown as colours instead.
 
     Arrows show one standard deviation of the particles, all longer by one factor where they would be too small to see (the title tells).
     """
@@ -82,7 +82,7 @@ def draw_eigen_motion(
 
 
 def draw_trajectory(positions_angst: ArrayLike, latents: ArrayLike | None = None, label: str = "place along the path") -> Figure:
-    """Ways `(F, M, 3)` of the Gaussians through F conformations, seen along three axes; colour is the place along the path."""
+    """Ways (F, M, 3) of the Gaussians through F conformations, seen along three axes; colour is the place along the path."""
     from matplotlib.collections import LineCollection
 
     frames = np.asarray(positions_angst, float)
@@ -108,7 +108,7 @@ def draw_free_energy(
     grid: ArrayLike, population: ArrayLike, free_energy: ArrayLike, standard_error: ArrayLike | None = None, label: str = "place along the path c",
     separate: bool = False,
 ) -> Figure:
-    """Population (numbers, or shares that add up to 1) and free energy `(G,)` in kT along the path, with error bars.
+    """Population (numbers, or shares that add up to 1) and free energy (G,) in kT along the path, with error bars.
 
     ``separate`` states are not joined by a line.
     """
@@ -137,7 +137,7 @@ def draw_comparison(
     labels: tuple[str, str] = ("truth", "found"), title: str = "Coordinate of each particle", colour: ArrayLike | None = None,
     colour_label: str = "", same_units: bool = True,
 ) -> Figure:
-    """One coordinate `(n,)` against another with error bars (on a random part of the points), and the rank correlation of the two."""
+    """One coordinate (n,) against another with error bars (on a random part of the points), and the rank correlation of the two."""
     x, y = np.asarray(first, float).reshape(-1), np.asarray(second, float).reshape(-1)
     kept = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     random = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def draw_comparison(
 def draw_half_agreement(
     first: ArrayLike, second: ArrayLike, first_error: ArrayLike | None = None, second_error: ArrayLike | None = None,
 ) -> Figure:
-    """Coordinates `(n,)` of the same particles by the models that each half set made alone."""
+    """Coordinates (n,) of the same particles by the models that each half set made alone."""
     return draw_comparison(first, second, first_error, second_error, ("coordinate by the model of half set 1", "coordinate by the model of half set 2"),
                            "Agreement of the half sets")
 

@@ -25,7 +25,7 @@ _COLOURS = ((0.84, 0.37, 0.0), (0.0, 0.45, 0.70), (0.0, 0.62, 0.45), (0.80, 0.47
 
 
 def map_positions(model: MotionModel, positions_angst: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Positions `(..., M, 3)` (the model's own by default) in the frame of the map file instead of from the centre of its box."""
+    """Positions (..., M, 3) (the model's own by default) in the frame of the map file instead of from the centre of its box."""
     places = np.asarray(model.positions_angst if positions_angst is None else positions_angst, np.float64)
     corner = np.asarray(model.meta.get("origin_angst") or (0.0, 0.0, 0.0), np.float64)
     return places + corner + int(model.meta["box"]) // 2 * float(model.meta["pixel_size_angst"])
@@ -44,11 +44,11 @@ def write_gaussian_files(
     Parameters
     ----------
     flexibility, excursion, moves
-        `(M,)` relative flexibility, path length in Å along the trajectory, and whether a Gaussian may move.
+        (M,) relative flexibility, path length in Å along the trajectory, and whether a Gaussian may move.
     vectors
-        `(K, M, 3)` unit eigen-motions (or `(K, M, 1)` of amplitudes, which have no arrows).
+        (K, M, 3) unit eigen-motions (or (K, M, 1) of amplitudes, which have no arrows).
     std_angst, significant
-        `(K,)` standard deviation of the particles along them, and whether they explain more than noise does.
+        (K,) standard deviation of the particles along them, and whether they explain more than noise does.
     """
     places = map_positions(model)
     flexible, far = np.asarray(flexibility, np.float64), np.asarray(excursion, np.float64)
@@ -126,11 +126,11 @@ def write_particles_star(
     Parameters
     ----------
     latents, errors
-        `(n, K)` coordinates and their error bars, in the table's order.
+        (n, K) coordinates and their error bars, in the table's order.
     weight, classes
-        `(n,)` weight (posterior of the place) and class from 1.
+        (n,) weight (posterior of the place) and class from 1.
     poses
-        Refined rotations `(n, 3, 3)` and shifts `(n, 2)` in Å, which replace the columns of angles and origins.
+        Refined rotations (n, 3, 3) and shifts (n, 2) in Å, which replace the columns of angles and origins.
     """
     values, deviations = (np.asarray(given, np.float64).reshape(len(table), -1) for given in (latents, errors))
     extra = {label: column for label, column in table.extra.items() if not label.startswith("cryolearn")}

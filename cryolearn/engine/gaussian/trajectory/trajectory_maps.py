@@ -54,9 +54,9 @@ def path_weights(
     Parameters
     ----------
     state_weight
-        `(n, G)` posterior of each particle over the grid; rows add up to 1, or to less for particles that count less.
+        (n, G) posterior of each particle over the grid; rows add up to 1, or to less for particles that count less.
     grid
-        `(G,)` latents.
+        (G,) latents.
     maps
         S, number of maps.
     periodic
@@ -95,7 +95,7 @@ def path_weights(
 
 
 def _windows(begin: NDArray[np.float64], end: NDArray[np.float64], maps: int, periodic: bool) -> NDArray[np.float64]:
-    """Mean height `(G, maps)` of the windows over stretches of the population, so that windows hold exactly equal parts.
+    """Mean height (G, maps) of the windows over stretches of the population, so that windows hold exactly equal parts.
 
     Tents about ``s + 1/2`` windows for s = -1 ... maps add up to 1 on the whole path; the two outer ones belong to the first and
     last map, or to the last and first where the path is closed.
@@ -136,15 +136,15 @@ def write_path_maps(
         Folder of the maps (``map_001.mrc``, ``map_001_half1.mrc``, ``map_001_half2.mrc``, ``map_001_fsc.csv``, ``reconstructions.json``) and their
         pictures (``figures/slices.png``, ``figures/fsc.png``).
     weights, latents
-        `(n, S)` weights of the particles, a row a row of the table, and `(S, K)` places of the maps.
+        (n, S) weights of the particles, a row a row of the table, and (S, K) places of the maps.
     resolution_angst
         Resolution of the model that gave the weights; it is noted in the report.
     symmetry
-        `(m, 3, 3)` rotations to impose, or none.
+        (m, 3, 3) rotations to impose, or none.
     half
-        `(n,)` half set, 1 or 2.
+        (n,) half set, 1 or 2.
     mask
-        `(box, box, box)` for the FSC; without it a soft sphere.
+        (box, box, box) for the FSC; without it a soft sphere.
     progress
         Makes the progress report; None is silent.
 

@@ -19,7 +19,7 @@ _LARGEST_GAIN = 4.0
 
 @dataclass
 class DataWeight:
-    """Weight of the data in each shell `(count,)`, and the factor that brings the input to the result's amplitude there."""
+    """Weight of the data in each shell (count,), and the factor that brings the input to the result's amplitude there."""
 
     weight: NDArray[np.float64]
     factor: NDArray[np.float64]
@@ -43,7 +43,7 @@ def hold_to_data(
     Parameters
     ----------
     seen, found : input and result (z, y, x)
-    share : `(count,)` see :func:`signal_share`
+    share : (count,) see :func:`signal_share`
     strength : 0 leaves the result's phases alone
     sharp_to_angst : resolution to which the result is made no blurrier than the input (:func:`sharpness_gain`); 0 does not look at that
     """
@@ -60,14 +60,14 @@ def hold_to_data(
 
 
 def sharpness_gain(factor: NDArray[np.float64], shells: Shells, resolution_angst: float) -> NDArray[np.float64]:
-    """Factor `(count,)` that gives back to each shell what the result has less of than the input, by the shells between 12 and 6 Å.
+    """Factor (count,) that gives back to each shell what the result has less of than the input, by the shells between 12 and 6 Å.
 
     A network that is unsure of a shell makes it weaker, as every estimate with least error does: that is a blur, though nothing was known to be wrong. Shells
     beyond the input's resolution get the factor of the last one within it.
 
     Parameters
     ----------
-    factor : `(count,)` of :func:`hold_to_data`, what brings the input to the result's amplitude
+    factor : (count,) of :func:`hold_to_data`, what brings the input to the result's amplitude
     """
     known = (shells.frequency >= 1 / 12) & (shells.frequency <= 1 / max(6.0, 1.5 * resolution_angst)) & (factor > 0)
     gain = np.ones(len(shells))

@@ -116,7 +116,7 @@ def apply_network(
 
 @torch.inference_mode()
 def _mean_over_turns(network: MapNetwork, tile: torch.Tensor, told: list[torch.Tensor], turns: tuple[Turn, ...], border: int) -> Array:
-    """Mean, spread and expected error `(3, z, y, x)` of a tile's core."""
+    """Mean, spread and expected error (3, z, y, x) of a tile's core."""
     # the mean and the sum of squared differences from it (Welford), so that nothing cancels
     mean = squares = error = None
     for count, turn in enumerate(turns, 1):

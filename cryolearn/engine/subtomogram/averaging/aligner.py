@@ -82,7 +82,7 @@ class Aligner:
     band
         Frequencies up to ``plan.fine_px``.
     weight
-        `(P,)` weights of the frequencies.
+        (P,) weights of the frequencies.
     plan
         How finely to search.
 

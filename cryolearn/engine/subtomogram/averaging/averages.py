@@ -38,18 +38,18 @@ class Averages:
     def add(
         self, volumes: Tensor, tilt_deg: Tensor, rotation: Tensor, shift_px: Tensor, number: Tensor, half: Tensor, group: Tensor | None = None,
     ) -> None:
-        """Add `(n, box, box, box)` subtomograms.
+        """Add (n, box, box, box) subtomograms.
 
         Parameters
         ----------
         tilt_deg
-            `(n, 2)` first and last tilt.
+            (n, 2) first and last tilt.
         rotation, shift_px
-            `(n, 3, 3)` and `(n, 3)` poses.
+            (n, 3, 3) and (n, 3) poses.
         number, half
-            `(n,)` class from 0; half set 1 or 2.
+            (n,) class from 0; half set 1 or 2.
         group
-            `(g, 3, 3)` rotations of a point group; each subtomogram counts once for each of them.
+            (g, 3, 3) rotations of a point group; each subtomogram counts once for each of them.
         """
         points = torch.cat((self._zero, self.band.points))
         turns = torch.eye(3, device=self.device)[None] if group is None else group.to(points)
@@ -68,12 +68,12 @@ class Averages:
         self.count.flatten().index_add_(0, where, torch.ones_like(where))
 
     def coverage(self, floor: float) -> Tensor:
-        """Half grids `(2, classes, box, box, box // 2 + 1)`: 1 where at least ``floor`` of the subtomograms have measured, less below."""
+        """Half grids (2, classes, box, box, box // 2 + 1): 1 where at least ``floor`` of the subtomograms have measured, less below."""
         least = (floor * self.count.clamp(min=1))[..., None]
         return self._grid((self.weight / least).clamp(max=1)).float()
 
     def maps(self, floor: float, joined: bool = False) -> Tensor:
-        """Maps `(2, classes, box, box, box)` of the half sets, or `(classes, box, box, box)` of both ``joined``.
+        """Maps (2, classes, box, box, box) of the half sets, or (classes, box, box, box) of both ``joined``.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Averages:
 
 
 def turned_average(volume: Tensor, rotation: Tensor, shift_px: Tensor) -> Tensor:
-    """A map `(box, box, box)` put back by the pose (3, 3), (3,) at which it appears, in one interpolation."""
+    """A map (box, box, box) put back by the pose (3, 3), (3,) at which it appears, in one interpolation."""
     work = Averages(int(volume.shape[-1]), 1, volume.device)
     everything = torch.tensor([[-90.0, 90.0]])
     work.add(volume[None], everything, rotation[None], shift_px[None], torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long))

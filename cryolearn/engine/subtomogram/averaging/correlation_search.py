@@ -49,11 +49,11 @@ class GridSearch:
     reference
         Map with its coverage.
     rotations
-        `(R, 3, 3)` poses.
+        (R, 3, 3) poses.
     band
         Frequencies to compare.
     weight
-        `(P,)` weights w.
+        (P,) weights w.
 
     Memory: ``12 R P`` bytes (``16 R P`` when the reference is incomplete), and 128 MiB (2 GiB on a GPU) for the correlations.
     """
@@ -120,14 +120,14 @@ def correlation_around(
     Parameters
     ----------
     shift_px
-        `(m, 3)`.
+        (m, 3).
     offsets_px
-        `(S, 3)`.
+        (S, 3).
 
     Returns
     -------
     score, which
-        `(m, q)` each; ``which`` is the offset.
+        (m, q) each; ``which`` is the offset.
     """
     band, turns = particles.band, rotation.shape[1]
     waves = band.phase(-offsets_px)

@@ -52,11 +52,11 @@ def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> C
     Parameters
     ----------
     maps
-        `(2, K, n, n, n)` masked maps.
+        (2, K, n, n, n) masked maps.
     counts
-        `(2, K)` subtomograms; a map of none is paired last.
+        (2, K) subtomograms; a map of none is paired last.
     curves
-        `(K, shells)` filters of the first half's maps.
+        (K, shells) filters of the first half's maps.
     """
     box, classes = maps.shape[-1], maps.shape[1]
     band = FourierBand.up_to(box, plan.fine_px, 3, device=maps.device)

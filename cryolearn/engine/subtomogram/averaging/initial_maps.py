@@ -43,14 +43,14 @@ def first_maps(
     starts, seed
         Number of random starts, and their seed.
     group
-        `(g, 3, 3)` rotations of the particle's point group.
+        (g, 3, 3) rotations of the particle's point group.
     report
         Called with the number of steps done, of ``starts * STEPS`` in all.
 
     Returns
     -------
     maps, evidence
-        `(classes, b, b, b)` in the small box of the band, of the same length as the box; `(starts,)` mean log-likelihoods.
+        (classes, b, b, b) in the small box of the band, of the same length as the box; (starts,) mean log-likelihoods.
     """
     search = StochasticEM(
         box=low_resolution_box(particles.band.radius), mask_radius=mask_radius_px, shift_range=shift_range_px, classes=classes, group=group, steps=STEPS,

@@ -16,7 +16,7 @@ _KINDS: dict[str, type[nn.Module]] = {"residual3d": Residual3D, "inception3d": I
 
 
 def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """An untrained network: `(n, channels, box, box, box)` -> logits `(n, classes)` and features `(n, d)`."""
+    """An untrained network: (n, channels, box, box, box) -> logits (n, classes) and features (n, d)."""
     return _KINDS[name](**arguments)
 
 

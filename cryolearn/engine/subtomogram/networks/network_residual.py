@@ -79,12 +79,12 @@ class Residual3D(nn.Module):
         self.embed = nn.Sequential(nn.Linear(length, 4 * width), nn.ReLU(), nn.Linear(4 * width, embedding))
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """`(n, channels, box, box, box)` -> logits `(n, classes)` and unit vectors `(n, embedding)`."""
+        """(n, channels, box, box, box) -> logits (n, classes) and unit vectors (n, embedding)."""
         logits, embedding, _ = self.represent(volumes)
         return logits, embedding
 
     def represent(self, volumes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, unit vectors, and what both heads are given: the normalised means over shells `(n, length)`."""
+        """Logits, unit vectors, and what both heads are given: the normalised means over shells (n, length)."""
         middle = self.second(self.first(self.stem(volumes)))
         pooled = self.norm(torch.cat((self.middle_shells(middle), self.last_shells(self.third(middle))), 1))
         return self.last(self.dropout(pooled)), functional.normalize(self.embed(pooled).float(), dim=1), pooled

@@ -16,7 +16,7 @@ __all__ = ["confusion_counts", "confusion_plot", "write_class_table", "write_con
 
 
 def confusion_counts(true: ArrayLike, found: ArrayLike, rows: int, columns: int) -> NDArray[np.int64]:
-    """`(rows, columns)`: subtomograms of each true class, from 0, that were given each class, from 0."""
+    """(rows, columns): subtomograms of each true class, from 0, that were given each class, from 0."""
     return np.bincount(np.asarray(true, np.int64) * columns + np.asarray(found, np.int64), minlength=rows * columns).reshape(rows, columns)
 
 

@@ -53,7 +53,7 @@ def draw_points(
     if colour is None:
         axes.scatter(x[rows], y[rows], color=COLOURS[0], **style)
     elif categorical:
-        _draw_classes(axes, x, y, rows, np.asarray(colour).astype(int), label, names or (), style)
+        _draw_classes(axes, x, y=y, rows=rows, classes=np.asarray(colour).astype(int), label=label, names=names or (), style=style)
     else:
         values = np.asarray(colour, dtype=float)
         low, high = np.nanpercentile(values, (1, 99)) if np.isfinite(values).any() else (0.0, 1.0)

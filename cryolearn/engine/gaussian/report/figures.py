@@ -113,7 +113,7 @@ def draw_free_energy(
     ``separate`` states are not joined by a line.
     """
     figure = new_figure(6.4, 5.2)
-    curves.draw_free_energy(figure, grid, population, free_energy, standard_error, label, separate)
+    curves.draw_free_energy(figure, grid, population=population, free_energy=free_energy, standard_error=standard_error, label=label, separate=separate)
     return figure
 
 

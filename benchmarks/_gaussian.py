@@ -425,4 +425,4 @@ def compare(options: argparse.Namespace, name: str, condition: str, made: Partic
 
 def target(options: argparse.Namespace, what: str, condition: str, goal: str, measured: str, holds: bool) -> None:
     """One row of benchmarks/results/gaussian.csv."""
-    record(METHOD, what, condition, goal, measured, holds, options.scale)
+    record(METHOD, what, condition=condition, target=goal, measured=measured, holds=holds, scale=options.scale)

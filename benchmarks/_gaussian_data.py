@@ -248,7 +248,15 @@ def make_set(folder: Path, scene: BlobScene | MapScene, states: NDArray[np.int64
     contaminant = np.where(kind < imaging.pure_noise, 1, np.where(kind < imaging.pure_noise + imaging.strangers, 2, 0))
     if stranger is None and (contaminant == 2).any():
         raise ValueError("images of another molecule need its scene")
-    table = CtfTable(defocus, defocus, np.zeros(count), np.zeros(count), np.full(count, 300.0), np.full(count, 2.7), np.full(count, 0.1))
+    table = CtfTable(
+        defocus,
+        defocus,
+        defocus_angle=np.zeros(count),
+        phase_shift=np.zeros(count),
+        voltage_kv=np.full(count, 300.0),
+        cs_mm=np.full(count, 2.7),
+        amplitude_contrast=np.full(count, 0.1),
+    )
     ky, kx = frequency_grid(box, dtype=torch.float64)
     envelope = torch.exp(-imaging.b_factor / 4 * (ky**2 + kx**2) / pixel**2)
 
@@ -285,7 +293,7 @@ def make_set(folder: Path, scene: BlobScene | MapScene, states: NDArray[np.int64
             images = (images + torch.fft.irfft2(grain, s=(box, box))).cpu().numpy()
             for row, image in zip(rows, images):
                 writer.write(int(row), image)
-    _write_star(folder, rotation, shift, table, imaging, box, pixel, count)
+    _write_star(folder, rotation, shift=shift, ctf=table, imaging=imaging, box=box, pixel=pixel, count=count)
     maps = scene.maps()
     np.save(folder / "truth_maps.npy", maps.numpy().astype(np.float32))
     real = contaminant == 0
@@ -567,8 +575,8 @@ def atom_maps(structure: Structure, shapes: Array, box: int, pixel: float, devic
     full = atom_weights(structure) + _HYDROGEN_ELECTRONS
     count = len(shapes) if weights is None else len(weights)
     return torch.stack([
-        atom_density(structure, shapes[min(state, len(shapes) - 1)], box, pixel, device, solvent,
-                     full if weights is None else full * weights[state]).cpu()
+        atom_density(structure, shapes[min(state, len(shapes) - 1)], box=box, pixel=pixel, device=device, solvent=solvent,
+                     weights=full if weights is None else full * weights[state]).cpu()
         for state in range(count)
     ])
 

@@ -57,7 +57,7 @@ def arguments(description: str, peers: bool = False, distances_only: bool = Fals
 
 def target(options: argparse.Namespace, what: str, condition: str, goal: str, measured: str, holds: bool) -> None:
     """One row of benchmarks/results/orientation.csv."""
-    record(METHOD, what, condition, goal, measured, holds, options.scale)
+    record(METHOD, what, condition=condition, target=goal, measured=measured, holds=holds, scale=options.scale)
 
 
 # ---------------------------------------------------------------- the engine

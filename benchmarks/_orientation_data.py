@@ -213,7 +213,7 @@ def make_set(options: argparse.Namespace, specimen: Specimen, number: int, imagi
     limit = imaging.shift * _SIDE_ANGST.get(specimen.name, specimen.box * specimen.pixel) / PAPER_BOX
     shift = limit * (draw.random((number, 2)) + draw.random((number, 2)) - 1)
     table = _ctf_table(draw, number) if imaging.ctf else None
-    _write_images(folder / "particles.mrcs", specimen, rotation, shift, table, imaging, np.random.default_rng(seeds[2]))
+    _write_images(folder / "particles.mrcs", specimen, rotation=rotation, shift=shift, table=table, imaging=imaging, draw=np.random.default_rng(seeds[2]))
     rows = np.arange(number)
     particles = ParticleTable(ids=rows + 1, image_file=[str(folder / "particles.mrcs")], file_index=np.zeros(number, np.int64), image_index=rows,
                               pixel_size_angst=specimen.pixel, box=specimen.box, ctf=table)
@@ -225,7 +225,15 @@ def make_set(options: argparse.Namespace, specimen: Specimen, number: int, imagi
 
 def _ctf_table(draw: np.random.Generator, number: int) -> CtfTable:
     defocus = draw.uniform(10000, 25000, number)
-    return CtfTable(defocus, defocus, np.zeros(number), np.zeros(number), np.full(number, 300.0), np.full(number, 2.7), np.full(number, 0.1))
+    return CtfTable(
+        defocus,
+        defocus,
+        defocus_angle=np.zeros(number),
+        phase_shift=np.zeros(number),
+        voltage_kv=np.full(number, 300.0),
+        cs_mm=np.full(number, 2.7),
+        amplitude_contrast=np.full(number, 0.1),
+    )
 
 
 def _write_images(path: Path, specimen: Specimen, rotation: Tensor, shift: Array, table: CtfTable | None, imaging: Imaging,

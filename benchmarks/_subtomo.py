@@ -98,4 +98,4 @@ def target(options: argparse.Namespace, what: str, condition: str, aim: str, mea
     if options.tiny:
         print(f"not recorded: {what} [{condition}]: {measured} (target {aim})", flush=True)
     else:
-        record("subtomograms", what, condition, aim, measured, holds, options.scale)
+        record("subtomograms", what, condition=condition, target=aim, measured=measured, holds=holds, scale=options.scale)

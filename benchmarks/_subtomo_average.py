@@ -53,7 +53,7 @@ def laid_on(volume: Tensor, truth: Tensor, fine_px: float) -> Tensor:
     box = truth.shape[-1]
     band = FourierBand.up_to(box, fine_px, 3)
     seen = FourierImages(band=band, data=band.gather(rfftn_centred(volume[None], 3)), noise=torch.ones(band.rings))
-    plan = Plan(12.0, 0.5, fine_px, 0.35 * box, 0.15 * box)
+    plan = Plan(step_deg=12.0, finest_deg=0.5, fine_px=fine_px, particle_px=0.35 * box, shift_px=0.15 * box)
     shells = band.ring_mean(band.gather(rfftn_centred(truth, 3)).abs().square())
     weight = 1 / band.per_point(shells).clamp(min=1e-6 * float(shells.max()))
     found = Aligner([Reference(truth)], band, weight / weight.max(), plan).align(seen)

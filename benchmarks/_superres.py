@@ -90,7 +90,15 @@ def score_case(case: Case, resolution_angst: float = 0.0, q_sigma_angst: float =
         [case.maps[label] for label in labels], structure, halves=[case.halves.get(label, ()) for label in labels], resolution_angst=resolution_angst,
         q_sigma_angst=q_sigma_angst, decoys=decoys, chains=chains,
     )
-    return ScoredCase(case.name, dict(zip(labels, found)), len(chains), model_ceiling(chains), model_score(chains), structure, q_sigma_angst)
+    return ScoredCase(
+        case.name,
+        dict(zip(labels, found)),
+        side_chains=len(chains),
+        ceiling=model_ceiling(chains),
+        own_score=model_score(chains),
+        structure=structure,
+        sigma=q_sigma_angst,
+    )
 
 
 def gap_recovered(scored: CaseValues, label: str, truth: str = "truth", degraded: str = "degraded", score: str = "emringer_tie_safe") -> float:
@@ -117,13 +125,29 @@ def record_gaps(
     gaps = np.array([gap_recovered(scored, label) for scored in cases])
     shares = f"{np.nanmean(gaps):.2f} (median {np.nanmedian(gaps):.2f}, {np.nanmin(gaps):.2f} to {np.nanmax(gaps):.2f}, {len(gaps)} maps)"
     holds = bool(np.nanmean(gaps) >= target)
-    record(METHOD, f"{label}: gap recovered (EMRinger, one vote a residue)", condition, f">= {target:g} on average", shares, holds, scale)
+    record(
+        METHOD,
+        f"{label}: gap recovered (EMRinger, one vote a residue)",
+        condition=condition,
+        target=f">= {target:g} on average",
+        measured=shares,
+        holds=holds,
+        scale=scale,
+    )
     for baseline in baselines:
         if label in baselines or any(baseline not in scored.labels for scored in cases):
             continue
         better = sum(scored.value(label, "emringer_tie_safe") > scored.value(baseline, "emringer_tie_safe") for scored in cases)
         what = {"linear": "the linear baseline", "linear, best": "the linear filter that suits each map best"}.get(baseline, baseline)
-        record(METHOD, f"{label}: maps above {what}", condition, "every map", f"{better} of {len(cases)}", better == len(cases), scale)
+        record(
+            METHOD,
+            f"{label}: maps above {what}",
+            condition=condition,
+            target="every map",
+            measured=f"{better} of {len(cases)}",
+            holds=better == len(cases),
+            scale=scale,
+        )
 
 
 def record_changes(scored: ScoredCase, before: str, after: str, condition: str, scale: str) -> None:
@@ -132,16 +156,34 @@ def record_changes(scored: ScoredCase, before: str, after: str, condition: str, 
     where = f"{scored.name}, {condition}"
     ringer, q = lines["emringer_tie_safe"], lines["q_score"]
     assert ringer.change and q.change
-    record(METHOD, f"{after}: EMRinger change (paired bootstrap)", where, "gain, interval above 0", _told(ringer), (ringer.change.low or 0) > 0, scale)
-    record(METHOD, f"{after}: Q-score change (paired bootstrap)", where, "not lower", _told(q), (q.change.high or 0) >= 0, scale)
+    record(
+        METHOD,
+        f"{after}: EMRinger change (paired bootstrap)",
+        condition=where,
+        target="gain, interval above 0",
+        measured=_told(ringer),
+        holds=(ringer.change.low or 0) > 0,
+        scale=scale,
+    )
+    record(
+        METHOD,
+        f"{after}: Q-score change (paired bootstrap)",
+        condition=where,
+        target="not lower",
+        measured=_told(q),
+        holds=(q.change.high or 0) >= 0,
+        scale=scale,
+    )
     fsc = lines["fsc_model_masked_0.5_angst"].spreads
-    record(METHOD, f"{after}: map-model FSC 0.5, masked", where, "not coarser", f"{fsc[0].value:.2f} -> {fsc[1].value:.2f} Å",
-           fsc[1].value <= fsc[0].value * 1.005, scale)
+    record(METHOD, f"{after}: map-model FSC 0.5, masked", condition=where, target="not coarser", measured=f"{fsc[0].value:.2f} -> {fsc[1].value:.2f} Å",
+           holds=fsc[1].value <= fsc[0].value * 1.005, scale=scale)
     for name, label in (("decoy_gap_emringer", "EMRinger"), ("decoy_gap_q", "Q of side chains")):
         if name in lines:
             gap = lines[name].spreads
             told = f"{gap[0].value:.3f} -> {gap[1].value:.3f}"
-            record(METHOD, f"{after}: gap to wrong models, {label}", where, "wider", told, gap[1].value > gap[0].value, scale)
+            record(
+                METHOD, f"{after}: gap to wrong models, {label}", condition=where, target="wider", measured=told, holds=gap[1].value > gap[0].value, scale=scale
+            )
 
 
 def _told(line: Change) -> str:

@@ -42,14 +42,14 @@ def simulated_case(model: Path, folder: Path, settings: PaperDegradation, seed: 
     structure = polymer_structure(str(model))
     shape, origin = box_around(structure.coordinates, PAPER_VOXEL, _PAD_ANGST)
     density = model_map(structure, shape, PAPER_VOXEL, origin, TRUTH_ANGST, "xray")
-    return _degraded(model.name.split(".")[0], structure, density, origin, folder, settings, seed)
+    return _degraded(model.name.split(".")[0], structure, density=density, origin=origin, folder=folder, settings=settings, seed=seed)
 
 
 def crystal_case(coefficients: Path, model: Path, folder: Path, settings: PaperDegradation, seed: int) -> Degraded:
     """Measured X-ray density around a model, degraded."""
     structure = polymer_structure(str(model))
     density, origin, _ = crystal_density(str(coefficients), structure, PAPER_VOXEL)
-    return _degraded(model.name.split(".")[0], structure, density, origin, folder, settings, seed)
+    return _degraded(model.name.split(".")[0], structure, density=density, origin=origin, folder=folder, settings=settings, seed=seed)
 
 
 def _degraded(

@@ -33,10 +33,26 @@ def main() -> None:
     subprocess.run(words, check=False)
     with open(output / "report" / "verdicts.csv", newline="", encoding="utf-8") as handle:
         for row in csv.DictReader(handle):
-            record("foundation", "demo: " + row["what"], CONDITION, row["target"], row["measured"], row["holds"] == "true", options.scale)
+            record(
+                "foundation",
+                "demo: " + row["what"],
+                condition=CONDITION,
+                target=row["target"],
+                measured=row["measured"],
+                holds=row["holds"] == "true",
+                scale=options.scale,
+            )
     with open(output / "report" / "times.csv", newline="", encoding="utf-8") as handle:
         minutes = sum(float(row["minutes"]) for row in csv.DictReader(handle))
-    record("foundation", "demo: time of all runs", CONDITION, "<= 15 min on two cores", f"{minutes:.1f} min", minutes <= 15, options.scale)
+    record(
+        "foundation",
+        "demo: time of all runs",
+        condition=CONDITION,
+        target="<= 15 min on two cores",
+        measured=f"{minutes:.1f} min",
+        holds=minutes <= 15,
+        scale=options.scale,
+    )
     without_mask(output / "report", options.scale)
     foreign(options.work, 100 if options.scale == "laptop" else 1000, options.scale)
 
@@ -52,8 +68,8 @@ def without_mask(report: Path, scale: str) -> None:
             whole = torch.cat([torch.ones(1), torch.from_numpy(curve["fsc_unmasked"]).float()])
             found.append(resolution_at(whole, 0.5, summary["box"], summary["pixel_size_angst"]))
         better.append(found[0] is not None and (found[1] is None or found[0] < found[1]))
-    record("foundation", "demo: class maps better than the consensus map (FSC 0.5) without any mask", CONDITION, "all",
-           f"{sum(better)} of {len(better)}", all(better), scale)
+    record("foundation", "demo: class maps better than the consensus map (FSC 0.5) without any mask", condition=CONDITION, target="all",
+           measured=f"{sum(better)} of {len(better)}", holds=all(better), scale=scale)
 
 
 def foreign(work: Path, number: int, scale: str) -> None:
@@ -75,14 +91,14 @@ def foreign(work: Path, number: int, scale: str) -> None:
     constant = float(np.abs(known - np.median(known, axis=0)).mean())
     mean, median = (f"amplitude_of_all_modes_{kind}" for kind in ("mean", "median"))
     own, reached, wanted = errors["network"][mean], errors["refined"][median], errors["aligned"][median]
-    record("foundation", "foreign particles, network alone: mean error against that of a constant predictor", f"{number} images {FOREIGN}",
-           ">= 1.5 x better", f"{constant / own:.2f} x ({own:.1f} against {constant:.1f})", constant >= 1.5 * own, scale)
+    record("foundation", "foreign particles, network alone: mean error against that of a constant predictor", condition=f"{number} images {FOREIGN}",
+           target=">= 1.5 x better", measured=f"{constant / own:.2f} x ({own:.1f} against {constant:.1f})", holds=constant >= 1.5 * own, scale=scale)
     record("foundation", "foreign particles, network and refinement: median error against that of the alignment",
-           f"{number} images {FOREIGN}", "<= 1.5 x", f"{reached / wanted:.2f} x ({reached:.2f} against {wanted:.2f})",
-           reached <= 1.5 * wanted, scale)
+           condition=f"{number} images {FOREIGN}", target="<= 1.5 x", measured=f"{reached / wanted:.2f} x ({reached:.2f} against {wanted:.2f})",
+           holds=reached <= 1.5 * wanted, scale=scale)
     solved = errors["refined"]["solved_fraction"]
-    record("foundation", "foreign particles, network and refinement: solved", f"{number} images {FOREIGN}", ">= 95 %",
-           f"{100 * solved:.1f} %", solved >= 0.95, scale)
+    record("foundation", "foreign particles, network and refinement: solved", condition=f"{number} images {FOREIGN}", target=">= 95 %",
+           measured=f"{100 * solved:.1f} %", holds=solved >= 0.95, scale=scale)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,22 @@ SETTING = "4AKE, 128 px at 2 Å, SNR 0.1, CTF, all poses, shifts, modes 7-9 with
 def report(what: str, condition: str, scale: str, errors: dict[str, float]) -> None:
     """Rows that own and foreign particles share."""
     images = errors["images"]
-    record(METHOD, f"{what}: solved", condition, ">= 95 %", f"{100 * errors['solved_fraction']:.1f} % of {images}",
-           errors["solved_fraction"] >= 0.95, scale)
-    record(METHOD, f"{what}: mean absolute amplitude error", condition, "<= 4.5",
-           f"{errors['amplitude_of_all_modes_mean']:.2f} (median {errors['amplitude_of_all_modes_median']:.2f}, "
-           f"95 % {errors['amplitude_of_all_modes_p95']:.2f})", errors["amplitude_of_all_modes_mean"] <= 4.5, scale)
-    record(METHOD, f"{what}: mean RMSD", condition, "<= 0.25 Å", f"{errors['rmsd_mean']:.3f} Å", errors["rmsd_mean"] <= 0.25, scale)
-    record(METHOD, f"{what}: amplitudes within their 68 % intervals", condition, "60 to 75 %", f"{100 * errors['coverage']:.1f} %",
-           0.60 <= errors["coverage"] <= 0.75, scale)
+    record(METHOD, f"{what}: solved", condition=condition, target=">= 95 %", measured=f"{100 * errors['solved_fraction']:.1f} % of {images}",
+           holds=errors["solved_fraction"] >= 0.95, scale=scale)
+    record(METHOD, f"{what}: mean absolute amplitude error", condition=condition, target="<= 4.5",
+           measured=f"{errors['amplitude_of_all_modes_mean']:.2f} (median {errors['amplitude_of_all_modes_median']:.2f}, "
+           f"95 % {errors['amplitude_of_all_modes_p95']:.2f})", holds=errors["amplitude_of_all_modes_mean"] <= 4.5, scale=scale)
+    record(
+        METHOD,
+        f"{what}: mean RMSD",
+        condition=condition,
+        target="<= 0.25 Å",
+        measured=f"{errors['rmsd_mean']:.3f} Å",
+        holds=errors["rmsd_mean"] <= 0.25,
+        scale=scale,
+    )
+    record(METHOD, f"{what}: amplitudes within their 68 % intervals", condition=condition, target="60 to 75 %", measured=f"{100 * errors['coverage']:.1f} %",
+           holds=0.60 <= errors["coverage"] <= 0.75, scale=scale)
 
 
 def main() -> None:
@@ -45,15 +53,15 @@ def main() -> None:
     errors = judge(work, "own", work / "own-aligned" / "alignment.npz", work / "own" / "truth.npz", modes)
     report("blind elastic alignment, own particles", SETTING, options.scale, errors)
     where = "GPU" if gpu else "2 CPU cores"
-    record(METHOD, f"elastic alignment, seconds an image on {where}", SETTING, "< 2", f"{seconds / own:.2f} (start-up included)",
-           seconds / own < 2, options.scale)
+    record(METHOD, f"elastic alignment, seconds an image on {where}", condition=SETTING, target="< 2", measured=f"{seconds / own:.2f} (start-up included)",
+           holds=seconds / own < 2, scale=options.scale)
 
     more = 4 * own
     engine("simulate-particles", work / "more", structure=work / "modes" / "structure.pdb", modes=modes, number=more, seed=8, **gpu)
     _, memory_more = engine("elastic-align", work / "more-aligned", particles=work / "more" / "particles.star", modes=modes, **gpu)
-    record(METHOD, "elastic alignment, peak memory with four times the images", SETTING, "<= 1.1 x",
-           f"{memory_more / memory:.2f} x ({memory:.0f} MiB for {own}, {memory_more:.0f} MiB for {more} images)",
-           memory_more <= 1.1 * memory, options.scale)
+    record(METHOD, "elastic alignment, peak memory with four times the images", condition=SETTING, target="<= 1.1 x",
+           measured=f"{memory_more / memory:.2f} x ({memory:.0f} MiB for {own}, {memory_more:.0f} MiB for {more} images)",
+           holds=memory_more <= 1.1 * memory, scale=options.scale)
     errors = judge(work, "more", work / "more-aligned" / "alignment.npz", work / "more" / "truth.npz", modes)
     report("blind elastic alignment, own particles, second set", SETTING, options.scale, errors)
 

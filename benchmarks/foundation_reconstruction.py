@@ -43,8 +43,8 @@ def make_particles(folder: Path, count: int) -> None:
     shift = (torch.rand(count, 2, generator=generator) - 0.5) * 20
     defocus = random.uniform(8000, 25000, count)
     ctf = CtfTable(
-        defocus, defocus - random.uniform(0, 2000, count), random.uniform(0, 180, count), np.zeros(count),
-        np.full(count, 300.0), np.full(count, 2.7), np.full(count, 0.1),
+        defocus, defocus - random.uniform(0, 2000, count), defocus_angle=random.uniform(0, 180, count), phase_shift=np.zeros(count),
+        voltage_kv=np.full(count, 300.0), cs_mm=np.full(count, 2.7), amplitude_contrast=np.full(count, 0.1),
     )
     stack = str(folder / "particles.mrcs")
     with StackWriter(stack, count, BOX, PIXEL) as writer:
@@ -54,7 +54,15 @@ def make_particles(folder: Path, count: int) -> None:
             images = apply_ctf(render_gaussians_2d(seen, weights, SIGMA, BOX, PIXEL), Ctf.from_table(ctf, rows), PIXEL)
             writer.write(start, add_noise(images, SNR, generator).numpy())
     table = ParticleTable(
-        np.arange(1, count + 1), [stack], np.zeros(count, np.int64), np.arange(count), PIXEL, BOX, angles.numpy(), -shift.double().numpy(), ctf,
+        np.arange(1, count + 1),
+        [stack],
+        file_index=np.zeros(count, np.int64),
+        image_index=np.arange(count),
+        pixel_size_angst=PIXEL,
+        box=BOX,
+        angles_deg=angles.numpy(),
+        origin_angst=-shift.double().numpy(),
+        ctf=ctf,
         random_subset=1 + np.arange(count) % 2,
     )
     write_particles(str(folder / "particles.star"), table)
@@ -90,8 +98,8 @@ def main() -> None:
     device = "GPU" if options.gpu else "CPU"
     condition = f"{options.count} images of {BOX} px, CTF, shifts, with reading, two half maps, map and FSC, {device}"
     record(
-        "foundation", "reconstruction: wall time", condition, f"under {TARGET_S:g} s", f"{seconds:.1f} s, {memory:.0f} MiB",
-        seconds < TARGET_S, options.scale,
+        "foundation", "reconstruction: wall time", condition=condition, target=f"under {TARGET_S:g} s", measured=f"{seconds:.1f} s, {memory:.0f} MiB",
+        holds=seconds < TARGET_S, scale=options.scale,
     )
     if shutil.which("relion_reconstruct") is None:
         print("relion_reconstruct is not installed: no comparison (Debian: apt-get install relion)")
@@ -100,17 +108,22 @@ def main() -> None:
     whole, memory = timed([*relion, "--o", "relion.mrc"], folder)
     halves = sum(timed([*relion, "--o", f"relion_half{half}.mrc", "--subset", str(half)], folder)[0] for half in (1, 2))
     record(
-        "foundation", "reconstruction: time of relion_reconstruct over ours, same run", f"{condition}; theirs on one core: map and two half maps",
-        "at least 1", f"{(whole + halves) / seconds:.2f} ({whole + halves:.1f} s, {memory:.0f} MiB; the map alone {whole:.1f} s)",
-        whole + halves >= seconds, options.scale,
+        "foundation", "reconstruction: time of relion_reconstruct over ours, same run", condition=f"{condition}; theirs on one core: map and two half maps",
+        target="at least 1", measured=f"{(whole + halves) / seconds:.2f} ({whole + halves:.1f} s, {memory:.0f} MiB; the map alone {whole:.1f} s)",
+        holds=whole + halves >= seconds, scale=options.scale,
     )
     truth, first, second = (torch.from_numpy(read_map(str(folder / name)).data.copy()) for name in ("true.mrc", "ours/map.mrc", "relion.mrc"))
     mask, last = sphere_mask(BOX, 0.4 * BOX, 5), int(BOX / 2 / 1.2)
     curves = {"ours": fsc(first, truth, mask).numpy(), "relion_reconstruct": fsc(second, truth, mask).numpy()}
     gap = float(np.abs(curves["ours"] - curves["relion_reconstruct"])[1 : last + 1].max())
     record(
-        "foundation", "reconstruction: largest gap between our and RELION's FSC with the truth, to Nyquist / 1.2",
-        f"{options.count} images of {BOX} px at {PIXEL:g} Å, SNR {SNR:g}", "at most 0.02", f"{gap:.4f}", gap <= 0.02, options.scale,
+        "foundation",
+        "reconstruction: largest gap between our and RELION's FSC with the truth, to Nyquist / 1.2",
+        condition=f"{options.count} images of {BOX} px at {PIXEL:g} Å, SNR {SNR:g}",
+        target="at most 0.02",
+        measured=f"{gap:.4f}",
+        holds=gap <= 0.02,
+        scale=options.scale,
     )
     save_figure(
         fsc_curves(curves, BOX, PIXEL, (0.5,), title=f"{options.count} images against the true density"),

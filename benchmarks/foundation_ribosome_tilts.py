@@ -87,15 +87,15 @@ def main() -> None:
     right = curves["P A"][1 : len(GIVEN) + 1]
     condition = f"{len(images)} images of 40 particles, even/odd particles, soft sphere of {MASK_ANGST:g} Å"
     record(
-        "foundation", "real ribosome tilts: half-map FSC at shells 1-13 with R = P A", condition,
-        "each at least " + " ".join(f"{v:.2f}" for v in GIVEN) + f" less {TOLERANCE}",
-        " ".join(f"{v:.3f}" for v in right), bool(np.all(right >= np.array(GIVEN) - TOLERANCE)), options.scale,
+        "foundation", "real ribosome tilts: half-map FSC at shells 1-13 with R = P A", condition=condition,
+        target="each at least " + " ".join(f"{v:.2f}" for v in GIVEN) + f" less {TOLERANCE}",
+        measured=" ".join(f"{v:.3f}" for v in right), holds=bool(np.all(right >= np.array(GIVEN) - TOLERANCE)), scale=options.scale,
     )
     for label in list(ways)[1:]:
         lost = next((shell for shell in range(1, len(curves[label])) if curves[label][shell] < LOST), None)
         record(
-            "foundation", f"real ribosome tilts: half-map FSC with the wrong R = {label}", condition, f"below {LOST} by shell 10",
-            f"below at shell {lost}", lost is not None and lost <= 10, options.scale,
+            "foundation", f"real ribosome tilts: half-map FSC with the wrong R = {label}", condition=condition, target=f"below {LOST} by shell 10",
+            measured=f"below at shell {lost}", holds=lost is not None and lost <= 10, scale=options.scale,
         )
     reference = options.data / "warptools_test_box-32_angpix-12_reconstruct.mrc"
     if reference.exists():
@@ -108,8 +108,8 @@ def main() -> None:
             print(f"FSC with the authors' map, {name}: " + " ".join(f"{float(v):.2f}" for v in curve[1:]))
         best = np.stack([curves[f"P A against the authors' map, {name}"] for name in ("as it is", "mirrored")])[:, 1:9].mean(1)
         record(
-            "foundation", "real ribosome tilts: mean FSC of shells 1-8 with the authors' own map", "the better hand (poses alone do not settle it)",
-            "at least 0.5", f"{best[0]:.2f} as it is, {best[1]:.2f} mirrored", float(best.max()) >= 0.5, options.scale,
+            "foundation", "real ribosome tilts: mean FSC of shells 1-8 with the authors' own map", condition="the better hand (poses alone do not settle it)",
+            target="at least 0.5", measured=f"{best[0]:.2f} as it is, {best[1]:.2f} mirrored", holds=float(best.max()) >= 0.5, scale=options.scale,
         )
     figure = new_figure(7.5, 5)
     axes = figure.subplots()

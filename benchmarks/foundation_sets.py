@@ -74,7 +74,7 @@ def compare(folder: Path, name: str, particles: object, common: torch.Tensor, sc
     gap = float((one - other)[1 : last + 1].abs().max())
     what = f"set to STAR by scipion-em-relion, relion_reconstruct against ours: {name}"
     condition = f"{count} images, shells 1-{last}, soft sphere of 0.4 box"
-    record("foundation", what, condition, f"<= {TOLERANCE}", f"{gap:.4f}", gap <= TOLERANCE, scale)
+    record("foundation", what, condition=condition, target=f"<= {TOLERANCE}", measured=f"{gap:.4f}", holds=gap <= TOLERANCE, scale=scale)
 
 
 if __name__ == "__main__":

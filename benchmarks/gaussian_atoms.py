@@ -115,7 +115,17 @@ def judge(options: argparse.Namespace, made: ParticleSet, title: str, peer_box: 
     run = heterogeneity(made, made.folder / "curve", options.use_gpu, maps=10, halves=False)
     latent = made.columns["latent"].astype(float)[made.real]
     condition = f"{len(made.real)} particles of {made.box} px and {made.pixel:g} Å, {STATES} states, solvent, 10 % contaminants, map from the particles"
-    rows = compare(options, title, condition, made, run, "open", peer_box, lambda latents: rank_correlation(latents, latent), peer)
+    rows = compare(
+        options,
+        title,
+        condition=condition,
+        made=made,
+        run=run,
+        kind="open",
+        peer_box=peer_box,
+        correlation=lambda latents: rank_correlation(latents, latent),
+        peer=peer,
+    )
     merge_table(RESULTS / "gaussian_peers.csv", [{**row, "scale": options.scale} for row in rows], ("set", "program", "scale"))
     doubtful = auc(run.columns["log_likelihood"].astype(float), ~made.real)
     flagged = (run.columns["flags"] & ConformationFlag.UNLIKELY) > 0

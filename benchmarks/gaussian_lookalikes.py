@@ -64,7 +64,9 @@ def main() -> None:
             return float(adjusted_rand_score(states, labels))  # noqa: B023
 
         condition = f"{count} particles of {box} px and {scene.pixel:g} Å, SNR {snr:g}, map from the particles"
-        rows = compare(options, name, condition, made, run, kind, peer_box, None if kind == "open" else agreement, peer)
+        rows = compare(
+            options, name, condition=condition, made=made, run=run, kind=kind, peer_box=peer_box, correlation=None if kind == "open" else agreement, peer=peer
+        )
         merge_table(RESULTS / "gaussian_peers.csv", [{**row, "scale": options.scale} for row in rows], ("set", "program", "scale"))
         if not laptop:
             spire, recovar = PUBLISHED[name]

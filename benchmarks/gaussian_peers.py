@@ -30,7 +30,17 @@ def main() -> None:
         run = heterogeneity(made, folder / "curve", options.use_gpu, maps=11, halves=False)
         truth = made.columns["latent"].astype(float)
         condition = f"{count} particles of 64 px and 4 Å, 11 classes, true poses, map of the truth"
-        rows = compare(options, name, condition, made, run, "open", peer_box, lambda latents: rank_correlation(latents, truth), peer)  # noqa: B023
+        rows = compare(
+            options,
+            name,
+            condition=condition,
+            made=made,
+            run=run,
+            kind="open",
+            peer_box=peer_box,
+            correlation=lambda latents: rank_correlation(latents, truth),  # noqa: B023
+            peer=peer,
+        )
         merge_table(RESULTS / "gaussian_peers.csv", [{**row, "scale": options.scale} for row in rows], ("set", "program", "scale"))
 
 

@@ -66,7 +66,7 @@ def gradients(options: argparse.Namespace, where: str) -> None:
     target(options, "gradients of 3,000 images by 128 Gaussians", f"ring 10, {where}", "< 0.5 s", f"{small:.2f} s", small < 0.5)
     # the GroEL case: 1,344 Gaussians and ring 36, as the page times it
     images = 200 if not options.use_gpu else 100000
-    large = gradient_seconds(images, 1344, 36, 128, 2.0, options.device, 2)
+    large = gradient_seconds(images, 1344, radius=36, box=128, pixel=2.0, device=options.device, repeats=2)
     rate = images / large
     once = 100000 / rate / 60
     source = "measured" if options.use_gpu else f"extrapolated from {images} images"

@@ -58,15 +58,23 @@ def main() -> None:
                     print(f"{what} (target {target})", *count(modules), sep="\n    ")
                 continue
             measured = len(count(modules))
-            record("house", what, condition, target, str(measured), measured <= limit, options.scale)
+            record("house", what, condition=condition, target=target, measured=str(measured), holds=measured <= limit, scale=options.scale)
     for what, measure in (("lines of the product", _house.lines), ("lines of the product without blank lines, comments and docstrings", _house.code_lines)):
         old, new = measure(before), measure(after)
         target = f"<= {100 * (1 - LEAST_SAVED):.0f} % of commit {options.base}"
         if options.list:
             print(f"{what}: {old} before, {new} after")
         else:
-            record("house", what, f"commit {options.base}", "-", str(old), True, options.scale)
-            record("house", what, "working tree", target, f"{new} ({100 * new / old:.1f} %)", new <= (1 - LEAST_SAVED) * old, options.scale)
+            record("house", what, condition=f"commit {options.base}", target="-", measured=str(old), holds=True, scale=options.scale)
+            record(
+                "house",
+                what,
+                condition="working tree",
+                target=target,
+                measured=f"{new} ({100 * new / old:.1f} %)",
+                holds=new <= (1 - LEAST_SAVED) * old,
+                scale=options.scale,
+            )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,15 @@ def main() -> None:
             with open(options.work / f"make-{target}.log", "w") as log:
                 code = subprocess.run(["make", target], cwd=clone, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False).returncode
             minutes = (time.monotonic() - start) / 60
-            record("house", f"make {target} from a fresh clone", f"beside {options.busy} busy processes", "exit 0", f"exit {code}, {minutes:.0f} minutes",
-                   code == 0, options.scale)
+            record(
+                "house",
+                f"make {target} from a fresh clone",
+                condition=f"beside {options.busy} busy processes",
+                target="exit 0",
+                measured=f"exit {code}, {minutes:.0f} minutes",
+                holds=code == 0,
+                scale=options.scale,
+            )
     finally:
         for process in busy:
             process.kill()

@@ -49,13 +49,20 @@ def main() -> None:
             rejected[name].append(float((ones > limit).mean()))
     condition = f"three proteins learned, 5 Å voxels, SNR 1, {seeds} trainings, {judged} subtomograms each"
     for name in UNKNOWN:
-        record("house", f"novelty of an unknown protein ({name}): area under the curve, least and mean", condition, "mean >= .75",
-               f"{min(areas[name]):.2f}, {np.mean(areas[name]):.2f}", bool(np.mean(areas[name]) >= 0.75), options.scale)
-        record("house", f"novelty of an unknown protein ({name}): rejected, at a limit of {FALSE:g} for the known", condition, "told",
-               f"{np.mean(rejected[name]):.2f} ({min(rejected[name]):.2f} to {max(rejected[name]):.2f})", True, options.scale)
+        record("house", f"novelty of an unknown protein ({name}): area under the curve, least and mean", condition=condition, target="mean >= .75",
+               measured=f"{min(areas[name]):.2f}, {np.mean(areas[name]):.2f}", holds=bool(np.mean(areas[name]) >= 0.75), scale=options.scale)
+        record("house", f"novelty of an unknown protein ({name}): rejected, at a limit of {FALSE:g} for the known", condition=condition, target="told",
+               measured=f"{np.mean(rejected[name]):.2f} ({min(rejected[name]):.2f} to {max(rejected[name]):.2f})", holds=True, scale=options.scale)
     share = float(np.mean(rejected["known"]))
-    record("house", f"novelty: known proteins rejected at a limit of {FALSE:g}", condition, f"<= {2 * FALSE:g}", f"{share:.3f}", share <= 2 * FALSE,
-           options.scale)
+    record(
+        "house",
+        f"novelty: known proteins rejected at a limit of {FALSE:g}",
+        condition=condition,
+        target=f"<= {2 * FALSE:g}",
+        measured=f"{share:.3f}",
+        holds=share <= 2 * FALSE,
+        scale=options.scale,
+    )
 
 
 def look(model: SubtomogramModel, simulator: SubtomogramSimulator, at_once: int = 60) -> tuple[np.ndarray, np.ndarray]:

@@ -70,10 +70,26 @@ def main() -> None:
     condition = "; ".join(tried)
     broken = [f"{name}: {test}" for name, names in failed.items() for test in names]
     print("\n".join(broken))
-    record("house", "tests that train or search", "tests that call one of the functions of benchmarks/_test_hook.py", "listed",
-           f"{len(tests)} in {len(files)} files", bool(tests), options.scale)
-    record("house", "tests that train or search: settings of processor, threads and seeds", condition, ">= 6", str(len(tried)), len(tried) >= 6, options.scale)
-    record("house", "tests that train or search: failures", condition, "0", "; ".join(broken) or "0", not broken, options.scale)
+    record("house", "tests that train or search", condition="tests that call one of the functions of benchmarks/_test_hook.py", target="listed",
+           measured=f"{len(tests)} in {len(files)} files", holds=bool(tests), scale=options.scale)
+    record(
+        "house",
+        "tests that train or search: settings of processor, threads and seeds",
+        condition=condition,
+        target=">= 6",
+        measured=str(len(tried)),
+        holds=len(tried) >= 6,
+        scale=options.scale,
+    )
+    record(
+        "house",
+        "tests that train or search: failures",
+        condition=condition,
+        target="0",
+        measured="; ".join(broken) or "0",
+        holds=not broken,
+        scale=options.scale,
+    )
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ def main() -> None:
         }
         ceiling = in_angstrom(map_of_truth(options, made))
         curves: dict[str, NDArray[np.float32]] = {}
-        rows = [judge(options, case, made, name, run, condition, ceiling, curves) for name, run in runs.items()]
+        rows = [judge(options, case, made=made, name=name, run=run, condition=condition, ceiling=ceiling, curves=curves) for name, run in runs.items()]
         figure = fsc_curves(curves, box, made.specimen.pixel, (0.5,), title=f"{case.name}: FSC against the true map")
         save_figure(figure, str(RESULTS / f"orientation_fig8_{case.protein}_{case.noise:g}.png"))
         merge_table(RESULTS / "orientation_fig8.csv", rows, ("case", "run", "scale"))

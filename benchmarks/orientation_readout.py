@@ -59,7 +59,7 @@ def make_optimiser(trunk: str, network: torch.nn.Module, steps: int) -> tuple[to
 
 def simulator(specimen: Specimen, imaging: Imaging, size: int, kernel: SimilarityKernel, seed: int, device: torch.device) -> tuple[ImageSimulator, float]:
     """Images drawn anew, and the particle's radius in pixels of the network's input."""
-    maps = ProjectedMaps([str(specimen.path)], [], specimen.box, specimen.pixel, size, device, 1)
+    maps = ProjectedMaps([str(specimen.path)], [], box=specimen.box, pixel_size_angst=specimen.pixel, size=size, device=device, seed=1)
     config = DistanceTrainConfig(snr=imaging.snr(specimen.box), ignore_ctf=True)
     appearance = simulated_appearance(config, specimen.box, specimen.pixel, size, maps.power, None)
     draws = ImageSimulator(maps, appearance, None, snr_factor=1.0, shift_range_angst=specimen.pixel, largest_rad=largest_distance(kernel), seed=seed)

@@ -55,9 +55,24 @@ def main() -> None:
     condition = f"{len(true)} subtomograms of 40 voxels, {' '.join(NAMES)}, SNR {options.snr:g}, ±60, {len(NAMES)} classes x {options.iterations} iterations"
     how = "GPU" if gpu else "one thread"
     minutes = (usage.seconds if gpu else usage.cpu_seconds) / 60
-    record("subtomograms", f"averaging: time ({how})", condition, f"<= {LIMIT_MINUTES:g} minutes on 2 CPU cores", f"{minutes:.1f} minutes of "
-           f"{'the clock' if gpu else 'one CPU core'}, {usage.memory_mib:.0f} MiB", minutes <= LIMIT_MINUTES, options.scale)
-    record("subtomograms", "averaging: subtomograms in the class of their complex", condition, "reported", f"{100 * right:.1f} %", True, options.scale)
+    record(
+        "subtomograms",
+        f"averaging: time ({how})",
+        condition=condition,
+        target=f"<= {LIMIT_MINUTES:g} minutes on 2 CPU cores",
+        measured=f"{minutes:.1f} minutes of {'the clock' if gpu else 'one CPU core'}, {usage.memory_mib:.0f} MiB",
+        holds=minutes <= LIMIT_MINUTES,
+        scale=options.scale,
+    )
+    record(
+        "subtomograms",
+        "averaging: subtomograms in the class of their complex",
+        condition=condition,
+        target="reported",
+        measured=f"{100 * right:.1f} %",
+        holds=True,
+        scale=options.scale,
+    )
     rows = []
     for entry in summary["classes"]:
         members = true[np.isin(table.ids, columns["id"][columns["class"] == entry["number"]])]
@@ -67,8 +82,15 @@ def main() -> None:
         halves = entry["resolution_angst"]
         text = "none" if halves is None else f"{halves / 10:.2f} nm"
         # 7 nm is the paper's rule for a structure that was recovered
-        record("subtomograms", f"averaging: FSC 0.5 with the truth, {name}", condition, "<= 7 nm", f"{apart:.2f} nm (half maps at 0.143: {text}; "
-               f"{entry['count']} subtomograms, {int((members == name).sum())} of it)", apart <= 7.0, options.scale)
+        record(
+            "subtomograms",
+            f"averaging: FSC 0.5 with the truth, {name}",
+            condition=condition,
+            target="<= 7 nm",
+            measured=f"{apart:.2f} nm (half maps at 0.143: {text}; {entry['count']} subtomograms, {int((members == name).sum())} of it)",
+            holds=apart <= 7.0,
+            scale=options.scale,
+        )
         rows.append(GalleryRow(f"{name}: {entry['count']} subtomograms, FSC 0.5 with the truth {apart:.1f} nm", volume.numpy()))
     figure = class_gallery(rows, table.pixel_size_angst, f"{len(true)} subtomograms at SNR {options.snr:g}, averaged without a reference")
     save_figure(figure, str(RESULTS / "subtomo_averaging.png"))

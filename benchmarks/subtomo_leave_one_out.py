@@ -54,8 +54,11 @@ class Sizes:
     smallest: int
 
 
-SIZES = {"laptop": Sizes(60, 60, 0, 12, 1, 3, 1, 24), "paper": Sizes(1000, 1000, 0, 100, 3, 5, 2, 40)}
-TINY = Sizes(8, 12, 1, 3, 1, 1, 1, 8)
+SIZES = {
+    "laptop": Sizes(60, 60, epochs=0, groups=12, classes=1, iterations=3, starts=1, smallest=24),
+    "paper": Sizes(1000, 1000, epochs=0, groups=100, classes=3, iterations=5, starts=2, smallest=40),
+}
+TINY = Sizes(8, 12, epochs=1, groups=3, classes=1, iterations=1, starts=1, smallest=8)
 
 
 @dataclass
@@ -104,8 +107,13 @@ def leave_out(options: argparse.Namespace, name: str, names: list[str], sizes: S
     true_name = next(one for one in set(true.values()) if one.startswith(name))
     wrong = sum(most[entry["number"]] != true_name for entry in new)
     return Outcome(
-        name, apart[best["number"]], min(strict, default=float("inf")), apart[chosen["number"]] if chosen else float("inf"), len(new), wrong,
-        averages[best["number"]].numpy(),
+        name,
+        apart[best["number"]],
+        strict_nm=min(strict, default=float("inf")),
+        blind_nm=apart[chosen["number"]] if chosen else float("inf"),
+        flagged=len(new),
+        wrong=wrong,
+        best=averages[best["number"]].numpy(),
     )
 
 

@@ -98,8 +98,8 @@ def record_bound(work: Path, theirs: Path, star: str, poses: Tensor, scale: str)
         own = torch.from_numpy(made.half == half)
         shares.append(found_orientations(euler_to_matrix(torch.from_numpy(made.angles_deg))[own], poses[own]))
     record("subtomograms", f"ribosomes: orientations within {NEAR:g} degrees, against the other half's map from the authors' poses",
-           "20 real ribosomes a half set, search over all rotations", "reported: the bound for a search from nothing",
-           ", ".join(f"{100 * share:.0f} %" for share in shares), True, scale)
+           condition="20 real ribosomes a half set, search over all rotations", target="reported: the bound for a search from nothing",
+           measured=", ".join(f"{100 * share:.0f} %" for share in shares), holds=True, scale=scale)
 
 
 def main() -> None:
@@ -120,12 +120,18 @@ def main() -> None:
     condition = f"{len(volumes)} real ribosomes, {BOX} voxels of {PIXEL:g} Å, from nothing, half sets apart"
     halves = entry["resolution_angst"]
     # half maps of wrong poses agree somewhat too, since they are laid on each other: what counts are the orientations
-    record("subtomograms", "ribosomes: resolution between half maps", condition, "reported (a demonstration)",
-           "none" if halves is None else f"{halves:.1f} Å", True, options.scale)
+    record("subtomograms", "ribosomes: resolution between half maps", condition=condition, target="reported (a demonstration)",
+           measured="none" if halves is None else f"{halves:.1f} Å", holds=True, scale=options.scale)
     chance = (NEAR / 180 * np.pi - np.sin(NEAR / 180 * np.pi)) / np.pi  # of a random rotation
-    record("subtomograms", f"ribosomes: orientations within {NEAR:g} degrees of the authors'", condition,
-           f"above half in each half set (chance {100 * chance:.1f} %)", ", ".join(f"{100 * share:.0f} %" for share in shares), min(shares) > 0.5,
-           options.scale)
+    record(
+        "subtomograms",
+        f"ribosomes: orientations within {NEAR:g} degrees of the authors'",
+        condition=condition,
+        target=f"above half in each half set (chance {100 * chance:.1f} %)",
+        measured=", ".join(f"{100 * share:.0f} %" for share in shares),
+        holds=min(shares) > 0.5,
+        scale=options.scale,
+    )
     with_theirs = options.work / "theirs"
     given = read_subtomograms(str(output / "subtomograms.star"))
     aligned = replace(given, angles_deg=matrix_to_euler(poses).numpy(), shifts_angst=np.zeros((len(poses), 3)))
@@ -133,8 +139,15 @@ def main() -> None:
     engine("subtomogram-average", with_theirs, subtomograms=str(options.work / "aligned.star"), classes=1, mask_radius_angst=RADIUS, threads=1,
            start="alignment", local_search=True, iterations=1, angular_step_deg=4, shift_range_angst=24)
     reference = json.loads((with_theirs / "summary.json").read_text())["classes"][0]["resolution_angst"]
-    record("subtomograms", "ribosomes: resolution from the authors' poses, refined locally", condition.replace("from nothing", "from their poses"), "reported",
-           "none" if reference is None else f"{reference:.1f} Å", True, options.scale)
+    record(
+        "subtomograms",
+        "ribosomes: resolution from the authors' poses, refined locally",
+        condition=condition.replace("from nothing", "from their poses"),
+        target="reported",
+        measured="none" if reference is None else f"{reference:.1f} Å",
+        holds=True,
+        scale=options.scale,
+    )
     record_bound(options.work, with_theirs, star, poses, options.scale)
     background = patches(options.tomograms)
     both = torch.cat((volumes / volumes.std(), background / background.std()))
@@ -147,8 +160,8 @@ def main() -> None:
     assert classes.class_name is not None
     right = agreement(np.array(classes.class_name), np.array(names))
     record("subtomograms", "ribosomes: told apart from background patches",
-           f"{len(volumes)} ribosomes, {len(background)} patches of other tomograms, 2 classes from nothing", "reported (a demonstration)",
-           f"{100 * right:.0f} %", True, options.scale)
+           condition=f"{len(volumes)} ribosomes, {len(background)} patches of other tomograms, 2 classes from nothing", target="reported (a demonstration)",
+           measured=f"{100 * right:.0f} %", holds=True, scale=options.scale)
     mask = sphere_mask(BOX, RADIUS / PIXEL, 2)
     runs = {"from nothing": output, "authors' poses": with_theirs}
     maps = {label: torch.from_numpy(read_map(str(folder / "class_001.mrc")).data.copy()) for label, folder in runs.items()}

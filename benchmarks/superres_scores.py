@@ -56,7 +56,15 @@ def golden(scale: str) -> None:
             volume, structure = simulated(name, resolution)
             apart.append(abs(emringer(volume, find_side_chains(structure)).score - expected))
         told = f"largest difference {max(apart):.5f}"
-        record(METHOD, "EMRinger equals cctbx's", f"{name.upper()}, simulated at 1.5 to 5 Å", "to 4 decimals", told, max(apart) < 5e-5, scale)
+        record(
+            METHOD,
+            "EMRinger equals cctbx's",
+            condition=f"{name.upper()}, simulated at 1.5 to 5 Å",
+            target="to 4 decimals",
+            measured=told,
+            holds=max(apart) < 5e-5,
+            scale=scale,
+        )
 
 
 def trap(scale: str) -> None:
@@ -70,9 +78,9 @@ def trap(scale: str) -> None:
     best = max(classic, key=lambda level: classic[level])
     true = emringer(honest, chains, 2, tie_safe=True).score
     safe = max(emringer(volume, chains, 2, tie_safe=True).score for volume in made.values())
-    record(METHOD, "a binarised map is not called better", "3ENL at 2 Å, thresholds of 1 to 8 SD, one vote a residue", "below the honest map",
-           f"{safe:.2f} at most, honest {true:.2f}; cctbx's votes: {classic[best]:.2f} at {best:g} SD, honest {emringer(honest, chains).score:.2f}, "
-           f"ceiling {CEILING:.2f}", safe < true, scale)
+    record(METHOD, "a binarised map is not called better", condition="3ENL at 2 Å, thresholds of 1 to 8 SD, one vote a residue", target="below the honest map",
+           measured=f"{safe:.2f} at most, honest {true:.2f}; cctbx's votes: {classic[best]:.2f} at {best:g} SD, honest {emringer(honest, chains).score:.2f}, "
+           f"ceiling {CEILING:.2f}", holds=safe < true, scale=scale)
 
 
 def real_maps(data: Path, scale: str) -> list[ScoredCase]:
@@ -82,9 +90,25 @@ def real_maps(data: Path, scale: str) -> list[ScoredCase]:
         structure = read_structure(str(data / "maps" / model_file), first_conformer=True)
         structure = structure.subset(heavy_atoms(structure))
         found = emringer(volume, find_side_chains(structure)).score
-        record(METHOD, "EMRinger equals cctbx's", name, f"{ringer:.4f}, to 4 decimals", f"{found:.4f}", abs(found - ringer) < 6e-5, scale)
+        record(
+            METHOD,
+            "EMRinger equals cctbx's",
+            condition=name,
+            target=f"{ringer:.4f}, to 4 decimals",
+            measured=f"{found:.4f}",
+            holds=abs(found - ringer) < 6e-5,
+            scale=scale,
+        )
         agreement = correlations(volume, structure, resolution)
-        record(METHOD, "CC_mask equals cctbx's", name, f"{mask:.4f}, to 0.001", f"{agreement.mask:.4f}", abs(agreement.mask - mask) < 1e-3, scale)
+        record(
+            METHOD,
+            "CC_mask equals cctbx's",
+            condition=name,
+            target=f"{mask:.4f}, to 0.001",
+            measured=f"{agreement.mask:.4f}",
+            holds=abs(agreement.mask - mask) < 1e-3,
+            scale=scale,
+        )
         scored.append(score_case(Case(name, {"map": volume}, structure), resolution))
     return scored
 
@@ -118,7 +142,15 @@ def xray_maps(data: Path, scale: str) -> list[ScoredCase]:
         spread = float(bootstrap_scores([case.scores["map"].classic_votes], 1000)[:, 0].std())
         told = (f"{found:.2f}; interpolated by cubics on another grid {case.value('map', 'emringer'):.2f} (SD {spread:.2f}), "
                 f"one vote a residue {case.value('map', 'emringer_tie_safe'):.2f} (ceiling of the model {case.ceiling:.2f})")
-        record(METHOD, "EMRinger of an X-ray map", f"{name}, 0.5 Å grid", f"{expected:g}, to 0.05", told, abs(found - expected) < 0.05, scale)
+        record(
+            METHOD,
+            "EMRinger of an X-ray map",
+            condition=f"{name}, 0.5 Å grid",
+            target=f"{expected:g}, to 0.05",
+            measured=told,
+            holds=abs(found - expected) < 0.05,
+            scale=scale,
+        )
         scored.append(case)
     return scored
 
@@ -134,8 +166,15 @@ def noise(scale: str) -> None:
         found.append(emringer(Map(data, honest.pixel_size_angst, honest.origin_angst), chains, 2, tie_safe=True).score)
     true = emringer(honest, chains, 2, tie_safe=True).score
     limit = 10 * 2 / np.sqrt(len(chains))  # two standard deviations of z, divided by sqrt(N) as the score is
-    record(METHOD, "noise has no EMRinger score", f"{len(found)} maps of noise to 3 Å, places of 3ENL, one vote a residue", f"mean below {limit:.2f} (z = 2)",
-           f"{np.mean(found):.2f} +- {np.std(found):.2f}; the map of the model has {true:.2f}", float(np.mean(found)) < limit, scale)
+    record(
+        METHOD,
+        "noise has no EMRinger score",
+        condition=f"{len(found)} maps of noise to 3 Å, places of 3ENL, one vote a residue",
+        target=f"mean below {limit:.2f} (z = 2)",
+        measured=f"{np.mean(found):.2f} +- {np.std(found):.2f}; the map of the model has {true:.2f}",
+        holds=float(np.mean(found)) < limit,
+        scale=scale,
+    )
 
 
 def speed(data: Path, work: Path, scale: str) -> None:
@@ -155,8 +194,15 @@ def speed(data: Path, work: Path, scale: str) -> None:
         shape = read_map(str(map_file)).data.shape
         usage = engine("validate-map", work / f"out-{map_file.stem}", volume=map_file, structure=model_file, threads=1)
         sides = " x ".join(str(side) for side in shape[::-1])
-        record(METHOD, "validate-map: time and memory", f"{name}, {sides} voxels, {len(read_structure(str(model_file)))} atoms, one core", "memory below 4 GB",
-               f"{usage.cpu_seconds:.0f} s of processor, {usage.memory_mib / 1024:.1f} GB", usage.memory_mib < 4096, scale)
+        record(
+            METHOD,
+            "validate-map: time and memory",
+            condition=f"{name}, {sides} voxels, {len(read_structure(str(model_file)))} atoms, one core",
+            target="memory below 4 GB",
+            measured=f"{usage.cpu_seconds:.0f} s of processor, {usage.memory_mib / 1024:.1f} GB",
+            holds=usage.memory_mib < 4096,
+            scale=scale,
+        )
 
 
 def main() -> None:

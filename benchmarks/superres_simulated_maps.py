@@ -92,7 +92,7 @@ def tell(options: argparse.Namespace, name: str, changes: list[dict[str, Change]
 
 def row(options: argparse.Namespace, what: str, aim: str, measured: str, holds: bool) -> None:
     condition = f"{len(RESOLUTIONS)} maps of unseen proteins at 3.5 to 4.5 Å, made with half maps, {options.rotations} orientations"
-    record(METHOD, f"simulated maps, {what}", condition, aim, measured, holds, options.scale)
+    record(METHOD, f"simulated maps, {what}", condition=condition, target=aim, measured=measured, holds=holds, scale=options.scale)
 
 
 def main() -> None:

@@ -36,8 +36,16 @@ def main() -> None:
             limit = 60 if options.use_gpu else 2 * 15 * 60  # of processor: two cores for 15 minutes
             used = usage.seconds if options.use_gpu else usage.cpu_seconds
             target = "seconds on a GPU" if options.use_gpu else "< 15 minutes on 2 cores"
-            record(METHOD, "time of enhancement", where, target, told, used < limit, options.scale)
-            record(METHOD, "memory of enhancement", where, "< 4 GB", f"{usage.memory_mib:.0f} MiB", usage.memory_mib < 4096, options.scale)
+            record(METHOD, "time of enhancement", condition=where, target=target, measured=told, holds=used < limit, scale=options.scale)
+            record(
+                METHOD,
+                "memory of enhancement",
+                condition=where,
+                target="< 4 GB",
+                measured=f"{usage.memory_mib:.0f} MiB",
+                holds=usage.memory_mib < 4096,
+                scale=options.scale,
+            )
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ def readAverages(folder: str) -> Any:
         for path in files:
             if not os.path.exists(path):
                 raise ValueError("The file '%s' of an average is missing." % path)
-        found[number] = Average(number, _name(row, apart), files[0], files[1:3], files[3], int(row['count']), row['resolution_angst'],
-                                row.get('nearest_class'), row.get('distance'), row.get('outside'), {'True': True, 'False': False}.get(row.get('new')))
+        found[number] = Average(number=number, name=_name(row, apart), path=files[0], halves=files[1:3], fsc=files[3], count=int(row['count']),
+                                resolution=row['resolution_angst'], nearest=row.get('nearest_class'), distance=row.get('distance'),
+                                outside=row.get('outside'), new={'True': True, 'False': False}.get(row.get('new')))
     return found
 
 

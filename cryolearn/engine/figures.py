@@ -108,7 +108,7 @@ def fsc_curves(
 def landscape(
     x: ArrayLike, y: ArrayLike, x_label: str = "axis 1", y_label: str = "axis 2", colour: ArrayLike | None = None,
     colour_label: str = "", categorical: bool = False, centres: ArrayLike | None = None, path: ArrayLike | None = None,
-    title: str = "Conformational landscape", seed: int = 0,
+    title: str = "Conformational landscape",
 ) -> Figure:
     """Density of particles over two axes, points (a random part of them) above it.
 
@@ -125,7 +125,7 @@ def landscape(
     draw_density(axes, horizontal, vertical)
     count = len(horizontal)
     label = colour_label or "class (particles)" if categorical else colour_label
-    rows = draw_points(figure, axes, horizontal, vertical, colour, label, categorical=categorical, seed=seed)
+    rows = draw_points(figure, axes, horizontal, vertical, colour, label, categorical=categorical)
     if path is not None:
         line = np.asarray(path, dtype=float)
         axes.plot(line[:, 0], line[:, 1], "-o", color="black", markersize=4, linewidth=1.5, markerfacecolor="white", label="path")

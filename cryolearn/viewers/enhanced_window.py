@@ -118,8 +118,8 @@ class SideBySideWindow(Turning, FigureWindow):
         self.levels = {}
         for label, (volume, _, _) in self.maps.items():
             low, high = float(volume.min()), float(volume.max())
-            self.levels[label] = addSlider(frame, 'Level, %s' % label, low, high, default_level(volume), lambda label=label: self._newLevel(label),
-                                           (high - low) / 200 or 1)
+            self.levels[label] = addSlider(frame, 'Level, %s' % label, low=low, high=high, value=default_level(volume),
+                                           command=lambda label=label: self._newLevel(label), resolution=(high - low) / 200 or 1)
         addNote(frame, 'Drag a picture: both turn. Surfaces of an enhanced map are smoother and better connected than the data: look at its uncertainty and at '
                        'the raw map before you believe a connection.')
         self._view = self._findView()

@@ -28,7 +28,7 @@ class GalleryWindow(FigureWindow):
     def makeControls(self, frame):
         orders = ['class', *(self.entries[0][2] if self.entries else ())]
         self.order = addChoice(frame, 'In the order of', orders, self._newOrder)
-        self.level = addSlider(frame, 'Surface: standard deviations above the mean', 0, 8, OWN_LEVEL, self.refresh, 0.25)
+        self.level = addSlider(frame, 'Surface: standard deviations above the mean', low=0, high=8, value=OWN_LEVEL, command=self.refresh, resolution=0.25)
         addNote(frame, '0: each average at a level of its own.')
         if len(self.entries) > ROWS:
             addButton(frame, 'Next page', lambda: self.turnPage(1))

@@ -172,7 +172,7 @@ class GaussianScene:
     def drawModel(self, figure, axes, positions=None, label=None, values=None):
         """The Gaussians; those that are picked have a thick rim."""
         self._axes = axes
-        drawModel(figure, axes, self.model, self.rotation, positions, label, values, self.picked)
+        drawModel(figure, axes, model=self.model, rotation=self.rotation, positions=positions, label=label, values=values, marked=self.picked)
         finish_axes(axes, self.model.view[0], self.model.view[1], self.rotation)
         lasso = hasattr(self, 'tool') and self.tool.get() == LASSO
         self._lasso = LassoSelector(axes, self.pickInside) if lasso else None

@@ -44,7 +44,7 @@ class EigenMotionsWindow(Playing, GaussianScene, FigureWindow):
         self.table.pack(fill='x')
         colours = [THIS_MOTION, *self.model.values, NO_COLOUR]
         self.colour = addChoice(frame, 'Colour of the Gaussians', colours, self.refresh, colours[1] if self.model.values else colours[0])
-        self.amplitude = addSlider(frame, 'Amplitude (standard deviations)', 0, LARGEST_SD, FIRST_SD, self.refresh, 0.25)
+        self.amplitude = addSlider(frame, 'Amplitude (standard deviations)', low=0, high=LARGEST_SD, value=FIRST_SD, command=self.refresh, resolution=0.25)
         self.arrows = addCheck(frame, 'Arrows', self.refresh)
         self.playButton = addButton(frame, 'Play', self.togglePlay)
         ttk.Separator(frame).pack(fill='x', pady=6)
@@ -95,7 +95,8 @@ class GaussianPathWindow(SceneWindow):
     """Gaussian models along a path, coloured by what is known of each Gaussian."""
 
     def __init__(self, title, parent, model, conformations, weights, names, maps=None, script=None):
-        SceneWindow.__init__(self, title, parent, conformations, np.zeros(conformations.shape[1] - 1, bool), maps, names, script)
+        SceneWindow.__init__(self, title, parent, conformations=conformations, linked=np.zeros(conformations.shape[1] - 1, bool), maps=maps, names=names,
+                             script=script)
         self.model = model
         self.weights = None if weights is None else weights / np.maximum(weights.max(axis=0), 1e-9)  # of the most there is along the path
 
@@ -106,7 +107,8 @@ class GaussianPathWindow(SceneWindow):
     def drawConformation(self, figure, axes, index):
         label = self.colour.get()
         weights = None if self.weights is None else self.weights[index]
-        drawModel(figure, axes, self.model, self.rotation, self.conformations[index], label, self.model.values.get(label), weights=weights)
+        drawModel(figure, axes, model=self.model, rotation=self.rotation, positions=self.conformations[index], label=label,
+                  values=self.model.values.get(label), weights=weights)
 
 
 def drawExplained(figure, motions):

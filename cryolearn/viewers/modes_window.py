@@ -23,7 +23,8 @@ class ModesTable(RowsTable):
     """
 
     def __init__(self, parent, rows, command, multiple=True, height=18):
-        RowsTable.__init__(self, parent, COLUMNS, [row for row in rows if row['mode'] > 6], command, multiple, height, ('collectivity',))
+        RowsTable.__init__(self, parent, COLUMNS, [row for row in rows if row['mode'] > 6], command=command, multiple=multiple, height=height,
+                           descending=('collectivity',))
 
 
 def modeRows(modes):

@@ -55,7 +55,8 @@ class SceneWindow(Turning, FigureWindow):
             volume = self._volume(0)[0]
             self.showMap = addCheck(frame, 'Surface of the map', self.refresh)
             low, high = float(volume.min()), float(volume.max())
-            self.level = addSlider(frame, 'Density level', low, high, default_level(volume), self._newLevel, (high - low) / 200 or 1)
+            self.level = addSlider(frame, 'Density level', low=low, high=high, value=default_level(volume), command=self._newLevel,
+                                   resolution=(high - low) / 200 or 1)
         what = 'Backbone' if self.linked is not None and self.linked.any() else 'Pseudo-atoms'
         self.showTrace = addCheck(frame, what, self.refresh) if self.conformations is not None else None
         if self.showMap is not None and self.showTrace is not None:

@@ -55,8 +55,8 @@ def openLandscape(landscape, particles, protocol, project, parent, title):
 
     def show(points):
         if motion:
-            openGaussianPath(motion, landscape.tableWith(['amplitudes']), project.getTmpPath('path'), parent, 'Conformations along the path',
-                             'points' if len(points) > 1 else 'frames', points).show()
+            openGaussianPath(motion, landscape.tableWith(['amplitudes']), folder=project.getTmpPath('path'), parent=parent,
+                             title='Conformations along the path', path='points' if len(points) > 1 else 'frames', points=points).show()
         else:
             showConformations(points, path, numbers, parent)
 

@@ -49,11 +49,12 @@ class CryoLearnTrajectoryViewer(CryoLearnViewer):
                                            ', '.join(('%.2f' if motion else '%.0f') % value for value in vector))
                  for number, vector in readFrames(self.extra())]
         if motion and os.path.exists(motion):
-            return [GaussianPathWindow(self.title('Conformations'), self.formWindow, GaussianModel(os.path.dirname(motion)), np.stack(models),
-                                       np.stack(weights), names, maps, self.extra('trajectory.cxc'))]
+            return [GaussianPathWindow(self.title('Conformations'), self.formWindow, model=GaussianModel(os.path.dirname(motion)),
+                                       conformations=np.stack(models), weights=np.stack(weights), names=names, maps=maps,
+                                       script=self.extra('trajectory.cxc'))]
         traces = np.stack([model[backbone.rows] for model in models])
-        return [SceneWindow(self.title('Conformations'), self.formWindow, traces, backbone.linked, maps, names,
-                            self.extra('trajectory.cxc'))]
+        return [SceneWindow(self.title('Conformations'), self.formWindow, conformations=traces, linked=backbone.linked, maps=maps, names=names,
+                            script=self.extra('trajectory.cxc'))]
 
     def _showGeometry(self, param=None):
         path = self.extra('geometry.csv')

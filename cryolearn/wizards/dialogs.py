@@ -64,7 +64,8 @@ class RadiusDialog(FigureDialog):
 
     def makeControls(self, frame):
         self.which = addChoice(frame, 'Image', self.preview.names, self.refresh)
-        self.radius = addSlider(frame, 'Radius (Å)', self.preview.pixelSize, self.half, self.first, self.refresh, self.preview.pixelSize / 2.)
+        self.radius = addSlider(frame, 'Radius (Å)', low=self.preview.pixelSize, high=self.half, value=self.first, command=self.refresh,
+                                resolution=self.preview.pixelSize / 2.)
         addNote(frame, 'The circle should hold the whole particle and a little of its surroundings. Single particles are shown at %g Å.'
                 % SMOOTHED_ANGST)
 
@@ -108,7 +109,8 @@ class ResolutionDialog(FigureDialog):
     def makeControls(self, frame):
         self.which = addChoice(frame, 'Image', self.preview.names, self.refresh)
         nyquist = 2 * self.preview.pixelSize
-        self.resolution = addSlider(frame, 'Resolution (Å)', nyquist, max(20 * self.preview.pixelSize, 40.), self.first, self.refresh, 0.1)
+        self.resolution = addSlider(frame, 'Resolution (Å)', low=nyquist, high=max(20 * self.preview.pixelSize, 40.), value=self.first,
+                                    command=self.refresh, resolution=0.1)
         addNote(frame, 'The finest possible is twice the pixel size: %.2f Å.' % nyquist)
 
     def draw(self, figure):

@@ -39,7 +39,8 @@ class CryoLearnClustersWizard(Wizard):
         finally:
             form.root.config(cursor='')
         best = numbers[int(np.nanargmax(scores))]
-        found = ChoiceDialog(form.root, 'Number of clusters', numbers, scores, best, 'number of clusters', 'mean silhouette', NOTE)
+        found = ChoiceDialog(form.root, 'Number of clusters', numbers=numbers, scores=scores, first=best, xLabel='number of clusters',
+                             yLabel='mean silhouette', note=NOTE)
         if found.resultYes():
             form.setVar('clusters', found.value)
 

@@ -31,7 +31,7 @@ def draw_density(axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], bins
 
 def draw_points(
     figure: Any, axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], colour: Optional[ArrayLike] = None, label: str = "", *,
-    categorical: bool = False, limit: int = MAX_POINTS, names: Optional[Sequence[str]] = None, seed: int = 0,
+    categorical: bool = False, names: Optional[Sequence[str]] = None,
 ) -> NDArray[np.int64]:
     """Points `(n,)` coloured by a column; a random part of them when there are many.
 
@@ -48,12 +48,12 @@ def draw_points(
     -------
     Rows that were drawn.
     """
-    rows = sample_rows(len(x), limit, seed)
+    rows = sample_rows(len(x), MAX_POINTS, seed=0)
     style = dict(s=14 if len(x) < 500 else 8 if len(x) < 3000 else 4, linewidths=0, alpha=0.75, rasterized=True)
     if colour is None:
         axes.scatter(x[rows], y[rows], color=COLOURS[0], **style)
     elif categorical:
-        _draw_classes(axes, x, y, rows, np.asarray(colour).astype(int), label, names or (), style)
+        _draw_classes(axes, x, y=y, rows=rows, classes=np.asarray(colour).astype(int), label=label, names=names or (), style=style)
     else:
         values = np.asarray(colour, dtype=float)
         low, high = np.nanpercentile(values, (1, 99)) if np.isfinite(values).any() else (0.0, 1.0)

@@ -81,7 +81,9 @@ def refine_continuously(
     for rows in _batches(images, 10):
         transfer = images.transfer(rows)
         for _ in range(steps):
-            rotation[rows], shift[rows], value[rows] = _step(images, reference, rows, transfer, rotation[rows], shift[rows], largest_deg)
+            rotation[rows], shift[rows], value[rows] = _step(
+                images, reference, rows=rows, transfer=transfer, rotation=rotation[rows], shift=shift[rows], largest_deg=largest_deg
+            )
     return rotation, shift, value
 
 

@@ -56,7 +56,7 @@ def run(config: ElasticTrainConfig) -> None:
     arguments = _network_arguments(config, reference, scheme)
     torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
     network = build_network(config.architecture, arguments)
-    plan, task = _plan_and_task(config, table, images, scheme, renderer, contrast, network, device)
+    plan, task = _plan_and_task(config, table, images=images, scheme=scheme, renderer=renderer, contrast=contrast, network=network, device=device)
     if rank == 0:
         print(
             f"network '{config.architecture}' of {sum(p.numel() for p in network.parameters())} weights on {scheme.size} px at "
@@ -98,8 +98,15 @@ def _measure(
     noise[0] = noise[1]  # the background's own mean was taken away, but that of the noise over the particle was not
     gyration = float((reference.coordinates.square().sum(1) * reference.weights).sum().div(reference.weights.sum()).sqrt())
     plain = NetworkInput(
-        table.box, table.pixel_size_angst, size, tuple(density.tolist()), tuple(noise.tolist()), 1.0, 2 * gyration,
-        config.phase_flipped, config.ignore_ctf,
+        box=table.box,
+        pixel_size_angst=table.pixel_size_angst,
+        size=size,
+        signal_power=tuple(density.tolist()),
+        noise_power=tuple(noise.tolist()),
+        scale=1.0,
+        centre_radius_angst=2 * gyration,
+        phase_flipped=config.phase_flipped,
+        ignore_ctf=config.ignore_ctf,
     )
     contrast = _contrast(plain, images, density, noise)
     signal = tuple((density * contrast**2).tolist())

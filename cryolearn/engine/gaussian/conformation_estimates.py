@@ -16,7 +16,7 @@ __all__ = ["Found", "found_on_curve", "free_energy", "latents_on_grid", "motion_
 Array = NDArray[np.float64]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Found:
     """Conformations of all particles.
 
@@ -69,8 +69,15 @@ def motion_of_curve(curve: Curve, pixel_size_angst: float, meta: dict[str, Any])
         return np.asarray(values.detach().cpu().numpy(), np.float64)
 
     return MotionModel(
-        array(curve.base.positions_angst), array(curve.base.amplitudes) * pixel_size_angst**2, array(curve.base.sigma_angst),
-        array(curve.displacement()), array(curve.weight_change()), curve.basis, [], meta)
+        positions_angst=array(curve.base.positions_angst),
+        weights=array(curve.base.amplitudes) * pixel_size_angst**2,
+        sigma_angst=array(curve.base.sigma_angst),
+        displacement=array(curve.displacement()),
+        weight_change=array(curve.weight_change()),
+        basis=curve.basis,
+        layers=[],
+        meta=meta,
+    )
 
 
 def found_on_curve(fit: CurveFit, rigid: Array, pixel_size_angst: float, meta: dict[str, Any]) -> Found:
@@ -90,9 +97,18 @@ def found_on_curve(fit: CurveFit, rigid: Array, pixel_size_angst: float, meta: d
     ends = given[:, 0] + given[:, -1] > 0.5 if curve.basis == "polynomial" else np.zeros(len(given), bool)
     marginal = prior.max(1) + np.log(np.exp(prior - prior.max(1, keepdims=True)).sum(1))
     return Found(
-        motion_of_curve(curve, pixel_size_angst, meta), latent[:, None], error[:, None], weight, best, marginal - rigid,
-        (best - expected) / (2 * np.sqrt(expected.clip(1e-6))), ends, grid[:, None], posterior.astype(np.float32),
-        {"log_likelihood_by_round": fit.history, "junk_percent": 100 * curve.junk})
+        motion=motion_of_curve(curve, pixel_size_angst, meta),
+        latents=latent[:, None],
+        errors=error[:, None],
+        weight=weight,
+        log_likelihood=best,
+        gain=marginal - rigid,
+        surprise=(best - expected) / (2 * np.sqrt(expected.clip(1e-6))),
+        at_end=ends,
+        grid=grid[:, None],
+        state_weight=posterior.astype(np.float32),
+        notes={"log_likelihood_by_round": fit.history, "junk_percent": 100 * curve.junk},
+    )
 
 
 def free_energy(state_weight: NDArray[np.float32]) -> tuple[Array, Array, Array]:

@@ -233,12 +233,29 @@ def _linear(problem: Problem, vectors: Tensor, deviations: NDArray[np.float64], 
     positions = steps if problem.kind == "position" else still
     amplitudes = steps[..., 0] if problem.kind == "amplitude" else still[..., 0]
     motion = MotionModel(
-        model.positions_angst.double().cpu().numpy(), model.amplitudes.double().cpu().numpy() * pixel**2, model.sigma_angst.double().cpu().numpy(),
-        positions, amplitudes, "linear", [], problem.meta)
+        positions_angst=model.positions_angst.double().cpu().numpy(),
+        weights=model.amplitudes.double().cpu().numpy() * pixel**2,
+        sigma_angst=model.sigma_angst.double().cpu().numpy(),
+        displacement=positions,
+        weight_change=amplitudes,
+        basis="linear",
+        layers=[],
+        meta=problem.meta,
+    )
     count = len(latents)
     rigid = rigid_likelihood(problem)
-    return Found(motion, latents, errors, np.ones(count), rigid, np.zeros(count), np.zeros(count), np.zeros(count, bool),
-                 np.zeros((0, latents.shape[1])), np.zeros((count, 0), np.float32))
+    return Found(
+        motion=motion,
+        latents=latents,
+        errors=errors,
+        weight=np.ones(count),
+        log_likelihood=rigid,
+        gain=np.zeros(count),
+        surprise=np.zeros(count),
+        at_end=np.zeros(count, bool),
+        grid=np.zeros((0, latents.shape[1])),
+        state_weight=np.zeros((count, 0), np.float32),
+    )
 
 
 def half_agreement(problem: Problem, half: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:

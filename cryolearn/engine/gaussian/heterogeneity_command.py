@@ -177,7 +177,7 @@ def _write(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem
     if config.maps:
         classes = _write_maps(config, inputs, problem, found, rotation, shift)
     write_particles_star(str(output), table, found.latents, found.errors, found.weight, classes)
-    _summarise(config, inputs, problem, found, eigen, deviations, excursion, flags)
+    _summarise(config, inputs, problem=problem, found=found, eigen=eigen, deviations=deviations, excursion=excursion, flags=flags)
 
 
 def _excursion(places: NDArray[np.float64], basis: str) -> NDArray[np.float64]:

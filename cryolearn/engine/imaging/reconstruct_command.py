@@ -41,7 +41,18 @@ def reconstruct_rows(
 ) -> Reconstruction:
     """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches."""
     work = new_reconstructor(table, config.padding, device, config.phase_flipped)
-    insert_particles([work], table, stack, rows, split_halves(table, rows), None, config.use_ctf, config.invert_contrast, config.batch, progress)
+    insert_particles(
+        [work],
+        table,
+        stack=stack,
+        rows=rows,
+        halves=split_halves(table, rows),
+        weights=None,
+        use_ctf=config.use_ctf,
+        invert_contrast=config.invert_contrast,
+        batch=config.batch,
+        progress=progress,
+    )
     return finish_reconstruction(work, mask, config.wiener, symmetry_matrices(config.symmetry))
 
 
@@ -103,7 +114,7 @@ def run(config: ReconstructConfig) -> None:
     progress = Progress("Reconstruction", sum(len(rows) for rows in usable.values()))
     entries, curves, volumes = [], {}, {}
     for name, rows in usable.items():
-        result = reconstruct_rows(table, stack, rows, config, mask, device, progress)
+        result = reconstruct_rows(table, stack, rows=rows, config=config, mask=mask, device=device, progress=progress)
         entries.append(_write(config, table, name, rows, result))
         curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
         if len(volumes) > 8:

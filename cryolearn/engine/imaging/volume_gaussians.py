@@ -97,7 +97,9 @@ def run(config: VolumeToGaussiansConfig) -> None:
         raise InputError(f"The resolution {resolution:g} Å is finer than twice the pixel size of '{config.volume}' ({pixel:g} Å).")
     volume = _cube(source.data).to(device)
     mask = _mask(config, source, volume, resolution)
-    model = fit_gaussians(volume * mask, pixel, resolution, config.number, config.iterations, config.seed, config.spacing)
+    model = fit_gaussians(
+        volume * mask, pixel, resolution_angst=resolution, number=config.number, iterations=config.iterations, seed=config.seed, spacing=config.spacing
+    )
     rendered = model.render(volume.shape, pixel)
     curves = {"fsc": fsc(rendered, volume * mask).cpu(), "fsc_unmasked": fsc(rendered, volume).cpu()}
     found = resolution_at(curves["fsc"], TRUTH_THRESHOLD, len(volume), pixel)

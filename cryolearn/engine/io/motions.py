@@ -49,7 +49,7 @@ def basis_values(basis: str, terms: int, latent: ArrayLike) -> Array:
     raise ValueError(f"unknown basis '{basis}'")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MotionModel:
     """Gaussians whose positions and weights depend on latent coordinates z.
 

@@ -58,7 +58,7 @@ def run(config: ClusterLandscapeConfig) -> None:
     }, notes)
     found = _write_representatives(config, ids, vectors, classes, reduction, notes)
     _write_scores(config, curve, clusters)
-    _draw(config, reduction, classes, found, curve, clusters, notes)
+    _draw(config, reduction, classes=classes, found=found, curve=curve, clusters=clusters, notes=notes)
     summary = {
         "particles": len(ids), "left_out": int(len(ids) - len(kept)), "clusters": int(classes.max()), "silhouette": score,
         "explained_variance": None if reduction.explained_variance is None else float(reduction.explained_variance.sum()),
@@ -157,6 +157,6 @@ def _draw(
     names = [str(number) for number in found["class"]]
     figures.save_figure(figures.bar_chart(names, found["count"], "particles", "Population of the classes", "class"),
                         os.path.join(folder, "populations.png"))
-    figures.save_figure(figures.line_plot(list(curve), {"silhouette": list(curve.values())}, "number of clusters",
-                        "mean silhouette (1: well apart)", f"Score of {config.method} clusters", "o", clusters),
+    figures.save_figure(figures.line_plot(list(curve), {"silhouette": list(curve.values())}, x_label="number of clusters",
+                        y_label="mean silhouette (1: well apart)", title=f"Score of {config.method} clusters", marker="o", highlight=clusters),
                         os.path.join(folder, "scores.png"))

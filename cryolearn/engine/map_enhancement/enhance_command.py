@@ -59,7 +59,7 @@ def run(config: MapEnhanceConfig) -> None:
               for number, half in enumerate(inputs.halves, 1)]
     local = _local_correlation(config, setting, found)
     confidence = _confidence(inputs.grid, setting, halves)
-    write_results(config, inputs.grid, setting, model, found, halves, local, confidence)
+    write_results(config, inputs.grid, setting=setting, model=model, found=found, halves=halves, local=local, confidence=confidence)
     record.remove()
 
 
@@ -98,7 +98,7 @@ def _prepare(config: MapEnhanceConfig, inputs: _Inputs, model: TrainedMapNetwork
     curve = np.asarray(logistic_fsc(shells.frequency, resolution, _FALL_OFF), np.float64) if raw is None else raw
     seen = plan.forward((grid.data - np.float32(solvent.level)) / np.float32(config.scale or solvent.scale), 0.0)
     power = shells.mean(np.abs(fft.rfftn(seen)) ** 2)
-    return Setting(plan, shells, solvent, mask, resolution, aim, signal_share(curve), power)
+    return Setting(plan=plan, shells=shells, solvent=solvent, mask=mask, resolution_angst=resolution, target_angst=aim, share=signal_share(curve), power=power)
 
 
 def _level(grid: MapGrid, path: str) -> float:
@@ -153,14 +153,23 @@ def enhance_map(
         config.rotations, config.tile_px, scale, level,
     ]))
     result = apply_network(
-        model.network, shown, setting.resolution_angst / model.voxel_angst, setting.target_angst / model.voxel_angst, int(config.rotations), config.tile_px,
-        device, tiles, f"enhancing {what}",
+        model.network,
+        shown,
+        resolution_px=setting.resolution_angst / model.voxel_angst,
+        target_px=setting.target_angst / model.voxel_angst,
+        rotations=int(config.rotations),
+        tile_px=config.tile_px,
+        device=device,
+        record=tiles,
+        what=f"enhancing {what}",
     )
     sharp_to = setting.resolution_angst if config.keep_sharpness else 0.0
-    density, held = hold_to_data(seen, result.density, setting.share, config.data_consistency, setting.shells, setting.mask, sharp_to)
+    density, held = hold_to_data(
+        seen, result.density, share=setting.share, strength=config.data_consistency, shells=setting.shells, mask=setting.mask, sharp_to_angst=sharp_to
+    )
     edge = cosine_edge(frequency(setting.plan.sides, setting.plan.voxel_angst), setting.target_angst)
     density = np.asarray(fft.irfftn(fft.rfftn(density) * edge, s=density.shape), np.float32)
-    return EnhancedMap(seen, density, result.spread, result.error, held, level, scale)
+    return EnhancedMap(seen=seen, density=density, spread=result.spread, error=result.error, held=held, level=level, scale=scale)
 
 
 def _filtered_as_the_map(half: Array, setting: Setting) -> Array:

@@ -75,7 +75,16 @@ def training_setting(config: MapTrainConfig) -> Setting:
     voxel = config.voxel_angst or (0.6 if config.degradation == "paper" else 0.7 if config.coarsest_angst <= 2.5 else 1.0)
     paper = PaperDegradation(config.ball_radius_px, config.blur_angst, config.noise_sd)
     unit = config.preset == "paper"
-    return Setting(patch, voxel, config.degradation, config.finest_angst, config.coarsest_angst, paper, unit, config.side_chain_weight)
+    return Setting(
+        patch_px=patch,
+        voxel_angst=voxel,
+        degradation=config.degradation,
+        finest_angst=config.finest_angst,
+        coarsest_angst=config.coarsest_angst,
+        paper=paper,
+        unit=unit,
+        side_chain_weight=config.side_chain_weight,
+    )
 
 
 def _plan(config: MapTrainConfig, device: torch.device) -> TrainingPlan:

@@ -58,7 +58,7 @@ class Votes:
         return len(self.peak)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EmringerScore:
     """Score of one map and model.
 
@@ -152,7 +152,14 @@ def emringer_score(votes: Votes) -> EmringerScore:
         ratios = np.where(counts > 0, hits / np.maximum(counts, 1e-300), 0.0)
     split = (votes.votes > 1) | ((votes.rotameric > 0) & (votes.rotameric < votes.votes))
     return EmringerScore(
-        float(scores[best]), len(votes), best, thresholds[:length], scores[:length], ratios[:length], counts[:length], int(split.sum()),
+        score=float(scores[best]),
+        residues=len(votes),
+        best=best,
+        thresholds=thresholds[:length],
+        scores=scores[:length],
+        ratios=ratios[:length],
+        counts=counts[:length],
+        ties=int(split.sum()),
     )
 
 

@@ -36,7 +36,7 @@ class MapInput:
     halves: list[Map] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Inputs:
     """What is scored: maps on one grid, the heavy atoms of the model, its residues, and the side chains inside the map.
 
@@ -87,7 +87,16 @@ def read_inputs(config: ValidateMapConfig) -> Inputs:
     if not inside.any():
         raise InputError(f"No side chain of the model '{config.structure}' lies inside the map '{maps[0].path}'.")
     outside = int((~inside_map(maps[0].volume, structure.coordinates)).sum())
-    return Inputs(maps, place, structure, residues, chains.subset(inside), mask, outside, int((~inside).sum()))
+    return Inputs(
+        maps=maps,
+        place=place,
+        structure=structure,
+        residues=residues,
+        chains=chains.subset(inside),
+        mask=mask,
+        atoms_outside=outside,
+        chains_outside=int((~inside).sum()),
+    )
 
 
 def _place(maps: list[MapInput], structure: Structure, config: ValidateMapConfig) -> str:

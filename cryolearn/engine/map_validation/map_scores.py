@@ -23,7 +23,7 @@ from .q_score import q_scores
 __all__ = ["MapScores", "score_maps"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MapScores:
     """Scores of one map.
 
@@ -114,10 +114,20 @@ def score_maps(
     scores = []
     for index, volume in enumerate(maps):
         classic, safe = rings[index]
-        scores.append(MapScores(
-            emringer(volume, chains), emringer_score(classic), emringer_score(safe), classic, safe, atoms[index], agreement[index], cut,
-            curves[index], resolutions[index],
-        ))
+        scores.append(
+            MapScores(
+                own_grid=emringer(volume, chains),
+                classic=emringer_score(classic),
+                tie_safe=emringer_score(safe),
+                classic_votes=classic,
+                tie_safe_votes=safe,
+                q_atoms=atoms[index],
+                correlations=agreement[index],
+                resolution_angst=cut,
+                curves=curves[index],
+                resolutions_angst=resolutions[index],
+            )
+        )
     if decoys:
         _score_decoys(maps, structure, residues, chains, q_sigma_angst, scores)
         done("decoys")

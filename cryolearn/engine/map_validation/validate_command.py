@@ -54,8 +54,8 @@ def run(config: ValidateMapConfig) -> None:
     residues = _write_residues(out, inputs, scores, names, config)
     _write_scores(out, names, lines)
     _write_curves(out, inputs, scores, curves)
-    _draw(out, config, inputs, scores, lines, curves, residues)
-    _write_summary(out, config, inputs, scores, names, lines, cross)
+    _draw(out, config, inputs=inputs, scores=scores, lines=lines, curves=curves, residues=residues)
+    _write_summary(out, config, inputs=inputs, scores=scores, names=names, lines=lines, cross=cross)
 
 
 _PLACES = {"zero": "its first voxel at 0, 0, 0", "centre": "its middle voxel at 0, 0, 0"}

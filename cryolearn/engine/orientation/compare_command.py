@@ -43,7 +43,7 @@ def run(config: CompareOrientationsConfig) -> None:
     aligned = chosen.apply(found).numpy()
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
-    _write_tables(out, config, particles, aligned, truth, judged, errors)
+    _write_tables(out, config, particles=particles, aligned=aligned, truth=truth, judged=judged, errors=errors)
     _draw(out, config, kernel, truth, found[judged], errors)
     guess = random_error_rad(kernel)
     _write_summary(out, config, len(truth), errors, guess, (len(reference), len(particles)))

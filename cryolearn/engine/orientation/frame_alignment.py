@@ -81,10 +81,16 @@ def align_o4(reference: Tensor | NDArray[np.float64], other: Tensor | NDArray[np
         left, right = _bilinear_start(pair[0], poses)
         starts.append((float(_scores(pair[0], poses, left[None], right[None], kernel)), poses, left, right, transposed))
     best = min(start[0] for start in starts)
-    return _best([
-        replace(_polish(pair[0], poses, left, right, kernel, frame_freedom(kernel), True, False), transposed=transposed)
-        for error, poses, left, right, transposed in starts if error <= _HOPELESS * best + 1e-6
-    ])
+    return _best(
+        [
+            replace(
+                _polish(pair[0], poses, left=left, right=right, kernel=kernel, freedom=frame_freedom(kernel), free_left=True, mirrored=False),
+                transposed=transposed,
+            )
+            for error, poses, left, right, transposed in starts
+            if error <= _HOPELESS * best + 1e-6
+        ]
+    )
 
 
 def align_physical(reference: Tensor | NDArray[np.float64], other: Tensor | NDArray[np.float64], kernel: SimilarityKernel | None = None) -> Alignment:
@@ -140,7 +146,12 @@ def _align_group(reference: Tensor, poses: Tensor, kernel: SimilarityKernel, fre
     scores = _scores(reference[some], poses[some], left, right, kernel)
     best = scores.argsort()[: _KEPT if free_left or freedom.kind == "axis" else 2]
     hopeful = best[scores[best] <= _HOPELESS * scores[best[0]] + 1e-6].tolist()
-    return _best([_polish(reference, poses, left[number], right[number], kernel, freedom, free_left, mirrored) for number in hopeful])
+    return _best(
+        [
+            _polish(reference, poses, left=left[number], right=right[number], kernel=kernel, freedom=freedom, free_left=free_left, mirrored=mirrored)
+            for number in hopeful
+        ]
+    )
 
 
 def _scores(reference: Tensor, poses: Tensor, left: Tensor, right: Tensor, kernel: SimilarityKernel) -> Tensor:

@@ -78,7 +78,7 @@ def run(config: RecoverOrientationsConfig) -> None:
     images = ParticleImages(table, diameter / 2, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
     _refuse_alike(images, config.particles)
     record = RunRecord(config.output, "recovery", digest_config(config, tuple(sorted(set(table.image_file)))))
-    found = _find(config, table, images, model, kernel, diameter, record)
+    found = _find(config, table, images=images, model=model, kernel=kernel, diameter=diameter, record=record)
     posed, maps = _reconstruct(config, table, found, kernel, diameter, device)
     summary = summarise(found, posed, maps, kernel, diameter, config.rounds)
     write_report(config.output, posed, found, maps, kernel, summary)
@@ -122,7 +122,11 @@ def _find(
         gauged, more = _finished(record, "gauge", lambda: _gauge(config, table, images, columns["rotation"], model.kernel, diameter))
         facts.update(more)
         rotation = torch.from_numpy(gauged["rotation"]).float()
-    matched, more = _finished(record, "matched", lambda: _match(config, table, images, rotation, half, kernel, diameter, residual, facts))
+    matched, more = _finished(
+        record,
+        "matched",
+        lambda: _match(config, table, images=images, rotation=rotation, half=half, kernel=kernel, diameter=diameter, residual=residual, so_far=facts),
+    )
     facts.update(more)
     return RecoveryResult(
         rotation=torch.from_numpy(matched["rotation"]), shift_angst=torch.from_numpy(matched["shift_angst"]), confidence=matched["confidence"],
@@ -229,7 +233,17 @@ def _reconstruct(
     work = new_reconstructor(posed, 2.0, device, config.phase_flipped)
     rows = np.arange(len(posed))
     use_ctf = posed.ctf is not None and not config.ignore_ctf
-    insert_particles([work], posed, ImageStack(posed), rows, found.half, None, use_ctf, config.invert_contrast, config.batch,
-                     Progress("Reconstruction", len(posed)))
+    insert_particles(
+        [work],
+        posed,
+        stack=ImageStack(posed),
+        rows=rows,
+        halves=found.half,
+        weights=None,
+        use_ctf=use_ctf,
+        invert_contrast=config.invert_contrast,
+        batch=config.batch,
+        progress=Progress("Reconstruction", len(posed)),
+    )
     mask = fsc_sphere(table.box, table.pixel_size_angst, diameter / 2)
     return posed, finish_reconstruction(work, mask, symmetry=symmetry_matrices(kernel.group))

@@ -102,7 +102,9 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
     size = choose_size(config, box, pixel)
     maps = None
     if config.source == "simulation":
-        maps = ProjectedMaps(config.volumes, config.structures, box, pixel, size, device, config.seed, kernel.matrices)
+        maps = ProjectedMaps(
+            config.volumes, config.structures, box=box, pixel_size_angst=pixel, size=size, device=device, seed=config.seed, symmetry=kernel.matrices
+        )
     radius = maps.radius_angst if maps is not None else _DEFAULT_RADIUS * box * pixel
     power = None if maps is None else maps.power
     images, files, ctf = None, (), None  # type: ParticleImages | None, tuple[str, ...], Ctf | None

@@ -57,7 +57,7 @@ def run(config: SubtomogramAverageConfig) -> None:
         half = halves_of(part.ids, part.half)
         rounds = Rounds(part, half, settings, record.part(digest_values(name)), device, name)
         state, averages = rounds.run()
-        found += averaged(name, rows, part, half, state, averages, settings.mask, settings.floor)
+        found += averaged(name, rows, table=part, half=half, state=state, averages=averages, mask=settings.mask, floor=settings.floor)
     coarse = table.box * table.pixel_size_angst / start_shells(table.box, settings.plan.particle_px)
     write_report(config, table, found, left_out, known, coarse)
     record.remove()
@@ -121,10 +121,31 @@ def _settings(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Sett
     if shift > box / 4:
         raise InputError(f"The shift range of {config.shift_range_angst:g} Å is larger than a quarter of the box of {box * pixel:g} Å: extract larger boxes.")
     initial = box * pixel / config.initial_resolution_angst if config.initial_resolution_angst else _INITIAL
-    plan = Plan(config.angular_step_deg, min(config.finest_step_deg, config.angular_step_deg), initial, radius, shift,
-                group if len(group) > 1 else None, config.seed, config.local_search)
-    return Settings(config.classes, config.iterations, config.start, config.starts, config.seed, config.batch, min(initial, box / 2 - 1), plan, mask,
-                    config.wedge_edge_px, config.coverage_floor, config.invert_contrast, references)
+    plan = Plan(
+        step_deg=config.angular_step_deg,
+        finest_deg=min(config.finest_step_deg, config.angular_step_deg),
+        fine_px=initial,
+        particle_px=radius,
+        shift_px=shift,
+        group=group if len(group) > 1 else None,
+        seed=config.seed,
+        local=config.local_search,
+    )
+    return Settings(
+        classes=config.classes,
+        iterations=config.iterations,
+        start=config.start,
+        starts=config.starts,
+        seed=config.seed,
+        batch=config.batch,
+        initial_px=min(initial, box / 2 - 1),
+        plan=plan,
+        mask=mask,
+        edge_px=config.wedge_edge_px,
+        floor=config.coverage_floor,
+        invert=config.invert_contrast,
+        references=references,
+    )
 
 
 def _map(path: str, table: SubtomogramTable, what: str) -> Tensor:

@@ -67,7 +67,7 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     notes = {"method": config.method, "known_names": model.names, "true_class_names": true_names, "digest": digest_config(config), "score": groups.scores[0],
              "reduction": {"method": "tsne"}}
     write_table(str(out / "clusters.npz"), columns, notes)
-    report = _report(groups, distances, axes, model, answer, own, true, true_names)
+    report = _report(groups, distances, axes=axes, model=model, answer=answer, own=own, true=true, true_names=true_names)
     _write_rows(out / "clusters.csv", report)
     _write_rows(out / "scores.csv", [{"groups": number, groups.scores[0]: f"{value:.6g}"} for number, value in groups.scores[1].items()])
     named = [f"group_{number:04d}" if number else "none" for number in groups.number.tolist()]
@@ -150,8 +150,18 @@ def _draw(
     name, scores = groups.scores
     if len(scores) > 1:
         best = min(scores, key=lambda number: scores[number])
-        save_figure(line_plot(list(scores), {name: list(scores.values())}, "number of groups", f"{name} (low is good)", f"{name} of mixtures", "o", best),
-                    str(folder / "scores.png"))
+        save_figure(
+            line_plot(
+                list(scores),
+                {name: list(scores.values())},
+                x_label="number of groups",
+                y_label=f"{name} (low is good)",
+                title=f"{name} of mixtures",
+                marker="o",
+                highlight=best,
+            ),
+            str(folder / "scores.png"),
+        )
 
 
 def _label_plot(picture: NDArray[np.float32], true: NDArray[np.int32], names: list[str]) -> Figure:

@@ -59,7 +59,15 @@ def run(config: SubtomogramTrainConfig) -> None:
               flush=True)
     moves = config.augment_shift_px if _augments(config) else None
     drawn = isinstance(stack, DrawnSubtomograms)
-    data = LabelledSubtomograms(volumes, labels, config.wedge_channel, moves, config.seed, device, drawn and config.new_each_epoch)
+    data = LabelledSubtomograms(
+        volumes,
+        labels,
+        wedge_channel=config.wedge_channel,
+        augment_shift_px=moves,
+        seed=config.seed,
+        device=device,
+        new_each_epoch=drawn and config.new_each_epoch,
+    )
     digest = digest_values([digest_config(config), table.box, "" if drawn else table.files_digest()])
     arguments = _arguments(config, table, labels)
     history: list[Row] = []
@@ -85,7 +93,7 @@ def run(config: SubtomogramTrainConfig) -> None:
             "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
             "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
         }
-        write_model(config, network, volumes, labels, description, history, device)
+        write_model(config, network, volumes=volumes, labels=labels, description=description, history=history, device=device)
 
 
 def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
@@ -157,8 +165,14 @@ def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: Subt
         parts.append(rif_features(standardise(seen[:, 0]), config.rif_space).cpu().numpy())
         progress.step(len(seen))
     machine, chosen = fit_svm(
-        np.concatenate(parts), data.labels.number[rows], table.box, len(data.labels.names), config.rif_space, config.svm_penalties, config.balance_classes,
-        config.seed,
+        np.concatenate(parts),
+        data.labels.number[rows],
+        box=table.box,
+        classes=len(data.labels.names),
+        space=config.rif_space,
+        penalties=config.svm_penalties,
+        balanced=config.balance_classes,
+        seed=config.seed,
     )
     print(f"support vector machine with C = {chosen:g} and {len(machine.support)} vectors", flush=True)
     return machine, len(machine.support)

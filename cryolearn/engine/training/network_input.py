@@ -36,7 +36,7 @@ def _is_smooth(number: int) -> bool:
     return number == 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkInput:
     """The scheme by which images become the network's input.
 

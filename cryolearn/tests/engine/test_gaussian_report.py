@@ -31,8 +31,13 @@ COUNT = 60
 def model() -> MotionModel:
     random = np.random.default_rng(3)
     return MotionModel(
-        random.normal(0, 25, (COUNT, 3)), random.uniform(0.5, 2, COUNT) * 40, random.uniform(2, 4.5, COUNT), random.normal(0, 3, (2, COUNT, 3)),
-        np.zeros((2, COUNT)), "polynomial", meta={"box": 33, "pixel_size_angst": 4.0, "origin_angst": [-10.0, 5.0, 2.5]},
+        positions_angst=random.normal(0, 25, (COUNT, 3)),
+        weights=random.uniform(0.5, 2, COUNT) * 40,
+        sigma_angst=random.uniform(2, 4.5, COUNT),
+        displacement=random.normal(0, 3, (2, COUNT, 3)),
+        weight_change=np.zeros((2, COUNT)),
+        basis="polynomial",
+        meta={"box": 33, "pixel_size_angst": 4.0, "origin_angst": [-10.0, 5.0, 2.5]},
     )
 
 

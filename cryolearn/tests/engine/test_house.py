@@ -137,3 +137,8 @@ def test_a_base_revision_is_read_from_git(house: ModuleType, tmp_path: Path, mon
     script = importlib.import_module("house")
     modules = house.modules_of(script.tree_of("HEAD", tmp_path))
     assert "cryolearn/engine/io/maps.py" in {module.name for module in modules}
+
+
+def test_no_call_has_more_than_six_positional_arguments(house: ModuleType) -> None:
+    """What comes behind the first arguments is named at the call; functions that take any number of arguments are left out."""
+    assert house.positional_calls(house.modules_of(FOLDER.parent)) == []

@@ -32,8 +32,16 @@ def _model(basis: str = "polynomial", terms: int = 1) -> MotionModel:
     change = np.zeros((terms, COUNT))
     change[:, :5] = -0.5
     layers = [(np.eye(terms), np.zeros(terms))] if basis == "network" else []
-    return MotionModel(random.normal(0, 12, (COUNT, 3)), random.uniform(1, 2, COUNT) * 500, random.uniform(4, 5, COUNT), displacement, change, basis, layers,
-                       {"box": BOX, "pixel_size_angst": PIXEL, "origin_angst": ORIGIN.tolist(), "latent_names": ["opening"] if terms == 1 else []})
+    return MotionModel(
+        positions_angst=random.normal(0, 12, (COUNT, 3)),
+        weights=random.uniform(1, 2, COUNT) * 500,
+        sigma_angst=random.uniform(4, 5, COUNT),
+        displacement=displacement,
+        weight_change=change,
+        basis=basis,
+        layers=layers,
+        meta={"box": BOX, "pixel_size_angst": PIXEL, "origin_angst": ORIGIN.tolist(), "latent_names": ["opening"] if terms == 1 else []},
+    )
 
 
 def _run(folder: Path, model: MotionModel, latents: np.ndarray, **options) -> Path:

@@ -163,7 +163,7 @@ def test_the_24_turns_are_a_group_of_turns() -> None:
 # ---------------------------------------------------------------- patches
 
 def setting(degradation: str = "physics", voxel: float = 1.0, unit: bool = False) -> Setting:
-    return Setting(32, voxel, degradation, 2.5, 6.0, PaperDegradation(), unit)
+    return Setting(patch_px=32, voxel_angst=voxel, degradation=degradation, finest_angst=2.5, coarsest_angst=6.0, paper=PaperDegradation(), unit=unit)
 
 
 @pytest.fixture(scope="module")

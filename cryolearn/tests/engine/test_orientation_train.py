@@ -172,7 +172,16 @@ def test_aligned_particles_move_with_their_labels(folder: Path, clean: Path) -> 
     """Pictures that were turned, mirrored and centred are projections at the poses they are labelled with."""
     table = read_particles(str(clean))
     images = ParticleImages(table, 60.0, CPU, ignore_ctf=True, normalise=False)
-    scheme = NetworkInput(BOX, PIXEL, BOX, (1.0,) * (BOX // 2 + 1), (1e-6,) * (BOX // 2 + 1), 1.0, 1.0, ignore_ctf=True)
+    scheme = NetworkInput(
+        box=BOX,
+        pixel_size_angst=PIXEL,
+        size=BOX,
+        signal_power=(1.0,) * (BOX // 2 + 1),
+        noise_power=(1e-6,) * (BOX // 2 + 1),
+        scale=1.0,
+        centre_radius_angst=1.0,
+        ignore_ctf=True,
+    )
     source = LabelledImages(images, scheme, SimilarityKernel(), shift_range_angst=0.0, largest_rad=np.pi, validation_fraction=0.1, seed=1)
     samples = source.draw([(0, 16), (-1, 16)])
     maps = ProjectedMaps([str(folder / "map.mrc")], [], BOX, PIXEL, BOX, CPU, 1)

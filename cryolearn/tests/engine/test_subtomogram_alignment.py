@@ -39,7 +39,7 @@ def particles_of(volumes: torch.Tensor, tilt_deg: torch.Tensor, band: FourierBan
 
 def aligned(made: Copies, reference: Reference, fine_px: float = 8.0, **changes: object) -> tuple[torch.Tensor, torch.Tensor]:
     """Angles (degrees) and distances (voxels) from the truth after alignment."""
-    plan = Plan(15.0, 1.0, fine_px, 9.0, 2.0, **changes)  # type: ignore[arg-type]
+    plan = Plan(step_deg=15.0, finest_deg=1.0, fine_px=fine_px, particle_px=9.0, shift_px=2.0, **changes)  # type: ignore[arg-type]
     band = FourierBand.up_to(BOX, fine_px, 3)
     found = Aligner([reference], band, torch.ones(len(band)), plan).align(particles_of(made.volumes, made.tilt, band, 0.0), made.rotation, made.shift_px)
     return angle_between_deg(found.rotation, made.rotation), (found.shift_px - made.shift_px).norm(dim=1)
@@ -99,7 +99,7 @@ def test_poses_of_copies_are_found():
 def test_local_search_stays_and_finds_the_pose():
     made = copies(6)
     started = Copies(made.volumes, made.number, euler_to_matrix(torch.tensor([4.0, 0.0, 3.0])) @ made.rotation, made.shift_px)
-    plan = Plan(15.0, 1.0, 8.0, 9.0, 2.0, local=True)
+    plan = Plan(step_deg=15.0, finest_deg=1.0, fine_px=8.0, particle_px=9.0, shift_px=2.0, local=True)
     band = FourierBand.up_to(BOX, 8, 3)
     aligner = Aligner([Reference(models(1)[0].volume(BOX, PIXEL))], band, torch.ones(len(band)), plan)
     found = aligner.align(particles_of(made.volumes, made.tilt, band, 0.0), started.rotation, started.shift_px)
@@ -184,7 +184,9 @@ def test_half_maps_in_different_frames_are_laid_on_each_other():
         turned_average(known[1 - own], turns[own].T, -(turns[own].T @ moved[own])) for own in range(2)
     ])
     curves = torch.ones(2, BOX // 2 + 1)
-    frame = match_classes(torch.stack((known, second)), torch.full((2, 2), 9), curves, Plan(15.0, 1.0, 8.0, 9.0, 2.0))
+    frame = match_classes(
+        torch.stack((known, second)), torch.full((2, 2), 9), curves, Plan(step_deg=15.0, finest_deg=1.0, fine_px=8.0, particle_px=9.0, shift_px=2.0)
+    )
     assert frame.partner.tolist() == [1, 0]
     assert float(angle_between_deg(frame.frame.rotation, turns).max()) < math.sqrt(3)
     assert float((frame.frame.shift - moved).norm(dim=1).max()) < 0.25

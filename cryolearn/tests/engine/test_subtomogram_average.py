@@ -51,7 +51,17 @@ def average(star: str, output: Path, **options: object) -> dict[str, object]:
 
 
 def settings(**changes: object) -> Settings:
-    made = Settings(1, 1, "alignment", 1, 1, 64, 6.0, Plan(20.0, 2.5, 6.0, 9.0, 2.0), sphere_mask(BOX, 9, 2))
+    made = Settings(
+        classes=1,
+        iterations=1,
+        start="alignment",
+        starts=1,
+        seed=1,
+        batch=64,
+        initial_px=6.0,
+        plan=Plan(step_deg=20.0, finest_deg=2.5, fine_px=6.0, particle_px=9.0, shift_px=2.0),
+        mask=sphere_mask(BOX, 9, 2),
+    )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -109,7 +119,7 @@ def test_start_from_nothing_finds_two_structures() -> None:
     assert len(evidence) == 2 and sum(steps) == 2 * rounds_module.STEPS and maps.shape[0] == 2
     large = torch.stack([fourier_resize(item, BOX, 3) for item in maps])
     seen = FourierImages(band=band, data=band.gather(rfftn_centred(large, 3)), noise=torch.ones(band.rings))
-    plan = Plan(15.0, 4.0, 5.0, 9.0, 2.0)
+    plan = Plan(step_deg=15.0, finest_deg=4.0, fine_px=5.0, particle_px=9.0, shift_px=2.0)
     score = Aligner([Reference(model.volume(BOX, PIXEL)) for model in models(2)], band, torch.ones(len(band)), plan).align(seen).score
     assert sorted(score.argmax(1).tolist()) == [0, 1]
 

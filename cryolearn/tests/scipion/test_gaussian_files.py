@@ -35,8 +35,9 @@ def folder(tmp_path, monkeypatch):
 def makeMotion(path='motion.npz', basis='polynomial', fields=2, **meta):
     rng = np.random.default_rng(1)
     layers = [(rng.normal(size=(5, 3)), np.zeros(5)), (rng.normal(size=(fields, 5)), np.zeros(fields))] if basis == 'network' else []
-    model = MotionModel(rng.normal(size=(GAUSSIANS, 3)), np.ones(GAUSSIANS), np.ones(GAUSSIANS), rng.normal(size=(fields, GAUSSIANS, 3)),
-                        np.zeros((fields, GAUSSIANS)), basis, layers, dict(meta))
+    model = MotionModel(positions_angst=rng.normal(size=(GAUSSIANS, 3)), weights=np.ones(GAUSSIANS), sigma_angst=np.ones(GAUSSIANS),
+                        displacement=rng.normal(size=(fields, GAUSSIANS, 3)),
+                        weight_change=np.zeros((fields, GAUSSIANS)), basis=basis, layers=layers, meta=dict(meta))
     write_motion(path, model)
     return model
 

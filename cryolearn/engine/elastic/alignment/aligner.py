@@ -187,8 +187,8 @@ class ElasticAligner:
         batch, count = start.score.shape
         image = torch.arange(batch, device=start.score.device)
         rough = refine(
-            self.coarse, coarse, image.repeat_interleave(count), start.rotation.flatten(0, 1), start.shift_angst.flatten(0, 1),
-            start.amplitudes.flatten(0, 1), _COARSE_ITERATIONS, self.prior_sigma, problems_at_once=32,
+            self.coarse, coarse, image=image.repeat_interleave(count), rotation=start.rotation.flatten(0, 1), shift_angst=start.shift_angst.flatten(0, 1),
+            amplitudes=start.amplitudes.flatten(0, 1), iterations=_COARSE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=32,
         )
         keep = self._distinct(rough, batch, count)
         again = keep.shape[1]
@@ -198,7 +198,14 @@ class ElasticAligner:
     def refine_fine(self, fine: Observed, image: torch.Tensor, start: Refined, batch: int) -> Aligned:
         """Full-resolution refinement of equally many starts an image, and the choice of the best."""
         end = refine(
-            self.fine, fine, image, start.rotation, start.shift_angst, start.amplitudes, _FINE_ITERATIONS, self.prior_sigma,
+            self.fine,
+            fine,
+            image=image,
+            rotation=start.rotation,
+            shift_angst=start.shift_angst,
+            amplitudes=start.amplitudes,
+            iterations=_FINE_ITERATIONS,
+            prior_sigma=self.prior_sigma,
             problems_at_once=4,
         )
         return choose_best(self, end, batch)

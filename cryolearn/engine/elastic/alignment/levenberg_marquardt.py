@@ -30,7 +30,7 @@ class Observed:
         return Observed(self.data[index], self.transfer[index])
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Refined:
     """State of refined problems; every field has the batch first.
 
@@ -49,11 +49,11 @@ class Refined:
     converged: torch.Tensor
 
     def subset(self, index: torch.Tensor) -> Refined:
-        return Refined(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+        return Refined(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
     @staticmethod
     def concatenate(parts: list[Refined]) -> Refined:
-        return Refined(*(torch.cat([getattr(p, name) for p in parts]) for name in Refined.__dataclass_fields__))
+        return Refined(**{name: torch.cat([getattr(p, name) for p in parts]) for name in Refined.__dataclass_fields__})
 
 
 def refine(
@@ -80,9 +80,17 @@ def refine(
     parts = []
     for first in range(0, len(image), problems_at_once):
         rows = slice(first, first + problems_at_once)
-        parts.append(_refine_batch(
-            forward, observed.subset(image[rows]), rotation[rows], shift_angst[rows], amplitudes[rows], iterations, prior_sigma
-        ))
+        parts.append(
+            _refine_batch(
+                forward,
+                observed.subset(image[rows]),
+                rotation=rotation[rows],
+                shift=shift_angst[rows],
+                amplitudes=amplitudes[rows],
+                iterations=iterations,
+                prior_sigma=prior_sigma,
+            )
+        )
     return Refined.concatenate(parts)
 
 
@@ -173,8 +181,13 @@ def _refine_batch(
     inverse = torch.linalg.inv(matrix + floor[:, None, None] * torch.eye(size, device=matrix.device))
     total = torch.view_as_real(observed.data).flatten(1).square().sum(1)
     return Refined(
-        rotation, shift, amplitudes, point.cost, (1 - point.cost / total).clamp_min(0).sqrt(), point.scale,
-        inverse * unit[:, None] * unit,
+        rotation=rotation,
+        shift_angst=shift,
+        amplitudes=amplitudes,
+        cost=point.cost,
+        correlation=(1 - point.cost / total).clamp_min(0).sqrt(),
+        scale=point.scale,
+        covariance=inverse * unit[:, None] * unit,
         # half a unit of log likelihood is a fraction of a standard deviation of any parameter
         converged=last_gain < 1.0,
     )

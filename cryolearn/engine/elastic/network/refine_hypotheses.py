@@ -57,8 +57,8 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     device = start.probability.device
     image = torch.arange(batch, device=device)
     rough = refine(
-        aligner.coarse, coarse, image.repeat_interleave(count), start.rotation.flatten(0, 1), start.shift_angst.flatten(0, 1),
-        start.amplitudes.flatten(0, 1), iterations, aligner.prior_sigma, problems_at_once=32,
+        aligner.coarse, coarse, image=image.repeat_interleave(count), rotation=start.rotation.flatten(0, 1), shift_angst=start.shift_angst.flatten(0, 1),
+        amplitudes=start.amplitudes.flatten(0, 1), iterations=iterations, prior_sigma=aligner.prior_sigma, problems_at_once=32,
     )
     cost = rough.cost.reshape(batch, count)
     offset = count * image
@@ -70,8 +70,15 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     chosen = torch.cat([first, other.argmin(1)[undecided] + offset[undecided]])
     begin = rough.subset(chosen)
     end = refine(
-        aligner.fine, fine, torch.cat([image, undecided]), begin.rotation, begin.shift_angst, begin.amplitudes, iterations // 2 + 1,
-        aligner.prior_sigma, problems_at_once=4,
+        aligner.fine,
+        fine,
+        image=torch.cat([image, undecided]),
+        rotation=begin.rotation,
+        shift_angst=begin.shift_angst,
+        amplitudes=begin.amplitudes,
+        iterations=iterations // 2 + 1,
+        prior_sigma=aligner.prior_sigma,
+        problems_at_once=4,
     )
     # two solutions an image for the choice; where there was one, the second is itself
     second = image.clone()

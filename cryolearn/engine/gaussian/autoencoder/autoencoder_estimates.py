@@ -61,6 +61,15 @@ def found_on_network(fit: AutoencoderFit, rigid: NDArray[np.float64], pixel_size
     posterior, (count, latents) = fit.posterior, fit.latent.shape
     likelihood, expected, evidence = (values.cpu().numpy() for values in (posterior.log_likelihood, posterior.expected, posterior.evidence))
     return Found(
-        fit.motion(pixel_size_angst, meta), fit.latent.cpu().numpy(), posterior.sigma.cpu().numpy(), posterior.weight.cpu().numpy(), likelihood,
-        evidence - rigid, (likelihood - expected) / (2 * np.sqrt(expected.clip(1e-6))), np.zeros(count, bool), np.zeros((0, latents)),
-        np.zeros((count, 0), np.float32), comparison_notes(fit))
+        motion=fit.motion(pixel_size_angst, meta),
+        latents=fit.latent.cpu().numpy(),
+        errors=posterior.sigma.cpu().numpy(),
+        weight=posterior.weight.cpu().numpy(),
+        log_likelihood=likelihood,
+        gain=evidence - rigid,
+        surprise=(likelihood - expected) / (2 * np.sqrt(expected.clip(1e-6))),
+        at_end=np.zeros(count, bool),
+        grid=np.zeros((0, latents)),
+        state_weight=np.zeros((count, 0), np.float32),
+        notes=comparison_notes(fit),
+    )

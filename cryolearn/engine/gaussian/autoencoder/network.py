@@ -160,5 +160,12 @@ class Autoencoder(nn.Module):
         rest, (bend, change) = self.rest(), self.fields()
         layers = [(array(layer.weight), array(layer.bias)) for layer in self.decoder if isinstance(layer, nn.Linear)]
         return MotionModel(
-            array(rest.positions_angst), array(rest.amplitudes) * pixel_size_angst**2, array(rest.sigma_angst), array(bend), array(change), "network",
-            layers, meta)
+            positions_angst=array(rest.positions_angst),
+            weights=array(rest.amplitudes) * pixel_size_angst**2,
+            sigma_angst=array(rest.sigma_angst),
+            displacement=array(bend),
+            weight_change=array(change),
+            basis="network",
+            layers=layers,
+            meta=meta,
+        )

@@ -46,7 +46,7 @@ _IMAGES_AT_ONCE = {"cpu": 1 << 24, "cuda": 1 << 28}
 _PLACE_PRIOR_ANGST, _BEND_PRIOR_ANGST = 2.0, 20.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AutoencoderFit:
     """A trained autoencoder, and whether it predicts held-out particles better than the trajectory.
 
@@ -114,7 +114,7 @@ def fit_autoencoder(
     network = Autoencoder(base, spread, features.shape[1], latents, places=vary != "composition", amplitudes=vary != "conformation").to(images.device)
     if start is not None:
         _learn_lines(network, features[torch.from_numpy(training).to(features.device)], start)
-    task = _AutoencoderTask(network, images, features, training, held_out, junk, seed)
+    task = _AutoencoderTask(network, images, features=features, training=training, held_out=held_out, junk=junk, seed=seed)
     batch = min(_BATCH, len(training))
     epochs = epochs or min(_EPOCHS, max(_LEAST_EPOCHS, _STEPS * batch // len(training)))
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(item).tobytes() for item in (training, held_out, features.cpu().numpy()[training[:64]])))
@@ -130,7 +130,14 @@ def fit_autoencoder(
     gain = judged - curve_likelihood
     error = float(gain.std() / math.sqrt(len(gain)))
     return AutoencoderFit(
-        network, posterior, float(judged.mean()), float(gain.mean()), error, bool(gain.mean() > 2 * error), [dict(row) for row in history])
+        network=network,
+        posterior=posterior,
+        held_out=float(judged.mean()),
+        held_out_gain=float(gain.mean()),
+        standard_error=error,
+        accepted=bool(gain.mean() > 2 * error),
+        history=[dict(row) for row in history],
+    )
 
 
 def gradient_features(images: GaussianImages, model: Gaussians, moves: Tensor, training: NDArray[np.int64], *, kind: str, seed: int) -> Tensor:

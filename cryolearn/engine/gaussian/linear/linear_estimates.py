@@ -51,8 +51,15 @@ def motion_of_lines(motions: LinearMotions, pixel_size_angst: float, meta: dict[
 
     base = motions.base
     return MotionModel(
-        array(base.positions_angst), array(base.amplitudes) * pixel_size_angst**2, array(base.sigma_angst), array(motions.displacement()),
-        array(motions.weight_change()), "linear", [], meta)
+        positions_angst=array(base.positions_angst),
+        weights=array(base.amplitudes) * pixel_size_angst**2,
+        sigma_angst=array(base.sigma_angst),
+        displacement=array(motions.displacement()),
+        weight_change=array(motions.weight_change()),
+        basis="linear",
+        layers=[],
+        meta=meta,
+    )
 
 
 def found_on_lines(fit: LinearFit, rigid: NDArray[np.float64], pixel_size_angst: float, meta: dict[str, Any]) -> Found:
@@ -60,7 +67,15 @@ def found_on_lines(fit: LinearFit, rigid: NDArray[np.float64], pixel_size_angst:
     posterior, (count, latents) = fit.posterior, fit.latent.shape
     likelihood, expected, evidence = (values.cpu().numpy() for values in (posterior.log_likelihood, posterior.expected, posterior.evidence))
     return Found(
-        motion_of_lines(fit.motions, pixel_size_angst, meta), fit.latent.cpu().numpy(), posterior.sigma.cpu().numpy(), posterior.weight.cpu().numpy(),
-        likelihood, evidence - rigid, (likelihood - expected) / (2 * np.sqrt(expected.clip(1e-6))), np.zeros(count, bool), np.zeros((0, latents)),
-        np.zeros((count, 0), np.float32),
-        {"log_likelihood_by_round": fit.history, "junk_percent": 100 * fit.motions.junk, "explained_motion": fit.explained.tolist()})
+        motion=motion_of_lines(fit.motions, pixel_size_angst, meta),
+        latents=fit.latent.cpu().numpy(),
+        errors=posterior.sigma.cpu().numpy(),
+        weight=posterior.weight.cpu().numpy(),
+        log_likelihood=likelihood,
+        gain=evidence - rigid,
+        surprise=(likelihood - expected) / (2 * np.sqrt(expected.clip(1e-6))),
+        at_end=np.zeros(count, bool),
+        grid=np.zeros((0, latents)),
+        state_weight=np.zeros((count, 0), np.float32),
+        notes={"log_likelihood_by_round": fit.history, "junk_percent": 100 * fit.motions.junk, "explained_motion": fit.explained.tolist()},
+    )

@@ -119,7 +119,7 @@ def fit_linear(
     ValueError
         when what varies has no directions to start from.
     """
-    motions = start_motions(model, vectors, changes, moves, anchors, vary, seed) if start is None else start
+    motions = start_motions(model, vectors, changes=changes, moves=moves, anchors=anchors, vary=vary, seed=seed) if start is None else start
     grid, limit = SliceGrid(images.band), _limit(images, len(motions), places)
     progress = Progress(what, rounds, "rounds")
     history: list[float] = []
@@ -257,8 +257,15 @@ def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor, free_ba
             places = shared[0] + torch.einsum("k,kmc->mc", nodes[part], shared[2])
             weighed, slope = _weighed(shared[1], nodes[part], shared[3]), shared[3] * shared[1]
             value, *gradients = tangent_misfit(
-                grid, places.detach(), weighed.detach(), base.sigma_angst, shared[2].detach() if motions.moves_places else None,
-                slope.detach() if motions.moves_amplitudes else None, signal[part], power[part])
+                grid,
+                places.detach(),
+                amplitudes=weighed.detach(),
+                sigma_angst=base.sigma_angst,
+                displacement=shared[2].detach() if motions.moves_places else None,
+                change=slope.detach() if motions.moves_amplitudes else None,
+                signal=signal[part],
+                power=power[part],
+            )
             total += value
             known = [(item, gradient) for item, gradient in zip((places, weighed, shared[2], slope), gradients, strict=True) if gradient is not None]
             torch.autograd.backward([item for item, _ in known], [gradient for _, gradient in known])

@@ -58,7 +58,7 @@ def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, poster
     return replace(images, gain=gain.float(), noise_power=noise, ctf_noise=None if images.ctf is None else ctf_noise)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Alternation:
     """Result of the alternation of trajectory and poses.
 
@@ -137,7 +137,7 @@ def alternate(
         progress.step(note=f"poses changed by {history[-1][0]:.2f} degrees and {history[-1][1]:.2f} Å, log-likelihood {mean:.4f}")
     wide = PosePrior(max(item.deg for item in priors.values()), max(item.angst for item in priors.values()))
     moved = replace(images, rotation=rotation, shift_angst=shift)
-    return Alternation(moved, weights, sigma, curves, wide, turn, move, history)
+    return Alternation(images=moved, posterior=weights, sigma=sigma, curves=curves, prior=wide, turn_deg=turn, move_angst=move, history=history)
 
 
 def _without_common(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor], factors: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ class PosePrior:
         return torch.tensor([self.deg**-2] * 3 + [self.angst**-2] * 2, device=device)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PoseFit:
     """Poses of particles, given the volumes of all states.
 
@@ -99,8 +99,16 @@ def refine_poses(
     steps
         Gauss-Newton steps before the lattice.
     """
-    work = _Search(images, Slicer(images, volumes, grid), population.clamp(min=1e-12).log().expand(len(images), -1),
-                   (images.rotation, images.shift_angst) if about is None else about, range_deg, range_angst, prior, estimate_prior)
+    work = _Search(
+        images,
+        Slicer(images, volumes, grid),
+        log_population=population.clamp(min=1e-12).log().expand(len(images), -1),
+        origin=(images.rotation, images.shift_angst) if about is None else about,
+        range_deg=range_deg,
+        range_angst=range_angst,
+        prior=prior,
+        estimate_prior=estimate_prior,
+    )
     for _ in range(steps):
         work.step()
     fine = work.lattice()
@@ -108,7 +116,16 @@ def refine_poses(
         work.step()
         work.step()
     turn, move = angle_between_deg(work.rotation, work.origin[0]), (work.shift - work.origin[1]).norm(dim=1)
-    return PoseFit(work.rotation, work.shift, turn, move, work.sigma, work.evidence, torch.logsumexp(work.evidence + work.log_population, 1), work.prior)
+    return PoseFit(
+        rotation=work.rotation,
+        shift_angst=work.shift,
+        turn_deg=turn,
+        move_angst=move,
+        sigma=work.sigma,
+        evidence=work.evidence,
+        log_likelihood=torch.logsumexp(work.evidence + work.log_population, 1),
+        prior=work.prior,
+    )
 
 
 class _Search:

@@ -113,7 +113,7 @@ def draw_free_energy(
     ``separate`` states are not joined by a line.
     """
     figure = new_figure(6.4, 5.2)
-    curves.draw_free_energy(figure, grid, population, free_energy, standard_error, label, separate)
+    curves.draw_free_energy(figure, grid, population=population, free_energy=free_energy, standard_error=standard_error, label=label, separate=separate)
     return figure
 
 
@@ -135,7 +135,6 @@ def draw_landscape(latents: ArrayLike, errors: ArrayLike | None = None, names: l
 def draw_comparison(
     first: ArrayLike, second: ArrayLike, first_error: ArrayLike | None = None, second_error: ArrayLike | None = None,
     labels: tuple[str, str] = ("truth", "found"), title: str = "Coordinate of each particle", colour: ArrayLike | None = None,
-    colour_label: str = "", same_units: bool = True,
 ) -> Figure:
     """One coordinate (n,) against another with error bars (on a random part of the points), and the rank correlation of the two."""
     x, y = np.asarray(first, float).reshape(-1), np.asarray(second, float).reshape(-1)
@@ -155,8 +154,8 @@ def draw_comparison(
     tint: dict[str, Any] = dict(color=COLOURS[0]) if colour is None else dict(c=np.asarray(colour, float)[drawn], cmap="viridis")
     points = axes.scatter(x[drawn], y[drawn], s=size, linewidths=0, alpha=0.7, zorder=2, rasterized=True, **tint)
     if colour is not None:
-        figure.colorbar(points, ax=axes, label=colour_label)
-    if same_units and len(kept):
+        figure.colorbar(points, ax=axes)
+    if len(kept):
         ends = [min(x[kept].min(), y[kept].min()), max(x[kept].max(), y[kept].max())]
         axes.plot(ends, ends, color="black", linewidth=1, linestyle="--", zorder=3)
     rank = _rank_correlation(x[kept], y[kept])

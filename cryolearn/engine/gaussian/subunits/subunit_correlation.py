@@ -120,7 +120,7 @@ def ring_distance(matrices: Tensor, centre_angst: ArrayLike) -> Array:
     return np.asarray(np.linalg.norm(places[:, None] - places[None], axis=-1))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SubunitCorrelation:
     """Correlation of the conformations of two subunits of a particle over their distance.
 
@@ -169,7 +169,9 @@ def subunit_correlation(information: SubunitInformation, latents: ArrayLike, dis
     raw = np.array(pairs) / max(float((centred**2).mean()), 1e-30)
     correlation, error = together.correlations(patterns)
     null = 1.96 * alone.correlations(patterns)[1]
-    return SubunitCorrelation(levels, correlation, raw, error, null, np.bincount(group), together.reliability())
+    return SubunitCorrelation(
+        distance_angst=levels, correlation=correlation, raw=raw, error=error, null=null, pairs=np.bincount(group), reliability=together.reliability()
+    )
 
 
 @dataclass

@@ -35,7 +35,7 @@ _SETTLED = 0.02  # log-likelihood an image gains in a round
 _LEAST_JUNK, _MOST_JUNK = 0.001, 0.5
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Curve:
     """A trajectory. Tensors on the device; see the module for the formulas.
 
@@ -154,9 +154,16 @@ def make_curve(model: Gaussians, *, vary: str, path: str, states: int, degree: i
     whole = torch.zeros(len(model), spread.shape[1], device=device)
     whole[moves] = spread
     return Curve(
-        model, torch.as_tensor(grid, dtype=torch.float32, device=device), torch.as_tensor(phi, dtype=torch.float32, device=device), whole,
-        torch.zeros(terms, spread.shape[1], 3, device=device), torch.zeros(terms, spread.shape[1], device=device),
-        torch.full((states,), 1 / states, device=device), basis, vary in ("conformation", "both"), vary in ("composition", "both"),
+        base=model,
+        grid=torch.as_tensor(grid, dtype=torch.float32, device=device),
+        phi=torch.as_tensor(phi, dtype=torch.float32, device=device),
+        spread=whole,
+        bend=torch.zeros(terms, spread.shape[1], 3, device=device),
+        change=torch.zeros(terms, spread.shape[1], device=device),
+        population=torch.full((states,), 1 / states, device=device),
+        basis=basis,
+        moves_places=vary in ("conformation", "both"),
+        moves_amplitudes=vary in ("composition", "both"),
     )
 
 

@@ -173,7 +173,18 @@ def write_path_maps(
     shown = set(wanted[np.unique(np.linspace(0, len(wanted) - 1, min(_SHOWN, len(wanted))).round().astype(int))].tolist()) if len(wanted) else set()
     for states in passes:
         works = [new_reconstructor(table, _PADDING, device, phase_flipped) for _ in states]
-        insert_particles(works, table, stack, np.arange(len(table)), half, weights[:, states], not ignore_ctf, invert_contrast, batch, report)
+        insert_particles(
+            works,
+            table,
+            stack=stack,
+            rows=np.arange(len(table)),
+            halves=half,
+            weights=weights[:, states],
+            use_ctf=not ignore_ctf,
+            invert_contrast=invert_contrast,
+            batch=batch,
+            progress=report,
+        )
         for state in states:
             work = works.pop(0)  # freed as soon as it is finished
             result = finish_reconstruction(work, mask, symmetry=symmetry)

@@ -17,7 +17,7 @@ __all__ = ["EnhancedMap", "Setting"]
 Array = NDArray[np.float32]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Setting:
     """What holds for a map and its half maps: grids, resolutions, the molecule."""
 
@@ -31,7 +31,7 @@ class Setting:
     power: NDArray[np.float64]  # mean power of the map in each shell
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EnhancedMap:
     """Result (z, y, x) on the network's grid, in units of the density's spread inside the molecule; the input beside it."""
 

@@ -21,13 +21,13 @@ _LARGEST_LOG = 6.0
 def gather_voxels(x: torch.Tensor) -> torch.Tensor:
     """(b, c, z, y, x) -> (b, 8 c, z / 2, y / 2, x / 2): blocks of 2^3 voxels become channels."""
     b, c, z, y, w = x.shape
-    return x.reshape(b, c, z // 2, 2, y // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, z // 2, y // 2, w // 2)
+    return x.reshape((b, c, z // 2, 2, y // 2, 2, w // 2, 2)).permute((0, 1, 3, 5, 7, 2, 4, 6)).reshape(b, 8 * c, z // 2, y // 2, w // 2)
 
 
 def spread_voxels(x: torch.Tensor) -> torch.Tensor:
     """Inverse of :func:`gather_voxels`."""
     b, c, z, y, w = x.shape
-    return x.reshape(b, c // 8, 2, 2, 2, z, y, w).permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // 8, 2 * z, 2 * y, 2 * w)
+    return x.reshape((b, c // 8, 2, 2, 2, z, y, w)).permute((0, 1, 5, 2, 6, 3, 7, 4)).reshape(b, c // 8, 2 * z, 2 * y, 2 * w)
 
 
 class _Block(nn.Module):

@@ -77,7 +77,7 @@ def write_results(
         panels["confidence of the input"] = confidence
     save_figure(slices_figure(panels, grid.voxel_angst), str(out / "figures" / "slices.png"))
     save_figure(surfaces_figure({"input": grid.data, "enhanced": scaled}, setting.solvent.inside, grid.voxel_angst), str(out / "figures" / "surfaces.png"))
-    summary = _summary(config, setting, model, found, curves, local, confidence)
+    summary = _summary(config, setting, model=model, found=found, curves=curves, local=local, confidence=confidence)
     write_json(out / "summary.json", summary)
     print(_sentence(summary), flush=True)
     if summary["disagrees"]:

@@ -46,7 +46,7 @@ def unit_range(values: Array) -> Array:
     return np.asarray(np.clip(values / max(float(np.percentile(values, 99.95)), 1e-12), 0, 1), np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What patches are like: side and voxel, way of degradation, range of resolutions, whether densities run from 0 to 1, weight of side chains' voxels."""
 
@@ -137,7 +137,7 @@ class DensitySource:
         else:
             seen = turn_array(_window(self._seen, middle, side), turn)
         inside = ndimage.gaussian_filter(target, 2 / setting.voxel_angst) > 0.3 * self._scale
-        return _finish(seen, target, inside, self._resolution / TARGET_RATIO, self._resolution, setting, random)
+        return _finish(seen, target, inside=inside, resolution=self._resolution / TARGET_RATIO, aim=self._resolution, setting=setting, random=random)
 
 
 def _window(density: Array, middle: NDArray[np.int64], side: int) -> Array:
@@ -169,7 +169,7 @@ def _paper_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setting
         seen, level_error = degrade_paper(target + surroundings, voxel, noise, random), _LEVEL_ERROR
         # a dilated background is not at 0 any more; inference finds its level, if not exactly
         seen = seen - np.median(seen[~inside]) if not inside.all() else seen
-    return _finish(seen, target, inside, resolution / TARGET_RATIO, resolution, setting, random, level_error)
+    return _finish(seen, target, inside=inside, resolution=resolution / TARGET_RATIO, aim=resolution, setting=setting, random=random, level_error=level_error)
 
 
 def _in_a_crystal(density: Array, inside: NDArray[np.bool_], resolution: float, setting: Setting, random: np.random.Generator) -> tuple[Array, Array]:
@@ -209,7 +209,7 @@ def _physics_patch(atoms: Structure, origin: NDArray[np.float64], setting: Setti
         radius = frequency(shape, (voxel,) * 3)
         transform = fft.rfftn(model_map(still, shape, voxel, origin)) * cosine_edge(radius, aim) * water_contrast(radius)
         target = np.asarray(fft.irfftn(transform, s=shape), np.float32)
-    patch = _finish(seen, target, distance < _INSIDE_ANGST, drawn.resolution_angst, aim, setting, random)
+    patch = _finish(seen, target, inside=distance < _INSIDE_ANGST, resolution=drawn.resolution_angst, aim=aim, setting=setting, random=random)
     if setting.side_chain_weight != 1 and not bare:
         side_chains = atoms.subset(~np.isin(atoms.atom_name, _BACKBONE) & np.isin(atoms.residue_name, _WITH_SIDE_CHAIN))
         near = dilate(atom_voxels(side_chains.coordinates, shape, voxel, origin), _SIDE_CHAIN_ANGST / voxel)[_CUT]

@@ -53,4 +53,12 @@ class MapTask(Task):
         found, error = self.network(batch.seen, batch.resolution, batch.target_resolution)
         if self._preset == "paper" or error is None:
             return dice_loss(found, batch.target), patch_errors(found, batch.target, batch.weight).detach()
-        return residual_losses(found, error, batch.target, batch.weight, batch.resolution, batch.target_resolution, self._fine_weight)
+        return residual_losses(
+            found,
+            error,
+            target=batch.target,
+            weight=batch.weight,
+            resolution=batch.resolution,
+            target_resolution=batch.target_resolution,
+            fine_weight=self._fine_weight,
+        )

@@ -76,7 +76,7 @@ def simulated_appearance(
         transfer = radial_average(ctf_2d(ctf, size, box * pixel_size_angst / size, config.phase_flipped).square(), size).mean(0)
     variance = _variance_share(power, transfer) / config.snr if config.snr else 0.0
     noise = torch.full_like(power, variance * (size / box) ** 2)
-    return _appearance(config, box, pixel_size_angst, size, power, noise, config.snr, ignore_ctf=ctf is None)
+    return _appearance(config, box, pixel=pixel_size_angst, size=size, signal=power, noise=noise, snr=config.snr, ignore_ctf=ctf is None)
 
 
 def measure_particles(config: DistanceTrainConfig, images: ParticleImages, size: int, power: torch.Tensor | None) -> Appearance:
@@ -111,7 +111,7 @@ def measure_particles(config: DistanceTrainConfig, images: ParticleImages, size:
         snr = config.snr
     # a map's projections have variance 1 before the CTF, which takes some of it
     unit = float(signal.max() / power.max()) if power is not None else 1.0
-    return _appearance(config, box, pixel, size, signal / unit, noise / unit, snr, config.ignore_ctf)
+    return _appearance(config, box, pixel=pixel, size=size, signal=signal / unit, noise=noise / unit, snr=snr, ignore_ctf=config.ignore_ctf)
 
 
 def _variance_share(power: torch.Tensor, transfer: torch.Tensor) -> float:
@@ -126,7 +126,17 @@ def _spectra(config: DistanceTrainConfig, images: ParticleImages, size: int) -> 
     rows, shells, radius_px = images.sample_rows(_SAMPLE), size // 2 + 1, images.radius_px
     sums = torch.zeros(3, shells, device=images.device)
     whole, clean = 0.0, True
-    scheme = NetworkInput(box, images.table.pixel_size_angst, box - box % 2, (), (), 1.0, 1.0, config.phase_flipped, config.ignore_ctf)
+    scheme = NetworkInput(
+        box=box,
+        pixel_size_angst=images.table.pixel_size_angst,
+        size=box - box % 2,
+        signal_power=(),
+        noise_power=(),
+        scale=1.0,
+        centre_radius_angst=1.0,
+        phase_flipped=config.phase_flipped,
+        ignore_ctf=config.ignore_ctf,
+    )
     for some in np.array_split(rows, max(1, len(rows) // 64)):
         data, ctf = images.read(some)
         deviation = data.std((1, 2), correction=0)
@@ -155,6 +165,14 @@ def _appearance(
 ) -> Appearance:
     assumed = noise.clamp_min(_FLOOR * float(signal.max()))
     scheme = NetworkInput(
-        box, pixel, size, tuple(signal.tolist()), tuple(assumed.tolist()), 1.0, 1.0, config.phase_flipped, ignore_ctf,
+        box=box,
+        pixel_size_angst=pixel,
+        size=size,
+        signal_power=tuple(signal.tolist()),
+        noise_power=tuple(assumed.tolist()),
+        scale=1.0,
+        centre_radius_angst=1.0,
+        phase_flipped=config.phase_flipped,
+        ignore_ctf=ignore_ctf,
     )
     return Appearance(scheme, snr, noise)

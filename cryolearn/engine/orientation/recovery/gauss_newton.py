@@ -232,7 +232,7 @@ def polish(
             break
         step = min(1.0, 1.2 * step) if size < 0.9 * last else max(0.7 * step, 0.3)  # shorter when it goes to and fro
         last = size
-    return q, evaluate(q, measured, group, trust, limit, soft, False)
+    return q, evaluate(q, measured, group=group, trust=trust, limit_rad=limit, soft_rad=soft, blocks=False)
 
 
 def _robust(fit: Fit, landmarks: int) -> tuple[Tensor, float, float]:

@@ -135,8 +135,8 @@ class _Rounds:
         weight = torch.empty(count, keep, device=device)
         confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
         for rows, band, reference in self.by_half(rings, crossed=judged is not None):
-            found = best_poses(band, reference, PoseGrid(rotations=grid, shifts=shifts, group=self.symmetry), keep, 2 * step_deg,
-                               None if about is None else about[rows], None if judged is None else judged[rows])
+            found = best_poses(band, reference, grid=PoseGrid(rotations=grid, shifts=shifts, group=self.symmetry), keep=keep, near_deg=2 * step_deg,
+                               about=None if about is None else about[rows], centre=None if judged is None else judged[rows])
             rotation[rows], shift[rows], weight[rows] = found.poses.rotation, found.poses.shift, found.poses.weight
             confidence[rows], evidence[rows] = found.confidence, found.evidence
         return PoseSearch(poses=Poses(rotation=rotation, shift=shift, weight=weight), confidence=confidence, evidence=evidence)

@@ -25,7 +25,7 @@ _RIM_PERIODS = 0.85  # by which a step of the grid may move the particle's rim
 _SHIFTS_A_PERIOD = 2.5  # of the outermost shell of the grid search
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Plan:
     """How finely to search.
 
@@ -134,7 +134,16 @@ class Aligner:
             item = first.pick(torch.full((len(particles),), one, device=weight.device))
             for level in (1, 2):
                 size = 0.5**level
-                item = refine(reference, particles, item, self.plan.step_deg * size, self.step_px * size, weight, _ROUNDS, self.plan.shift_px)
+                item = refine(
+                    reference,
+                    particles,
+                    start=item,
+                    step_deg=self.plan.step_deg * size,
+                    step_px=self.step_px * size,
+                    weight=weight,
+                    rounds=_ROUNDS,
+                    largest_px=self.plan.shift_px,
+                )
             climbed.append(item)
         joined = Candidates(**{name: torch.cat([getattr(item, name) for item in climbed], dim=1) for name in ("rotation", "shift_px", "score")})
         return joined.pick(joined.score.argmax(1))
@@ -152,7 +161,16 @@ class Aligner:
             best = Candidates(rotation=item.rotation[rows], shift_px=item.shift_px[rows], score=item.score[rows])
             degrees, pixels = self.plan.step_deg / 8, self.step_px / 8
             while True:
-                best = refine(reference, some, best, degrees, max(pixels, _FINEST_PX), self.weight, _ROUNDS, self.plan.shift_px)
+                best = refine(
+                    reference,
+                    some,
+                    start=best,
+                    step_deg=degrees,
+                    step_px=max(pixels, _FINEST_PX),
+                    weight=self.weight,
+                    rounds=_ROUNDS,
+                    largest_px=self.plan.shift_px,
+                )
                 if degrees <= self.plan.finest_deg:
                     break
                 degrees, pixels = max(degrees / 2, self.plan.finest_deg), pixels / 2

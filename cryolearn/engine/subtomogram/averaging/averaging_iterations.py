@@ -37,7 +37,7 @@ def start_shells(box: int, particle_px: float) -> int:
     return max(3, min(round(_START_SHELLS * stretch), box // 2 - 3))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Settings:
     """What the rounds need to know besides the subtomograms.
 
@@ -68,7 +68,7 @@ class Settings:
     references: Tensor | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class State:
     """Where the rounds are; everything that the next one depends on.
 
@@ -212,9 +212,17 @@ class Rounds:
         generator = torch.Generator().manual_seed(self.settings.seed)
         identity = torch.eye(3).expand(count, 3, 3).clone()
         state = State(
-            0, torch.zeros(2, classes, *[self.box] * 3, device=device), torch.ones(2, classes, self.box, self.box, self.box // 2 + 1, device=device),
-            torch.zeros(classes, shells, device=device), torch.ones(2, classes, dtype=torch.bool), torch.randint(classes, (count,), generator=generator),
-            identity, torch.zeros(count, 3), torch.full((count, classes), float("nan")), torch.zeros(classes, shells), torch.zeros(2, self.settings.starts),
+            done=0,
+            maps=torch.zeros(2, classes, *[self.box] * 3, device=device),
+            coverage=torch.ones(2, classes, self.box, self.box, self.box // 2 + 1, device=device),
+            filters=torch.zeros(classes, shells, device=device),
+            present=torch.ones(2, classes, dtype=torch.bool),
+            number=torch.randint(classes, (count,), generator=generator),
+            rotation=identity,
+            shift_px=torch.zeros(count, 3),
+            score=torch.full((count, classes), float("nan")),
+            curves=torch.zeros(classes, shells),
+            evidence=torch.zeros(2, self.settings.starts),
         )
         if self.settings.start == "random":
             return self._random_start(state)
@@ -253,7 +261,14 @@ class Rounds:
             data = torch.cat([band.gather(rfftn_centred(volumes, 3)) for _, volumes in self._batches(rows)])
             particles = wedged_volumes(data, self.tilt[rows].to(self.device), band, settings.edge_px)
             maps, evidence = first_maps(
-                particles, settings.classes, plan.particle_px, plan.shift_px, settings.starts, settings.seed + 104729 * half, plan.group, steps.step,
+                particles,
+                settings.classes,
+                mask_radius_px=plan.particle_px,
+                shift_range_px=plan.shift_px,
+                starts=settings.starts,
+                seed=settings.seed + 104729 * half,
+                group=plan.group,
+                report=steps.step,
             )
             state.maps[half - 1] = torch.stack([fourier_resize(item, self.box, 3) for item in maps]) * self.mask
             state.evidence[half - 1] = evidence
@@ -285,7 +300,15 @@ class Rounds:
                 particles = wedged_volumes(band.gather(rfftn_centred(own, 3)), self.tilt[at].to(device), band, settings.edge_px)
                 found = aligners[half - 1].align(particles, state.rotation[at].to(device), state.shift_px[at].to(device))
                 number = state.number[at].to(device) if at_random else found.number
-                averages.add(own, self.tilt[at].to(device), found.rotation, found.shift_px, number, self.half[at].to(device), plan.group)
+                averages.add(
+                    own,
+                    self.tilt[at].to(device),
+                    rotation=found.rotation,
+                    shift_px=found.shift_px,
+                    number=number,
+                    half=self.half[at].to(device),
+                    group=plan.group,
+                )
                 moved.number[at], moved.rotation[at] = number.cpu(), found.rotation.cpu()
                 moved.shift_px[at], moved.score[at] = found.shift_px.cpu(), found.score.cpu()
             progress.step(len(rows))
@@ -333,8 +356,13 @@ class Rounds:
         for rows, volumes in self._batches():
             to = self.device
             averages.add(
-                volumes, self.tilt[rows].to(to), rotation[rows].to(to), shift_px[rows].to(to), number[rows].to(to), self.half[rows].to(to),
-                self.settings.plan.group,
+                volumes,
+                self.tilt[rows].to(to),
+                rotation=rotation[rows].to(to),
+                shift_px=shift_px[rows].to(to),
+                number=number[rows].to(to),
+                half=self.half[rows].to(to),
+                group=self.settings.plan.group,
             )
             progress.step(len(rows))
         return averages

@@ -32,7 +32,7 @@ _GALLERY = 12  # classes of one picture
 _CURVES = 10
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Averaged:
     """One class.
 
@@ -73,9 +73,18 @@ def averaged(
         volume = filter_shells(joined[number], ssnr / (1 + ssnr))  # Wiener filter of the map of both halves
         result = Reconstruction(volume, first, second, curve, fsc(first, second) if both else torch.zeros_like(curve))
         at = own.numpy()
-        found.append(Averaged(
-            name, rows[at], result, half[at], state.score[own, number].numpy(), state.rotation[own], state.shift_px[own], state.evidence,
-        ))
+        found.append(
+            Averaged(
+                input_class=name,
+                rows=rows[at],
+                result=result,
+                half=half[at],
+                score=state.score[own, number].numpy(),
+                rotation=state.rotation[own],
+                shift_px=state.shift_px[own],
+                evidence=state.evidence,
+            )
+        )
     return found
 
 

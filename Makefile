@@ -10,6 +10,9 @@ test check inspect: export SCIPION_LOCAL_CONFIG = $(SCIPION)/config/scipion.conf
 test check inspect: export SCIPION_HOSTS = $(SCIPION)/config/hosts.conf
 test check inspect: export SCIPION_DOMAIN = pwem
 test: export MPLBACKEND = Agg
+# Scipion sleeps for seconds between a protocol's steps: two tests a core keep the cores busy. Waiting threads of OpenMP shall not spin meanwhile.
+test: export OMP_WAIT_POLICY = PASSIVE
+WORKERS = $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : 8)))
 
 .PHONY: demo test check inspect environment docs matrix lock clean
 
@@ -18,7 +21,7 @@ demo: environment
 
 test: check
 	@rm -rf $(SCIPION)/data/projects
-	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(PYTEST_OPTIONS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope $(PYTEST_OPTIONS)
 
 # Style, types, import arrows, and Scipion's own inspection of the plugin.
 check: inspect

@@ -6,9 +6,11 @@ import csv
 import os
 from typing import Any, Dict, List, Tuple
 
-from pwem.objects import FSC, Transform
+from pwem.objects import Transform
 
 from ..common.fsc import curve_names, read_curve
+from .files import fileOf
+from .fsc import fscOf
 from .volumes import readHeader, writeVolume
 
 SCORES_TABLE, RESIDUES_TABLE, EMRINGER_TABLE, FSC_TABLE = 'scores.csv', 'residues.csv', 'emringer.csv', 'fsc.csv'
@@ -18,7 +20,7 @@ _MRC = ('.mrc', '.map', '.ccp4')
 
 def writePlacedVolume(volume: Any, path: str) -> Any:
     """Write a volume as MRC; without an origin of its own in Scipion it keeps the one in its file's header, if that says anything."""
-    fileName = volume.getFileName().replace(':mrc', '')
+    fileName = fileOf(volume)
     if not volume.hasOrigin() and fileName.lower().endswith(_MRC):
         _, origin = readHeader(fileName)
         if any(origin):
@@ -86,13 +88,7 @@ def readFscCurves(folder: str) -> list[tuple[str, str, list[float], list[float]]
 
 def makeFscs(folder: str) -> list[Any]:
     """An FSC object of every curve, labelled by what it compares."""
-    made = []
-    for kind, label, frequency, values in readFscCurves(folder):
-        fsc = FSC()
-        fsc.setData(frequency, values)
-        fsc.setObjLabel('%s: %s' % (kind, label))
-        made.append(fsc)
-    return made
+    return [fscOf('%s: %s' % (kind, label), frequency, values) for kind, label, frequency, values in readFscCurves(folder)]
 
 
 def scoreText(row: Any, names: Any) -> str:

@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from pyworkflow.gui import Window, dialog
 from pyworkflow.viewer import View
 
+from ..common.figures.surface import default_level
+
 
 class FigureWindow(View):
     """A window that shows one figure.
@@ -90,6 +92,29 @@ def addChoice(frame, label, values, command, value=None):
     return variable
 
 
+class ChoiceWindow(FigureWindow):
+    """A figure of one of several things, chosen at the left.
+
+    Parameters
+    ----------
+    choices : dict
+        ``{label: what is drawn}``.
+    drawChoice : callable
+        ``drawChoice(figure, label, what)``.
+    """
+
+    def __init__(self, title, parent, choices, drawChoice, note='', label='Show', size=(7.6, 5.4)):
+        FigureWindow.__init__(self, title, parent, size=size)
+        self.choices, self.drawChoice, self.note, self.label = choices, drawChoice, note, label
+
+    def makeControls(self, frame):
+        self.which = addChoice(frame, self.label, list(self.choices), self.refresh)
+        addNote(frame, self.note)
+
+    def draw(self, figure):
+        self.drawChoice(figure, self.which.get(), self.choices[self.which.get()])
+
+
 def addCheck(frame, label, command, value=True):
     variable = tk.BooleanVar(frame, value)
     ttk.Checkbutton(frame, text=label, variable=variable, command=command).pack(anchor='w')
@@ -109,6 +134,12 @@ def addSlider(frame, label, low, high, value, command, resolution=1):
     tk.Scale(frame, from_=low, to=high, resolution=resolution, orient='horizontal', variable=variable, showvalue=True,
              command=lambda text: command(), length=220).pack(fill='x')
     return variable
+
+
+def addLevel(frame, label, volume, command):
+    """A slider over the densities of a map, at the level that fits it; returns its variable."""
+    low, high = float(volume.min()), float(volume.max())
+    return addSlider(frame, label, low, high, default_level(volume), command, (high - low) / 200 or 1)
 
 
 def addNote(frame, text='', width=230):

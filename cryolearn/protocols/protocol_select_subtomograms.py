@@ -1,5 +1,7 @@
 """Subtomograms inside a polygon drawn on the picture of their features (launched by the viewer)."""
 
+from typing import List
+
 import pyworkflow.protocol.params as params
 from pwem.protocols import BatchProtocol
 from tomo.objects import SetOfSubTomograms
@@ -21,6 +23,7 @@ class CryoLearnProtSelectSubtomograms(CryoLearnProtSubtomogramBase, BatchProtoco
     _label = 'select subtomograms'
     _possibleOutputs = {'outputSubtomograms': SetOfSubTomograms}
     _madeFrom = ('inputSubtomograms',)
+    _references: List[str] = []
 
     def _defineParams(self, form):
         Config = SelectLandscapeConfig

@@ -4,12 +4,10 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticlesFlex, Transform
 from pyworkflow.object import Integer
 
-from ..common.tables import read_table
 from ..convert.flex import PROGRAM, setModeNumbers
 from ..convert.modes import checkModeNumbers
-from ..convert.poses import transformsFromPoses
 from ..convert.star_particles import StarParticles
-from ..convert.tables import rowsById
+from ..convert.tables import ResultTable
 from ..convert.volumes import writeVolume
 from ..engine.simulate.config import SimulateParticlesConfig
 from .protocol_base import EngineStep
@@ -95,9 +93,8 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
 
     def _makeOutputs(self):
         star = StarParticles(self._getExtraPath('particles.star'))
-        truth, _ = read_table(self._getExtraPath('truth.npz'))
-        rows = rowsById(truth['id'])
-        transforms = transformsFromPoses(truth['rotation'], truth['shift_angst'], star.pixelSize)
+        truth = ResultTable(self._getExtraPath('truth.npz'))
+        transforms = truth.transforms(star.pixelSize)
         particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
         star.setProperties(particles, phaseFlipped=self.applyCtf.get() and self.phaseFlip.get())
         particles.setHasCTF(self.applyCtf.get() and star.hasCtf)
@@ -108,12 +105,11 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
             particle = particles.ITEM_TYPE(progName=PROGRAM)
             star.fill(particle, row)
             particle.setObjId(objId)
-            at = rows[objId]
-            particle.setTransform(Transform(matrix=transforms[at]))  # more digits than the STAR has
+            particle.setTransform(Transform(matrix=transforms[truth.rowOf(particle)]))  # more digits than the STAR has
             if self._deforms():
-                particle.setZFlex(truth['amplitudes'][at].tolist())
-            elif 'state' in truth:
-                particle._simulatedState = Integer(int(truth['state'][at]))
+                particle.setZFlex(truth.columns['amplitudes'][truth.rowOf(particle)].tolist())
+            else:
+                truth.setAttributes(particle, [('_simulatedState', 'state', Integer)])
             particles.append(particle)
         yield 'outputParticles', particles
 

@@ -4,9 +4,10 @@ from pyworkflow.object import String
 from tomo.objects import SetOfClassesSubTomograms, SetOfSubTomograms
 
 from ..common.limits import FEWEST_SUBDIVIDED
-from ..convert.subtomogram_classes import CLUSTERS_REPORT, CLUSTERS_TABLE, KNOWN_FEATURES, ClassTable, readRows, writeKnownFeatures
+from ..convert.subtomogram_classes import CLUSTERS_REPORT, CLUSTERS_TABLE, KNOWN_FEATURES, ClassTable, writeKnownFeatures
 from ..convert.subtomogram_sets import NO_CLASS, fillClasses
 from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE
+from ..convert.tables import readRows
 from ..engine.subtomogram.config import SubtomogramSubdivideConfig as Config
 from .config_params import isChoice, isNotChoice
 from .protocol_base import EngineStep

@@ -2,9 +2,10 @@
 
 from ..common.checks import check_multiple, check_network_box
 from ..common.limits import TRAINING_BLOCK, WIDTH_STEP
-from ..convert.subtomogram_classes import CLASSES_REPORT, VALIDATION_TABLE, readRows
+from ..convert.subtomogram_classes import CLASSES_REPORT, VALIDATION_TABLE
 from ..convert.subtomogram_star import checkAlike, writeLabelledSets
 from ..convert.subtomograms import classNames, imagesOf
+from ..convert.tables import readRows
 from ..engine.subtomogram.config import SubtomogramTrainConfig as Config
 from ..objects import MODEL_FOLDER, SubtomogramModel
 from .config_params import isChoice, isNotChoice

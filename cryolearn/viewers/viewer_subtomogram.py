@@ -17,8 +17,8 @@ from ..convert.subtomogram_classes import (
     VALIDATION_TABLE,
     ClassTable,
     readConfusion,
-    readRows,
 )
+from ..convert.tables import readRows
 from ..protocols import (
     CryoLearnProtSelectSubtomograms,
     CryoLearnProtSubtomogramAverage,

@@ -161,8 +161,8 @@ def test_optics_groups_of_an_import_survive(folder):
     copy.write()
     writeParticles(copy, 'ours.star')
     star, rows = starRows('ours.star')
-    assert [row.rlnVoltage for row in star._optics] == [200.0, 300.0]
-    assert [row.rlnImagePixelSize for row in star._optics] == [PIXEL, PIXEL]
+    assert [row.rlnVoltage for row in star.optics] == [200.0, 300.0]
+    assert [row.rlnImagePixelSize for row in star.optics] == [PIXEL, PIXEL]
     assert {objId: row.rlnOpticsGroup for objId, row in rows.items()} == {objId: 1 + objId % 2 for objId in IDS}
 
 

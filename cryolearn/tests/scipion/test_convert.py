@@ -114,7 +114,7 @@ def test_star_equals_that_of_scipion_em_relion(folder):
         assert int(our[objId].rlnImageName.split('@')[0]) == int(their[objId].rlnImageName.split('@')[0])
         assert our[objId].rlnMicrographName == their[objId].rlnMicrographName
     for label in ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast'):
-        assert getattr(ours._optics[0], label) == getattr(theirs._optics[0], label)
+        assert getattr(ours.optics[0], label) == getattr(theirs.optics[0], label)
 
 
 def test_scipion_em_relion_reads_our_star(folder):

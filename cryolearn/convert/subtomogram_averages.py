@@ -84,3 +84,13 @@ def appendAligned(inputSet: Any, output: Any, folder: str, averages: Any) -> lis
         table.setAttributes(item, ATTRIBUTES)
     appendSubtomograms(source, output, update, keep=columns['id'], aligned=True)
     return sorted({item.getObjId() for item, _, _ in iterSubtomograms(inputSet)} - set(columns['id'].tolist()))
+
+
+def fillAverages(volumes: Any, images: Any, averages: Any, made: Any) -> None:
+    """Fill a new SetOfAverageSubTomograms with the averages ``made`` (``{number: AverageSubTomogram}``) of ``images``."""
+    volumes.setSamplingRate(images.getSamplingRate())
+    volumes.setAcquisition(images.getAcquisition())
+    for number, average in averages.items():
+        made[number].setObjId(number)
+        made[number].setObjLabel(average.name)
+        volumes.append(made[number])

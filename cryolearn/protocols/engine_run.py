@@ -32,8 +32,9 @@ class EngineRun(EMProtocol):
         return configValue(self, ConfigClass, field)
 
     def buildConfig(self, ConfigClass, **values):
-        """Parameters of a command from the form; ``values`` (inputs, output folder, what the form does not ask) win."""
+        """Parameters of a command from the form; ``values`` (inputs, what the form does not ask) win. Results go to the run's folder."""
         config = ConfigClass()
+        values['output'] = values.get('output') or self._getExtraPath()
         fields = fields_of(ConfigClass)
         unknown = sorted(set(values) - set(fields))
         if unknown:

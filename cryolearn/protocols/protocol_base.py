@@ -4,7 +4,7 @@ from types import MethodType
 from typing import Optional, Sequence
 
 import pyworkflow.protocol.params as params
-from pyworkflow.object import PointerList, Scalar
+from pyworkflow.object import Pointer, PointerList, Scalar
 from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU
 
 from ..engine.config import RunConfig, default_of, help_of
@@ -140,6 +140,19 @@ class CryoLearnProtBase(EngineRun, InputChecks):
     def _makeOutputs(self):
         """``(name, object)`` of each output; what was given before is an attribute of the run already."""
         raise NotImplementedError
+
+    def newSet(self, SetClass, fill, *arguments, **options):
+        """A set in the run's folder, filled by ``fill(set, *arguments)``."""
+        items = SetClass.create(self._getPath(), **options)
+        fill(items, *arguments)
+        return items
+
+    def newClasses(self, SetClass, images, fill, *arguments):
+        """Classes of a set, which is an output of this run where ``images`` is its name, filled as by :meth:`newSet`."""
+        classes = SetClass.create(self._getPath())
+        classes.setImages(Pointer(value=self, extended=images) if isinstance(images, str) else images)
+        fill(classes, *arguments)
+        return classes
 
     def _sources(self, name=''):
         """Pointers to the inputs that an output was made from."""

@@ -2,7 +2,6 @@
 
 import numpy as np
 from pwem.objects import SetOfAtomStructFlex, SetOfClassesFlex, SetOfParticlesFlex
-from pyworkflow.object import Pointer
 
 from ..common.tables import read_table
 from ..convert.classes import fillClasses
@@ -57,7 +56,7 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
     def _config(self):
-        return self.buildConfig(ClusterLandscapeConfig, table=self.getTableFile(), column='amplitudes', output=self._getExtraPath())
+        return self.buildConfig(ClusterLandscapeConfig, table=self.getTableFile(), column='amplitudes')
 
     def getTableFile(self):
         return self._getExtraPath('input_landscape.npz')
@@ -92,17 +91,10 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
     def _makeOutputs(self):
         columns, _ = read_table(self._getExtraPath(CLUSTERS_TABLE))
         reduced = {int(objId): vector.tolist() for objId, vector in zip(columns['id'], columns['reduced']) if np.isfinite(vector).all()}
-        particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
-        appendReduced(self.inputParticles.get(), particles, reduced)
-        yield 'outputParticles', particles
-        classes = SetOfClassesFlex.create(self._getPath())
-        classes.setImages(Pointer(value=self, extended='outputParticles'))
-        fillClasses(classes, self._getExtraPath(CLUSTERS_TABLE), self._representatives())
-        yield 'outputClasses', classes
+        yield 'outputParticles', self.newSet(SetOfParticlesFlex, lambda new: appendReduced(self.inputParticles.get(), new, reduced), progName=PROGRAM)
+        yield 'outputClasses', self.newClasses(SetOfClassesFlex, 'outputParticles', fillClasses, self._getExtraPath(CLUSTERS_TABLE), self._representatives())
         if self._hasStructures():
-            structures = SetOfAtomStructFlex.create(self._getPath())
-            fillStructures(structures, self._getRepresentatives())
-            yield 'outputStructures', structures
+            yield 'outputStructures', self.newSet(SetOfAtomStructFlex, fillStructures, self._getRepresentatives())
 
     def _sources(self, name=''):
         deformed = name == 'outputStructures' and self.inputModes.get() is not None

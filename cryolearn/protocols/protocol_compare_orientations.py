@@ -39,8 +39,7 @@ class CryoLearnProtCompareOrientations(CryoLearnProtBase):
         return self.engineDigest(sets=[[item, item.getSamplingRate()] for item in (self.inputReference.get(), self.inputParticles.get())])
 
     def _config(self):
-        return self.buildConfig(Config, reference=self._getExtraPath('input_reference.star'), particles=self.getParticlesFile(),
-                                output=self._getExtraPath())
+        return self.buildConfig(Config, reference=self._getExtraPath('input_reference.star'), particles=self.getParticlesFile())
 
     def convertInputStep(self, digest):
         return writeBoth(self.inputReference.get(), self.inputParticles.get(), self._getExtraPath())
@@ -48,9 +47,7 @@ class CryoLearnProtCompareOrientations(CryoLearnProtBase):
     compareStep = EngineStep('orientation-compare', ERRORS_TABLE, ERRORS_SUMMARY, 'aligned.star')
 
     def _makeOutputs(self):
-        particles = SetOfParticles.create(self._getPath())
-        appendCompared(self.inputParticles.get(), particles, self._getExtraPath(ERRORS_TABLE))
-        yield 'outputParticles', particles
+        yield 'outputParticles', self.newSet(SetOfParticles, lambda new: appendCompared(self.inputParticles.get(), new, self._getExtraPath(ERRORS_TABLE)))
 
     def _describe(self):
         found, lines = self._readEngineSummary(), []

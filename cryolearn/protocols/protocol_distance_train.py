@@ -88,7 +88,7 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         particles = self.inputParticles.get()
         return self.buildConfig(
             Config, volumes=list(self._volumes()), structures=self._structures(), particles=self.getParticlesFile(),
-            phase_flipped=particles is not None and bool(particles.isPhaseFlipped()), output=self._getExtraPath())
+            phase_flipped=particles is not None and bool(particles.isPhaseFlipped()))
 
     def convertInputStep(self, digest):
         files = [writeVolume(volume, path) for path, volume in self._volumes().items()]

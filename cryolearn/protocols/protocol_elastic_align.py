@@ -48,8 +48,7 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         return self.engineDigest(particles=self.inputParticles.get(), modes=self._modesDigest())
 
     def _config(self):
-        return self.buildConfig(ElasticAlignConfig, particles=self.getParticlesFile(), modes=self.getModesFile(),
-                                output=self._getExtraPath(), **self._ctfValues())
+        return self.buildConfig(ElasticAlignConfig, particles=self.getParticlesFile(), modes=self.getModesFile(), **self._ctfValues())
 
     def convertInputStep(self, digest):
         return [self.convertParticles(), self.convertModes()]

@@ -150,9 +150,7 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
 
     def _createAligned(self, tableFile):
         """Output set of the input particles with amplitudes and poses of a result table."""
-        particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
-        appendAligned(self.inputParticles.get(), particles, tableFile)
-        return particles
+        return self.newSet(SetOfParticlesFlex, lambda new: appendAligned(self.inputParticles.get(), new, tableFile), progName=PROGRAM)
 
     def _ctfValues(self):
         """What the set knows about the CTF of its images."""

@@ -41,8 +41,7 @@ class CryoLearnProtElasticPredict(CryoLearnProtElasticBase):
         return {'model': sorted(self.inputModel.get().getFiles())}
 
     def _config(self):
-        return self.buildConfig(ElasticPredictConfig, particles=self.getParticlesFile(), model=self.inputModel.get().getFolder(),
-                                output=self._getExtraPath())
+        return self.buildConfig(ElasticPredictConfig, particles=self.getParticlesFile(), model=self.inputModel.get().getFolder())
 
     def convertInputStep(self, digest):
         return [self.convertParticles()]

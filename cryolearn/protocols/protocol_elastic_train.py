@@ -55,7 +55,7 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
     def _config(self):
         return self.buildConfig(
             ElasticTrainConfig, particles=self.getParticlesFile(), alignment=self.getLabelsFile() if self._learnsFrom('particles') else '',
-            modes=self.getModesFile(), output=self._getExtraPath(), **self._ctfValues())
+            modes=self.getModesFile(), **self._ctfValues())
 
     def getLabelsFile(self):
         return self._getExtraPath('input_alignment.npz')

@@ -97,8 +97,7 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
             values['gaussians'] = gaussiansFile(self.inputGaussians.get())
         if self.inputGaussians.get() is None or self.inputFocus.get() is not None:
             values['focus_gaussians'] = []  # the form does not show them
-        return self.buildConfig(Config, particles=self.getParticlesFile(), phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()),
-                                output=self._getExtraPath(), **values)
+        return self.buildConfig(Config, particles=self.getParticlesFile(), phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()), **values)
 
     def convertInputStep(self, digest):
         writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
@@ -111,18 +110,15 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         gaussians = makePseudoAtoms(folder)
         gaussians.setVolume(self.inputVolume.get().clone())
         yield 'outputGaussians', gaussians
-        particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
-        appendConformations(self.inputParticles.get(), particles, self._getExtraPath(RESULT), self._getExtraPath(MOTION_FILE),
-                            readLabels(self._getExtraPath(STAR)), refined=self.refinePoses.get() > 0)
-        yield 'outputParticles', particles
-        motions = SetOfPrincipalComponents.create(self._getPath())
-        fillMotions(motions, folder)
+        yield 'outputParticles', self.newSet(SetOfParticlesFlex, lambda new: appendConformations(
+            self.inputParticles.get(), new, self._getExtraPath(RESULT), self._getExtraPath(MOTION_FILE), readLabels(self._getExtraPath(STAR)),
+            refined=self.refinePoses.get() > 0), progName=PROGRAM)
+        motions = self.newSet(SetOfPrincipalComponents, fillMotions, folder)
         motions.setPdb(self.outputGaussians)
         yield 'outputEigenMotions', motions
         if readStates(folder):
-            volumes, fscs = SetOfVolumesFlex.create(self._getPath()), SetOfFSCs.create(self._getPath())
-            fillStates(volumes, fscs, folder)
-            yield 'outputVolumes', volumes
+            fscs = SetOfFSCs.create(self._getPath())
+            yield 'outputVolumes', self.newSet(SetOfVolumesFlex, fillStates, fscs, folder)
             yield 'outputFSCs', fscs
 
     def _describe(self):

@@ -57,7 +57,7 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
         return halfMapFiles(self.inputVolume.get()) if self.useHalfMaps.get() else []
 
     def _config(self):
-        values = dict(volume=self._getExtraPath('input_map.mrc'), output=self._getExtraPath())
+        values = dict(volume=self._getExtraPath('input_map.mrc'))
         if self._halves():
             values.update({'half%d' % number: self._getExtraPath('input_map_half%d.mrc' % number) for number in (1, 2)})
         if self.inputModel.get() is not None:
@@ -79,7 +79,7 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
                 volume.setSamplingRate(self.inputVolume.get().getSamplingRate())
                 yield name, volume
         if halves:
-            yield 'outputFSCs', fillFscs(SetOfFSCs.create(self._getPath()), makeEnhancedFscs(self._getExtraPath()))
+            yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, makeEnhancedFscs(self._getExtraPath()))
 
     def _describe(self):
         found = self._readEngineSummary()

@@ -66,7 +66,7 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
     def _config(self):
         return self.buildConfig(
             Config, structures=self.filesOf(self.inputStructures), exclude=self.filesOf(self.excludedStructures),
-            input_maps=list(self.numberedMaps(self.inputMaps)), target_maps=list(self.numberedMaps(self.targetMaps, 'target')), output=self._getExtraPath())
+            input_maps=list(self.numberedMaps(self.inputMaps)), target_maps=list(self.numberedMaps(self.targetMaps, 'target')))
 
     def convertInputStep(self, digest):
         return [writeVolume(volume, path) for path, volume in self._maps().items()]

@@ -41,7 +41,7 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
         self._insertResultSteps()
 
     def _config(self):
-        return self.buildConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName(), output=self._getExtraPath())
+        return self.buildConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName())
 
     computeModesStep = EngineStep('normal-modes', MODES_FILE, TABLE_FILE)
 
@@ -49,8 +49,7 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
         structure = makeStructure(self._getExtraPath())
         structure.setPseudoAtoms(self.inputStructure.get().getPseudoAtoms())
         yield 'outputStructure', structure
-        modes = SetOfNormalModes.create(self._getPath())
-        fillModes(modes, self._getExtraPath())
+        modes = self.newSet(SetOfNormalModes, fillModes, self._getExtraPath())
         modes.setPdb(self.outputStructure)
         yield 'outputModes', modes
 

@@ -56,7 +56,7 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
     def _config(self):
         return self.buildConfig(
             ReconstructConfig, particles=self.getParticlesFile(), classes=self.getClassesFile(), mask=self.getMaskFile(),
-            phase_flipped=bool(self._particles().isPhaseFlipped()), output=self._getExtraPath())
+            phase_flipped=bool(self._particles().isPhaseFlipped()))
 
     def convertInputStep(self, digest):
         if self._hasClasses():
@@ -86,7 +86,7 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
 
     def _makeOutputs(self):
         yield ('outputVolumes', self._makeVolumes()) if self._hasClasses() else ('outputVolume', self._makeVolume('map'))
-        yield 'outputFSCs', fillFscs(SetOfFSCs.create(self._getPath()), map(self._makeFsc, self._names()))
+        yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, map(self._makeFsc, self._names()))
 
     def _makeFsc(self, named):
         number, stem = named

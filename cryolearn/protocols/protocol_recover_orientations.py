@@ -70,7 +70,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
     def _config(self):
         return self.buildConfig(
             Config, particles=self.getParticlesFile(), model=self._model().getFolder() if self._model() else '',
-            phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()), output=self._getExtraPath())
+            phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()))
 
     def convertInputStep(self, digest):
         writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath(), poses=False)
@@ -79,9 +79,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
     recoverStep = EngineStep('orientation-recover', PARTICLES_TABLE, STAR, MAP, *HALVES, FSC_FILE)
 
     def _makeOutputs(self):
-        particles = SetOfParticles.create(self._getPath())
-        appendRecovered(self.inputParticles.get(), particles, self._getExtraPath(PARTICLES_TABLE))
-        yield 'outputParticles', particles
+        yield 'outputParticles', self.newSet(SetOfParticles, lambda new: appendRecovered(self.inputParticles.get(), new, self._getExtraPath(PARTICLES_TABLE)))
         yield 'outputVolume', makeVolume(self._getExtraPath(MAP), [self._getExtraPath(name) for name in HALVES])
         yield 'outputFSC', makeFsc(self._getExtraPath(FSC_FILE), 'half maps')
 

@@ -38,7 +38,7 @@ class CryoLearnProtSelectLandscape(CryoLearnProtElasticBase, BatchProtocol):
         return (self.table.get() or '').strip() or self._getExtraPath('input_landscape.npz')
 
     def _config(self):
-        return self.buildConfig(SelectLandscapeConfig, table=self.getTableFile(), output=self._getExtraPath())
+        return self.buildConfig(SelectLandscapeConfig, table=self.getTableFile())
 
     def convertInputStep(self, digest):
         if not (self.table.get() or '').strip():
@@ -49,9 +49,7 @@ class CryoLearnProtSelectLandscape(CryoLearnProtElasticBase, BatchProtocol):
 
     def _makeOutputs(self):
         columns, _ = read_table(self._getExtraPath(SELECTION))
-        particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
-        appendSubset(self.inputParticles.get(), particles, columns['id'])
-        yield 'outputParticles', particles
+        yield 'outputParticles', self.newSet(SetOfParticlesFlex, lambda new: appendSubset(self.inputParticles.get(), new, columns['id']), progName=PROGRAM)
 
     def _describe(self):
         count = self.outputParticles.getSize()

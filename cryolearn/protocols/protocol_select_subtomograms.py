@@ -7,7 +7,6 @@ from pwem.protocols import BatchProtocol
 from tomo.objects import SetOfSubTomograms
 
 from ..common.tables import read_table
-from ..convert.subtomogram_sets import appendSubtomograms
 from ..engine.landscape.config import SelectLandscapeConfig
 from .input_checks import missingFiles
 from .protocol_base import EngineStep
@@ -39,15 +38,13 @@ class CryoLearnProtSelectSubtomograms(CryoLearnProtSubtomogramBase, BatchProtoco
         self._insertResultSteps(subtomograms=self.inputSubtomograms.get(), table=self.table.get())
 
     def _config(self):
-        return self.buildConfig(SelectLandscapeConfig, table=self.table.get(), output=self._getExtraPath())
+        return self.buildConfig(SelectLandscapeConfig, table=self.table.get())
 
     selectStep = EngineStep('select-landscape', SELECTION)
 
     def _makeOutputs(self):
         columns, _ = read_table(self._getExtraPath(SELECTION))
-        subtomograms = SetOfSubTomograms.create(self._getPath())
-        appendSubtomograms(self.inputSubtomograms.get(), subtomograms, keep=columns['id'])
-        yield 'outputSubtomograms', subtomograms
+        yield 'outputSubtomograms', self._makeSubset(columns['id'])
 
     def _describe(self):
         counts = self.outputSubtomograms.getSize(), self.inputSubtomograms.get().getSize()

@@ -76,7 +76,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
         return self.numberedMaps(self.inputVolumes, 'state')
 
     def _config(self):
-        values = {'output': self._getExtraPath()}
+        values = {}
         if self.source.get() == FROM_VOLUMES:
             values['volumes'] = list(self._states())
         elif self._deforms():

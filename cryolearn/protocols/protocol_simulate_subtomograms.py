@@ -47,7 +47,7 @@ class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms):
         self._insertResultSteps(inputs=inputs)
 
     def _config(self):
-        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names(), output=self._getExtraPath())
+        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names())
 
     def convertInputStep(self, digest):
         return self._writeMaps()
@@ -56,11 +56,9 @@ class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms):
 
     def _makeOutputs(self):
         _, meta = read_table(self._getExtraPath(TRUTH_TABLE))
-        subtomograms = SetOfSubTomograms.create(self._getPath())
         star = StarSubtomograms(self._getExtraPath(STAR), meta['class_names'], voltage=self.voltageKv.get(), sphericalAberration=self.csMm.get(),
                                 amplitudeContrast=self.amplitudeContrast.get(), step=self.tiltStepDeg.get())
-        star.fillSet(subtomograms)
-        yield 'outputSubtomograms', subtomograms
+        yield 'outputSubtomograms', self.newSet(SetOfSubTomograms, star.fillSet)
 
     def _describe(self):
         names, count = read_table(self._getExtraPath(TRUTH_TABLE))[1]['class_names'], self.outputSubtomograms.getSize()

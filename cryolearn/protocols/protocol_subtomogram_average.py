@@ -1,14 +1,13 @@
 """Alignment, classification and averaging of subtomograms without a reference."""
 
 from pwem.objects import SetOfFSCs
-from pyworkflow.object import Pointer
 from tomo.objects import SetOfAverageSubTomograms, SetOfClassesSubTomograms, SetOfSubTomograms
 
 from ..common.checks import check_average_box, check_references
 from ..common.fsc import resolution_text
 from ..convert.files import isThere
 from ..convert.fsc import fillFscs, makeFsc
-from ..convert.subtomogram_averages import AVERAGES_TABLE, appendAligned, readAverages
+from ..convert.subtomogram_averages import AVERAGES_TABLE, appendAligned, fillAverages, readAverages
 from ..convert.subtomogram_sets import fillClasses, makeAverage
 from ..convert.subtomogram_star import checkAlike, writeSubtomograms
 from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE, imagesOf, isClasses
@@ -83,7 +82,7 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         tables = [self.inputSubtomograms.get().getAttributeValue(name) or '' for name in (FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE)]
         features, known = tables if self._apart() and all(tables) else ('', '')
         return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), references=list(self._startMaps()), mask=self.getMaskFile(),
-                                each_class=self._apart(), features=features, known_features=known, output=self._getExtraPath())
+                                each_class=self._apart(), features=features, known_features=known)
 
     def convertInputStep(self, digest):
         writeSubtomograms(self.inputSubtomograms.get(), self.getSubtomogramsFile(), classes=self._apart())
@@ -100,19 +99,10 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         leftOut = appendAligned(self.inputSubtomograms.get(), subtomograms, self._getExtraPath(), averages)
         yield 'outputSubtomograms', subtomograms
         made = {number: makeAverage(average.path, subtomograms, average.halves) for number, average in averages.items()}
-        classes = SetOfClassesSubTomograms.create(self._getPath())
-        classes.setImages(Pointer(value=self, extended='outputSubtomograms'))
-        fillClasses(classes, lambda item: item.getClassId(), lambda number: averages[number].name, made.get)
-        yield 'outputClasses', classes
-        volumes = SetOfAverageSubTomograms.create(self._getPath())
-        volumes.setSamplingRate(subtomograms.getSamplingRate())
-        volumes.setAcquisition(subtomograms.getAcquisition())
-        for number, average in averages.items():
-            made[number].setObjId(number)
-            made[number].setObjLabel(average.name)
-            volumes.append(made[number])
-        yield 'outputAverages', volumes
-        yield 'outputFSCs', fillFscs(SetOfFSCs.create(self._getPath()), (makeFsc(average.fsc, average.name) for average in averages.values()))
+        yield 'outputClasses', self.newClasses(SetOfClassesSubTomograms, 'outputSubtomograms', fillClasses, lambda item: item.getClassId(),
+                                               lambda number: averages[number].name, made.get)
+        yield 'outputAverages', self.newSet(SetOfAverageSubTomograms, fillAverages, subtomograms, averages, made)
+        yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, (makeFsc(average.fsc, average.name) for average in averages.values()))
         if leftOut:
             yield 'outputLeftOut', self._makeSubset(leftOut, 'left_out')
 

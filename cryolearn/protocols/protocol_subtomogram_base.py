@@ -41,11 +41,9 @@ class CryoLearnProtSubtomogramBase(CryoLearnProtBase):
         writeSubtomograms(inputSet, self.getSubtomogramsFile(), poses=False, classes=bool(classNames(inputSet)))
         return [self.getSubtomogramsFile()]
 
-    def _makeSubset(self, ids, suffix):
+    def _makeSubset(self, ids, suffix=''):
         """Set of those of the input subtomograms that have these ids."""
-        subset = SetOfSubTomograms.create(self._getPath(), suffix=suffix)
-        appendSubtomograms(imagesOf(self.inputSubtomograms.get()), subset, keep=ids)
-        return subset
+        return self.newSet(SetOfSubTomograms, lambda new: appendSubtomograms(imagesOf(self.inputSubtomograms.get()), new, keep=ids), suffix=suffix)
 
     # ------------------------------------------------- validation --------------------------------------------------
     def _validateSubtomograms(self, inputSet, fewest=1):

@@ -1,6 +1,6 @@
 """Classes of subtomograms by a trained network."""
 
-from pyworkflow.object import Float, Pointer
+from pyworkflow.object import Float
 from tomo.objects import SetOfClassesSubTomograms, SetOfSubTomograms
 
 from ..convert.subtomogram_classes import CLASSES_TABLE, ClassTable
@@ -41,14 +41,12 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
         return {'model': sorted(self.inputModel.get().getFiles())}
 
     def _config(self):
-        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder(), output=self._getExtraPath())
+        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder())
 
     classifyStep = EngineStep('subtomogram-classify', CLASSES_TABLE)
 
     def _makeOutputs(self):
-        table = ClassTable(self._getExtraPath(CLASSES_TABLE))
-        subtomograms = SetOfSubTomograms.create(self._getPath())
-        unknown = set()
+        table, unknown = ClassTable(self._getExtraPath(CLASSES_TABLE)), set()
 
         def update(item):
             number = table.classOf(item)
@@ -56,17 +54,12 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
                 unknown.add(item.getObjId())
             setClass(item, number, table.nameOf(number) if number else UNKNOWN, table.value(item, 'confidence'))
             setattr(item, NOVELTY_ATTRIBUTE, Float(table.value(item, 'novelty')))
-        appendSubtomograms(self.inputSubtomograms.get(), subtomograms, update)
-        yield 'outputSubtomograms', subtomograms
-        classes = SetOfClassesSubTomograms.create(self._getPath())
-        classes.setImages(Pointer(value=self, extended='outputSubtomograms'))
-        fillClasses(classes, table.classOf, table.nameOf)
+        yield 'outputSubtomograms', self.newSet(SetOfSubTomograms, lambda new: appendSubtomograms(self.inputSubtomograms.get(), new, update))
+        classes = self.newClasses(SetOfClassesSubTomograms, 'outputSubtomograms', fillClasses, table.classOf, table.nameOf)
         if classes.getSize():
             yield 'outputClasses', classes
         if unknown:
-            rejected = SetOfSubTomograms.create(self._getPath(), suffix='unknown')
-            appendSubtomograms(subtomograms, rejected, keep=unknown)
-            yield 'outputUnknown', rejected
+            yield 'outputUnknown', self.newSet(SetOfSubTomograms, lambda new: appendSubtomograms(self.outputSubtomograms, new, keep=unknown), suffix='unknown')
 
     def _describe(self):
         table = ClassTable(self._getExtraPath(CLASSES_TABLE))

@@ -44,7 +44,7 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
         return {'model': sorted(self.inputModel.get().getFiles())}
 
     def _config(self):
-        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder(), output=self._getExtraPath())
+        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder())
 
     subdivideStep = EngineStep('subtomogram-subdivide', CLUSTERS_TABLE, CLUSTERS_REPORT)
 
@@ -54,9 +54,7 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
 
     def _makeOutputs(self):
         table = ClassTable(self._getExtraPath(CLUSTERS_TABLE))
-        classes = SetOfClassesSubTomograms.create(self._getPath())
-        classes.setImages(self.inputSubtomograms)
-        fillClasses(classes, table.classOf, lambda number: 'cluster %d' % number)
+        classes = self.newClasses(SetOfClassesSubTomograms, self.inputSubtomograms, fillClasses, table.classOf, lambda number: 'cluster %d' % number)
         setattr(classes, FEATURES_ATTRIBUTE, String(self._getExtraPath(CLUSTERS_TABLE)))
         setattr(classes, KNOWN_FEATURES_ATTRIBUTE, String(writeKnownFeatures(self.inputModel.get(), self._getExtraPath(KNOWN_FEATURES))))
         yield 'outputClasses', classes

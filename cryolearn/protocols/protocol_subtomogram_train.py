@@ -85,9 +85,8 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
 
     def _config(self):
         if not self._simulates():
-            return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), output=self._getExtraPath())
-        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names(), invert_contrast=False,
-                                output=self._getExtraPath())
+            return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile())
+        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names(), invert_contrast=False)
 
     def convertInputStep(self, digest):
         if self._simulates():

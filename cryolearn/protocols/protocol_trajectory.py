@@ -69,7 +69,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(particles),
             clusters=self.getClustersFile() if self.getEngineValue(TrajectoryConfig, 'path') == 'clusters' else '', box=self.box.get() or particles.getXDim(),
             pixel_size_angst=self.pixelSizeAngst.get() or particles.getSamplingRate(),
-            consensus=self.getConsensusFile() if self._onConsensus() else '', output=self._getExtraPath())
+            consensus=self.getConsensusFile() if self._onConsensus() else '')
 
     def getTableFile(self):
         return self._getExtraPath('input_landscape.npz')
@@ -114,13 +114,9 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
     trajectoryStep = EngineStep('trajectory', 'trajectory.npz', lambda run: [os.path.basename(modelsFile(run._getExtraPath()))], 'trajectory.cxc')
 
     def _makeOutputs(self):
-        structures = SetOfAtomStructFlex.create(self._getPath())
-        fillStructures(structures, self._getExtraPath())
-        yield 'outputStructures', structures
+        yield 'outputStructures', self.newSet(SetOfAtomStructFlex, fillStructures, self._getExtraPath())
         if self.volumes.get():
-            volumes = SetOfVolumesFlex.create(self._getPath())
-            fillVolumes(volumes, self._getExtraPath())
-            yield 'outputVolumes', volumes
+            yield 'outputVolumes', self.newSet(SetOfVolumesFlex, fillVolumes, self._getExtraPath())
 
     def _sources(self, name=''):
         return super()._sources(name) + ([self.inputVolume] if self._onConsensus() else [])

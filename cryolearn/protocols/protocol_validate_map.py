@@ -80,7 +80,7 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
 
     def _config(self):
         volumes = self._volumes()
-        values = dict(volume=self._getExtraPath('input_map.mrc'), structure=self.inputStructure.get().getFileName(), output=self._getExtraPath())
+        values = dict(volume=self._getExtraPath('input_map.mrc'), structure=self.inputStructure.get().getFileName())
         if len(volumes) > 1:
             values['volume_after'] = self._getExtraPath('input_map_after.mrc')
         if self.inputMask.get() is not None:
@@ -106,7 +106,7 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
     scoreStep = EngineStep('validate-map', SCORES_TABLE, RESIDUES_TABLE, EMRINGER_TABLE, FSC_TABLE, 'summary.json', processes=1)
 
     def _makeOutputs(self):
-        yield 'outputFSCs', fillFscs(SetOfFSCs.create(self._getPath()), makeFscs(self._getExtraPath()))
+        yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, makeFscs(self._getExtraPath()))
         names, rows = readScores(self._getExtraPath())
         last = {row['score']: row[names[-1]] for row in rows}
         yield 'outputEmringer', Float(last['emringer_tie_safe'])

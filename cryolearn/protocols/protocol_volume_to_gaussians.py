@@ -45,7 +45,7 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
 
     def _config(self):
         volume, mask = (list(self._files()) + [''])[:2]
-        return self.buildConfig(VolumeToGaussiansConfig, volume=volume, mask=mask, output=self._getExtraPath())
+        return self.buildConfig(VolumeToGaussiansConfig, volume=volume, mask=mask)
 
     def convertInputStep(self, digest):
         return [writeVolume(volume, path) for path, volume in self._files().items()]
@@ -58,7 +58,7 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
         structure.setVolume(volume.clone())
         yield 'outputStructure', structure
         yield 'outputVolume', volume
-        yield 'outputFSCs', fillFscs(SetOfFSCs.create(self._getPath()), [makeFsc(self._getExtraPath(FSC_FILE), 'Gaussians against map')])
+        yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, [makeFsc(self._getExtraPath(FSC_FILE), 'Gaussians against map')])
 
     def _describe(self):
         found = resolution_of_curve(*read_curve(self._getExtraPath(FSC_FILE)), threshold=TRUTH_THRESHOLD)

@@ -133,7 +133,7 @@ class CryoLearnGaussiansWizard(DialogWizard):
 def fitOf(protocol, folder):
     """What fits Gaussians to a form's map at the form's resolution."""
     volume, mask = protocol.inputVolume.get(), protocol.inputMask.get()
-    files = dict(volume=writeVolume(volume, os.path.join(folder, 'map.mrc')))
+    files = dict(output=folder, volume=writeVolume(volume, os.path.join(folder, 'map.mrc')))
     if mask is not None:
         files['mask'] = writeVolume(mask, os.path.join(folder, 'mask.mrc'))
     if isinstance(protocol, CryoLearnProtVolumeToGaussians):

@@ -124,8 +124,8 @@ def appendConformations(
         output.append(item)
 
 
-def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit: int | None = None) -> int:
-    """Write the landscape of a SetOfParticlesFlex as a result table.
+def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit: int | None = None, items: Any = None) -> int:
+    """Write the landscape of a SetOfParticlesFlex, or of ``items`` that have its properties, as a result table.
 
     Columns: ``id``, ``amplitudes`` (from zFlex); ``reduced`` (zRed), ``rotation`` and ``shift_angst``, the quality columns and the error
     bars of the latents when the set has them. With ``subunit`` (latents of one subunit), a particle of several has a row for each, and
@@ -136,19 +136,12 @@ def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit
     ValueError
         naming a particle without a latent vector or with one of another length.
     """
-    return writeLatentItems(particles.iterItems(), particles, tableFile, box, subunit)
-
-
-def writeLatentItems(
-    items: Any, properties: Any, tableFile: str, box: int | None = None, subunit: int | None = None
-) -> int:
-    """As :func:`writeLatents`, for ``items`` that have the properties of a set ``properties``."""
     vectors: List[Any] = []
     ids, reduced, transforms, sigma = [], [], [], []
     quality: Dict[str, List[Any]] = {}
-    hasPoses = properties.hasAlignmentProj()
-    kinds = qualityColumns(properties)
-    for item in items:
+    hasPoses = particles.hasAlignmentProj()
+    kinds = qualityColumns(particles)
+    for item in particles.iterItems() if items is None else items:
         ids.append(item.getObjId())
         vectors.append(_vector(item, len(vectors[0]) if vectors else None))
         reduced.append(_csv(item._zRed))
@@ -163,14 +156,14 @@ def writeLatentItems(
     if reduced and reduced[0] and all(len(vector) == len(reduced[0]) for vector in reduced):
         columns['reduced'] = np.array(reduced)
     if hasPoses:
-        rotations, shifts = posesFromTransforms(np.array(transforms), properties.getSamplingRate())
+        rotations, shifts = posesFromTransforms(np.array(transforms), particles.getSamplingRate())
         columns['rotation'], columns['shift_angst'] = rotations, shifts[:, :2]
-    if motionFile(properties) and all(None not in values for values in sigma):
+    if motionFile(particles) and all(None not in values for values in sigma):
         columns['amplitude_sigma'] = np.array(sigma)
     columns.update((name, np.array(values)) for name, values in quality.items() if len(values) == len(ids))
-    meta = {'mode_numbers': modeNumbers(properties), 'pixel_size_angst': properties.getSamplingRate()}
-    if motionFile(properties):
-        meta['latent_names'] = latentNames(motionFile(properties), subunit or len(vectors[0]) if vectors else None)
+    meta = {'mode_numbers': modeNumbers(particles), 'pixel_size_angst': particles.getSamplingRate()}
+    if motionFile(particles):
+        meta['latent_names'] = latentNames(motionFile(particles), subunit or len(vectors[0]) if vectors else None)
     if box:
         meta['box'] = int(box)
     write_table(tableFile, _bySubunit(columns, subunit), meta)

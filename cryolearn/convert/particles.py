@@ -35,10 +35,8 @@ TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rl
                'rlnOpticsGroupName': str, 'rlnGroupName': str})
 
 
-def writeParticles(
-    particles: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None
-) -> int:
-    """Write a set (or any iterable with a set's properties) as STAR.
+def writeParticles(particles: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None, items: Any = None) -> int:
+    """Write a set as STAR.
 
     Parameters
     ----------
@@ -52,23 +50,18 @@ def writeParticles(
         False leaves the poses out.
     names : StackNames, optional
         Says the names of image files, the same one for sets that share files.
+    items : iterable of Particle, optional
+        These instead of the set's own, with the properties of the set.
 
     Returns
     -------
     int
         Number of particles written.
     """
-    return writeParticleItems(particles.iterItems(), particles, starFile, stackFolder, poses, names)
-
-
-def writeParticleItems(
-    items: Any, properties: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None
-) -> int:
-    """As :func:`writeParticles`, for ``items`` (iterable of particles) that have the properties of a set ``properties``."""
-    hasPoses = poses and properties.getAlignment() == ALIGN_PROJ
-    toRow = _RowMaker(properties.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)))
-    rows = ((toRow(particle), particle.getTransform().getMatrix() if hasPoses else None) for particle in items)
-    return writeStar(starFile, _optics(properties), rows, properties.getSamplingRate(), origins=2, what='particle set')
+    hasPoses = poses and particles.getAlignment() == ALIGN_PROJ
+    toRow = _RowMaker(particles.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)))
+    rows = ((toRow(particle), particle.getTransform().getMatrix() if hasPoses else None) for particle in (particles.iterItems() if items is None else items))
+    return writeStar(starFile, _optics(particles), rows, particles.getSamplingRate(), origins=2, what='particle set')
 
 
 def realName(name: str) -> str:

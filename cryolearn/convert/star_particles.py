@@ -50,16 +50,19 @@ class StarParticles(StarReader):
         particle.setLocation(int(index), self.fileOf(name))
         if self.hasCtf:
             particle.setCTF(_ctfOf(row))
-        if self.hasPoses:
-            particle.setTransform(self.transformOf(row))
+        self.setPose(particle, row)
         if row.get('rlnCoordinateX') is not None:
-            coordinate = Coordinate()
-            coordinate.setPosition(row.rlnCoordinateX, row.rlnCoordinateY)
-            coordinate.setMicName(os.path.basename(row.get('rlnMicrographName', '') or ''))
-            particle.setCoordinate(coordinate)
+            particle.setCoordinate(_coordinateOf(row))
         for label in self._extra:
             setattr(particle, '_' + label, ObjectWrap(getattr(row, label)))
         particle._rlnOpticsGroup = Integer(row.get('rlnOpticsGroup', 1))
+
+
+def _coordinateOf(row: Any) -> Any:
+    coordinate = Coordinate()
+    coordinate.setPosition(row.rlnCoordinateX, row.rlnCoordinateY)
+    coordinate.setMicName(os.path.basename(row.get('rlnMicrographName', '') or ''))
+    return coordinate
 
 
 def _ctfOf(row: Any) -> Any:

@@ -123,7 +123,8 @@ class StarReader:
             self._beside[name] = beside if os.path.exists(beside) else name
         return self._beside[name]
 
-    def transformOf(self, row: Any) -> Any:
-        """Pose of a row as Scipion's Transform."""
-        angles, origin = ([[getattr(row, label) for label in labels]] for labels in (ANGLE_LABELS, self._origins))
-        return Transform(matrix=transformsFromRelion(angles, origin, self.pixelSize)[0])
+    def setPose(self, item: Any, row: Any) -> None:
+        """Give an item the pose of its row as Scipion's Transform, where the file has poses."""
+        if self.hasPoses:
+            angles, origin = ([[getattr(row, label) for label in labels]] for labels in (ANGLE_LABELS, self._origins))
+            item.setTransform(Transform(matrix=transformsFromRelion(angles, origin, self.pixelSize)[0]))

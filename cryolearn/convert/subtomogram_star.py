@@ -174,8 +174,7 @@ class StarSubtomograms(StarReader):
                 name = getattr(row, CLASS_LABEL)
                 item.setClassId(self.classNames.index(name) + 1)
                 setattr(item, CLASS_ATTRIBUTE, String(name))
-            if self.hasPoses:
-                item.setTransform(self.transformOf(row))
+            self.setPose(item, row)
             if row.get('rlnRandomSubset') is not None:
                 item._rlnRandomSubset = Integer(row.rlnRandomSubset)
             yield item

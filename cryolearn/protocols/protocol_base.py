@@ -7,7 +7,9 @@ import pyworkflow.protocol.params as params
 from pyworkflow.object import Pointer, PointerList, Scalar
 from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU
 
+from ..convert.particles import writeParticles
 from ..engine.config import RunConfig, default_of, help_of
+from ..objects import MODEL_FOLDER
 from .config_params import addConfigParam
 from .engine_run import EngineRun
 from .input_checks import InputChecks
@@ -103,6 +105,11 @@ class CryoLearnProtBase(EngineRun, InputChecks):
     def getParticlesFile(self):
         return self._getExtraPath('input_particles.star')
 
+    def convertParticles(self, **options):
+        """Write the input particles for the engine; returns the file."""
+        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath(), **options)
+        return self.getParticlesFile()
+
     def getMaskFile(self):
         return self._getExtraPath('input_mask.mrc') if self.inputMask.get() is not None else ''
 
@@ -138,8 +145,8 @@ class CryoLearnProtBase(EngineRun, InputChecks):
         return files
 
     def _makeOutputs(self):
-        """``(name, object)`` of each output; what was given before is an attribute of the run already."""
-        raise NotImplementedError
+        """``(name, object)`` of each output, that of a training by default; what was given before is an attribute of the run already."""
+        yield 'outputModel', self._possibleOutputs['outputModel'].fromFolder(self._getExtraPath(MODEL_FOLDER))
 
     def newSet(self, SetClass, fill, *arguments, **options):
         """A set in the run's folder, filled by ``fill(set, *arguments)``."""

@@ -5,10 +5,9 @@ import math
 from ..common.checks import check_epoch, check_multiple
 from ..common.limits import TRAINING_BLOCK, WIDTH_STEP
 from ..convert.orientations import VALIDATION_TABLE
-from ..convert.particles import writeParticles
 from ..convert.volumes import writeVolume
 from ..engine.orientation.config import DistanceTrainConfig as Config
-from ..objects import MODEL_FOLDER, DistanceModel
+from ..objects import DistanceModel
 from .config_params import isChoice, isNotChoice
 from .input_checks import sentences
 from .protocol_base import CryoLearnProtBase, EngineStep
@@ -93,14 +92,10 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
     def convertInputStep(self, digest):
         files = [writeVolume(volume, path) for path, volume in self._volumes().items()]
         if self.getParticlesFile():
-            writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
-            files.append(self.getParticlesFile())
+            files.append(self.convertParticles())
         return files
 
     trainStep = EngineStep('distance-train', *DistanceModel.FILES, VALIDATION_TABLE)
-
-    def _makeOutputs(self):
-        yield 'outputModel', DistanceModel.fromFolder(self._getExtraPath(MODEL_FOLDER))
 
     def _sources(self, name=''):
         simulated = [*self.inputVolumes, *self.inputStructures] if self._simulates() else []

@@ -8,7 +8,6 @@ from pwem.objects import SetOfParticlesFlex, SetOfPrincipalComponents
 from ..convert.flex import PROGRAM, appendAligned, latentLength, modeNumbers, motionFile
 from ..convert.modes import STRUCTURE_FILE, checkModeNumbers, diameter, engineModes, modeFiles
 from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
-from ..convert.particles import writeParticles
 from ..engine.elastic.config import ImportModesConfig
 from ..engine.exceptions import InputError
 from ..engine.landscape.config import TrajectoryConfig
@@ -143,11 +142,6 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
         return []
 
     # -------------------------------------------------- particles --------------------------------------------------
-    def convertParticles(self):
-        """Write the input particles for the engine; returns the file."""
-        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
-        return self.getParticlesFile()
-
     def _createAligned(self, tableFile):
         """Output set of the input particles with amplitudes and poses of a result table."""
         return self.newSet(SetOfParticlesFlex, lambda new: appendAligned(self.inputParticles.get(), new, tableFile), progName=PROGRAM)

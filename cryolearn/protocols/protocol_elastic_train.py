@@ -3,7 +3,7 @@
 from ..common.checks import check_epoch
 from ..convert.flex import latentLength, modeNumbers, writeLatents
 from ..engine.elastic.config import ElasticTrainConfig
-from ..objects import MODEL_FOLDER, ElasticModel
+from ..objects import ElasticModel
 from .config_params import isChoice, isNotChoice
 from .input_checks import sentences
 from .protocol_base import EngineStep
@@ -69,9 +69,6 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         return files
 
     trainStep = EngineStep('elastic-train', *ElasticModel.FILES)
-
-    def _makeOutputs(self):
-        yield 'outputModel', ElasticModel.fromFolder(self._getExtraPath(MODEL_FOLDER))
 
     def _describe(self):
         numbers = ', '.join('%s %s' % (name.replace('_', ' '), '%.4g' % value if isinstance(value, float) else value)

@@ -10,7 +10,6 @@ from ..convert.files import isThere
 from ..convert.flex import PROGRAM, appendConformations
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
-from ..convert.particles import writeParticles
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from .config_params import isChoice, isNotChoice
@@ -18,6 +17,7 @@ from .input_checks import sentences
 from .protocol_base import CryoLearnProtBase, EngineStep
 
 RESULT, STAR = 'conformations.npz', 'particles.star'
+FILES = (RESULT, STAR, MOTION_FILE, EIGEN_FILE, GAUSSIANS_FILE, 'gaussians.pdb')
 
 
 class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
@@ -100,19 +100,16 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         return self.buildConfig(Config, particles=self.getParticlesFile(), phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()), **values)
 
     def convertInputStep(self, digest):
-        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
-        return [self.getParticlesFile()] + [writeVolume(item, self._mapFile(name)) for name, item in self._maps().items()]
+        return [self.convertParticles()] + [writeVolume(item, self._mapFile(name)) for name, item in self._maps().items()]
 
-    heterogeneityStep = EngineStep('gaussian-heterogeneity', RESULT, STAR, MOTION_FILE, EIGEN_FILE, GAUSSIANS_FILE, 'gaussians.pdb')
+    heterogeneityStep = EngineStep('gaussian-heterogeneity', *FILES)
 
     def _makeOutputs(self):
         folder = self._getExtraPath()
         gaussians = makePseudoAtoms(folder)
         gaussians.setVolume(self.inputVolume.get().clone())
         yield 'outputGaussians', gaussians
-        yield 'outputParticles', self.newSet(SetOfParticlesFlex, lambda new: appendConformations(
-            self.inputParticles.get(), new, self._getExtraPath(RESULT), self._getExtraPath(MOTION_FILE), readLabels(self._getExtraPath(STAR)),
-            refined=self.refinePoses.get() > 0), progName=PROGRAM)
+        yield 'outputParticles', self.newSet(SetOfParticlesFlex, self._fillParticles, progName=PROGRAM)
         motions = self.newSet(SetOfPrincipalComponents, fillMotions, folder)
         motions.setPdb(self.outputGaussians)
         yield 'outputEigenMotions', motions
@@ -120,6 +117,10 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
             fscs = SetOfFSCs.create(self._getPath())
             yield 'outputVolumes', self.newSet(SetOfVolumesFlex, fillStates, fscs, folder)
             yield 'outputFSCs', fscs
+
+    def _fillParticles(self, particles):
+        appendConformations(self.inputParticles.get(), particles, self._getExtraPath(RESULT), self._getExtraPath(MOTION_FILE),
+                            readLabels(self._getExtraPath(STAR)), refined=self.refinePoses.get() > 0)
 
     def _describe(self):
         count, motions = self.outputParticles.getSize(), self.outputEigenMotions

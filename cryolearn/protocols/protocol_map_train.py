@@ -3,7 +3,7 @@
 from ..common.checks import check_epoch, check_multiple, check_resolution_range
 from ..convert.volumes import writeVolume
 from ..engine.map_enhancement.config import MapTrainConfig as Config
-from ..objects import MODEL_FOLDER, MapModel
+from ..objects import MapModel
 from .config_params import isChoice, isNotChoice
 from .input_checks import missingFiles, sentences
 from .protocol_base import CryoLearnProtBase, EngineStep
@@ -72,9 +72,6 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
         return [writeVolume(volume, path) for path, volume in self._maps().items()]
 
     trainStep = EngineStep('map-train', *MapModel.FILES, MANIFEST)
-
-    def _makeOutputs(self):
-        yield 'outputModel', MapModel.fromFolder(self._getExtraPath(MODEL_FOLDER))
 
     def _describe(self):
         found, model = self._readEngineSummary(), self.outputModel

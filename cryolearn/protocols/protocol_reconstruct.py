@@ -9,7 +9,7 @@ from ..common.fsc import HALF_MAP_THRESHOLD, read_curve, resolution_of_curve, re
 from ..convert.classes import meanLatents, particlesOf, writeClasses
 from ..convert.flex import PROGRAM
 from ..convert.fsc import fillFscs, makeFsc
-from ..convert.particles import writeParticleItems, writeParticles
+from ..convert.particles import writeParticles
 from ..convert.volumes import makeVolume, writeVolume
 from ..engine.imaging.config import ReconstructConfig
 from .protocol_base import CryoLearnProtBase, EngineStep
@@ -59,12 +59,11 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
             phase_flipped=bool(self._particles().isPhaseFlipped()))
 
     def convertInputStep(self, digest):
+        members: Dict[int, int] = {}
+        items = particlesOf(self.inputSet.get(), members) if self._hasClasses() else None
+        writeParticles(self._particles(), self.getParticlesFile(), self._getExtraPath(), items=items)
         if self._hasClasses():
-            members: Dict[int, int] = {}
-            writeParticleItems(particlesOf(self.inputSet.get(), members), self._particles(), self.getParticlesFile(), self._getExtraPath())
             writeClasses(members, self.getClassesFile())
-        else:
-            writeParticles(self.inputSet.get(), self.getParticlesFile(), self._getExtraPath())
         if self.getMaskFile():
             writeVolume(self.inputMask.get(), self.getMaskFile())
         return [name for name in (self.getParticlesFile(), self.getClassesFile(), self.getMaskFile()) if name]

@@ -8,7 +8,6 @@ from pwem.objects import FSC, SetOfParticles, Volume
 from ..common.fsc import resolution_text
 from ..convert.fsc import makeFsc
 from ..convert.orientations import PARTICLES_TABLE, appendRecovered
-from ..convert.particles import writeParticles
 from ..convert.volumes import makeVolume
 from ..engine.orientation.config import RecoverOrientationsConfig as Config
 from .config_params import isChoice
@@ -73,8 +72,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
             phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()))
 
     def convertInputStep(self, digest):
-        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath(), poses=False)
-        return [self.getParticlesFile()]
+        return [self.convertParticles(poses=False)]
 
     recoverStep = EngineStep('orientation-recover', PARTICLES_TABLE, STAR, MAP, *HALVES, FSC_FILE)
 

@@ -7,7 +7,7 @@ from ..convert.subtomogram_star import checkAlike, writeLabelledSets
 from ..convert.subtomograms import classNames, imagesOf
 from ..convert.tables import readRows
 from ..engine.subtomogram.config import SubtomogramTrainConfig as Config
-from ..objects import MODEL_FOLDER, SubtomogramModel
+from ..objects import SubtomogramModel
 from .config_params import isChoice, isNotChoice
 from .input_checks import sentences
 from .protocol_base import EngineStep
@@ -95,9 +95,6 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         return [self.getSubtomogramsFile()]
 
     trainStep = EngineStep('subtomogram-train', *SubtomogramModel.FILES, VALIDATION_TABLE)
-
-    def _makeOutputs(self):
-        yield 'outputModel', SubtomogramModel.fromFolder(self._getExtraPath(MODEL_FOLDER))
 
     def _sources(self, name=''):
         return [*self.inputStructures, *self.inputVolumes] if self._simulates() else list(self.inputSets)

@@ -8,7 +8,7 @@ from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 
 from ..common.limits import same_pixel_size
 from ..convert.classes import particlesOf, writeClasses
-from ..convert.flex import latentLength, writeLatentItems, writeLatents
+from ..convert.flex import latentLength, writeLatents
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures, fillVolumes, modelsFile
 from ..convert.volumes import writeVolume
@@ -107,7 +107,7 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             writeLatents(self.inputSet.get(), self.getTableFile(), self.inputSet.get().getXDim(), self._subunit())
             return files
         members: Dict[int, int] = {}
-        writeLatentItems(particlesOf(self.inputSet.get(), members), self.particles(), self.getTableFile(), self.particles().getXDim())
+        writeLatents(self.particles(), self.getTableFile(), self.particles().getXDim(), items=particlesOf(self.inputSet.get(), members))
         writeClasses(members, self.getClustersFile())
         return files + [self.getClustersFile()]
 

@@ -1,7 +1,6 @@
 """Gaussians in three dimensions: colours, and picking a region with the mouse. Shared by the viewer and the wizard."""
 
 import os
-import tkinter as tk
 from tkinter import ttk
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE
 from ..protocols.config_params import rangeText, wholeNumbers
 from . import scene
 from .rotate_mixin import Turning
-from .window import addChoice, addSlider
+from .window import addChoice, addEntry, addSlider
 
 TURN, PICK, LASSO = 'turn the picture', 'pick: click Gaussians', 'lasso: draw around Gaussians'
 DISC_OF_SIGMA = 0.6  # radius that is drawn: neighbours touch, but do not hide one another
@@ -87,11 +86,7 @@ class GaussianScene(Turning):
         self.tool = addChoice(frame, 'Mouse', [TURN, PICK, LASSO], self.refresh, TURN)
         reach = float(np.ceil(self.model.view[1]))
         self.reach = addSlider(frame, 'Pick together all within (Å)', 0, reach, 0, lambda: None)
-        ttk.Label(frame, text='Gaussians in focus').pack(anchor='w', pady=(6, 0))
-        self.focusText = tk.StringVar(frame)
-        entry = ttk.Entry(frame, textvariable=self.focusText, width=30)
-        entry.pack(fill='x')
-        entry.bind('<Return>', lambda event: self.readFocus())
+        self.focusText = addEntry(frame, 'Gaussians in focus', '', self.readFocus)
         row = ttk.Frame(frame)
         row.pack(fill='x', pady=2)
         for label, action in (('Clear', self.clearFocus), ('Invert', self.invertFocus)):

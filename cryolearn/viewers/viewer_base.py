@@ -8,7 +8,7 @@ from typing import List
 from pwem.viewers import EmProtocolViewer, FscViewer
 from pyworkflow import Config
 from pyworkflow.protocol import params
-from pyworkflow.viewer import DESKTOP_TKINTER
+from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from . import plots
 from .window import FigureWindow
@@ -96,6 +96,17 @@ class CryoLearnViewer(EmProtocolViewer):
         """PNG files of the run, those of its parts included."""
         folder = self.protocol._getExtraPath()
         return sorted(glob.glob(os.path.join(folder, 'figures', '*.png')) + glob.glob(os.path.join(folder, '*', 'figures', '*.png')))
+
+
+class ObjectViewer(Viewer):
+    """Base of the viewers that open an object of any run."""
+
+    _environments = [DESKTOP_TKINTER]
+    _targets: List[type] = []
+
+    def runOf(self, item):
+        """The run that made an object."""
+        return self.protocol or self.getProject().getProtocol(int(item.getObjParentId()))
 
 
 def whenWritten(name, what=None):

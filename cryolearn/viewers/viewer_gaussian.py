@@ -4,7 +4,6 @@ import os
 
 from pwem.objects import SetOfPrincipalComponents
 from pyworkflow.object import Pointer
-from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from ..common.figures.curves import draw_free_energy
 from ..convert.gaussians import MAPS_FOLDER
@@ -16,7 +15,7 @@ from . import plots
 from .gaussian_scene import GaussianModel
 from .gaussian_window import EigenMotionsWindow, drawExplained, openGaussianPath
 from .landscape_data import landscapeOfRun
-from .viewer_base import whenWritten
+from .viewer_base import ObjectViewer, whenWritten
 from .viewer_landscape import CryoLearnLandscapeViewer
 from .viewer_maps import CryoLearnMapsViewer
 
@@ -94,11 +93,10 @@ def focusedRun(protocol, numbers):
     return run
 
 
-class CryoLearnSetOfMotionsViewer(Viewer):
+class CryoLearnSetOfMotionsViewer(ObjectViewer):
     """Opens a set of eigen-motions that this plugin made."""
 
     _targets = [SetOfPrincipalComponents]
-    _environments = [DESKTOP_TKINTER]
     _name = 'eigen-motions (cryolearn)'
 
     @classmethod
@@ -106,6 +104,6 @@ class CryoLearnSetOfMotionsViewer(Viewer):
         return instance.getSize() > 0 and motionsFolder(instance) is not None
 
     def _visualize(self, obj, **kwargs):
-        protocol = self.protocol or self.getProject().getProtocol(int(obj.getObjParentId()))
+        protocol = self.runOf(obj)
         made = protocol if isinstance(protocol, CryoLearnProtGaussianHeterogeneity) else None
         return [openMotions(GaussianModel(motionsFolder(obj)), made, self.formWindow, 'Eigen-motions - %s' % obj.getNameId())]

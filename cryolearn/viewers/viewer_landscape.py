@@ -3,7 +3,6 @@
 import numpy as np
 from pwem.objects import SetOfClasses, SetOfClassesFlex, SetOfParticlesFlex
 from pyworkflow.object import Pointer
-from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from ..common.choices import choice_index
 from ..convert.flex import PROGRAM, latentColumns
@@ -20,7 +19,7 @@ from .gaussian_window import openGaussianPath
 from .landscape_data import findModes, findMotion, landscapeOfRun, landscapeOfSet, modesFile, traceOfModes
 from .landscape_window import LandscapeWindow
 from .scene_window import SceneWindow
-from .viewer_base import CryoLearnViewer
+from .viewer_base import CryoLearnViewer, ObjectViewer
 
 SHOWN_FRAMES = 20  # conformations shown at once along a drawn path
 
@@ -147,11 +146,10 @@ class CryoLearnLandscapeViewer(CryoLearnViewer):
         return particlesOf(self.protocol)
 
 
-class CryoLearnParticlesFlexViewer(Viewer):
+class CryoLearnParticlesFlexViewer(ObjectViewer):
     """Opens the landscape of a set of particles, or of classes of them, that this plugin made."""
 
     _targets = [SetOfParticlesFlex, SetOfClassesFlex]
-    _environments = [DESKTOP_TKINTER]
     _name = 'conformational landscape (cryolearn)'
 
     @classmethod
@@ -160,8 +158,7 @@ class CryoLearnParticlesFlexViewer(Viewer):
         return hasattr(particles, 'getFlexInfo') and particles.getFlexInfo().getProgName() == PROGRAM
 
     def _visualize(self, obj, **kwargs):
-        project = self.getProject()
-        protocol = self.protocol or project.getProtocol(int(obj.getObjParentId()))
+        project, protocol = self.getProject(), self.runOf(obj)
         particles = _particlesIn(obj)
         landscape = landscapeOfSet(particles, protocol, project.getTmpPath())
         return [openLandscape(landscape, Pointer(value=particles), protocol, project, self.formWindow, 'Landscape - %s' % obj.getNameId())]

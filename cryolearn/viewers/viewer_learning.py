@@ -2,14 +2,12 @@
 
 import os
 
-from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
-
 from ..common.figures.curves import draw_learning
 from ..objects import TrainedModel
 from ..protocols import CryoLearnProtElasticTrain
 from . import plots
 from .animate_mixin import Repeating
-from .viewer_base import CryoLearnViewer, whenWritten
+from .viewer_base import CryoLearnViewer, ObjectViewer, whenWritten
 from .window import FigureWindow, addButton, addNote
 
 
@@ -46,11 +44,10 @@ class CryoLearnLearningViewer(CryoLearnViewer):
         return [LearningWindow(self.extra('learning.csv'), self.title('Learning curves'), self.formWindow)]
 
 
-class CryoLearnModelViewer(Viewer):
+class CryoLearnModelViewer(ObjectViewer):
     """Opens the learning curves of a trained network."""
 
     _targets = [TrainedModel]
-    _environments = [DESKTOP_TKINTER]
     _name = 'learning curves (cryolearn)'
 
     def _visualize(self, obj, **kwargs):

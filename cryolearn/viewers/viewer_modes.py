@@ -2,13 +2,12 @@
 
 import numpy as np
 from pwem.objects import SetOfNormalModes
-from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from ..common.figures.bars import draw_collectivity
 from ..convert.modes import engineModes
 from ..protocols import CryoLearnProtNormalModes
 from .modes_window import ModesWindow, modeRows
-from .viewer_base import CryoLearnViewer
+from .viewer_base import CryoLearnViewer, ObjectViewer
 
 
 class CryoLearnModesViewer(CryoLearnViewer):
@@ -44,11 +43,10 @@ def drawCollectivity(figure, rows):
     return columns['collectivity']
 
 
-class CryoLearnSetOfModesViewer(Viewer):
+class CryoLearnSetOfModesViewer(ObjectViewer):
     """Opens a set of normal modes that this plugin made."""
 
     _targets = [SetOfNormalModes]
-    _environments = [DESKTOP_TKINTER]
     _name = 'normal modes (cryolearn)'
 
     @classmethod

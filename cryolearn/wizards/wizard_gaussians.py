@@ -3,8 +3,6 @@
 import json
 import os
 import subprocess
-import tkinter as tk
-from tkinter import ttk
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from ..protocols import CryoLearnProtGaussianHeterogeneity, CryoLearnProtVolumeT
 from ..viewers.engine_preview import callEngine, emptyFolder
 from ..viewers.gaussian_scene import GaussianModel, GaussianScene
 from ..viewers.slices_window import readMap
-from ..viewers.window import addButton, addChoice, addNote
+from ..viewers.window import addButton, addChoice, addEntry, addNote
 from .dialogs import FigureDialog, drawImage
 from .images import lowPass
 from .wizard_base import DialogWizard
@@ -60,11 +58,7 @@ class GaussiansDialog(FigureDialog):
         FigureDialog.__init__(self, parent, 'Number of Gaussians', size=(9.6, 3.7))
 
     def makeControls(self, frame):
-        ttk.Label(frame, text='Number of Gaussians (0: automatic)').pack(anchor='w')
-        self.number = tk.StringVar(frame, str(self.first))
-        entry = ttk.Entry(frame, textvariable=self.number, width=10)
-        entry.pack(anchor='w')
-        entry.bind('<Return>', lambda event: self.makeFit())
+        self.number = addEntry(frame, 'Number of Gaussians (0: automatic)', str(self.first), self.makeFit, width=10)
         addButton(frame, 'Fit', self.makeFit)
         for factor, label in ((0.5, 'Half as many'), (2, 'Twice as many')):
             addButton(frame, label, lambda factor=factor: self.scale(factor))

@@ -20,7 +20,6 @@ from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, m
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.fsc import makeFsc
 from cryolearn.convert.particles import writeParticles
-from cryolearn.convert.particles import writeParticleItems
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
 from cryolearn.common.tables import read_table, write_table
@@ -199,7 +198,7 @@ def test_what_cannot_be_written_leaves_the_old_file(folder):
         yield next(particles.iterItems())
         yield Unreadable()
     with pytest.raises(RuntimeError, match='unreadable'):
-        writeParticleItems(items(), particles, 'out.star')
+        writeParticles(particles, 'out.star', items=items())
     volume.getOrigin = lambda force: None
     with pytest.raises(AttributeError):
         writeVolume(volume, 'out.mrc')

@@ -142,11 +142,15 @@ class CryoLearnProtBase(EngineRun, InputChecks):
         lines, methods = self._describe()
         self._setSummary(*lines)
         self._setMethods(methods)
-        return files
+        return files + self._otherFiles()
 
     def _makeOutputs(self):
         """``(name, object)`` of each output, that of a training by default; what was given before is an attribute of the run already."""
         yield 'outputModel', self._possibleOutputs['outputModel'].fromFolder(self._getExtraPath(MODEL_FOLDER))
+
+    def _otherFiles(self):
+        """Files of the outputs beside those that they are named by: one that was deleted is made again by "Continue"."""
+        return []
 
     def newSet(self, SetClass, fill, *arguments, **options):
         """A set in the run's folder, filled by ``fill(set, *arguments)``."""

@@ -122,6 +122,9 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         appendConformations(self.inputParticles.get(), particles, self._getExtraPath(RESULT), self._getExtraPath(MOTION_FILE),
                             readLabels(self._getExtraPath(STAR)), refined=self.refinePoses.get() > 0)
 
+    def _otherFiles(self):
+        return [motion.getModeFile() for motion in self.outputEigenMotions.iterItems()]
+
     def _describe(self):
         count, motions = self.outputParticles.getSize(), self.outputEigenMotions
         value = lambda field: self.getEngineValue(Config, field)

@@ -87,6 +87,9 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         yield ('outputVolumes', self._makeVolumes()) if self._hasClasses() else ('outputVolume', self._makeVolume('map'))
         yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, map(self._makeFsc, self._names()))
 
+    def _otherFiles(self):
+        return [self._getExtraPath(stem + ending) for _, stem in self._names() for ending in ('.mrc', '_half1.mrc', '_half2.mrc')]
+
     def _makeFsc(self, named):
         number, stem = named
         fsc = makeFsc(self._getExtraPath(stem + '_fsc.csv'), stem)

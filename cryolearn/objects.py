@@ -2,19 +2,33 @@
 
 import json
 import os
+from typing import Any, Callable, Dict, Tuple
 
 from pwem.objects import EMObject
 from pyworkflow.object import Float, Integer, String
 
+MODEL_FOLDER = 'model'  # of a run's results
+
+
+def _text(key, default=''):
+    """Function that gives a text of model.json."""
+    return lambda about: str(about.get(key, default))
+
 
 class TrainedModel(EMObject):
     """Base of the trained networks: a folder with ``weights.safetensors`` and ``model.json``."""
+
+    FILES = tuple(os.path.join(MODEL_FOLDER, name) for name in ('weights.safetensors', 'model.json'))  # of a run's results
+    # Attributes that a kind of model takes over from model.json: name, type, and the value in the description.
+    KNOWN: Tuple[Tuple[str, type, Callable[[Dict[str, Any]], Any]], ...] = ()
 
     def __init__(self, folder=None, **kwargs):
         EMObject.__init__(self, **kwargs)
         self._folder = String(folder)
         self._samplingRate = Float()
         self._box = Integer()
+        for name, kind, _ in self.KNOWN:
+            setattr(self, name, kind())
 
     @classmethod
     def fromFolder(cls, folder):
@@ -23,11 +37,9 @@ class TrainedModel(EMObject):
         description = model.getDescription()
         model._samplingRate.set(description.get('pixel_size_angst'))
         model._box.set(description.get('box'))
-        model._describe(description)
+        for name, _, valueIn in cls.KNOWN:
+            getattr(model, name).set(valueIn(description))
         return model
-
-    def _describe(self, description):
-        """Take over what a kind of model says of itself beyond pixel size and box."""
 
     def getFolder(self):
         return self._folder.get()
@@ -47,6 +59,12 @@ class TrainedModel(EMObject):
     def getBox(self):
         return self._box.get()
 
+    def getArchitecture(self):
+        return self.getAttributeValue('_architecture')
+
+    def getPreset(self):
+        return self.getAttributeValue('_preset')
+
     def getFiles(self):
         folder = self.getFolder()
         return {os.path.join(folder, name) for name in os.listdir(folder)} if os.path.isdir(folder) else set()
@@ -55,20 +73,11 @@ class TrainedModel(EMObject):
 class ElasticModel(TrainedModel):
     """A trained amplitude network, which knows the modes it was trained on."""
 
-    def __init__(self, folder=None, **kwargs):
-        TrainedModel.__init__(self, folder, **kwargs)
-        self._architecture = String()
-        self._modeNumbers = String()
-
-    def _describe(self, description):
-        self._architecture.set(str(description.get('architecture', '')))
-        self._modeNumbers.set(' '.join(str(number) for number in description.get('mode_numbers', [])))
+    KNOWN = (('_architecture', String, _text('architecture')),
+             ('_modeNumbers', String, lambda about: ' '.join(str(number) for number in about.get('mode_numbers', []))))
 
     def getModeNumbers(self):
         return [int(number) for number in (self._modeNumbers.get() or '').split()]
-
-    def getArchitecture(self):
-        return self._architecture.get()
 
     def __str__(self):
         return 'ElasticModel (%s, modes %s, %s px, %.2f Å/px)' % (
@@ -78,17 +87,7 @@ class ElasticModel(TrainedModel):
 class DistanceModel(TrainedModel):
     """A trained network that tells the distance between the orientations of two particle images, for one point group."""
 
-    def __init__(self, folder=None, **kwargs):
-        TrainedModel.__init__(self, folder, **kwargs)
-        self._preset = String()
-        self._symmetry = String()
-
-    def _describe(self, description):
-        self._preset.set(str(description.get('preset', '')))
-        self._symmetry.set(str(description.get('symmetry', 'C1')))
-
-    def getPreset(self):
-        return self._preset.get()
+    KNOWN = (('_preset', String, _text('preset')), ('_symmetry', String, _text('symmetry', 'C1')))
 
     def getSymmetry(self):
         return self._symmetry.get()
@@ -100,17 +99,7 @@ class DistanceModel(TrainedModel):
 class SubtomogramModel(TrainedModel):
     """A trained network that tells the class of a subtomogram."""
 
-    def __init__(self, folder=None, **kwargs):
-        TrainedModel.__init__(self, folder, **kwargs)
-        self._architecture = String()
-        self._classCount = Integer()
-
-    def _describe(self, description):
-        self._architecture.set(str(description.get('architecture', '')))
-        self._classCount.set(len(description.get('classes', [])))
-
-    def getArchitecture(self):
-        return self._architecture.get()
+    KNOWN = (('_architecture', String, _text('architecture')), ('_classCount', Integer, lambda about: len(about.get('classes', []))))
 
     def getClassNames(self):
         """Names of the classes that it knows, number 1 first."""
@@ -124,21 +113,8 @@ class SubtomogramModel(TrainedModel):
 class MapModel(TrainedModel):
     """A trained network that enhances maps; its sampling rate is the voxel size that it works at, whatever the maps'."""
 
-    def __init__(self, folder=None, **kwargs):
-        TrainedModel.__init__(self, folder, **kwargs)
-        self._preset = String()
-        self._degradation = String()
-        self._finest = Float()
-        self._coarsest = Float()
-
-    def _describe(self, description):
-        self._preset.set(str(description.get('preset', '')))
-        self._degradation.set(str(description.get('degradation', '')))
-        self._finest.set(description.get('finest_angst'))
-        self._coarsest.set(description.get('coarsest_angst'))
-
-    def getPreset(self):
-        return self._preset.get()
+    KNOWN = (('_preset', String, _text('preset')), ('_degradation', String, _text('degradation')),
+             ('_finest', Float, lambda about: about.get('finest_angst')), ('_coarsest', Float, lambda about: about.get('coarsest_angst')))
 
     def getDegradation(self):
         return self._degradation.get()

@@ -7,9 +7,9 @@ from typing import Any, Dict, Iterator
 import numpy as np
 from pwem.objects import VolumeFlex
 
-from ..common.tables import read_table, write_table
+from ..common.tables import write_table
 from .flex import PROGRAM
-from .tables import rowOf, rowsById
+from .tables import ResultTable
 
 
 def fillClasses(classes: Any, clustersFile: str, representatives: Any) -> None:
@@ -26,12 +26,10 @@ def fillClasses(classes: Any, clustersFile: str, representatives: Any) -> None:
     representatives : dict
         ``{class: function that fills the class's VolumeFlex}``.
     """
-    columns, _ = read_table(clustersFile)
-    rows = rowsById(columns['id'])
-    numbers = columns['class']
+    table = ResultTable(clustersFile)
 
     def setClass(particle: Any, _: Any) -> None:
-        particle.setClassId(int(numbers[rowOf(rows, particle.getObjId(), clustersFile)]))
+        particle.setClassId(int(table.value(particle, 'class')))
 
     def setRepresentative(item: Any) -> None:
         item.setAlignmentProj()

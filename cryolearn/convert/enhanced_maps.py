@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pwem.objects import FSC
-
 from ..common.fsc import read_curve
+from .fsc import fscOf
 
 ENHANCED, UNCERTAINTY, LOCAL_CORRELATION, PREDICTED_ERROR = 'enhanced.mrc', 'uncertainty.mrc', 'local_correlation.mrc', 'predicted_error.mrc'
 CONFIDENCE = 'confidence.mrc'
@@ -24,10 +23,4 @@ def readEnhancedCurves(folder: str, masked: bool = True) -> Any:
 
 def makeEnhancedFscs(folder: str) -> list[Any]:
     """An FSC object of each curve, labelled by what it compares."""
-    made = []
-    for label, frequency, values in readEnhancedCurves(folder):
-        fsc = FSC()
-        fsc.setData(frequency, values)
-        fsc.setObjLabel(label)
-        made.append(fsc)
-    return made
+    return [fscOf(*curve) for curve in readEnhancedCurves(folder)]

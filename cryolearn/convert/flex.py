@@ -8,10 +8,10 @@ import numpy as np
 from pwem.objects import ParticleFlex, Transform
 from pyworkflow.object import Float, Integer, String
 
-from ..common.tables import read_table, write_table
+from ..common.tables import write_table
 from .motions import describeMotion
-from .poses import posesFromTransforms, transformsFromPoses
-from .tables import rowOf, rowsById
+from .poses import posesFromTransforms
+from .tables import ResultTable
 
 PROGRAM = 'CryoLearn'
 # Columns of the table that become columns of the set: attribute, table's name, type.
@@ -40,29 +40,25 @@ def appendAligned(particles: Any, output: Any, tableFile: str) -> None:
     ValueError
         naming the first particle without a row.
     """
-    columns, meta = read_table(tableFile)
+    table = ResultTable(tableFile)
     copyProperties(particles, output)
     output.setAlignmentProj()
-    setModeNumbers(output, meta.get('mode_numbers', []))
+    setModeNumbers(output, table.meta.get('mode_numbers', []))
     setMotion(output, None)
-    for item, _ in _placedItems(particles, tableFile, columns, QUALITY, posed=True):
+    for item in _placedItems(particles, table, QUALITY, posed=True):
         output.append(item)
 
 
-def _placedItems(particles: Any, tableFile: str, columns: Any, kinds: Any, posed: bool) -> Iterator[tuple[Any, int]]:
-    """Flexible copies of ``particles`` with latent vector, quality and, when ``posed``, pose from their rows of a table; with the row of each."""
-    rows = rowsById(columns['id'])
-    transforms: Any = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate()) if posed else None
-    quality = [(name, columns[column], kind) for name, column, kind in kinds if column in columns]
+def _placedItems(particles: Any, table: ResultTable, kinds: Any, posed: bool) -> Iterator[Any]:
+    """Flexible copies of ``particles`` with latent vector, quality and, when ``posed``, pose from their rows of a table."""
+    transforms = table.transforms(particles.getSamplingRate()) if posed else None
     for particle in particles.iterItems():
-        row = rowOf(rows, particle.getObjId(), tableFile)
-        item = flexItem(particle)
-        item.setZFlex(np.ravel(columns['amplitudes'][row]).tolist())
-        if posed:
+        row, item = table.rowOf(particle), flexItem(particle)
+        item.setZFlex(np.ravel(table.columns['amplitudes'][row]).tolist())
+        if transforms is not None:
             item.setTransform(Transform(matrix=transforms[row]))
-        for name, values, kind in quality:
-            setattr(item, name, kind(values[row].item()))
-        yield item, row
+        table.setAttributes(item, kinds)
+        yield item
 
 
 def appendReduced(particles: Any, output: Any, reducedById: Any) -> None:
@@ -112,24 +108,24 @@ def appendConformations(
     ValueError
         naming the first particle without a row.
     """
-    columns, _ = read_table(tableFile)
+    table = ResultTable(tableFile)
     copyProperties(particles, output)
     setModeNumbers(output, [])
     setMotion(output, motionFile)
     output.setAlignmentProj()
-    for item, row in _placedItems(particles, tableFile, columns, GAUSSIAN_QUALITY, posed=refined):
+    for item in _placedItems(particles, table, GAUSSIAN_QUALITY, posed=refined):
         item.setZRed([])  # of another landscape
-        for number, value in enumerate(np.ravel(columns['amplitude_sigma'][row]).tolist(), start=1):
+        for number, value in enumerate(np.ravel(table.columns['amplitude_sigma'][table.rowOf(item)]).tolist(), start=1):
             setattr(item, ERROR_ATTRIBUTE % number, Float(value))
         for name, value in (labels or {}).get(item.getObjId(), {}).items():
             setattr(item, '_' + name, Float(value) if isinstance(value, float) else Integer(value))
-        if item.getAttributeValue('_rlnRandomSubset') is None and 'half' in columns:
-            item._rlnRandomSubset = Integer(int(columns['half'][row]))  # so that the halves stay apart in whatever follows
+        if item.getAttributeValue('_rlnRandomSubset') is None:  # so that the halves stay apart in whatever follows
+            table.setAttributes(item, [('_rlnRandomSubset', 'half', Integer)])
         output.append(item)
 
 
-def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit: int | None = None) -> int:
-    """Write the landscape of a SetOfParticlesFlex as a result table.
+def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit: int | None = None, items: Any = None) -> int:
+    """Write the landscape of a SetOfParticlesFlex, or of ``items`` that have its properties, as a result table.
 
     Columns: ``id``, ``amplitudes`` (from zFlex); ``reduced`` (zRed), ``rotation`` and ``shift_angst``, the quality columns and the error
     bars of the latents when the set has them. With ``subunit`` (latents of one subunit), a particle of several has a row for each, and
@@ -140,19 +136,12 @@ def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit
     ValueError
         naming a particle without a latent vector or with one of another length.
     """
-    return writeLatentItems(particles.iterItems(), particles, tableFile, box, subunit)
-
-
-def writeLatentItems(
-    items: Any, properties: Any, tableFile: str, box: int | None = None, subunit: int | None = None
-) -> int:
-    """As :func:`writeLatents`, for ``items`` that have the properties of a set ``properties``."""
     vectors: List[Any] = []
     ids, reduced, transforms, sigma = [], [], [], []
     quality: Dict[str, List[Any]] = {}
-    hasPoses = properties.hasAlignmentProj()
-    kinds = qualityColumns(properties)
-    for item in items:
+    hasPoses = particles.hasAlignmentProj()
+    kinds = qualityColumns(particles)
+    for item in particles.iterItems() if items is None else items:
         ids.append(item.getObjId())
         vectors.append(_vector(item, len(vectors[0]) if vectors else None))
         reduced.append(_csv(item._zRed))
@@ -167,14 +156,14 @@ def writeLatentItems(
     if reduced and reduced[0] and all(len(vector) == len(reduced[0]) for vector in reduced):
         columns['reduced'] = np.array(reduced)
     if hasPoses:
-        rotations, shifts = posesFromTransforms(np.array(transforms), properties.getSamplingRate())
+        rotations, shifts = posesFromTransforms(np.array(transforms), particles.getSamplingRate())
         columns['rotation'], columns['shift_angst'] = rotations, shifts[:, :2]
-    if motionFile(properties) and all(None not in values for values in sigma):
+    if motionFile(particles) and all(None not in values for values in sigma):
         columns['amplitude_sigma'] = np.array(sigma)
     columns.update((name, np.array(values)) for name, values in quality.items() if len(values) == len(ids))
-    meta = {'mode_numbers': modeNumbers(properties), 'pixel_size_angst': properties.getSamplingRate()}
-    if motionFile(properties):
-        meta['latent_names'] = latentNames(motionFile(properties), subunit or len(vectors[0]) if vectors else None)
+    meta = {'mode_numbers': modeNumbers(particles), 'pixel_size_angst': particles.getSamplingRate()}
+    if motionFile(particles):
+        meta['latent_names'] = latentNames(motionFile(particles), subunit or len(vectors[0]) if vectors else None)
     if box:
         meta['box'] = int(box)
     write_table(tableFile, _bySubunit(columns, subunit), meta)

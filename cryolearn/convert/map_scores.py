@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from typing import Any, Dict, List, Tuple
 
-from pwem.objects import FSC, Transform
+from pwem.objects import Transform
 
 from ..common.fsc import curve_names, read_curve
+from .files import fileOf
+from .fsc import fscOf
+from .tables import readRows
 from .volumes import readHeader, writeVolume
 
 SCORES_TABLE, RESIDUES_TABLE, EMRINGER_TABLE, FSC_TABLE = 'scores.csv', 'residues.csv', 'emringer.csv', 'fsc.csv'
@@ -18,7 +20,7 @@ _MRC = ('.mrc', '.map', '.ccp4')
 
 def writePlacedVolume(volume: Any, path: str) -> Any:
     """Write a volume as MRC; without an origin of its own in Scipion it keeps the one in its file's header, if that says anything."""
-    fileName = volume.getFileName().replace(':mrc', '')
+    fileName = fileOf(volume)
     if not volume.hasOrigin() and fileName.lower().endswith(_MRC):
         _, origin = readHeader(fileName)
         if any(origin):
@@ -47,28 +49,22 @@ def writeHalfMaps(volume: Any, stem: str) -> Any:
 
 def readScores(folder: str) -> Tuple[List[str], List[Dict[str, Any]]]:
     """Rows of the table of scores: names of the maps, and ``[{column: text or number or None}]``."""
-    with open(os.path.join(folder, SCORES_TABLE), newline='', encoding='utf-8') as handle:
-        reader = csv.DictReader(handle)
-        names = [name[:-len('_low')] for name in reader.fieldnames or () if name.endswith('_low') and name != 'change_low']
-        rows = [{name: value if name in ('score', 'label') else _number(value) for name, value in row.items()} for row in reader]
-    return names, rows
+    rows = readRows(os.path.join(folder, SCORES_TABLE), text=('score', 'label'))
+    return [name[:-len('_low')] for name in (rows[0] if rows else ()) if name.endswith('_low') and name != 'change_low'], rows
 
 
 def readResidues(folder: str) -> list[dict[str, Any]]:
     """Rows of the table of residues: ``[{column: text or number or None}]``."""
-    text = ('chain', 'insertion_code', 'residue_name')
-    with open(os.path.join(folder, RESIDUES_TABLE), newline='', encoding='utf-8') as handle:
-        return [{name: value if name in text else _number(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+    return readRows(os.path.join(folder, RESIDUES_TABLE), text=('chain', 'insertion_code', 'residue_name'))
 
 
 def readEmringerCurves(folder: str) -> dict[tuple[str, str], dict[str, list[Any]]]:
     """``{(map, votes): {column: [numbers]}}`` of the curves over the density threshold."""
     curves: Dict[Tuple[str, str], Dict[str, List[Any]]] = {}
-    with open(os.path.join(folder, EMRINGER_TABLE), newline='', encoding='utf-8') as handle:
-        for row in csv.DictReader(handle):
-            curve = curves.setdefault((row['map'], row['votes']), {})
-            for name in ('step', 'threshold', 'score', 'rotameric_share', 'count'):
-                curve.setdefault(name, []).append(float(row[name]))
+    for row in readRows(os.path.join(folder, EMRINGER_TABLE), text=('map', 'votes')):
+        curve = curves.setdefault((row['map'], row['votes']), {})
+        for name in ('step', 'threshold', 'score', 'rotameric_share', 'count'):
+            curve.setdefault(name, []).append(float('nan') if row[name] is None else row[name])
     return curves
 
 
@@ -86,13 +82,7 @@ def readFscCurves(folder: str) -> list[tuple[str, str, list[float], list[float]]
 
 def makeFscs(folder: str) -> list[Any]:
     """An FSC object of every curve, labelled by what it compares."""
-    made = []
-    for kind, label, frequency, values in readFscCurves(folder):
-        fsc = FSC()
-        fsc.setData(frequency, values)
-        fsc.setObjLabel('%s: %s' % (kind, label))
-        made.append(fsc)
-    return made
+    return [fscOf('%s: %s' % (kind, label), frequency, values) for kind, label, frequency, values in readFscCurves(folder)]
 
 
 def scoreText(row: Any, names: Any) -> str:
@@ -109,10 +99,3 @@ def scoreText(row: Any, names: Any) -> str:
 def _interval(row: Any, name: str, form: str) -> str:
     low, high = row[name + '_low'], row[name + '_high']
     return '' if low is None else ' (%s to %s)' % (form % low, form % high)
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from typing import Any
 
 import numpy as np
 from pwem.objects import AtomStruct, NormalMode
 from pyworkflow.object import Float
+
+from .tables import readRows
 
 RIGID_MODES = 6
 MODES_FILE, MODES_FOLDER, STRUCTURE_FILE, TABLE_FILE = 'modes.npz', 'modes', 'structure.pdb', 'modes.csv'
@@ -19,15 +20,13 @@ def fillModes(modes: Any, folder: str) -> None:
 
     Rigid modes and those below the collectivity threshold are there, but disabled.
     """
-    with open(os.path.join(folder, TABLE_FILE), newline='') as handle:
-        for row in csv.DictReader(handle):
-            number = int(row['mode'])
-            mode = NormalMode(modeFile=os.path.join(folder, MODES_FOLDER, 'vec.%d' % number),
-                              collectivity=float(row['collectivity']), score=float(row['score']))
-            mode._frequency = Float(float(row['frequency']))
-            mode.setObjId(number)
-            mode.setEnabled(row['selected'] == '1')
-            modes.append(mode)
+    for row in readRows(os.path.join(folder, TABLE_FILE)):
+        number = int(row['mode'])
+        mode = NormalMode(modeFile=os.path.join(folder, MODES_FOLDER, 'vec.%d' % number), collectivity=row['collectivity'], score=row['score'])
+        mode._frequency = Float(row['frequency'])
+        mode.setObjId(number)
+        mode.setEnabled(row['selected'] == 1)
+        modes.append(mode)
 
 
 def makeStructure(folder: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from typing import Any
@@ -13,19 +12,12 @@ from pyworkflow.object import Float, Integer
 
 from ..common.tables import read_table
 from .particles import StackNames, realName, writeParticles
-from .poses import transformsFromPoses
-from .tables import rowOf, rowsById
+from .tables import ResultTable, readRows
 
 PARTICLES_TABLE, ERRORS_TABLE, ERRORS_SUMMARY = 'orientations.npz', 'errors.npz', 'errors.csv'
 VALIDATION_TABLE, DISTANCES_TABLE = 'validation.npz', 'distances.npz'
 DEGREES = math.degrees(1)
-# Columns of the tables that become columns of the sets: attribute, table's name, factor.
-RECOVERED = (('_orientationConfidence', 'confidence', 1.), ('_orientationResidualDeg', 'residual_rad', DEGREES),
-             ('_orientationLogLikelihood', 'log_likelihood', 1.))
-COMPARED = (('_orientationErrorDeg', 'error_rad', DEGREES), ('_orientationPhysicalErrorDeg', 'physical_rad', DEGREES),
-            ('_orientationO4ErrorDeg', 'o4_rad', DEGREES))
 ERROR_KINDS = {'physical': 'physical error', 'o4': 'O(4) error'}
-HALF_ATTRIBUTE = '_rlnRandomSubset'
 
 
 def appendRecovered(particles: Any, output: Any, tableFile: str) -> None:
@@ -57,23 +49,21 @@ def appendCompared(particles: Any, output: Any, tableFile: str) -> None:
 
 
 def _append(particles: Any, output: Any, tableFile: str, kinds: Any) -> None:
-    columns, _ = read_table(tableFile)
-    rows = rowsById(columns['id'])
-    transforms = transformsFromPoses(columns['rotation'], columns['shift_angst'], particles.getSamplingRate())
-    kinds = [(name, columns[column] * factor) for name, column, factor in kinds if column in columns]
+    table = ResultTable(tableFile)
+    transforms = table.transforms(particles.getSamplingRate())
     output.copyInfo(particles)
     output.setHasCTF(particles.hasCTF())
     output.setAlignmentProj()
     for particle in particles.iterItems():
-        row = rowOf(rows, particle.getObjId(), tableFile)
         item = _plainItem(particle)
-        item.setTransform(Transform(matrix=transforms[row]))
-        for name, values in kinds:
-            value = float(values[row])
-            setattr(item, name, Float(value if np.isfinite(value) else None))
-        if 'half' in columns:
-            setattr(item, HALF_ATTRIBUTE, Integer(int(columns['half'][row])))  # so that the halves stay apart in whatever follows
+        item.setTransform(Transform(matrix=transforms[table.rowOf(particle)]))
+        table.setAttributes(item, kinds)
         output.append(item)
+
+
+def _number(factor: float) -> Any:
+    """Float of a value times ``factor``; an empty one where there is no value."""
+    return lambda value: Float(value * factor if np.isfinite(value) else None)
 
 
 def _plainItem(particle: Any) -> Any:
@@ -82,6 +72,14 @@ def _plainItem(particle: Any) -> Any:
     item.copy(particle, ignoreAttrs=['_flexInfo', '_zFlex', '_zRed'])
     item.setEnabled(particle.isEnabled())
     return item
+
+
+# Columns of the tables that become columns of the sets: attribute, table's name, type. Half sets come along, so that they stay apart in whatever follows.
+_HALF = ('_rlnRandomSubset', 'half', Integer)
+RECOVERED = (('_orientationConfidence', 'confidence', _number(1.)), ('_orientationResidualDeg', 'residual_rad', _number(DEGREES)),
+             ('_orientationLogLikelihood', 'log_likelihood', _number(1.)), _HALF)
+COMPARED = (('_orientationErrorDeg', 'error_rad', _number(DEGREES)), ('_orientationPhysicalErrorDeg', 'physical_rad', _number(DEGREES)),
+            ('_orientationO4ErrorDeg', 'o4_rad', _number(DEGREES)), _HALF)
 
 
 def writeBoth(reference: Any, particles: Any, folder: str) -> Any:
@@ -122,8 +120,7 @@ def readErrors(folder: str) -> tuple[dict[str, Any], Any]:
 
 def readErrorSummary(folder: str) -> list[dict[str, Any]]:
     """Rows of errors.csv: ``[{'kind': ..., 'mean_rad': ...}]`` with numbers."""
-    with open(os.path.join(folder, ERRORS_SUMMARY), newline='') as handle:
-        return [{name: value if name == 'kind' else float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+    return readRows(os.path.join(folder, ERRORS_SUMMARY), text=['kind'])
 
 
 def readDistances(path: str) -> Any:

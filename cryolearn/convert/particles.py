@@ -14,12 +14,11 @@ from emtable import Table
 from pwem.constants import ALIGN_PROJ
 from pyworkflow.object import Scalar
 
-from ..common.atomic import open_whole
-from .star_rows import writeRows
+from .files import plainName
+from .star_rows import ANGLE_LABELS, ORIGIN_LABELS, opticsOf, withImages, writeStar
 
-CHUNK = 10000  # rows whose poses are converted at once
 MRC_EXTENSIONS = ('.mrc', '.mrcs')
-POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst')
+POSE_LABELS = ANGLE_LABELS + ORIGIN_LABELS[:2]
 CTF_LABELS = ('rlnDefocusU', 'rlnDefocusV', 'rlnDefocusAngle')
 # What a row's own columns say already, so that it is not kept a second time as an extra attribute.
 OWN_LABELS = frozenset(POSE_LABELS + CTF_LABELS + (
@@ -36,10 +35,8 @@ TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rl
                'rlnOpticsGroupName': str, 'rlnGroupName': str})
 
 
-def writeParticles(
-    particles: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None
-) -> int:
-    """Write a set (or any iterable with a set's properties) as STAR.
+def writeParticles(particles: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None, items: Any = None) -> int:
+    """Write a set as STAR.
 
     Parameters
     ----------
@@ -53,49 +50,24 @@ def writeParticles(
         False leaves the poses out.
     names : StackNames, optional
         Says the names of image files, the same one for sets that share files.
+    items : iterable of Particle, optional
+        These instead of the set's own, with the properties of the set.
 
     Returns
     -------
     int
         Number of particles written.
     """
-    return writeParticleItems(particles.iterItems(), particles, starFile, stackFolder, poses, names)
-
-
-def writeParticleItems(
-    items: Any, properties: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None
-) -> int:
-    """As :func:`writeParticles`, for ``items`` (iterable of particles) that have the properties of a set ``properties``."""
-    pixelSize = properties.getSamplingRate()
-    hasPoses = poses and properties.getAlignment() == ALIGN_PROJ
-    toRow = _RowMaker(properties.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)))
-    count, rows, transforms = 0, [], []
-    with open_whole(starFile) as handle:
-        handle.write('# Written by scipion-em-cryolearn\n')
-        _writeOptics(handle, properties)
-        handle.write('# version 30001\n')
-        writer = Table.Writer(handle)
-        for particle in items:
-            rows.append(toRow(particle))
-            if hasPoses:
-                transforms.append(particle.getTransform().getMatrix())
-            if len(rows) == CHUNK:
-                count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
-        if rows:
-            count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
-        if not count:
-            raise ValueError("The particle set is empty: there is nothing to write to '%s'." % starFile)
-    return count
+    hasPoses = poses and particles.getAlignment() == ALIGN_PROJ
+    toRow = _RowMaker(particles.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)))
+    rows = ((toRow(particle), particle.getTransform().getMatrix() if hasPoses else None) for particle in (particles.iterItems() if items is None else items))
+    return writeStar(starFile, _optics(particles), rows, particles.getSamplingRate(), origins=2, what='particle set')
 
 
 def realName(name: str) -> str:
     """A file's own name, relative to the project when it is in it, whatever links lead to it."""
-    real, here = os.path.realpath(_plainName(name)), os.path.realpath('.')
+    real, here = os.path.realpath(plainName(name)), os.path.realpath('.')
     return os.path.relpath(real, here) if real.startswith(here + os.sep) else real
-
-
-def _plainName(name: str) -> str:
-    return name.rsplit(':', 1)[0] if name.endswith((':mrc', ':mrcs')) else name
 
 
 class StackNames:
@@ -119,7 +91,7 @@ class StackNames:
         return '%06d@%s' % (max(index, 1), self._names[name])
 
     def _mrcName(self, name: str) -> str:
-        plain = _plainName(name)
+        plain = plainName(name)
         if os.path.splitext(plain)[1].lower() in MRC_EXTENSIONS:
             return plain if len(plain.split()) == 1 else self._link(plain)
         from pwem.emlib.image import ImageHandler
@@ -171,32 +143,12 @@ class _RowMaker:
                        and attribute.get() is not None]
 
 
-def _writeOptics(handle: Any, properties: Any) -> None:
+def _optics(properties: Any) -> list[Any]:
     """Optics groups: those that an import kept in the acquisition, with this set's pixel and image size; else one group."""
-    handle.write('\n# version 30001\n')
-    groups = _storedOptics(properties)
-    if groups is None:
-        acquisition = properties.getAcquisition()
-        groups = [OrderedDict([('rlnOpticsGroup', 1), ('rlnOpticsGroupName', 'opticsGroup1'),
-                               ('rlnVoltage', acquisition.getVoltage() or 300.),
-                               ('rlnSphericalAberration', acquisition.getSphericalAberration() or 0.),
-                               ('rlnAmplitudeContrast', acquisition.getAmplitudeContrast() or 0.)])]
-    columns = None
-    for group in groups:
-        group['rlnImagePixelSize'] = float(properties.getSamplingRate())
-        group['rlnImageSize'] = int(properties.getXDim())
-        group['rlnImageDimensionality'] = 2
-        if columns is None:
-            columns = [Table.Column(label, type=type(value)) for label, value in group.items()]
-            table = Table(columns=columns)
-        table.addRow(**group)
-    table.writeStar(handle, tableName='optics')
-
-
-def _storedOptics(properties: Any) -> Any:
-    text = properties.getAcquisition().getAttributeValue('opticsGroupInfo')
-    if not text:
-        return None
-    table = Table()
-    table.readStar(io.StringIO(text), tableName='optics', types=TYPES)
-    return [row._asdict() for row in table] or None
+    acquisition = properties.getAcquisition()
+    text, groups = acquisition.getAttributeValue('opticsGroupInfo'), None
+    if text:
+        table = Table()
+        table.readStar(io.StringIO(text), tableName='optics', types=TYPES)
+        groups = [row._asdict() for row in table]
+    return [withImages(group, properties, 2) for group in groups or [opticsOf(acquisition)]]

@@ -1,37 +1,130 @@
-"""Rows of the block data_particles, written as they come."""
+"""STAR files as RELION 3.1+ reads them: optics groups, and particles or subtomograms one row each, written and read as they come."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections import OrderedDict
+from typing import Any, Iterable, Iterator
 
 import numpy as np
 from emtable import Table
+from pwem.objects import Transform
 
-from .poses import relionFromTransforms
+from ..common.atomic import open_whole
+from .poses import relionFromTransforms, transformsFromRelion
+
+CHUNK = 10000  # rows whose poses are converted at once
+ANGLE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')
+ORIGIN_LABELS = ('rlnOriginXAngst', 'rlnOriginYAngst', 'rlnOriginZAngst')
 
 
-def writeRows(writer: Any, rows: Any, transforms: Any, pixelSize: float, count: int, poseLabels: Any) -> Any:
-    """Add the poses to the rows, write them, empty the lists; returns the new count.
+def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float, origins: int, what: str) -> int:
+    """Write a STAR file whole or not at all; returns the number of rows.
 
     Parameters
     ----------
-    rows : list of OrderedDict
-    transforms : list of (4, 4)
-        One a row, or none at all.
-    count : int
-        Rows written so far; the header is written before the first.
-    poseLabels : tuple of str
-        Columns of rot, tilt, psi and of as many origins as are wanted.
+    optics : list of OrderedDict
+        Optics groups.
+    rows : iterable of (OrderedDict, matrix (4, 4) or None)
+        Columns of a row, those of the first one hold for all, and its pose.
+    pixelSize : float
+        Å.
+    origins : int
+        Origins of a pose: 2 of an image, 3 of a volume.
+    what : str
+        What the rows are, as in "particle set".
+
+    Raises
+    ------
+    ValueError
+        when there is no row.
     """
-    if transforms:
-        angles, origins = relionFromTransforms(np.array(transforms), pixelSize)
-        for row, angle, origin in zip(rows, angles.tolist(), origins.tolist()):
-            row.update(zip(poseLabels, angle + origin))
-    if count == 0:
-        writer.writeTableName('particles')
-        writer.writeHeader([Table.Column(label, type=type(value)) for label, value in rows[0].items()])
-    for row in rows:
-        writer.writeRowValues(row.values())
-    count += len(rows)
-    del rows[:], transforms[:]
+    labels, count = ANGLE_LABELS + ORIGIN_LABELS[:origins], 0
+    with open_whole(starFile) as handle:
+        handle.write('# Written by scipion-em-cryolearn\n\n# version 30001\n')
+        table = Table(columns=_columnsOf(optics[0]))
+        for group in optics:
+            table.addRow(**group)
+        table.writeStar(handle, tableName='optics')
+        handle.write('# version 30001\n')
+        writer = Table.Writer(handle)
+        for chunk in _chunks(rows):
+            if chunk[0][1] is not None:
+                angles, shifts = relionFromTransforms(np.array([matrix for _, matrix in chunk]), pixelSize)
+                for (row, _), angle, shift in zip(chunk, angles.tolist(), shifts.tolist()):
+                    row.update(zip(labels, angle + shift))
+            if count == 0:
+                writer.writeTableName('particles')
+                writer.writeHeader(_columnsOf(chunk[0][0]))
+            for row, _ in chunk:
+                writer.writeRowValues(row.values())
+            count += len(chunk)
+        if not count:
+            raise ValueError("The %s is empty: there is nothing to write to '%s'." % (what, starFile))
     return count
+
+
+def _chunks(rows: Iterable[Any]) -> Iterator[Any]:
+    chunk = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _columnsOf(row: Any) -> list[Any]:
+    return [Table.Column(label, type=type(value)) for label, value in row.items()]
+
+
+def opticsOf(acquisition: Any) -> Any:
+    """The one optics group of images with this acquisition."""
+    return OrderedDict([('rlnOpticsGroup', 1), ('rlnOpticsGroupName', 'opticsGroup1'), ('rlnVoltage', acquisition.getVoltage() or 300.),
+                        ('rlnSphericalAberration', acquisition.getSphericalAberration() or 0.),
+                        ('rlnAmplitudeContrast', acquisition.getAmplitudeContrast() or 0.)])
+
+
+def withImages(group: Any, properties: Any, dimensions: int) -> Any:
+    """An optics group with the pixel and image size of a set."""
+    group.update(rlnImagePixelSize=float(properties.getSamplingRate()), rlnImageSize=int(properties.getXDim()), rlnImageDimensionality=dimensions)
+    return group
+
+
+class StarReader:
+    """A STAR file of particles or subtomograms: ``optics`` (a Table), ``pixelSize``, ``box``, ``hasPoses`` and ``names`` of the columns."""
+
+    def __init__(self, starFile: str, types: Any, origins: int) -> None:
+        self._starFile, self._types, self._origins = starFile, types, ORIGIN_LABELS[:origins]
+        self.optics = Table(fileName=starFile, tableName='optics', types=types)
+        self.pixelSize, self.box = self.optics[0].rlnImagePixelSize, self.optics[0].rlnImageSize
+        self.names = list(self._reader().getColumnNames())
+        self.hasPoses = {*ANGLE_LABELS, *self._origins} <= set(self.names)
+        self._beside: dict[str, str] = {}
+
+    def _reader(self) -> Any:
+        return Table.Reader(self._starFile, tableName='particles', types=self._types)
+
+    def rows(self) -> Iterator[Any]:
+        """``(id, row)``, ids counted where the file has none."""
+        for number, row in enumerate(self._reader(), start=1):
+            yield row.get('rlnImageId', number), row
+
+    def microscope(self) -> dict[str, Any]:
+        """Values of an acquisition that the first optics group says."""
+        labels = dict(voltage='rlnVoltage', sphericalAberration='rlnSphericalAberration', amplitudeContrast='rlnAmplitudeContrast')
+        return {name: self.optics[0].get(label) for name, label in labels.items()}
+
+    def fileOf(self, name: str) -> str:
+        """A file named in the STAR: looked for beside the STAR, then in the current folder."""
+        if name not in self._beside:
+            beside = os.path.join(os.path.dirname(self._starFile), name)
+            self._beside[name] = beside if os.path.exists(beside) else name
+        return self._beside[name]
+
+    def setPose(self, item: Any, row: Any) -> None:
+        """Give an item the pose of its row as Scipion's Transform, where the file has poses."""
+        if self.hasPoses:
+            angles, origin = ([[getattr(row, label) for label in labels]] for labels in (ANGLE_LABELS, self._origins))
+            item.setTransform(Transform(matrix=transformsFromRelion(angles, origin, self.pixelSize)[0]))

@@ -9,12 +9,13 @@ from typing import Any
 from pyworkflow.object import Float, Integer
 
 from .poses import rotationFromAngles, transformsFromPoses
-from .subtomogram_classes import ClassTable, readRows
+from .subtomogram_classes import ClassTable
 from .subtomogram_sets import appendSubtomograms, setClass, setPose
 from .subtomograms import imagesOf, iterSubtomograms
+from .tables import readRows
 
 AVERAGES_TABLE, AVERAGES_REPORT = 'averages.npz', 'classes.csv'
-SCORE_ATTRIBUTE = '_alignmentScore'
+ATTRIBUTES = (('_rlnRandomSubset', 'half', Integer), ('_alignmentScore', 'score', Float))
 
 Average = namedtuple('Average', 'number, name, path, halves, fsc, count, resolution, nearest, distance, outside, new')
 Average.__doc__ = """An average: number and name of its class, files, number of subtomograms, resolution in Å (FSC 0.143; None: the halves do not agree), and,
@@ -41,7 +42,7 @@ def readAverages(folder: str) -> Any:
                 raise ValueError("The file '%s' of an average is missing." % path)
         found[number] = Average(number=number, name=_name(row, apart), path=files[0], halves=files[1:3], fsc=files[3], count=int(row['count']),
                                 resolution=row['resolution_angst'], nearest=row.get('nearest_class'), distance=row.get('distance'),
-                                outside=row.get('outside'), new={'True': True, 'False': False}.get(row.get('new')))
+                                outside=row.get('outside'), new={'True': True, 'False': False}.get(str(row.get('new'))))
     return found
 
 
@@ -80,7 +81,16 @@ def appendAligned(inputSet: Any, output: Any, folder: str, averages: Any) -> lis
         number = table.classOf(item)
         setPose(item, transforms[table.rowOf(item)])
         setClass(item, number, averages[number].name)
-        item._rlnRandomSubset = Integer(int(table.value(item, 'half')))
-        setattr(item, SCORE_ATTRIBUTE, Float(float(table.value(item, 'score'))))
+        table.setAttributes(item, ATTRIBUTES)
     appendSubtomograms(source, output, update, keep=columns['id'], aligned=True)
     return sorted({item.getObjId() for item, _, _ in iterSubtomograms(inputSet)} - set(columns['id'].tolist()))
+
+
+def fillAverages(volumes: Any, images: Any, averages: Any, made: Any) -> None:
+    """Fill a new SetOfAverageSubTomograms with the averages ``made`` (``{number: AverageSubTomogram}``) of ``images``."""
+    volumes.setSamplingRate(images.getSamplingRate())
+    volumes.setAcquisition(images.getAcquisition())
+    for number, average in averages.items():
+        made[number].setObjId(number)
+        made[number].setObjLabel(average.name)
+        volumes.append(made[number])

@@ -13,24 +13,19 @@ from collections import OrderedDict
 from typing import Any, Dict, Iterator
 
 import numpy as np
-from emtable import Table
 from pwem.constants import ALIGN_3D, ALIGN_NONE
-from pwem.objects import Transform
 from pyworkflow.object import Integer, String
 from tomo.objects import SubTomogram, TomoAcquisition
 
-from ..common.atomic import open_whole
 from ..common.limits import same_pixel_size
-from .poses import transformsFromRelion
-from .star_rows import writeRows
+from .star_rows import ANGLE_LABELS, ORIGIN_LABELS, StarReader, opticsOf, withImages, writeStar
 from .subtomogram_files import SubtomogramFiles
 from .subtomograms import CLASS_ATTRIBUTE, MAGNIFICATION, acquisitionOf, checkItem, imagesOf, iterSubtomograms, tiltRange
 
-CHUNK = 10000  # rows whose poses are converted at once
-POSE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi', 'rlnOriginXAngst', 'rlnOriginYAngst', 'rlnOriginZAngst')
 TILT_LABELS = ('rlnTomoTiltAngleMin', 'rlnTomoTiltAngleMax')
 CLASS_LABEL = 'rlnClassName'
-TYPES: Dict[str, type] = dict.fromkeys(POSE_LABELS + TILT_LABELS + ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize'), float)
+_FLOATS = ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize')
+TYPES: Dict[str, type] = dict.fromkeys(ANGLE_LABELS + ORIGIN_LABELS + TILT_LABELS + _FLOATS, float)
 TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnRandomSubset': int, 'rlnImageName': str, CLASS_LABEL: str})
 
 
@@ -108,38 +103,28 @@ def checkAlike(subtomograms: Any, pixelSize: float, box: int, name: str, otherNa
 
 def _write(entries: Any, properties: Any, starFile: str, poses: bool, classes: Any) -> Any:
     """Write ``(id, subtomogram, its set, name of its class)`` with the sampling rate and acquisition of the set ``properties``."""
-    pixelSize = properties.getSamplingRate()
-    fileOf = SubtomogramFiles(os.path.splitext(starFile)[0])
-    count, rows, transforms, hasHalves, names = 0, [], [], None, StarNames()
-    with open_whole(starFile) as handle:
-        handle.write('# Written by scipion-em-cryolearn\n')
-        _writeOptics(handle, properties, pixelSize)
-        handle.write('# version 30001\n')
-        writer = Table.Writer(handle)
-        for objId, item, owner, name in entries:
-            problem = checkItem(item, owner)
-            if problem:
-                raise ValueError(problem)
-            row = OrderedDict(rlnImageId=objId, rlnImageName=fileOf(item, pixelSize, objId), rlnOpticsGroup=1)
-            row.update(zip(TILT_LABELS, tiltRange(item, owner)))
-            if classes:
-                if not name:
-                    raise ValueError("Subtomogram %s ('%s') has no class: give labelled subtomograms, or classes of them." % (objId, item.getFileName()))
-                row[CLASS_LABEL] = names(name)
-            half = item.getAttributeValue('_rlnRandomSubset')
-            hasHalves = half is not None if hasHalves is None else hasHalves
-            if hasHalves:
-                row['rlnRandomSubset'] = int(half)
-            if poses:
-                transforms.append(_matrix(item))
-            rows.append(row)
-            if len(rows) == CHUNK:
-                count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
-        if rows:
-            count = writeRows(writer, rows, transforms, pixelSize, count, POSE_LABELS)
-        if not count:
-            raise ValueError("The set of subtomograms is empty: there is nothing to write to '%s'." % starFile)
-    return count
+    acquisition = acquisitionOf(properties.getFirstItem().getAcquisition() if properties.getSize() else None, properties.getAcquisition())
+    rows = _rows(entries, SubtomogramFiles(os.path.splitext(starFile)[0]), properties.getSamplingRate(), poses, classes)
+    return writeStar(starFile, [withImages(opticsOf(acquisition), properties, 3)], rows, properties.getSamplingRate(), 3, 'set of subtomograms')
+
+
+def _rows(entries: Any, fileOf: SubtomogramFiles, pixelSize: float, poses: bool, classes: Any) -> Iterator[Any]:
+    hasHalves, names = None, StarNames()
+    for objId, item, owner, name in entries:
+        problem = checkItem(item, owner)
+        if problem:
+            raise ValueError(problem)
+        row = OrderedDict(rlnImageId=objId, rlnImageName=fileOf(item, pixelSize, objId), rlnOpticsGroup=1)
+        row.update(zip(TILT_LABELS, tiltRange(item, owner)))
+        if classes:
+            if not name:
+                raise ValueError("Subtomogram %s ('%s') has no class: give labelled subtomograms, or classes of them." % (objId, item.getFileName()))
+            row[CLASS_LABEL] = names(name)
+        half = item.getAttributeValue('_rlnRandomSubset')
+        hasHalves = half is not None if hasHalves is None else hasHalves
+        if hasHalves:
+            row['rlnRandomSubset'] = int(half)
+        yield row, _matrix(item) if poses else None
 
 
 class StarNames:
@@ -161,58 +146,35 @@ def _matrix(item: Any) -> Any:
     return np.eye(4) if transform is None else transform.getMatrix()
 
 
-def _writeOptics(handle: Any, properties: Any, pixelSize: float) -> None:
-    acquisition = acquisitionOf(properties.getFirstItem().getAcquisition() if properties.getSize() else None, properties.getAcquisition())
-    values = OrderedDict([('rlnOpticsGroup', 1), ('rlnOpticsGroupName', 'opticsGroup1'), ('rlnVoltage', acquisition.getVoltage() or 300.),
-                          ('rlnSphericalAberration', acquisition.getSphericalAberration() or 0.),
-                          ('rlnAmplitudeContrast', acquisition.getAmplitudeContrast() or 0.), ('rlnImagePixelSize', float(pixelSize)),
-                          ('rlnImageSize', int(properties.getXDim())), ('rlnImageDimensionality', 3)])
-    table = Table(columns=[Table.Column(label, type=type(value)) for label, value in values.items()])
-    table.addRow(**values)
-    handle.write('\n# version 30001\n')
-    table.writeStar(handle, tableName='optics')
-
-
 # ------------------------------------------------------ reading --------------------------------------------------------
-class StarSubtomograms:
-    """Subtomograms of a STAR file: ``pixelSize``, ``box`` and ``hasPoses`` are known after opening; iterating gives SubTomograms with acquisition,
-    class and pose. ``classNames`` are those of the classes, number 1 first; ``microscope`` are values of the acquisition that the file does not
-    give (voltage in kV, sphericalAberration in mm, amplitudeContrast, step in degrees)."""
+class StarSubtomograms(StarReader):
+    """Subtomograms of a STAR file; iterating gives SubTomograms with acquisition, class and pose.
+
+    ``classNames`` are those of the classes, number 1 first; ``microscope`` are values of the acquisition that the file does not give (voltage in kV,
+    sphericalAberration in mm, amplitudeContrast, step in degrees).
+    """
 
     def __init__(self, starFile: str, classNames: Any = None, **microscope: Any) -> None:
+        super().__init__(starFile, TYPES, origins=3)
         self._microscope = microscope
-        self._starFile = starFile
-        self._optics = Table(fileName=starFile, tableName='optics', types=TYPES)[0]
-        self.pixelSize, self.box = self._optics.rlnImagePixelSize, self._optics.rlnImageSize
-        reader = self._reader()
-        self.hasPoses = reader.hasAllColumns(POSE_LABELS)
-        self.classNames = list(classNames or []) if reader.hasAllColumns([CLASS_LABEL]) else []
-
-    def _reader(self) -> Any:
-        return Table.Reader(self._starFile, tableName='particles', types=TYPES)
+        self.classNames = list(classNames or []) if CLASS_LABEL in self.names else []
 
     def acquisition(self, tilt: Any) -> Any:
-        optics = self._optics
-        values = dict(voltage=optics.get('rlnVoltage'), sphericalAberration=optics.get('rlnSphericalAberration'),
-                      amplitudeContrast=optics.get('rlnAmplitudeContrast'))
-        values.update(self._microscope)
+        values = dict(self.microscope(), **self._microscope)
         return TomoAcquisition(angleMin=tilt[0], angleMax=tilt[1], magnification=MAGNIFICATION, **values)
 
     def __iter__(self) -> Iterator[Any]:
-        for number, row in enumerate(self._reader(), start=1):
+        for objId, row in self.rows():
             item = SubTomogram()
-            item.setObjId(row.get('rlnImageId', number))
-            beside = os.path.join(os.path.dirname(self._starFile), row.rlnImageName)
-            item.setFileName(beside if os.path.exists(beside) else row.rlnImageName)
+            item.setObjId(objId)
+            item.setFileName(self.fileOf(row.rlnImageName))
             item.setSamplingRate(self.pixelSize)
             item.setAcquisition(self.acquisition([row.get(label) for label in TILT_LABELS]))
             if self.classNames:
                 name = getattr(row, CLASS_LABEL)
                 item.setClassId(self.classNames.index(name) + 1)
                 setattr(item, CLASS_ATTRIBUTE, String(name))
-            if self.hasPoses:
-                angles, origin = ([[getattr(row, label) for label in labels]] for labels in (POSE_LABELS[:3], POSE_LABELS[3:]))
-                item.setTransform(Transform(matrix=transformsFromRelion(angles, origin, self.pixelSize)[0]))
+            self.setPose(item, row)
             if row.get('rlnRandomSubset') is not None:
                 item._rlnRandomSubset = Integer(row.rlnRandomSubset)
             yield item

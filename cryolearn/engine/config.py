@@ -176,21 +176,27 @@ def _range_text(low: Optional[float], high: Optional[float]) -> str:
     return "at least %g" % low if low is not None else "at most %g" % high if high is not None else "a number"
 
 
-def digest_config(config: Any, extra_files: Tuple[str, ...] = ()) -> str:
-    """Digest (16 hex digits) of all that the result of a command depends on: parameters and content of input files."""
-    values: Dict[str, Any] = {"command": type(config).__name__}
-    files: List[str] = list(extra_files)
+def result_fields(config: Any) -> Tuple[Dict[str, Any], Dict[str, List[str]]]:
+    """What the result of a command depends on, of its parameters: ``(plain values, paths of input files)``, each by name."""
+    plain: Dict[str, Any] = {}
+    files: Dict[str, List[str]] = {}
     for name, field in fields_of(type(config)).items():
         if not field.metadata.get("affects_result", True):
             continue
         value = getattr(config, name)
         if field.metadata.get("path"):
-            paths = list(value) if isinstance(value, (list, tuple)) else [value]
-            files += [p for p in paths if p]
-            value = len(paths)
-        values[name] = value
-    values["files"] = [digest_file(path) for path in files]
-    return digest_values(values)
+            files[name] = list(value) if isinstance(value, (list, tuple)) else [value]
+        else:
+            plain[name] = value
+    return plain, files
+
+
+def digest_config(config: Any, extra_files: Tuple[str, ...] = ()) -> str:
+    """Digest (16 hex digits) of all that the result of a command depends on: parameters and content of input files."""
+    plain, files = result_fields(config)
+    paths = [*extra_files, *(path for found in files.values() for path in found if path)]
+    counts = {name: len(found) for name, found in files.items()}
+    return digest_values({"command": type(config).__name__, **plain, **counts, "files": [digest_file(path) for path in paths]})
 
 
 def digest_values(values: Any) -> str:

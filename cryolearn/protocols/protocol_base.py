@@ -1,51 +1,54 @@
-"""What all protocols share: parameters read from the engine's dataclasses, and running the engine."""
+"""What all protocols share: parameters read from the engine's dataclasses, steps, outputs and the stored summary."""
 
-import json
-import os
-import re
-import shlex
-from subprocess import CalledProcessError
-from typing import List, Optional
+from types import MethodType
+from typing import Optional, Sequence
 
 import pyworkflow.protocol.params as params
-import pyworkflow.utils as pwutils
-from pwem.protocols import EMProtocol
-from pyworkflow.exceptions import PyworkflowException
-from pyworkflow.object import String
-from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU, VOID_GPU
+from pyworkflow.object import Pointer, PointerList, Scalar
+from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU
 
-from .. import Plugin
-from ..common.checks import check_count
-from ..common.limits import FEWEST_IMAGES
-from ..engine.config import RunConfig, default_of, digest_file, digest_values, fields_of, help_of, save_config
-from ..engine.exceptions import InputError
-from .config_params import addConfigParam, configValue, paramName
+from ..convert.particles import writeParticles
+from ..engine.config import RunConfig, default_of, help_of
+from ..objects import MODEL_FOLDER
+from .config_params import addConfigParam
+from .engine_run import EngineRun
+from .input_checks import InputChecks
 
 NOT_READY = 'Output is not ready yet.'
-_SYMMETRY = re.compile(r'[CD][1-9]\d{0,2}|T|O|I[12]?', re.IGNORECASE)
 
 
-class EngineError(PyworkflowException):
-    """The engine's own sentence about why it stopped; it becomes the run's error message."""
+class EngineStep:
+    """A protocol's step that runs a command of the engine with the parameters of ``_config``.
+
+    Scipion keeps the step's name, which is that of the attribute, with the run, and looks for ``files`` in the run's folder ``extra`` afterwards;
+    what they are may depend on the run (a function of it that gives their names).
+    """
+
+    def __init__(self, command, *files, **options):
+        self._command, self._files, self._options = command, files, options
+
+    def __set_name__(self, protocol, name):
+        self.__name__ = protocol._engineStep = name
+
+    def __get__(self, protocol, kind=None):
+        return self if protocol is None else MethodType(self, protocol)
+
+    def __call__(self, protocol, digest):
+        protocol.runEngine(self._command, protocol._config(), **self._options)
+        names = [name for file in self._files for name in (file(protocol) if callable(file) else [file])]
+        return [protocol._getExtraPath(name) for name in names]
 
 
-def sentences(check, *values):
-    """What a check of ``common/checks.py`` refuses: a list of one sentence, or of none."""
-    try:
-        check(*values)
-    except InputError as error:
-        return [str(error)]
-    return []
-
-
-class CryoLearnProtBase(EMProtocol):
+class CryoLearnProtBase(EngineRun, InputChecks):
     """Base of the protocols that run the engine.
 
-    A protocol defines its form with :meth:`addEngineParam`, makes the command's parameters with :meth:`buildConfig`,
-    gives :meth:`engineDigest` of them to its steps, and calls :meth:`runEngine` in a step.
+    A protocol defines its form with :meth:`addEngineParam`, makes the command's parameters in ``_config`` with :meth:`buildConfig`, names the
+    command by an :class:`EngineStep`, and defines ``_inputDigest``, ``convertInputStep``, ``_makeOutputs`` and ``_describe``.
     """
 
     _label: Optional[str] = None
+    _engineStep: str  # name of the step that runs the engine
+    _madeFrom: Sequence[str] = ()  # inputs that the outputs are related to
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineGpuParams(self, form):
@@ -69,32 +72,18 @@ class CryoLearnProtBase(EMProtocol):
         for field in fields:
             addConfigParam(form, ConfigClass, field, **options)
 
-    # --------------------------------------------------- config ----------------------------------------------------
-    def getEngineValue(self, ConfigClass, field):
-        """Value of one of the engine's parameters: the form's, or the engine's default when the form lacks it."""
-        name = paramName(field)
-        attribute = getattr(self, name, None) if self.getDefinition().hasParam(name) else None
-        if attribute is None or attribute.isPointer() or fields_of(ConfigClass)[field].metadata.get('path'):
-            return default_of(ConfigClass, field)
-        return configValue(self, ConfigClass, field)
+    @staticmethod
+    def addInput(form, name, pointerClass, label, help, **options):
+        """Add a parameter that points to an object, which is important unless it may be left empty (``allowsNull``)."""
+        options.setdefault('important', not options.get('allowsNull'))
+        form.addParam(name, params.PointerParam, pointerClass=pointerClass, label=label, help=help, **options)
 
-    def buildConfig(self, ConfigClass, **values):
-        """Parameters of a command from the form; ``values`` (inputs, output folder, what the form does not ask) win."""
-        config = ConfigClass()
-        fields = fields_of(ConfigClass)
-        unknown = sorted(set(values) - set(fields))
-        if unknown:
-            raise ValueError('%s has no parameter %s.' % (ConfigClass.__name__, ', '.join(unknown)))
-        hardware = fields_of(RunConfig)
-        for field in fields:
-            if field in values:
-                setattr(config, field, values[field])
-            elif field not in hardware:
-                setattr(config, field, self.getEngineValue(ConfigClass, field))
-        config.use_gpu = bool(self.usesGpu())
-        config.gpu_list = ' '.join(str(gpu) for gpu in self.getGpuList()) or config.gpu_list
-        return config
+    @staticmethod
+    def addInputs(form, name, pointerClass, label, help, **options):
+        """Add a parameter that points to any number of objects."""
+        form.addParam(name, params.MultiPointerParam, pointerClass=pointerClass, label=label, help=help, allowsNull=True, **options)
 
+    # --------------------------------------------------- inputs ----------------------------------------------------
     @staticmethod
     def pointedItems(pointers):
         """Objects that a parameter of many inputs points to, those of sets one by one."""
@@ -105,170 +94,97 @@ class CryoLearnProtBase(EMProtocol):
                 items += [member.clone() for member in item.iterItems()] if hasattr(item, 'iterItems') else [item]
         return items
 
-    def engineDigest(self, *configs, **inputs):
-        """Digest for a step's arguments: parameters and inputs that the step's result depends on.
+    def numberedMaps(self, pointers, stem='map'):
+        """``{file in extra: volume}`` of all maps that a parameter of many inputs points to."""
+        return {self._getExtraPath('input_%s_%03d.mrc' % (stem, number)): item for number, item in enumerate(self.pointedItems(pointers), start=1)}
 
-        ``configs`` are engine parameters, of which input files inside this run's folder are left out (they are made by
-        earlier steps, which have digests of their own). ``inputs`` are Scipion objects or plain values by name. Scipion
-        sets count by the content of their file, so an input that was made again runs the step again.
-        """
-        own = os.path.abspath(self.getWorkingDir())
-        values = {name: _identity(value) for name, value in inputs.items()}
-        for index, config in enumerate(configs):
-            files, plain = [], {}
-            for name, field in fields_of(type(config)).items():
-                value = getattr(config, name)
-                if not field.metadata.get('affects_result', True):
-                    continue
-                if field.metadata.get('path'):
-                    paths = value if isinstance(value, (list, tuple)) else [value]
-                    files += [path for path in paths if path and not os.path.abspath(path).startswith(own + os.sep)]
-                else:
-                    plain[name] = value
-            values['config%d' % index] = [type(config).__name__, plain, [_identity(path) for path in files]]
-        return digest_values(values)
+    def filesOf(self, pointers):
+        """Files of all objects that a parameter of many inputs points to."""
+        return [item.getFileName() for item in self.pointedItems(pointers)]
 
-    # --------------------------------------------------- running ---------------------------------------------------
-    def getGpuList(self):
-        """GPU ids of the form; none when the form says not to use GPUs, so that the queue is asked for none."""
-        if not self.usesGpu():
-            return []
-        return [gpu for gpu in super().getGpuList() if gpu != VOID_GPU]
+    def getParticlesFile(self):
+        return self._getExtraPath('input_particles.star')
 
-    def getEngineThreads(self):
-        """CPU threads of each engine process."""
-        if self.modeParallel() and self.hasAttribute('binThreads'):
-            return max(1, self.binThreads.get())
-        return max(1, self.numberOfThreads.get())
+    def convertParticles(self, **options):
+        """Write the input particles for the engine; returns the file."""
+        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath(), **options)
+        return self.getParticlesFile()
 
-    def runEngine(self, command, config, name=None, processes=None):
-        """Run a command of the engine and wait for it.
+    def getMaskFile(self):
+        return self._getExtraPath('input_mask.mrc') if self.inputMask.get() is not None else ''
 
-        Parameters
-        ----------
-        command : str
-            ``elastic-align``, say; see ``python -m cryolearn.engine --help``.
-        config : dataclass
-            The command's parameters; hardware is filled in here.
-        name : str, optional
-            Stem of the parameter file ``extra/<name>.json`` (default: the command).
-        processes : int, optional
-            Processes that share the work (default: the form's MPI number).
+    # ---------------------------------------------------- steps ----------------------------------------------------
+    def _insertAllSteps(self):
+        """Convert the inputs, run the command, define the outputs. A step's argument is the digest of all that its result depends on."""
+        inputs = self._inputDigest()
+        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
+        self._insertResultSteps(inputs=inputs, **self._dependencies())
 
-        Returns
-        -------
-        str
-            The command's output folder.
+    def _insertResultSteps(self, **dependencies):
+        digest = self.engineDigest(self._config(), **dependencies)
+        self._insertFunctionStep(self._engineStep, digest, needsGPU=bool(self.usesGpu()))
+        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
-        Raises
-        ------
-        EngineError
-            with the engine's own sentence when it refused its input or stopped.
-        """
-        name = name or command
-        processes = processes or max(1, self.numberOfMpi.get())
-        self._setHardware(config)
-        configFile, statusFile = self._getExtraPath(name + '.json'), self._getExtraPath(name + '.status.json')
-        pwutils.cleanPath(statusFile)
-        save_config(config, configFile)
-        arguments = '%s --config %s --status %s' % (command, shlex.quote(configFile), shlex.quote(statusFile))
-        if processes > 1:
-            arguments += ' --processes %d' % processes
-        failure = None
-        try:
-            # The engine starts its own processes (torchrun or srun), so Scipion's mpirun stays out of it.
-            self.runJob(Plugin.getEngineProgram(), arguments, env=Plugin.getEnviron(), numberOfMpi=1,
-                        numberOfThreads=self.getEngineThreads())
-        except CalledProcessError as error:
-            failure = error
-        self._raiseEngineError(command, statusFile, failure)
-        return config.output
+    def _dependencies(self):
+        """What the command's result depends on besides its parameters and the converted inputs, by name."""
+        return {}
 
-    def _setHardware(self, config):
-        """Threads and GPUs of this step. Ids are those the executor gave to this step's thread, when it gave any."""
-        config.threads = config.threads or self.getEngineThreads()
-        config.use_gpu = bool(self.usesGpu())
-        if config.use_gpu:
-            executor = getattr(self, '_stepsExecutor', None)
-            given = [gpu for gpu in (executor.getGpuList() or [] if executor else []) if gpu != VOID_GPU]
-            config.gpu_list = ' '.join(str(gpu) for gpu in given or self.getGpuList())
+    def createOutputStep(self, digest):
+        """Define the outputs one by one, with their relations, and keep what there is to say about them."""
+        files = []
+        for name, output in self._makeOutputs():
+            self._defineOutputs(**{name: output})
+            if not isinstance(output, Scalar):
+                for pointer in self._sources(name):
+                    self._defineSourceRelation(pointer, output)
+            if hasattr(output, 'getFileName'):
+                files.append(output.getFileName())
+        lines, methods = self._describe()
+        self._setSummary(*lines)
+        self._setMethods(methods)
+        return files + self._otherFiles()
 
-    @staticmethod
-    def _raiseEngineError(command, statusFile, failure):
-        """Through a queue the exit code is lost, so the engine's own status file decides."""
-        try:
-            with open(statusFile, encoding='utf-8') as handle:
-                status = json.load(handle)
-        except (OSError, ValueError):
-            status = None
-        if status is not None and status.get('exit_code') == 0 and failure is None:
-            return
-        if status is not None and status.get('error'):
-            raise EngineError(status['error'])
-        code = failure.returncode if failure is not None else None
-        if code is not None and (code < 0 or code > 128):
-            raise EngineError('The engine was killed (signal %d) while it ran %s: it may have run out of memory or '
-                              'time. "Continue" goes on from the last record.' % (-code if code < 0 else code - 128, command))
-        raise EngineError('The engine stopped while it ran %s%s: see the last lines of the run\'s log.'
-                          % (command, '' if code is None else ' (exit code %d)' % code))
+    def _makeOutputs(self):
+        """``(name, object)`` of each output, that of a training by default; what was given before is an attribute of the run already."""
+        yield 'outputModel', self._possibleOutputs['outputModel'].fromFolder(self._getExtraPath(MODEL_FOLDER))
 
-    # ------------------------------------------------- validation --------------------------------------------------
+    def _otherFiles(self):
+        """Files of the outputs beside those that they are named by: one that was deleted is made again by "Continue"."""
+        return []
+
+    def newSet(self, SetClass, fill, *arguments, **options):
+        """A set in the run's folder, filled by ``fill(set, *arguments)``."""
+        items = SetClass.create(self._getPath(), **options)
+        fill(items, *arguments)
+        return items
+
+    def newClasses(self, SetClass, images, fill, *arguments):
+        """Classes of a set, which is an output of this run where ``images`` is its name, filled as by :meth:`newSet`."""
+        classes = SetClass.create(self._getPath())
+        classes.setImages(Pointer(value=self, extended=images) if isinstance(images, str) else images)
+        fill(classes, *arguments)
+        return classes
+
+    def _sources(self, name=''):
+        """Pointers to the inputs that an output was made from."""
+        found = []
+        for source in self._madeFrom:
+            pointer = getattr(self, source)
+            found += [item for item in (pointer if isinstance(pointer, PointerList) else [pointer]) if item.get() is not None]
+        return found
+
+    def _describe(self):
+        """``(lines of the summary, text of the methods)``, when the outputs are there."""
+        raise NotImplementedError
+
+    # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):
-        return self._validateEngine()
+        return self._validateEngine() + self._validateInputs()
 
-    def _validateEngine(self):
-        """Is there an engine, of this version, with the GPUs that the form asks for? A list of sentences."""
-        errors = Plugin.validateEngine()
-        if errors or not self.usesGpu() or self.useQueue():  # a queue's nodes have other GPUs than this machine
-            return errors
-        asked, found = self.getGpuList(), Plugin.getGpuCount()
-        missing = [gpu for gpu in asked if gpu >= found]
-        if missing:
-            errors = ['GPU %s was asked for, but the engine sees %d usable GPU(s) on this machine: choose another, or '
-                      '"Use GPU: no" to run on the CPU.' % (missing[0], found)]
-        return errors
+    def _validateInputs(self):
+        """Sentences about inputs and parameters that cannot be used."""
+        return []
 
-    @staticmethod
-    def _validateParticles(particles, alignment=False, ctf=False, what='input particles'):
-        """Sentences about a set of particles that cannot be used: empty, without poses, without CTF, without sampling rate."""
-        errors: List[str] = []
-        if particles is None:
-            return errors
-        if particles.getSize() == 0:
-            errors.append('The %s are an empty set.' % what)
-        if not particles.getSamplingRate():
-            errors.append('The %s have no sampling rate.' % what)
-        if alignment and not particles.hasAlignmentProj():
-            errors.append('The %s have no 3D (projection) alignment: align them first.' % what)
-        if ctf and not particles.hasCTF():
-            errors.append('The %s have no CTF: estimate it, or choose to ignore the CTF.' % what)
-        return errors
-
-    @staticmethod
-    def _validateModels(volumes, structures):
-        """Sentences about maps and files of structures to project that cannot be used."""
-        errors = []
-        for volume in volumes:
-            name = volume.getFileName()
-            if not os.path.exists(str(name).split(':')[0]):
-                errors.append("The map '%s' does not exist." % name)
-            elif not volume.getSamplingRate():
-                errors.append("The map '%s' has no sampling rate." % name)
-        return errors + ["The structure '%s' does not exist." % name for name in structures if not os.path.exists(name)]
-
-    @staticmethod
-    def _validateNumber(particles, fewest=FEWEST_IMAGES):
-        """A sentence about a set that has too few particles to say anything."""
-        return sentences(check_count, 'particles', particles.getSize(), fewest) if particles is not None else []
-
-    @staticmethod
-    def _validateSymmetry(group, optional=False):
-        """A sentence about a point group that nobody knows."""
-        if _SYMMETRY.fullmatch((group or '').strip()) or (optional and not (group or '').strip()):
-            return []
-        return ["The symmetry '%s' is not known: give Cn, Dn, T, O, I, I1 or I2." % (group or '')]
-
-    # --------------------------------------------------- summary ---------------------------------------------------
     def _setSummary(self, *lines):
         """Keep the summary's text with the run, so that showing it never walks a big set."""
         self.summaryVar.set('\n'.join(lines))
@@ -286,23 +202,3 @@ class CryoLearnProtBase(EMProtocol):
     def _methods(self):
         text = self.methodsVar.get()
         return text.split('\n') if text else []
-
-    def _readEngineSummary(self, folder):
-        """The flat dictionary of key numbers that every command writes."""
-        with open(os.path.join(folder, 'summary.json'), encoding='utf-8') as handle:
-            return json.load(handle)
-
-
-def _identity(value):
-    """What a digest takes of an input: a file's content, a set's file and id, or the plain value."""
-    if hasattr(value, 'getFileName') and hasattr(value, 'getObjId'):
-        fileName = str(value.getFileName()).split(':')[0]
-        content = digest_file(fileName) if fileName and os.path.isfile(fileName) else ''
-        return [value.getClassName(), content or value.getObjId()]
-    if isinstance(value, str) and os.path.isfile(value):
-        return digest_file(value)
-    if isinstance(value, (list, tuple)):
-        return [_identity(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _identity(item) for key, item in sorted(value.items())}
-    return value.get() if isinstance(value, String) else value

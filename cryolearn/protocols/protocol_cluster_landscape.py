@@ -1,19 +1,18 @@
 """Reduction of a landscape to a few axes, and groups of its particles."""
 
 import numpy as np
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfAtomStructFlex, SetOfClassesFlex, SetOfParticlesFlex
-from pyworkflow.object import Pointer
 
 from ..common.tables import read_table
 from ..convert.classes import fillClasses
-from ..convert.flex import PROGRAM, appendReduced, latentLength, modeNumbers, writeLatents
-from ..convert.modes import checkModeNumbers
+from ..convert.flex import PROGRAM, appendReduced, latentLength, writeLatents
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures
 from ..engine.landscape.config import ClusterLandscapeConfig, TrajectoryConfig
+from .protocol_base import EngineStep
 from .protocol_elastic_base import CryoLearnProtElasticBase
 
+CLUSTERS_TABLE, MEANS_TABLE = 'clusters.npz', 'representatives.npz'
 REDUCTIONS_WITHOUT_PLACE = ('tsne', 'umap')
 
 
@@ -31,13 +30,11 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
     def _defineParams(self, form):
         Config = ClusterLandscapeConfig
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticlesFlex', label='Particles', important=True,
-                      help='Particles with latent vectors: amplitudes of elastic alignment or of the network, or those of another program.')
-        form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', allowsNull=True, label='Normal modes',
-                      help='Optional. With the modes that the amplitudes belong to, the mean conformation of each class is written as a structure. '
-                           'Particles of "Gaussian heterogeneity" need none.')
-        self.addEngineParam(form, TrajectoryConfig, 'mode_numbers', condition='inputModes', default='',
-                            help='Modes that the amplitudes belong to, in their order. Empty: as noted in the set of particles.')
+        self.addParticles(form, 'SetOfParticlesFlex',
+                          'Particles with latent vectors: amplitudes of elastic alignment or of the network, or those of another program.')
+        self.addModes(form, 'Optional. With the modes that the amplitudes belong to, the mean conformation of each class is written as a structure. '
+                            'Particles of "Gaussian heterogeneity" need none.', allowsNull=True)
+        self._addModeNumbers(form)
         form.addSection(label='Landscape')
         self.addEngineParam(form, Config, 'reduction')
         self.addEngineParam(form, Config, 'dimensions')
@@ -54,18 +51,15 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         self._insertFunctionStep(self.clusterStep, digest, needsGPU=False)
         if self._hasStructures():
             motion = self.getMotionFile(self.inputParticles.get())
-            digest = self.engineDigest(clusters=digest, motion=motion or self._modesDigest(), numbers=self._modeNumbers())
+            digest = self.engineDigest(clusters=digest, motion=motion or self._modesDigest(), numbers=self._modeNumbers(self.inputParticles.get()))
             self._insertFunctionStep(self.representativesStep, digest, needsGPU=False)
         self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
 
     def _config(self):
-        return self.buildConfig(ClusterLandscapeConfig, table=self.getTableFile(), column='amplitudes', output=self._getExtraPath())
+        return self.buildConfig(ClusterLandscapeConfig, table=self.getTableFile(), column='amplitudes')
 
     def getTableFile(self):
         return self._getExtraPath('input_landscape.npz')
-
-    def _modeNumbers(self):
-        return self.getEngineValue(TrajectoryConfig, 'mode_numbers') or modeNumbers(self.inputParticles.get())
 
     def _hasStructures(self):
         """Can the mean conformations be made: is it known what the latent vectors mean?"""
@@ -79,88 +73,66 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         writeLatents(self.inputParticles.get(), self.getTableFile(), self.inputParticles.get().getXDim())
         return [self.getTableFile()]
 
-    def clusterStep(self, digest):
-        self.runEngine('cluster-landscape', self._config())
-        return [self._getExtraPath(name) for name in ('clusters.npz', 'representatives.npz')]
+    clusterStep = EngineStep('cluster-landscape', CLUSTERS_TABLE, MEANS_TABLE)
 
     def representativesStep(self, digest):
         """The classes' mean conformations: as many frames as points, so that the frames are the points."""
         if not self.getMotionFile(self.inputParticles.get()):
             self.convertModes()
-        means, _ = read_table(self._getExtraPath('representatives.npz'))
+        means, _ = read_table(self._getExtraPath(MEANS_TABLE))
         self.runEngine('trajectory', self.buildConfig(
-            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(self.inputParticles.get(), self._modeNumbers()),
+            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(self.inputParticles.get()),
             path='frames', points=means['vectors'].ravel().tolist(), volumes=False, output=self._getRepresentatives()), name='representatives')
         return [self._getExtraPath('representatives', 'trajectory.npz')]
 
     def _getRepresentatives(self):
         return self._getExtraPath('representatives')
 
-    def createOutputStep(self, digest):
-        columns, _ = read_table(self._getExtraPath('clusters.npz'))
+    def _makeOutputs(self):
+        columns, _ = read_table(self._getExtraPath(CLUSTERS_TABLE))
         reduced = {int(objId): vector.tolist() for objId, vector in zip(columns['id'], columns['reduced']) if np.isfinite(vector).all()}
-        particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
-        appendReduced(self.inputParticles.get(), particles, reduced)
-        self._defineOutputs(outputParticles=particles)
-        self._defineSourceRelation(self.inputParticles, particles)
-
-        classes = SetOfClassesFlex.create(self._getPath())
-        classes.setImages(Pointer(value=self, extended='outputParticles'))
-        fillClasses(classes, self._getExtraPath('clusters.npz'), self._representatives())
-        self._defineOutputs(outputClasses=classes)
-        self._defineSourceRelation(self.inputParticles, classes)
+        yield 'outputParticles', self.newSet(SetOfParticlesFlex, lambda new: appendReduced(self.inputParticles.get(), new, reduced), progName=PROGRAM)
+        yield 'outputClasses', self.newClasses(SetOfClassesFlex, 'outputParticles', fillClasses, self._getExtraPath(CLUSTERS_TABLE), self._representatives())
         if self._hasStructures():
-            structures = SetOfAtomStructFlex.create(self._getPath())
-            fillStructures(structures, self._getRepresentatives())
-            self._defineOutputs(outputStructures=structures)
-            self._defineSourceRelation(self.inputParticles, structures)
-            if self.inputModes.get() is not None:
-                self._defineSourceRelation(self.inputModes, structures)
-        self._describe()
-        return [particles.getFileName(), classes.getFileName()]
+            yield 'outputStructures', self.newSet(SetOfAtomStructFlex, fillStructures, self._getRepresentatives())
+
+    def _sources(self, name=''):
+        deformed = name == 'outputStructures' and self.inputModes.get() is not None
+        return [self.inputParticles] + ([self.inputModes] if deformed else [])
 
     def _representatives(self):
         """What gives each class's representative its mean latent vector."""
-        means, _ = read_table(self._getExtraPath('representatives.npz'))
+        means, _ = read_table(self._getExtraPath(MEANS_TABLE))
 
         def setter(vector):
             return lambda representative: representative.setZFlex(vector.tolist())
         return {int(number): setter(vector) for number, vector in zip(means['class'], means['vectors'])}
 
     def _describe(self):
-        found = self._readEngineSummary(self._getExtraPath())
+        found = self._readEngineSummary()
         method = self.getEngineValue(ClusterLandscapeConfig, 'method')
         lines = ['%d particles in %d classes (%s), %d left out.' % (found['particles'] - found['left_out'], found['clusters'], method, found['left_out'])]
         if found.get('silhouette') is not None:
             lines.append('Silhouette %.3f (1: well apart, 0: a continuum).' % found['silhouette'])
         if found.get('explained_variance') is not None:
             lines.append('The axes explain %.0f %% of the variance.' % (100 * found['explained_variance']))
-        self._setSummary(*lines)
-        self._setMethods('The conformational landscape of %d particles was divided into %d classes (%s).'
-                         % (found['particles'], found['clusters'], method))
+        return lines, ('The conformational landscape of %d particles was divided into %d classes (%s).'
+                       % (found['particles'], found['clusters'], method))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
+    def _validateInputs(self):
         particles = self.inputParticles.get()
-        errors = self._validateEngine() + self._validateParticles(particles)
+        errors = self._validateLatents(particles)
         if particles is None or errors:
             return errors
         length = latentLength(particles)
-        if length == 0:
-            return ['The particles have no latent vectors: align or predict them first.']
-        reduction = self.getEngineValue(ClusterLandscapeConfig, 'reduction')
-        if reduction in ('pca', 'none') and self.dimensions.get() > length:
+        if self.getEngineValue(ClusterLandscapeConfig, 'reduction') in ('pca', 'none') and self.dimensions.get() > length:
             errors.append('%d axes are asked for, but the latent vectors have %d coordinates.' % (self.dimensions.get(), length))
         if self.clusters.get() and self.clusters.get() > particles.getSize():
             errors.append('%d clusters are asked for, but there are %d particles.' % (self.clusters.get(), particles.getSize()))
         if self.getMotionFile(particles):
-            errors += self._validateMotion(particles)
-        elif self.inputModes.get() is not None:
-            numbers = self._modeNumbers()
-            errors += self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
-            if not errors and len(numbers) != length:
-                errors.append('%d modes are given, but the particles have %d amplitudes each.' % (len(numbers), length))
-        return errors
+            return errors + self._validateMotion(particles)
+        return errors + (self._validateAmplitudes(particles) if self.inputModes.get() is not None else [])
 
     def _warnings(self):
         particles = self.inputParticles.get()

@@ -2,12 +2,11 @@
 
 import math
 
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfParticles
 
 from ..convert.orientations import ERRORS_SUMMARY, ERRORS_TABLE, appendCompared, readErrorSummary, shareFiles, writeBoth
 from ..engine.orientation.config import CompareOrientationsConfig as Config
-from .protocol_base import CryoLearnProtBase
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 
 class CryoLearnProtCompareOrientations(CryoLearnProtBase):
@@ -22,49 +21,36 @@ class CryoLearnProtCompareOrientations(CryoLearnProtBase):
 
     _label = 'compare orientations'
     _possibleOutputs = {'outputParticles': SetOfParticles}
+    _references = ['Banjac2021']
+    _madeFrom = ('inputReference', 'inputParticles')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputReference', params.PointerParam, pointerClass='SetOfParticles', pointerCondition='hasAlignmentProj', important=True,
-                      label='Reference orientations',
-                      help='Particles with the orientations to compare with: the truth of a simulation, or the result of another program.')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', pointerCondition='hasAlignmentProj', important=True,
-                      label='Orientations to judge',
-                      help='Particles with the orientations that are aligned to the reference and judged.')
+        self.addInput(form, 'inputReference', 'SetOfParticles', 'Reference orientations',
+                      'Particles with the orientations to compare with: the truth of a simulation, or the result of another program.',
+                      pointerCondition='hasAlignmentProj')
+        self.addInput(form, 'inputParticles', 'SetOfParticles', 'Orientations to judge',
+                      'Particles with the orientations that are aligned to the reference and judged.', pointerCondition='hasAlignmentProj')
         self.addEngineParams(form, Config, 'symmetry', 'alignment')
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        sets = [[item, item.getSamplingRate()] for item in (self.inputReference.get(), self.inputParticles.get())]
-        inputs = self.engineDigest(sets=sets)
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.compareStep, digest, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _inputDigest(self):
+        return self.engineDigest(sets=[[item, item.getSamplingRate()] for item in (self.inputReference.get(), self.inputParticles.get())])
 
     def _config(self):
-        return self.buildConfig(Config, reference=self._getExtraPath('input_reference.star'), particles=self._getExtraPath('input_particles.star'),
-                                output=self._getExtraPath())
+        return self.buildConfig(Config, reference=self._getExtraPath('input_reference.star'), particles=self.getParticlesFile())
 
     def convertInputStep(self, digest):
         return writeBoth(self.inputReference.get(), self.inputParticles.get(), self._getExtraPath())
 
-    def compareStep(self, digest):
-        self.runEngine('orientation-compare', self._config())
-        return [self._getExtraPath(name) for name in (ERRORS_TABLE, ERRORS_SUMMARY, 'aligned.star')]
+    compareStep = EngineStep('orientation-compare', ERRORS_TABLE, ERRORS_SUMMARY, 'aligned.star')
 
-    def createOutputStep(self, digest):
-        particles = SetOfParticles.create(self._getPath())
-        appendCompared(self.inputParticles.get(), particles, self._getExtraPath(ERRORS_TABLE))
-        self._defineOutputs(outputParticles=particles)
-        self._defineSourceRelation(self.inputReference, particles)
-        self._defineSourceRelation(self.inputParticles, particles)
-        self._describe()
-        return [particles.getFileName()]
+    def _makeOutputs(self):
+        yield 'outputParticles', self.newSet(SetOfParticles, lambda new: appendCompared(self.inputParticles.get(), new, self._getExtraPath(ERRORS_TABLE)))
 
     def _describe(self):
-        found, lines = self._readEngineSummary(self._getExtraPath()), []
+        found, lines = self._readEngineSummary(), []
         for row in readErrorSummary(self._getExtraPath()):
             numbers = tuple(math.degrees(row['%s_rad' % name]) for name in ('mean', 'median', 'p95'))
             lines.append('%s error: mean %%.2f, median %%.2f, 95th percentile %%.2f degrees.' % row['kind'].capitalize() % numbers)
@@ -72,18 +58,14 @@ class CryoLearnProtCompareOrientations(CryoLearnProtBase):
             found['particles'], self.inputReference.get().getSize(), self.inputParticles.get().getSize(), math.degrees(found['random_error_rad'])))
         if found['physical_alignment']['mirrored']:
             lines.append('The judged orientations belong to the other hand of the particle.')
-        self._setSummary(*lines)
-        self._setMethods('Orientations were aligned (%s, in closed form) and compared.' % self.getEngineValue(Config, 'alignment'), *lines[:1])
+        return lines, '\n'.join(['Orientations were aligned (%s, in closed form) and compared.' % self.getEngineValue(Config, 'alignment'), *lines[:1]])
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
+    def _validateInputs(self):
         reference, particles = self.inputReference.get(), self.inputParticles.get()
-        errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get())
+        errors = self._validateSymmetry(self.symmetry.get())
         errors += self._validateParticles(reference, alignment=True, what='reference particles')
         errors += self._validateParticles(particles, alignment=True, what='particles to judge')
         if reference is not None and particles is not None and not errors and not shareFiles(reference, particles):
             errors.append('The two sets share no image: choose orientations of the same images (the images of one set may be a part of the other\'s).')
         return errors
-
-    def _citations(self):
-        return ['Banjac2021']

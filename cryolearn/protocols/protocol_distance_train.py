@@ -2,19 +2,15 @@
 
 import math
 
-import pyworkflow.protocol.params as params
-
 from ..common.checks import check_epoch, check_multiple
 from ..common.limits import TRAINING_BLOCK, WIDTH_STEP
 from ..convert.orientations import VALIDATION_TABLE
-from ..convert.particles import writeParticles
 from ..convert.volumes import writeVolume
 from ..engine.orientation.config import DistanceTrainConfig as Config
 from ..objects import DistanceModel
 from .config_params import isChoice, isNotChoice
-from .protocol_base import CryoLearnProtBase, sentences
-
-MODEL = 'model'
+from .input_checks import sentences
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 
 class CryoLearnProtDistanceTrain(CryoLearnProtBase):
@@ -30,6 +26,7 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
 
     _label = 'distance network: train'
     _possibleOutputs = {'outputModel': DistanceModel}
+    _references = ['Banjac2021']
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
@@ -37,13 +34,13 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         simulated = isChoice(Config, 'source', 'simulation')
         form.addSection(label='Input')
         self.addEngineParam(form, Config, 'source')
-        form.addParam('inputVolumes', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, condition=simulated,
-                      label='Maps', important=True, help='Maps to project: of the same protein, or of many others for the network "views".')
-        form.addParam('inputStructures', params.MultiPointerParam, pointerClass='AtomStruct,SetOfAtomStructs', allowsNull=True,
-                      condition=simulated, label='Structures', important=True, help='Atomic models to project, beside or instead of maps.')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', allowsNull=True, label='Particles', important=True,
-                      help='Learning from simulation: optional; particles like those whose orientations will be recovered, aligned or not. Their box, '
-                           'pixel size, CTF and noise shape the simulation.\nLearning from particles: aligned particles.')
+        self.addInputs(form, 'inputVolumes', 'Volume,SetOfVolumes', 'Maps',
+                       'Maps to project: of the same protein, or of many others for the network "views".', condition=simulated, important=True)
+        self.addInputs(form, 'inputStructures', 'AtomStruct,SetOfAtomStructs', 'Structures', 'Atomic models to project, beside or instead of maps.',
+                       condition=simulated, important=True)
+        self.addInput(form, 'inputParticles', 'SetOfParticles', 'Particles',
+                      'Learning from simulation: optional; particles like those whose orientations will be recovered, aligned or not. Their box, '
+                      'pixel size, CTF and noise shape the simulation.\nLearning from particles: aligned particles.', allowsNull=True, important=True)
         self.addEngineParam(form, Config, 'symmetry')
         images = form.addGroup('Images', condition='inputParticles')
         self.addEngineParams(images, Config, 'ignore_ctf', 'invert_contrast')
@@ -67,14 +64,10 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
+    def _inputDigest(self):
         volumes = [[volume, volume.getSamplingRate()] for volume in self._volumes().values()]
         particles = self.inputParticles.get()
-        inputs = self.engineDigest(particles=particles, sampling=particles.getSamplingRate() if particles is not None else None, volumes=volumes)
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.trainStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+        return self.engineDigest(particles=particles, sampling=particles.getSamplingRate() if particles is not None else None, volumes=volumes)
 
     def getParticlesFile(self):
         return self._getExtraPath('input_particles.star') if self.inputParticles.get() is not None else ''
@@ -84,56 +77,44 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
 
     def _volumes(self):
         """``{file in extra: volume}`` of all maps, those of sets one by one."""
-        items = self.pointedItems(self.inputVolumes) if self._simulates() else []
-        return {self._getExtraPath('input_map_%03d.mrc' % number): item for number, item in enumerate(items, start=1)}
+        return self.numberedMaps(self.inputVolumes) if self._simulates() else {}
 
     def _structures(self):
         """Files of all atomic models."""
-        return [item.getFileName() for item in self.pointedItems(self.inputStructures)] if self._simulates() else []
+        return self.filesOf(self.inputStructures) if self._simulates() else []
 
     def _config(self):
         particles = self.inputParticles.get()
         return self.buildConfig(
             Config, volumes=list(self._volumes()), structures=self._structures(), particles=self.getParticlesFile(),
-            phase_flipped=particles is not None and bool(particles.isPhaseFlipped()), output=self._getExtraPath())
+            phase_flipped=particles is not None and bool(particles.isPhaseFlipped()))
 
     def convertInputStep(self, digest):
         files = [writeVolume(volume, path) for path, volume in self._volumes().items()]
         if self.getParticlesFile():
-            writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
-            files.append(self.getParticlesFile())
+            files.append(self.convertParticles())
         return files
 
-    def trainStep(self, digest):
-        self.runEngine('distance-train', self._config())
-        return [self._getExtraPath(MODEL, name) for name in ('weights.safetensors', 'model.json')] + [self._getExtraPath(VALIDATION_TABLE)]
+    trainStep = EngineStep('distance-train', *DistanceModel.FILES, VALIDATION_TABLE)
 
-    def createOutputStep(self, digest):
-        model = DistanceModel.fromFolder(self._getExtraPath(MODEL))
-        self._defineOutputs(outputModel=model)
-        for pointer in self._sources():
-            self._defineSourceRelation(pointer, model)
-        self._describe(model)
-
-    def _sources(self):
+    def _sources(self, name=''):
         simulated = [*self.inputVolumes, *self.inputStructures] if self._simulates() else []
         return simulated + ([self.inputParticles] if self.inputParticles.get() is not None else [])
 
-    def _describe(self, model):
-        found = self._readEngineSummary(self._getExtraPath())
+    def _describe(self):
+        found, model = self._readEngineSummary(), self.outputModel
         degrees = {name: '%.1f' % math.degrees(found['%s_error_rad' % name]) for name in ('distance', 'calibrated', 'constant_answer')}
         numbers = ('Mean error of the distance of unseen images, all distances alike: {distance} degrees, calibrated {calibrated} degrees '
                    '(a constant answer: {constant_answer}).').format(**degrees)
         source = ('images simulated from %d map(s) and %d structure(s)' % (len(self._volumes()), len(self._structures())) if self._simulates()
                   else '%d aligned particles' % self.inputParticles.get().getSize())
-        self._setSummary('Network "%s", symmetry %s, trained on %s for %d epochs.' % (model.getPreset(), model.getSymmetry(), source, self.epochs.get()),
-                         numbers)
-        self._setMethods('A network ("%s") that tells the distance between the orientations of two images [Banjac2021] was trained on %s for %d epochs.'
-                         % (model.getPreset(), source, self.epochs.get()))
+        return (['Network "%s", symmetry %s, trained on %s for %d epochs.' % (model.getPreset(), model.getSymmetry(), source, self.epochs.get()), numbers],
+                'A network ("%s") that tells the distance between the orientations of two images [Banjac2021] was trained on %s for %d epochs.'
+                % (model.getPreset(), source, self.epochs.get()))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get())
+    def _validateInputs(self):
+        errors = self._validateSymmetry(self.symmetry.get())
         particles = self.inputParticles.get()
         if self._simulates():
             errors += self._validateSimulation(particles)
@@ -170,6 +151,3 @@ class CryoLearnProtDistanceTrain(CryoLearnProtBase):
         if self._simulates() and self.inputParticles.get() is None and not self.snr.get():
             warnings.append('Without particles and without an SNR the network learns from images without noise: it will not know noisy ones.')
         return warnings
-
-    def _citations(self):
-        return ['Banjac2021']

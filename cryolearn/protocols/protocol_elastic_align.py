@@ -6,7 +6,8 @@ from ..common.flags import AlignmentFlag, flag_counts
 from ..common.tables import read_table
 from ..engine.elastic.config import ElasticAlignConfig
 from .config_params import isChoice
-from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam, addParticlesParam
+from .protocol_base import EngineStep
+from .protocol_elastic_base import CryoLearnProtElasticBase
 
 RESULT = 'alignment.npz'
 
@@ -22,13 +23,15 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
 
     _label = 'elastic alignment'
     _possibleOutputs = {'outputParticles': SetOfParticlesFlex}
+    _references = ['Hamitouche2021']
+    _madeFrom = ('inputParticles', 'inputModes')
 
     def _defineParams(self, form):
         self._defineGpuParams(form)
         Config = ElasticAlignConfig
         form.addSection(label='Input')
-        addParticlesParam(form)
-        addModesParam(form)
+        self.addParticles(form)
+        self.addModes(form)
         self.addEngineParam(form, Config, 'mode_numbers')
         self._addImagesParams(form, Config, 'ignore_ctf', 'invert_contrast')
         form.addSection(label='Search')
@@ -41,63 +44,45 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self.engineDigest(particles=self.inputParticles.get(), modes=self._modesDigest())
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.alignStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _inputDigest(self):
+        return self.engineDigest(particles=self.inputParticles.get(), modes=self._modesDigest())
 
     def _config(self):
-        return self.buildConfig(ElasticAlignConfig, particles=self.getParticlesFile(), modes=self.getModesFile(),
-                                output=self._getExtraPath(), **self._ctfValues())
+        return self.buildConfig(ElasticAlignConfig, particles=self.getParticlesFile(), modes=self.getModesFile(), **self._ctfValues())
 
     def convertInputStep(self, digest):
         return [self.convertParticles(), self.convertModes()]
 
-    def alignStep(self, digest):
-        self.runEngine('elastic-align', self._config())
-        return [self._getExtraPath(RESULT)]
+    alignStep = EngineStep('elastic-align', RESULT)
 
-    def createOutputStep(self, digest):
-        particles = self._createAligned(self._getExtraPath(RESULT))
-        self._defineOutputs(outputParticles=particles)
-        self._defineSourceRelation(self.inputParticles, particles)
-        self._defineSourceRelation(self.inputModes, particles)
-        self._describe(particles)
-        return [particles.getFileName()]
+    def _makeOutputs(self):
+        yield 'outputParticles', self._createAligned(self._getExtraPath(RESULT))
 
-    def _describe(self, particles):
+    def _describe(self):
+        count = self.outputParticles.getSize()
         columns, _ = read_table(self._getExtraPath(RESULT))
         modes = ' '.join(str(number) for number in self.getEngineValue(ElasticAlignConfig, 'mode_numbers'))
-        lines = ['%d particles aligned elastically with modes %s.' % (particles.getSize(), modes)]
+        lines = ['%d particles aligned elastically with modes %s.' % (count, modes)]
         if 'flags' in columns:
             lines.append('Flagged: %(ambiguous)d ambiguous, %(amplitude_at_bound)d with an amplitude at the bound of the search, '
                          '%(low_correlation)d of low correlation, %(not_converged)d not converged.' % flag_counts(columns['flags'], AlignmentFlag))
-        self._setSummary(*lines)
-        self._setMethods('Pose, shift and the amplitudes of normal modes %s were found for %d particles by %s and batched '
-                         'Levenberg-Marquardt refinement.' % (modes, particles.getSize(),
-                                                              'a joint search over orientations and conformations'
-                                                              if self.getEngineValue(ElasticAlignConfig, 'start') == 'blind'
-                                                              else 'a local search about the given poses'))
+        blind = self.getEngineValue(ElasticAlignConfig, 'start') == 'blind'
+        return lines, (
+            'Pose, shift and the amplitudes of normal modes %s were found for %d particles by %s and batched Levenberg-Marquardt refinement.'
+            % (modes, count, 'a joint search over orientations and conformations' if blind else 'a local search about the given poses'))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
+    def _validateInputs(self):
         particles = self.inputParticles.get()
-        errors = self._validateEngine()
-        errors += self._validateParticles(particles, alignment=self.getEngineValue(ElasticAlignConfig, 'start') == 'local', ctf=not self.ignoreCtf.get())
+        errors = self._validateParticles(particles, alignment=self.getEngineValue(ElasticAlignConfig, 'start') == 'local', ctf=not self.ignoreCtf.get())
         if particles is not None and not errors:
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
             errors += self._validateModeNumbers(ElasticAlignConfig)
         return errors
 
     def _warnings(self):
-        warnings = []
         particles = self.inputParticles.get()
-        if particles is not None and not self.usesGpu() and particles.getSize() > 20000:
-            warnings.append('%d particles on the CPU take about %.0f hours for each two cores: use a GPU or more MPI processes.'
-                            % (particles.getSize(), particles.getSize() * 2 / 3600.))
-        return warnings
-
-    def _citations(self):
-        return ['Hamitouche2021']
+        if particles is None or self.usesGpu() or particles.getSize() <= 20000:
+            return []
+        return ['%d particles on the CPU take about %.0f hours for each two cores: use a GPU or more MPI processes.'
+                % (particles.getSize(), particles.getSize() * 2 / 3600.)]

@@ -3,15 +3,14 @@
 import os
 from typing import Optional
 
-import pyworkflow.protocol.params as params
-from pwem.objects import SetOfPrincipalComponents
+from pwem.objects import SetOfParticlesFlex, SetOfPrincipalComponents
 
-from ..convert.flex import appendAligned, latentLength, motionFile
+from ..convert.flex import PROGRAM, appendAligned, latentLength, modeNumbers, motionFile
 from ..convert.modes import STRUCTURE_FILE, checkModeNumbers, diameter, engineModes, modeFiles
 from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
-from ..convert.particles import writeParticles
 from ..engine.elastic.config import ImportModesConfig
 from ..engine.exceptions import InputError
+from ..engine.landscape.config import TrajectoryConfig
 from .protocol_base import CryoLearnProtBase
 
 
@@ -21,6 +20,17 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
     _label: Optional[str] = None
 
     # ---------------------------------------------------- form -----------------------------------------------------
+    def addParticles(self, form, pointerClass='SetOfParticles', help='Particle images with CTF.'):
+        self.addInput(form, 'inputParticles', pointerClass, 'Particles', help)
+
+    def addModes(self, form, help='Normal modes of the structure that the images show.', **options):
+        self.addInput(form, 'inputModes', 'SetOfNormalModes', 'Normal modes', help, **options)
+
+    def _addModeNumbers(self, form):
+        """The modes that amplitudes belong to, where the set of particles may say it."""
+        self.addEngineParam(form, TrajectoryConfig, 'mode_numbers', condition='inputModes', default='',
+                            help='Modes that the amplitudes belong to, in their order. Empty: as noted in the set of particles.')
+
     def _addImagesParams(self, form, Config, *names):
         """What must be said about the images beyond what their set knows."""
         images = form.addGroup('Images')
@@ -81,6 +91,29 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
             return ['The modes "%s" are not numbers such as 7-9.' % self.modeNumbers.get()]
         return checkModeNumbers(self.inputModes.get(), numbers)
 
+    def _modeNumbers(self, particles):
+        """Modes that the particles' amplitudes belong to: those of the form, else those that the set notes."""
+        return self.getEngineValue(TrajectoryConfig, 'mode_numbers') or modeNumbers(particles)
+
+    def _validateLatents(self, particles):
+        """Particles that cannot be used, or that have no latent vectors."""
+        errors = self._validateParticles(particles)
+        if particles is not None and not errors and latentLength(particles) == 0:
+            return ['The particles have no latent vectors: align or predict them first.']
+        return errors
+
+    def _validateAmplitudes(self, particles):
+        """Normal modes that the particles' amplitudes cannot belong to."""
+        numbers, length = self._modeNumbers(particles), latentLength(particles)
+        if self.inputModes.get() is None:
+            return ['Give the normal modes that the amplitudes belong to: the particles bring no motion of their own.']
+        if not numbers:
+            return ['The set of particles does not say which modes its amplitudes belong to: fill in the modes.']
+        errors = self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
+        if not errors and len(numbers) != length:
+            errors.append('%d modes are given, but the particles have %d amplitudes each.' % (len(numbers), length))
+        return errors
+
     # --------------------------------------------------- motion ---------------------------------------------------
     def getMotionFile(self, particles):
         """The motion of a Gaussian model that the particles' latent vectors belong to; '' when they are amplitudes of modes.
@@ -93,10 +126,10 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
             return os.path.join(folder, MOTION_FILE) if folder else ''
         return motionFile(particles) if particles is not None else ''
 
-    def _motionValues(self, particles, numbers):
+    def _motionValues(self, particles):
         """What deforms the model, as parameters of the trajectory command: a motion, or normal modes."""
         motion = self.getMotionFile(particles)
-        return dict(motion=motion) if motion else dict(modes=self.getModesFile(), mode_numbers=numbers)
+        return dict(motion=motion) if motion else dict(modes=self.getModesFile(), mode_numbers=self._modeNumbers(particles))
 
     def _validateMotion(self, particles):
         """A sentence about a motion that is gone or that the particles' latent vectors do not belong to."""
@@ -109,30 +142,11 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
         return []
 
     # -------------------------------------------------- particles --------------------------------------------------
-    def getParticlesFile(self):
-        return self._getExtraPath('input_particles.star')
-
-    def convertParticles(self):
-        """Write the input particles for the engine; returns the file."""
-        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
-        return self.getParticlesFile()
-
     def _createAligned(self, tableFile):
         """Output set of the input particles with amplitudes and poses of a result table."""
-        from pwem.objects import SetOfParticlesFlex
-        particles = SetOfParticlesFlex.create(self._getPath(), progName='CryoLearn')
-        appendAligned(self.inputParticles.get(), particles, tableFile)
-        return particles
+        return self.newSet(SetOfParticlesFlex, lambda new: appendAligned(self.inputParticles.get(), new, tableFile), progName=PROGRAM)
 
     def _ctfValues(self):
         """What the set knows about the CTF of its images."""
         particles = self.inputParticles.get()
         return {'phase_flipped': bool(particles.isPhaseFlipped())}
-
-
-def addParticlesParam(form, pointerClass='SetOfParticles', helpText='Particle images with CTF.'):
-    form.addParam('inputParticles', params.PointerParam, pointerClass=pointerClass, label='Particles', important=True, help=helpText)
-
-
-def addModesParam(form, helpText='Normal modes of the structure that the images show.'):
-    form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', label='Normal modes', important=True, help=helpText)

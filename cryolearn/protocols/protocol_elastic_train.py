@@ -5,10 +5,9 @@ from ..convert.flex import latentLength, modeNumbers, writeLatents
 from ..engine.elastic.config import ElasticTrainConfig
 from ..objects import ElasticModel
 from .config_params import isChoice, isNotChoice
-from .protocol_base import sentences
-from .protocol_elastic_base import CryoLearnProtElasticBase, addModesParam, addParticlesParam
-
-MODEL = 'model'
+from .input_checks import sentences
+from .protocol_base import EngineStep
+from .protocol_elastic_base import CryoLearnProtElasticBase
 
 
 class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
@@ -21,15 +20,17 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
 
     _label = 'elastic network: train'
     _possibleOutputs = {'outputModel': ElasticModel}
+    _references = ['Hamitouche2021']
+    _madeFrom = ('inputParticles', 'inputModes')
 
     def _defineParams(self, form):
         self._defineGpuParams(form)
         Config = ElasticTrainConfig
         form.addSection(label='Input')
-        addParticlesParam(form, 'SetOfParticlesFlex,SetOfParticles',
+        self.addParticles(form, 'SetOfParticlesFlex,SetOfParticles',
                           'Particles like those that will be predicted. Their box, pixel size, CTF and noise shape the simulation; '
                           'their amplitudes and poses (elastic alignment) are learned when labels come from particles.')
-        addModesParam(form)
+        self.addModes(form)
         self.addEngineParam(form, Config, 'mode_numbers')
         self.addEngineParam(form, Config, 'labels')
         self._addImagesParams(form, Config, 'ignore_ctf', 'invert_contrast')
@@ -44,58 +45,45 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self.engineDigest(particles=self.inputParticles.get(), modes=self._modesDigest(), labels=self.labels.get())
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.trainStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _inputDigest(self):
+        return self.engineDigest(particles=self.inputParticles.get(), modes=self._modesDigest(), labels=self.labels.get())
+
+    def _learnsFrom(self, source):
+        """Is this what the network learns from, alone or with the other source?"""
+        return self.getEngineValue(ElasticTrainConfig, 'labels') in (source, 'both')
 
     def _config(self):
-        labelled = self.getEngineValue(ElasticTrainConfig, 'labels') != 'simulation'
         return self.buildConfig(
-            ElasticTrainConfig, particles=self.getParticlesFile(), alignment=self.getLabelsFile() if labelled else '',
-            modes=self.getModesFile(), output=self._getExtraPath(), **self._ctfValues())
+            ElasticTrainConfig, particles=self.getParticlesFile(), alignment=self.getLabelsFile() if self._learnsFrom('particles') else '',
+            modes=self.getModesFile(), **self._ctfValues())
 
     def getLabelsFile(self):
         return self._getExtraPath('input_alignment.npz')
 
     def convertInputStep(self, digest):
         files = [self.convertParticles(), self.convertModes()]
-        if self.getEngineValue(ElasticTrainConfig, 'labels') != 'simulation':
+        if self._learnsFrom('particles'):
             particles = self.inputParticles.get()
             writeLatents(particles, self.getLabelsFile(), particles.getXDim())
             files.append(self.getLabelsFile())
         return files
 
-    def trainStep(self, digest):
-        self.runEngine('elastic-train', self._config())
-        return [self._getExtraPath(MODEL, name) for name in ('weights.safetensors', 'model.json')]
+    trainStep = EngineStep('elastic-train', *ElasticModel.FILES)
 
-    def createOutputStep(self, digest):
-        model = ElasticModel.fromFolder(self._getExtraPath(MODEL))
-        self._defineOutputs(outputModel=model)
-        self._defineSourceRelation(self.inputParticles, model)
-        self._defineSourceRelation(self.inputModes, model)
-        self._describe(model)
-
-    def _describe(self, model):
-        found = self._readEngineSummary(self._getExtraPath())
-        numbers = ', '.join('%s %s' % (name.replace('_', ' '), _short(value)) for name, value in sorted(found.items())
+    def _describe(self):
+        numbers = ', '.join('%s %s' % (name.replace('_', ' '), '%.4g' % value if isinstance(value, float) else value)
+                            for name, value in sorted(self._readEngineSummary().items())
                             if isinstance(value, (int, float, str)) and not isinstance(value, bool))
         source = ('simulated images', 'aligned particles', 'simulated images and aligned particles')[self.labels.get()]
-        self._setSummary('Network "%s" for modes %s, trained on %s for %d epochs.'
-                         % (model.getArchitecture(), model._modeNumbers.get(), source, self.epochs.get()), numbers)
-        self._setMethods('A network (%s) that predicts pose, shift and the amplitudes of normal modes %s was trained on %s for %d epochs.'
-                         % (model.getArchitecture(), model._modeNumbers.get(), source, self.epochs.get()))
+        known = self.outputModel.getArchitecture(), self.outputModel._modeNumbers.get(), source, self.epochs.get()
+        return (['Network "%s" for modes %s, trained on %s for %d epochs.' % known, numbers],
+                'A network (%s) that predicts pose, shift and the amplitudes of normal modes %s was trained on %s for %d epochs.' % known)
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        particles = self.inputParticles.get()
-        labelled = self.getEngineValue(ElasticTrainConfig, 'labels') != 'simulation'
-        errors = self._validateEngine()
-        errors += self._validateParticles(particles, alignment=labelled, ctf=not self.ignoreCtf.get())
-        if self.getEngineValue(ElasticTrainConfig, 'labels') != 'particles':
+    def _validateInputs(self):
+        particles, labelled = self.inputParticles.get(), self._learnsFrom('particles')
+        errors = self._validateParticles(particles, alignment=labelled, ctf=not self.ignoreCtf.get())
+        if self._learnsFrom('simulation'):
             errors += sentences(check_epoch, 'images', self.imagesPerEpoch.get(), self.batch.get())
         if particles is not None and not errors:
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
@@ -116,18 +104,11 @@ class CryoLearnProtElasticTrain(CryoLearnProtElasticBase):
         return []
 
     def _warnings(self):
-        if not self.usesGpu() and self.epochs.get() * self.imagesPerEpoch.get() > 200000 and self.getEngineValue(ElasticTrainConfig, 'labels') != 'particles':
-            return ['%d images will be simulated and learned on the CPU, which takes hours: use a GPU or fewer epochs.'
-                    % (self.epochs.get() * self.imagesPerEpoch.get())]
-        return []
-
-    def _citations(self):
-        return ['Hamitouche2021']
+        images = self.epochs.get() * self.imagesPerEpoch.get()
+        if self.usesGpu() or images <= 200000 or not self._learnsFrom('simulation'):
+            return []
+        return ['%d images will be simulated and learned on the CPU, which takes hours: use a GPU or fewer epochs.' % images]
 
 
 def _list(numbers):
     return ' '.join(str(number) for number in numbers)
-
-
-def _short(value):
-    return '%.4g' % value if isinstance(value, float) else str(value)

@@ -1,24 +1,23 @@
 """Conformation or composition of each particle by a Gaussian model of the consensus map."""
 
-import os
-
-import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfFSCs, SetOfParticlesFlex, SetOfPrincipalComponents, SetOfVolumesFlex
 
 from ..common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions
 from ..common.flags import ConformationFlag, flag_counts
 from ..common.fsc import resolution_text
 from ..common.tables import read_table
+from ..convert.files import isThere
 from ..convert.flex import PROGRAM, appendConformations
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
-from ..convert.particles import writeParticles
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from .config_params import isChoice, isNotChoice
-from .protocol_base import CryoLearnProtBase, sentences
+from .input_checks import sentences
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 RESULT, STAR = 'conformations.npz', 'particles.star'
+FILES = (RESULT, STAR, MOTION_FILE, EIGEN_FILE, GAUSSIANS_FILE, 'gaussians.pdb')
 
 
 class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
@@ -35,23 +34,23 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
     _label = 'Gaussian heterogeneity'
     _possibleOutputs = {'outputParticles': SetOfParticlesFlex, 'outputEigenMotions': SetOfPrincipalComponents,
                         'outputVolumes': SetOfVolumesFlex, 'outputFSCs': SetOfFSCs, 'outputGaussians': AtomStruct}
+    _references = ['Chen2018']
+    _madeFrom = ('inputParticles', 'inputVolume', 'inputGaussians')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         self._defineGpuParams(form)
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', label='Particles', important=True,
-                      help='Particles with orientations (a consensus refinement) and CTF.')
-        form.addParam('inputVolume', params.PointerParam, pointerClass='Volume', label='Consensus map', important=True,
-                      help='The map that the orientations belong to, in the box and with the pixel size of the particles.')
-        form.addParam('inputGaussians', params.PointerParam, pointerClass='AtomStruct', allowsNull=True, label='Pseudo-atoms',
-                      help='Optional. Gaussians to start from: pseudo-atoms of "volume to Gaussians" or of an earlier run. '
-                           'Without them they are made from the map.')
-        form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
-                      help='Optional. Where the particle is in the map. Without it the map is thresholded.')
+        self.addInput(form, 'inputParticles', 'SetOfParticles', 'Particles', 'Particles with orientations (a consensus refinement) and CTF.')
+        self.addInput(form, 'inputVolume', 'Volume', 'Consensus map',
+                      'The map that the orientations belong to, in the box and with the pixel size of the particles.')
+        self.addInput(form, 'inputGaussians', 'AtomStruct', 'Pseudo-atoms',
+                      'Optional. Gaussians to start from: pseudo-atoms of "volume to Gaussians" or of an earlier run. '
+                      'Without them they are made from the map.', allowsNull=True)
+        self.addInput(form, 'inputMask', 'VolumeMask,Volume', 'Mask',
+                      'Optional. Where the particle is in the map. Without it the map is thresholded.', allowsNull=True)
         focus = form.addGroup('Focus on a region')
-        focus.addParam('inputFocus', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Focus mask',
-                       help='Optional. Only Gaussians inside this mask move.')
+        self.addInput(focus, 'inputFocus', 'VolumeMask,Volume', 'Focus mask', 'Optional. Only Gaussians inside this mask move.', allowsNull=True)
         self.addEngineParam(focus, Config, 'focus_gaussians', condition='inputGaussians and not inputFocus',
                             help='Numbers (from 1) of the pseudo-atoms that may move, such as "1-40 52", instead of a focus mask. The wizard, '
                                  "and the viewer of an earlier run, pick them in three dimensions. Empty: all may move.")
@@ -80,16 +79,9 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
+    def _inputDigest(self):
         maps = {name: [item, item.getSamplingRate()] for name, item in self._maps().items()}
-        inputs = self.engineDigest(particles=self.inputParticles.get(), sampling=self.inputParticles.get().getSamplingRate(), **maps)
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.heterogeneityStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
-
-    def getParticlesFile(self):
-        return self._getExtraPath('input_particles.star')
+        return self.engineDigest(particles=self.inputParticles.get(), sampling=self.inputParticles.get().getSamplingRate(), **maps)
 
     def _maps(self):
         """``{engine's name: object}`` of the map and the masks that are given."""
@@ -105,45 +97,36 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
             values['gaussians'] = gaussiansFile(self.inputGaussians.get())
         if self.inputGaussians.get() is None or self.inputFocus.get() is not None:
             values['focus_gaussians'] = []  # the form does not show them
-        return self.buildConfig(Config, particles=self.getParticlesFile(), phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()),
-                                output=self._getExtraPath(), **values)
+        return self.buildConfig(Config, particles=self.getParticlesFile(), phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()), **values)
 
     def convertInputStep(self, digest):
-        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath())
-        return [self.getParticlesFile()] + [writeVolume(item, self._mapFile(name)) for name, item in self._maps().items()]
+        return [self.convertParticles()] + [writeVolume(item, self._mapFile(name)) for name, item in self._maps().items()]
 
-    def heterogeneityStep(self, digest):
-        self.runEngine('gaussian-heterogeneity', self._config())
-        return [self._getExtraPath(name) for name in (RESULT, STAR, MOTION_FILE, EIGEN_FILE, GAUSSIANS_FILE, 'gaussians.pdb')]
+    heterogeneityStep = EngineStep('gaussian-heterogeneity', *FILES)
 
-    # --------------------------------------------------- output ----------------------------------------------------
-    def createOutputStep(self, digest):
+    def _makeOutputs(self):
         folder = self._getExtraPath()
         gaussians = makePseudoAtoms(folder)
         gaussians.setVolume(self.inputVolume.get().clone())
-        self._defineOutputs(outputGaussians=gaussians)
+        yield 'outputGaussians', gaussians
+        yield 'outputParticles', self.newSet(SetOfParticlesFlex, self._fillParticles, progName=PROGRAM)
+        motions = self.newSet(SetOfPrincipalComponents, fillMotions, folder)
+        motions.setPdb(self.outputGaussians)
+        yield 'outputEigenMotions', motions
+        if readStates(folder):
+            fscs = SetOfFSCs.create(self._getPath())
+            yield 'outputVolumes', self.newSet(SetOfVolumesFlex, fillStates, fscs, folder)
+            yield 'outputFSCs', fscs
 
-        particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
+    def _fillParticles(self, particles):
         appendConformations(self.inputParticles.get(), particles, self._getExtraPath(RESULT), self._getExtraPath(MOTION_FILE),
                             readLabels(self._getExtraPath(STAR)), refined=self.refinePoses.get() > 0)
-        motions = SetOfPrincipalComponents.create(self._getPath())
-        vectors = fillMotions(motions, folder)
-        motions.setPdb(self.outputGaussians)
-        outputs = dict(outputParticles=particles, outputEigenMotions=motions)
-        if readStates(folder):
-            outputs['outputVolumes'] = SetOfVolumesFlex.create(self._getPath())
-            outputs['outputFSCs'] = SetOfFSCs.create(self._getPath())
-            fillStates(outputs['outputVolumes'], outputs['outputFSCs'], folder)
-        self._defineOutputs(**outputs)
-        for output in [self.outputGaussians, *outputs.values()]:
-            for pointer in (self.inputParticles, self.inputVolume):
-                self._defineSourceRelation(pointer, output)
-            if self.inputGaussians.get() is not None:
-                self._defineSourceRelation(self.inputGaussians, output)
-        self._describe(particles.getSize(), motions)
-        return vectors + [output.getFileName() for output in outputs.values()]
 
-    def _describe(self, count, motions):
+    def _otherFiles(self):
+        return [motion.getModeFile() for motion in self.outputEigenMotions.iterItems()]
+
+    def _describe(self):
+        count, motions = self.outputParticles.getSize(), self.outputEigenMotions
         value = lambda field: self.getEngineValue(Config, field)
         columns, _ = read_table(self._getExtraPath(RESULT))
         significant = sum(motion.isEnabled() for motion in motions.iterItems())
@@ -156,19 +139,17 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         if found:
             known = [item for item in found if item is not None]
             lines.append('%d maps along the path, best at %s (FSC 0.143).' % (len(found), resolution_text(min(known, default=None))))
-        self._setSummary(*lines)
-        self._setMethods(
+        return lines, (
             'The %s of %d particles was found with %d Gaussians that represent the consensus map [Chen2018] (method "%s"%s).' % (
                 {'both': 'conformation and composition'}.get(value('vary'), value('vary')), count, gaussians, value('method'),
                 ', orientations refined in alternation' if value('refine_poses') else ''))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
+    def _validateInputs(self):
         particles = self.inputParticles.get()
-        errors = self._validateEngine()
         if particles is None or self.inputVolume.get() is None:
-            return errors
-        errors += self._validateParticles(particles, alignment=True, ctf=not self.ignoreCtf.get())
+            return []
+        errors = self._validateParticles(particles, alignment=True, ctf=not self.ignoreCtf.get())
         if errors:
             return errors
         for item, what in ((self.inputVolume.get(), 'consensus map'), (self.inputMask.get(), 'mask'), (self.inputFocus.get(), 'focus mask')):
@@ -193,16 +174,10 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         return sentences(check_gaussian_numbers, numbers, count) if self.inputFocus.get() is None else []
 
     def _warnings(self):
-        warnings = []
-        particles = self.inputParticles.get()
-        if particles is not None and not self.usesGpu() and particles.getSize() > 100000:
-            warnings.append('%d particles take long on the CPU: use a GPU.' % particles.getSize())
+        warnings = self._warnOfSlowness(self.inputParticles.get(), 100000)
         if self.inputFocus.get() is None and self.getEngineValue(Config, 'method') == 'linear' and self.keepRigid.get():
             warnings.append('With the rigid-body motion kept, errors of the orientations look like conformations.')
         return warnings
-
-    def _citations(self):
-        return ['Chen2018']
 
 
 def _differences(volume, what, particles):
@@ -210,6 +185,6 @@ def _differences(volume, what, particles):
     if volume is None:
         return []
     dim = volume.getDim()
-    if dim is None or not os.path.exists(str(volume.getFileName()).split(':')[0]):
+    if dim is None or not isThere(volume):
         return ["The file '%s' of the %s does not exist." % (volume.getFileName(), what)]
     return sentences(check_map_of_particles, what, dim, volume.getSamplingRate() or 0, particles.getXDim(), particles.getSamplingRate())

@@ -6,10 +6,12 @@ import pyworkflow.protocol.params as params
 from pwem.objects import SetOfFSCs, Volume
 
 from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, HALVES, LOCAL_CORRELATION, UNCERTAINTY, makeEnhancedFscs
+from ..convert.fsc import fillFscs
 from ..convert.map_scores import halfMapFiles, writeHalfMaps, writePlacedVolume
 from ..convert.volumes import makeVolume
 from ..engine.map_enhancement.config import MapEnhanceConfig as Config
-from .protocol_base import CryoLearnProtBase
+from .input_checks import missingFiles
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 NOT_FOR = 'The enhanced map is for looking and building: do not refine against it, and do not deposit it.'
 
@@ -29,37 +31,33 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
 
     _label = 'enhance map'
     _possibleOutputs = {'outputVolume': Volume, 'outputUncertainty': Volume, 'outputConfidence': Volume, 'outputFSCs': SetOfFSCs}
+    _references = ['Mullick2022']
+    _madeFrom = ('inputVolume', 'inputModel')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         self._defineGpuParams(form)
         form.addSection(label='Input')
-        form.addParam('inputVolume', params.PointerParam, pointerClass='Volume', important=True, label='Map',
-                      help='Map with white density. Its half maps are used when it has any.')
+        self.addInput(form, 'inputVolume', 'Volume', 'Map', 'Map with white density. Its half maps are used when it has any.')
         form.addParam('useHalfMaps', params.BooleanParam, default=True, label='Use half maps?',
                       help='The half maps that the map carries tell its resolution, how much of it is signal, and what of the result is real.')
         self.addEngineParam(form, Config, 'resolution_angst')
-        form.addParam('inputModel', params.PointerParam, pointerClass='MapModel', allowsNull=True, label='Network',
-                      help='Empty: the network that comes with the software.')
+        self.addInput(form, 'inputModel', 'MapModel', 'Network', 'Empty: the network that comes with the software.', allowsNull=True)
         form.addSection(label='Enhancement')
         self.addEngineParams(form, Config, 'rotations', 'data_consistency', 'keep_sharpness', 'target_angst', 'scale', 'tile_px', 'local_window_angst')
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
+    def _inputDigest(self):
         volume = self.inputVolume.get()
-        inputs = self.engineDigest(volume=volume, sampling=volume.getSamplingRate(), origin=list(volume.getOrigin(force=True).getShifts()),
-                                   halves=self._halves())
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.enhanceStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+        return self.engineDigest(volume=volume, sampling=volume.getSamplingRate(), origin=list(volume.getOrigin(force=True).getShifts()),
+                                 halves=self._halves())
 
     def _halves(self):
         return halfMapFiles(self.inputVolume.get()) if self.useHalfMaps.get() else []
 
     def _config(self):
-        values = dict(volume=self._getExtraPath('input_map.mrc'), output=self._getExtraPath())
+        values = dict(volume=self._getExtraPath('input_map.mrc'))
         if self._halves():
             values.update({'half%d' % number: self._getExtraPath('input_map_half%d.mrc' % number) for number in (1, 2)})
         if self.inputModel.get() is not None:
@@ -70,32 +68,21 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
         files = [writePlacedVolume(self.inputVolume.get(), self._getExtraPath('input_map.mrc'))]
         return files + (writeHalfMaps(self.inputVolume.get(), self._getExtraPath('input_map_half')) if self._halves() else [])
 
-    def enhanceStep(self, digest):
-        self.runEngine('map-enhance', self._config(), processes=1)
-        names = [ENHANCED, UNCERTAINTY, LOCAL_CORRELATION, 'summary.json'] + (HALVES + [FSC_TABLE] if self._halves() else [])
-        return [self._getExtraPath(name) for name in names]
+    enhanceStep = EngineStep('map-enhance', ENHANCED, UNCERTAINTY, LOCAL_CORRELATION, 'summary.json',
+                             lambda run: [*HALVES, FSC_TABLE] if run._halves() else [], processes=1)
 
-    def createOutputStep(self, digest):
+    def _makeOutputs(self):
         halves = [self._getExtraPath(name) for name in HALVES] if self._halves() else None
-        outputs = {'outputVolume': makeVolume(self._getExtraPath(ENHANCED), halves), 'outputUncertainty': makeVolume(self._getExtraPath(UNCERTAINTY))}
-        if os.path.exists(self._getExtraPath(CONFIDENCE)):  # a masked map without half maps has none
-            outputs['outputConfidence'] = makeVolume(self._getExtraPath(CONFIDENCE))
-        for output in outputs.values():
-            output.setSamplingRate(self.inputVolume.get().getSamplingRate())
+        for name, file, halfMaps in (('outputVolume', ENHANCED, halves), ('outputUncertainty', UNCERTAINTY, None), ('outputConfidence', CONFIDENCE, None)):
+            if file != CONFIDENCE or os.path.exists(self._getExtraPath(file)):  # a masked map without half maps has none
+                volume = makeVolume(self._getExtraPath(file), halfMaps)
+                volume.setSamplingRate(self.inputVolume.get().getSamplingRate())
+                yield name, volume
         if halves:
-            fscs = SetOfFSCs.create(self._getPath())
-            for fsc in makeEnhancedFscs(self._getExtraPath()):
-                fscs.append(fsc)
-            outputs['outputFSCs'] = fscs
-        self._defineOutputs(**outputs)
-        for output in outputs.values():
-            self._defineSourceRelation(self.inputVolume, output)
-            if self.inputModel.get() is not None:
-                self._defineSourceRelation(self.inputModel, output)
-        self._describe()
+            yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, makeEnhancedFscs(self._getExtraPath()))
 
     def _describe(self):
-        found = self._readEngineSummary(self._getExtraPath())
+        found = self._readEngineSummary()
         lines = ['Map of %.2f Å, enhanced in %d orientation(s) by the network %s.' % (
             found['input_resolution_angst'], found['orientations'],
             'that comes with the software' if self.inputModel.get() is None else '"%s"' % self.inputModel.get().getPreset()),
@@ -109,18 +96,16 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
             lines.append('Nothing in the map stands out of the solvent: is there a molecule in it?')
         if found['disagrees']:
             lines.append('*The enhanced map does not resemble its input*, do not use it: is density white in the input, and its resolution right?')
-        self._setSummary(*lines, NOT_FOR)
-        self._setMethods('For interpretation only, the map was enhanced by a neural network held to the data by the half maps\' FSC (data consistency %g); '
-                         'half maps were enhanced independently.' % found['data_consistency'])
+        return [*lines, NOT_FOR], (
+            'For interpretation only, the map was enhanced by a neural network held to the data by the half maps\' FSC (data consistency %g); '
+            'half maps were enhanced independently.' % found['data_consistency'])
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
+    def _validateInputs(self):
         volume = self.inputVolume.get()
         if volume is None:
-            return errors
-        names = [volume.getFileName().replace(':mrc', '')] + self._halves()
-        errors += ["The map '%s' does not exist." % name for name in names if not os.path.exists(name)]
+            return []
+        errors = missingFiles([volume, *self._halves()], "The map '%s' does not exist.")
         if not volume.getSamplingRate():
             errors.append('The map has no sampling rate.')
         if not self._halves() and not self.resolutionAngst.get():
@@ -136,6 +121,3 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
         if self.inputVolume.get() is not None and not self._halves():
             return ['Without half maps nothing can tell what of the result is real: import the map with its half maps if there are any.']
         return []
-
-    def _citations(self):
-        return ['Mullick2022']

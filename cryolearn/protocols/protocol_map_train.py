@@ -1,17 +1,14 @@
 """Training of the network that enhances maps."""
 
-import os
-
-import pyworkflow.protocol.params as params
-
 from ..common.checks import check_epoch, check_multiple, check_resolution_range
 from ..convert.volumes import writeVolume
 from ..engine.map_enhancement.config import MapTrainConfig as Config
 from ..objects import MapModel
 from .config_params import isChoice, isNotChoice
-from .protocol_base import CryoLearnProtBase, sentences
+from .input_checks import missingFiles, sentences
+from .protocol_base import CryoLearnProtBase, EngineStep
 
-MODEL, MANIFEST = 'model', 'manifest.csv'
+MANIFEST = 'manifest.csv'
 
 
 class CryoLearnProtMapTrain(CryoLearnProtBase):
@@ -27,19 +24,20 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
 
     _label = 'map network: train'
     _possibleOutputs = {'outputModel': MapModel}
+    _references = ['Mullick2022']
+    _madeFrom = ('inputStructures', 'inputMaps', 'targetMaps')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         self._defineGpuParams(form)
         form.addSection(label='Input')
-        form.addParam('inputStructures', params.MultiPointerParam, pointerClass='AtomStruct,SetOfAtomStructs', allowsNull=True, label='Structures',
-                      important=True, help='Atomic models with B factors, of many different proteins.')
-        form.addParam('excludedStructures', params.MultiPointerParam, pointerClass='AtomStruct,SetOfAtomStructs', allowsNull=True,
-                      label='Structures to test on', help='Relatives of these, by sequence, are not learned from.')
-        form.addParam('inputMaps', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, label='Maps to learn from',
-                      help='Optional: maps as they are, in pairs with the next line, on the same grid.')
-        form.addParam('targetMaps', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, label='What they should become',
-                      help='In the same order as the maps above.')
+        self.addInputs(form, 'inputStructures', 'AtomStruct,SetOfAtomStructs', 'Structures', 'Atomic models with B factors, of many different proteins.',
+                       important=True)
+        self.addInputs(form, 'excludedStructures', 'AtomStruct,SetOfAtomStructs', 'Structures to test on',
+                       'Relatives of these, by sequence, are not learned from.')
+        self.addInputs(form, 'inputMaps', 'Volume,SetOfVolumes', 'Maps to learn from',
+                       'Optional: maps as they are, in pairs with the next line, on the same grid.')
+        self.addInputs(form, 'targetMaps', 'Volume,SetOfVolumes', 'What they should become', 'In the same order as the maps above.')
         data = form.addGroup('Degradation')
         self.addEngineParam(data, Config, 'degradation')
         self.addEngineParams(data, Config, 'finest_angst', 'coarsest_angst', condition=isChoice(Config, 'degradation', 'physics'))
@@ -58,59 +56,40 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
         form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self.engineDigest(maps=[[volume, volume.getSamplingRate()] for volume in self._maps().values()])
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.trainStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
-
-    def _named(self, pointers, stem):
-        """``{file in extra: volume}`` of maps, those of sets one by one."""
-        return {self._getExtraPath('input_%s_%03d.mrc' % (stem, number)): item for number, item in enumerate(self.pointedItems(pointers), start=1)}
+    def _inputDigest(self):
+        return self.engineDigest(maps=[[volume, volume.getSamplingRate()] for volume in self._maps().values()])
 
     def _maps(self):
-        return {**self._named(self.inputMaps, 'map'), **self._named(self.targetMaps, 'target')}
-
-    def _files(self, pointers):
-        return [item.getFileName() for item in self.pointedItems(pointers)]
+        """``{file in extra: volume}`` of the maps to learn from, and of what they should become."""
+        return {**self.numberedMaps(self.inputMaps), **self.numberedMaps(self.targetMaps, 'target')}
 
     def _config(self):
         return self.buildConfig(
-            Config, structures=self._files(self.inputStructures), exclude=self._files(self.excludedStructures),
-            input_maps=list(self._named(self.inputMaps, 'map')), target_maps=list(self._named(self.targetMaps, 'target')), output=self._getExtraPath())
+            Config, structures=self.filesOf(self.inputStructures), exclude=self.filesOf(self.excludedStructures),
+            input_maps=list(self.numberedMaps(self.inputMaps)), target_maps=list(self.numberedMaps(self.targetMaps, 'target')))
 
     def convertInputStep(self, digest):
         return [writeVolume(volume, path) for path, volume in self._maps().items()]
 
-    def trainStep(self, digest):
-        self.runEngine('map-train', self._config())
-        return [self._getExtraPath(MODEL, name) for name in ('weights.safetensors', 'model.json')] + [self._getExtraPath(MANIFEST)]
+    trainStep = EngineStep('map-train', *MapModel.FILES, MANIFEST)
 
-    def createOutputStep(self, digest):
-        model = MapModel.fromFolder(self._getExtraPath(MODEL))
-        self._defineOutputs(outputModel=model)
-        for pointer in [*self.inputStructures, *self.inputMaps, *self.targetMaps]:
-            self._defineSourceRelation(pointer, model)
-        self._describe(model)
-
-    def _describe(self, model):
-        found = self._readEngineSummary(self._getExtraPath())
+    def _describe(self):
+        found, model = self._readEngineSummary(), self.outputModel
         learned = 'Network "%s", degradation "%s", trained on %d molecules, validated on %d others' % (
             model.getPreset(), model.getDegradation(), found['training_models'], found['validation_models'])
-        self._setSummary(learned + '.', 'Unseen molecules: mean error of the density %.3f (of the degraded maps %.3f), mean FSC with the molecule %.3f (%.3f).'
-                         % (found['val_error'], found['val_input_error'], found['mean_fsc_of_result'], found['mean_fsc_of_input']))
-        self._setMethods('%s, none of them related by sequence (E value %g).' % (learned, self.getEngineValue(Config, 'e_value')))
+        error = ('Unseen molecules: mean error of the density %.3f (of the degraded maps %.3f), mean FSC with the molecule %.3f (%.3f).'
+                 % (found['val_error'], found['val_input_error'], found['mean_fsc_of_result'], found['mean_fsc_of_input']))
+        return [learned + '.', error], '%s, none of them related by sequence (E value %g).' % (learned, self.getEngineValue(Config, 'e_value'))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
-        structures, maps, targets = self._files(self.inputStructures), self.pointedItems(self.inputMaps), self.pointedItems(self.targetMaps)
+    def _validateInputs(self):
+        errors = []
+        structures, maps, targets = self.filesOf(self.inputStructures), self.pointedItems(self.inputMaps), self.pointedItems(self.targetMaps)
         if not structures and not maps:
             errors.append('Neither structures nor pairs of maps are given: the network needs at least two different molecules.')
         if len(maps) != len(targets):
             errors.append('There are %d maps to learn from and %d maps that they should become: give one for each.' % (len(maps), len(targets)))
-        errors += ["The structure '%s' does not exist." % name for name in structures + self._files(self.excludedStructures) if not os.path.exists(name)]
+        errors += missingFiles(structures + self.filesOf(self.excludedStructures), "The structure '%s' does not exist.")
         for first, second in zip(maps, targets):
             if first.getDim() != second.getDim():
                 errors.append("The maps '%s' and '%s' are not on the same grid." % (first.getFileName(), second.getFileName()))
@@ -119,13 +98,10 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
         return errors + sentences(check_epoch, 'patches', self.patchesPerEpoch.get(), self.batch.get())
 
     def _warnings(self):
-        warnings, count = [], len(self._files(self.inputStructures))
+        warnings, count = [], len(self.filesOf(self.inputStructures))
         if 0 < count < 20 and not self.pointedItems(self.inputMaps):
             warnings.append('%d structure(s) are few: a network for any protein needs hundreds of different ones.' % count)
         if not self.usesGpu() and self.epochs.get() * self.patchesPerEpoch.get() > (2000 if self.getEngineValue(Config, 'preset') == 'paper' else 20000):
             warnings.append('%d patches will be learned on the CPU, which takes hours: use a GPU or fewer of them.'
                             % (self.epochs.get() * self.patchesPerEpoch.get()))
         return warnings
-
-    def _citations(self):
-        return ['Mullick2022']

@@ -1,14 +1,12 @@
 """Normal modes of an atomic or pseudo-atomic model."""
 
-import os
-
-import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfNormalModes
 
 from ..convert.modes import MODES_FILE, RIGID_MODES, TABLE_FILE, fillModes, makeStructure
 from ..engine.elastic.config import NormalModesConfig
 from .config_params import isChoice
-from .protocol_base import CryoLearnProtBase
+from .input_checks import missingFiles
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 
 class CryoLearnProtNormalModes(CryoLearnProtBase):
@@ -22,11 +20,12 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
 
     _label = 'normal modes'
     _possibleOutputs = {'outputModes': SetOfNormalModes, 'outputStructure': AtomStruct}
+    _references = ['Hamitouche2021']
+    _madeFrom = ('inputStructure',)
 
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputStructure', params.PointerParam, pointerClass='AtomStruct', label='Structure', important=True,
-                      help='Atomic model (PDB or mmCIF) or pseudo-atoms of a map.')
+        self.addInput(form, 'inputStructure', 'AtomStruct', 'Structure', 'Atomic model (PDB or mmCIF) or pseudo-atoms of a map.')
         self.addEngineParam(form, NormalModesConfig, 'selection')
         form.addSection(label='Modes')
         self.addEngineParams(form, NormalModesConfig, 'number', 'method')
@@ -39,50 +38,34 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):
-        digest = self.engineDigest(self._config())
-        self._insertFunctionStep(self.computeModesStep, digest, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+        self._insertResultSteps()
 
     def _config(self):
-        return self.buildConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName(), output=self._getExtraPath())
+        return self.buildConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName())
 
-    def computeModesStep(self, digest):
-        self.runEngine('normal-modes', self._config())
-        return [self._getExtraPath(name) for name in (MODES_FILE, TABLE_FILE)]
+    computeModesStep = EngineStep('normal-modes', MODES_FILE, TABLE_FILE)
 
-    def createOutputStep(self, digest):
+    def _makeOutputs(self):
         structure = makeStructure(self._getExtraPath())
         structure.setPseudoAtoms(self.inputStructure.get().getPseudoAtoms())
-        self._defineOutputs(outputStructure=structure)
-        self._defineSourceRelation(self.inputStructure, structure)
-
-        modes = SetOfNormalModes.create(self._getPath())
-        fillModes(modes, self._getExtraPath())
+        yield 'outputStructure', structure
+        modes = self.newSet(SetOfNormalModes, fillModes, self._getExtraPath())
         modes.setPdb(self.outputStructure)
-        self._defineOutputs(outputModes=modes)
-        self._defineSourceRelation(self.inputStructure, modes)
-        self._describe()
-        return [modes.getFileName()]
+        yield 'outputModes', modes
 
     def _describe(self):
-        found = self._readEngineSummary(self._getExtraPath())
-        self._setSummary('%d modes of %d atoms (the first %d are rigid), springs up to %g Å.'
-                         % (found['modes'], found['atoms'], RIGID_MODES, found['cutoff_angst']),
-                         '%d modes reach the collectivity %g.' % (found['selected'], self.collectivityThreshold.get()))
+        found = self._readEngineSummary()
         how = ('rotation-translation blocks of %d residues' % self.residuesPerBlock.get() if self.getEngineValue(NormalModesConfig, 'method') == 'rtb'
                else 'a C-alpha anisotropic network extended to all atoms')
-        self._setMethods('Normal modes of the %d atoms selected by "%s" were computed with ProDy (%s, cutoff %g Å).'
-                         % (found['atoms'], self.selection.get(), how, found['cutoff_angst']))
+        lines = ['%d modes of %d atoms (the first %d are rigid), springs up to %g Å.' % (found['modes'], found['atoms'], RIGID_MODES, found['cutoff_angst']),
+                 '%d modes reach the collectivity %g.' % (found['selected'], self.collectivityThreshold.get())]
+        return lines, ('Normal modes of the %d atoms selected by "%s" were computed with ProDy (%s, cutoff %g Å).'
+                       % (found['atoms'], self.selection.get(), how, found['cutoff_angst']))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
-        structure = self.inputStructure.get()
-        if structure is not None and not os.path.exists(structure.getFileName()):
-            errors.append("The structure's file '%s' does not exist." % structure.getFileName())
+    def _validateInputs(self):
+        structures = [self.inputStructure.get()] if self.inputStructure.get() is not None else []
+        errors = missingFiles(structures, "The structure's file '%s' does not exist.")
         if not (self.selection.get() or '').strip():
             errors.append('The atom selection is empty: write "all" to keep every atom.')
         return errors
-
-    def _citations(self):
-        return ['Hamitouche2021']

@@ -3,17 +3,16 @@
 import json
 from typing import Dict
 
-import pyworkflow.protocol.params as params
 from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumesFlex, Volume, VolumeFlex
 
 from ..common.fsc import HALF_MAP_THRESHOLD, read_curve, resolution_of_curve, resolution_text
 from ..convert.classes import meanLatents, particlesOf, writeClasses
 from ..convert.flex import PROGRAM
-from ..convert.fsc import makeFsc
-from ..convert.particles import writeParticleItems, writeParticles
+from ..convert.fsc import fillFscs, makeFsc
+from ..convert.particles import writeParticles
 from ..convert.volumes import makeVolume, writeVolume
 from ..engine.imaging.config import ReconstructConfig
-from .protocol_base import CryoLearnProtBase
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 
 class CryoLearnProtReconstruct(CryoLearnProtBase):
@@ -25,28 +24,25 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
 
     _label = 'reconstruct'
     _possibleOutputs = {'outputVolume': Volume, 'outputVolumes': SetOfVolumesFlex, 'outputFSCs': SetOfFSCs}
+    _madeFrom = ('inputSet',)
 
     def _defineParams(self, form):
         self._defineGpuParams(form)
         Config = ReconstructConfig
         form.addSection(label='Input')
-        form.addParam('inputSet', params.PointerParam, pointerClass='SetOfParticles,SetOfClassesFlex,SetOfClasses3D', important=True,
-                      label='Particles or classes', help='Aligned particles (one map), or classes of them (one map each).')
+        self.addInput(form, 'inputSet', 'SetOfParticles,SetOfClassesFlex,SetOfClasses3D', 'Particles or classes',
+                      'Aligned particles (one map), or classes of them (one map each).')
         self.addEngineParams(form, Config, 'use_ctf', 'invert_contrast', 'symmetry')
         self.addEngineParams(form, Config, 'padding', 'wiener', 'batch')
         form.addSection(label='FSC')
-        form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
-                      help='Mask for the Fourier shell correlation. Without it a soft sphere is used.')
+        self.addInput(form, 'inputMask', 'VolumeMask,Volume', 'Mask',
+                      'Mask for the Fourier shell correlation. Without it a soft sphere is used.', allowsNull=True)
         self.addEngineParam(form, Config, 'mask_radius_angst', condition='not inputMask')
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self.engineDigest(inputSet=self.inputSet.get(), mask=self.inputMask.get())
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.reconstructStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _inputDigest(self):
+        return self.engineDigest(inputSet=self.inputSet.get(), mask=self.inputMask.get())
 
     def _hasClasses(self):
         return isinstance(self.inputSet.get(), SetOfClasses)
@@ -54,36 +50,26 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
     def _particles(self):
         return self.inputSet.get().getImages() if self._hasClasses() else self.inputSet.get()
 
-    def getParticlesFile(self):
-        return self._getExtraPath('input_particles.star')
-
     def getClassesFile(self):
         return self._getExtraPath('input_classes.npz') if self._hasClasses() else ''
-
-    def getMaskFile(self):
-        return self._getExtraPath('input_mask.mrc') if self.inputMask.get() is not None else ''
 
     def _config(self):
         return self.buildConfig(
             ReconstructConfig, particles=self.getParticlesFile(), classes=self.getClassesFile(), mask=self.getMaskFile(),
-            phase_flipped=bool(self._particles().isPhaseFlipped()), output=self._getExtraPath())
+            phase_flipped=bool(self._particles().isPhaseFlipped()))
 
     def convertInputStep(self, digest):
+        members: Dict[int, int] = {}
+        items = particlesOf(self.inputSet.get(), members) if self._hasClasses() else None
+        writeParticles(self._particles(), self.getParticlesFile(), self._getExtraPath(), items=items)
         if self._hasClasses():
-            members: Dict[int, int] = {}
-            writeParticleItems(particlesOf(self.inputSet.get(), members), self._particles(), self.getParticlesFile(), self._getExtraPath())
             writeClasses(members, self.getClassesFile())
-        else:
-            writeParticles(self.inputSet.get(), self.getParticlesFile(), self._getExtraPath())
         if self.getMaskFile():
             writeVolume(self.inputMask.get(), self.getMaskFile())
         return [name for name in (self.getParticlesFile(), self.getClassesFile(), self.getMaskFile()) if name]
 
-    def reconstructStep(self, digest):
-        self.runEngine('reconstruct', self._config())
-        return [self._getExtraPath('reconstructions.json')]
+    reconstructStep = EngineStep('reconstruct', 'reconstructions.json')
 
-    # --------------------------------------------------- output ----------------------------------------------------
     def _names(self):
         """``[(class, stem of its files)]`` of the maps that were made, class 1 for all particles together."""
         return [(int(entry['name'].rsplit('_', 1)[1]) if self._hasClasses() else 1, entry['name'])
@@ -97,21 +83,18 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         halves = [self._getExtraPath('%s_half%d.mrc' % (stem, half)) for half in (1, 2)]
         return makeVolume(self._getExtraPath(stem + '.mrc'), halves, volumeClass, **kwargs)
 
-    def createOutputStep(self, digest):
-        fscs = SetOfFSCs.create(self._getPath())
-        for number, stem in self._names():
-            fsc = makeFsc(self._getExtraPath(stem + '_fsc.csv'), stem)
-            fsc.setObjId(number)
-            fscs.append(fsc)
-        if self._hasClasses():
-            outputs = {'outputVolumes': self._makeVolumes(), 'outputFSCs': fscs}
-        else:
-            outputs = {'outputVolume': self._makeVolume('map'), 'outputFSCs': fscs}
-        self._defineOutputs(**outputs)
-        for output in outputs.values():
-            self._defineSourceRelation(self.inputSet, output)
-        self._describe()
+    def _makeOutputs(self):
+        yield ('outputVolumes', self._makeVolumes()) if self._hasClasses() else ('outputVolume', self._makeVolume('map'))
+        yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, map(self._makeFsc, self._names()))
+
+    def _otherFiles(self):
         return [self._getExtraPath(stem + ending) for _, stem in self._names() for ending in ('.mrc', '_half1.mrc', '_half2.mrc')]
+
+    def _makeFsc(self, named):
+        number, stem = named
+        fsc = makeFsc(self._getExtraPath(stem + '_fsc.csv'), stem)
+        fsc.setObjId(number)
+        return fsc
 
     def _makeVolumes(self):
         means = meanLatents(self.inputSet.get())
@@ -133,19 +116,17 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
             lines.append('%s: %s (FSC %g of half maps)' % (stem, resolution_text(found), HALF_MAP_THRESHOLD))
         for stem, count in self._report()['left_out'].items():
             lines.append('%s: left out, %d particle(s) make no two half maps.' % (stem, count))
-        self._setSummary(*lines)
-        self._setMethods('%d map(s) were reconstructed by CTF-weighted Fourier insertion; resolution is where the Fourier shell '
-                         'correlation of the half maps first crosses %g.' % (len(self._names()), HALF_MAP_THRESHOLD))
+        return lines, ('%d map(s) were reconstructed by CTF-weighted Fourier insertion; resolution is where the Fourier shell '
+                       'correlation of the half maps first crosses %g.' % (len(self._names()), HALF_MAP_THRESHOLD))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
+    def _validateInputs(self):
         if self.inputSet.get() is None:
-            return errors
+            return []
         particles = self._particles()
         if self._hasClasses() and self.inputSet.get().getSize() == 0:
-            return errors + ['The set of classes is empty.']
-        errors += self._validateParticles(particles, alignment=True, ctf=self.useCtf.get())
+            return ['The set of classes is empty.']
+        errors = self._validateParticles(particles, alignment=True, ctf=self.useCtf.get())
         mask = self.inputMask.get()
         if mask is not None and not errors and mask.getDim()[0] != particles.getXDim():
             errors.append('The mask has a box of %d px, but the particles have %d px.' % (mask.getDim()[0], particles.getXDim()))

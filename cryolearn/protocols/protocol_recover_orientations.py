@@ -6,14 +6,12 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfParticles, Volume
 
 from ..common.fsc import resolution_text
-from ..common.limits import same_pixel_size
 from ..convert.fsc import makeFsc
 from ..convert.orientations import PARTICLES_TABLE, appendRecovered
-from ..convert.particles import writeParticles
 from ..convert.volumes import makeVolume
 from ..engine.orientation.config import RecoverOrientationsConfig as Config
 from .config_params import isChoice
-from .protocol_base import CryoLearnProtBase
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 MAP, HALVES, FSC_FILE, STAR = 'map.mrc', ('half1.mrc', 'half2.mrc'), 'fsc.csv', 'particles.star'
 
@@ -31,17 +29,18 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
 
     _label = 'recover orientations'
     _possibleOutputs = {'outputParticles': SetOfParticles, 'outputVolume': Volume, 'outputFSC': FSC}
+    _references = ['Banjac2021']
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         self._defineGpuParams(form)
         form.addSection(label='Input')
-        form.addParam('inputParticles', params.PointerParam, pointerClass='SetOfParticles', label='Particles', important=True,
-                      help='Particle images with CTF. Orientations that they may have are not used.')
+        self.addInput(form, 'inputParticles', 'SetOfParticles', 'Particles',
+                      'Particle images with CTF. Orientations that they may have are not used.')
         self.addEngineParam(form, Config, 'start')
-        form.addParam('inputModel', params.PointerParam, pointerClass='DistanceModel', allowsNull=True, condition=isChoice(Config, 'start', 'network'),
-                      label='Network', important=True,
-                      help='Network of the protocol "distance network: train", of particles with this pixel size, in a box that is no larger.')
+        self.addInput(form, 'inputModel', 'DistanceModel', 'Network',
+                      'Network of the protocol "distance network: train", of particles with this pixel size, in a box that is no larger.',
+                      allowsNull=True, condition=isChoice(Config, 'start', 'network'), important=True)
         self.addEngineParams(form, Config, 'symmetry', 'particle_diameter_angst')
         images = form.addGroup('Images')
         self.addEngineParams(images, Config, 'ignore_ctf', 'invert_contrast')
@@ -56,16 +55,12 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
+    def _inputDigest(self):
         particles = self.inputParticles.get()
-        inputs = self.engineDigest(particles=particles, sampling=particles.getSamplingRate())
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs, model=sorted(self._model().getFiles()) if self._model() else [])
-        self._insertFunctionStep(self.recoverStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+        return self.engineDigest(particles=particles, sampling=particles.getSamplingRate())
 
-    def getParticlesFile(self):
-        return self._getExtraPath('input_particles.star')
+    def _dependencies(self):
+        return {'model': sorted(self._model().getFiles()) if self._model() else []}
 
     def _model(self):
         """The network, or None when the start is random."""
@@ -74,33 +69,23 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
     def _config(self):
         return self.buildConfig(
             Config, particles=self.getParticlesFile(), model=self._model().getFolder() if self._model() else '',
-            phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()), output=self._getExtraPath())
+            phase_flipped=bool(self.inputParticles.get().isPhaseFlipped()))
 
     def convertInputStep(self, digest):
-        writeParticles(self.inputParticles.get(), self.getParticlesFile(), self._getExtraPath(), poses=False)
-        return [self.getParticlesFile()]
+        return [self.convertParticles(poses=False)]
 
-    def recoverStep(self, digest):
-        self.runEngine('orientation-recover', self._config())
-        return [self._getExtraPath(name) for name in (PARTICLES_TABLE, STAR, MAP, *HALVES, FSC_FILE)]
+    recoverStep = EngineStep('orientation-recover', PARTICLES_TABLE, STAR, MAP, *HALVES, FSC_FILE)
 
-    # --------------------------------------------------- output ----------------------------------------------------
-    def createOutputStep(self, digest):
-        particles = SetOfParticles.create(self._getPath())
-        appendRecovered(self.inputParticles.get(), particles, self._getExtraPath(PARTICLES_TABLE))
-        volume = makeVolume(self._getExtraPath(MAP), [self._getExtraPath(name) for name in HALVES])
-        fsc = makeFsc(self._getExtraPath(FSC_FILE), 'half maps')
-        outputs = dict(outputParticles=particles, outputVolume=volume, outputFSC=fsc)
-        self._defineOutputs(**outputs)
-        for output in outputs.values():
-            self._defineSourceRelation(self.inputParticles, output)
-            if self._model() is not None:
-                self._defineSourceRelation(self.inputModel, output)
-        self._describe(particles.getSize())
-        return [particles.getFileName()]
+    def _makeOutputs(self):
+        yield 'outputParticles', self.newSet(SetOfParticles, lambda new: appendRecovered(self.inputParticles.get(), new, self._getExtraPath(PARTICLES_TABLE)))
+        yield 'outputVolume', makeVolume(self._getExtraPath(MAP), [self._getExtraPath(name) for name in HALVES])
+        yield 'outputFSC', makeFsc(self._getExtraPath(FSC_FILE), 'half maps')
 
-    def _describe(self, count):
-        found = self._readEngineSummary(self._getExtraPath())
+    def _sources(self, name=''):
+        return [self.inputParticles] + ([self.inputModel] if self._model() is not None else [])
+
+    def _describe(self):
+        found, count = self._readEngineSummary(), self.outputParticles.getSize()
         lines = ['Orientations of %d particles, symmetry %s.' % (count, found['symmetry'])]
         if found['residual_rad'] is not None:
             lines.append('They fit the learned distances to %.1f degrees (root mean square).' % math.degrees(found['residual_rad']))
@@ -112,19 +97,18 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         if found['trust'] != 'high':
             lines += ['*Doubtful*, do not build on it:', *found['trust_reasons']]
         lines += found['warnings']
-        self._setSummary(*lines)
-        self._setMethods('Orientations of %d particles were recovered without a reference %s, followed by %d rounds of projection matching against '
-                         'the images\' own reconstruction, half sets apart.' % (
-                             count, 'from learned distances between images [Banjac2021]' if self._model() else 'from random starts', self.rounds.get()))
+        return lines, ('Orientations of %d particles were recovered without a reference %s, followed by %d rounds of projection matching against '
+                       'the images\' own reconstruction, half sets apart.' % (
+                           count, 'from learned distances between images [Banjac2021]' if self._model() else 'from random starts', self.rounds.get()))
 
     def _group(self):
         """Point group of the form, or else the network's."""
         return (self.symmetry.get() or '').strip() or (self._model().getSymmetry() if self._model() else 'C1')
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
+    def _validateInputs(self):
         particles = self.inputParticles.get()
-        errors = self._validateEngine() + self._validateSymmetry(self.symmetry.get(), optional=True)
+        errors = self._validateSymmetry(self.symmetry.get(), optional=True)
         errors += self._validateParticles(particles, ctf=not self.ignoreCtf.get()) or self._validateNumber(particles)
         if self.getEngineValue(Config, 'start') == 'random':
             if not self.rounds.get():
@@ -136,13 +120,10 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         return errors
 
     def _validateModel(self, particles):
-        model, errors = self.inputModel.get(), []
-        try:
-            model.getDescription()
-        except (OSError, ValueError):
-            return ["The network's description '%s' is missing or damaged: train it again." % model.getFileName()]
-        if model.getSamplingRate() and not same_pixel_size(particles.getSamplingRate(), model.getSamplingRate()):
-            errors.append('The particles have %g Å/px, but the network was trained for %g Å/px.' % (particles.getSamplingRate(), model.getSamplingRate()))
+        model = self.inputModel.get()
+        if self._validateDescription(model):
+            return self._validateDescription(model)
+        errors = self._validatePixelOfNetwork(particles, model)
         if model.getBox() and particles.getXDim() < model.getBox():
             errors.append('The particles have a box of %d px, but the network was trained for %d px and takes no smaller one: extract them in a larger box.'
                           % (particles.getXDim(), model.getBox()))
@@ -152,15 +133,11 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         return errors
 
     def _warnings(self):
-        particles, warnings = self.inputParticles.get(), []
-        if particles is not None and not self.usesGpu() and particles.getSize() > 20000:
-            warnings.append('%d particles take long on the CPU: use a GPU.' % particles.getSize())
+        particles = self.inputParticles.get()
+        warnings = self._warnOfSlowness(particles, 20000)
         diameter = self.particleDiameterAngst.get() or 0
         if particles is not None and particles.getSamplingRate() and diameter > particles.getXDim() * particles.getSamplingRate():
             warnings.append('The particle diameter (%g Å) is larger than the box (%g Å).' % (diameter, particles.getXDim() * particles.getSamplingRate()))
         if not self.rounds.get() and self.getEngineValue(Config, 'start') == 'network':
             warnings.append('Without matching rounds the orientations are as good as the learned distances, no better.')
         return warnings
-
-    def _citations(self):
-        return ['Banjac2021']

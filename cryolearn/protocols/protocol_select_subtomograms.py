@@ -1,14 +1,16 @@
 """Subtomograms inside a polygon drawn on the picture of their features (launched by the viewer)."""
 
-import os
+from typing import List
 
 import pyworkflow.protocol.params as params
 from pwem.protocols import BatchProtocol
 from tomo.objects import SetOfSubTomograms
 
 from ..common.tables import read_table
-from ..convert.subtomogram_sets import appendSubtomograms
 from ..engine.landscape.config import SelectLandscapeConfig
+from .input_checks import missingFiles
+from .protocol_base import EngineStep
+from .protocol_select_landscape import SELECTION
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
 
@@ -19,6 +21,8 @@ class CryoLearnProtSelectSubtomograms(CryoLearnProtSubtomogramBase, BatchProtoco
 
     _label = 'select subtomograms'
     _possibleOutputs = {'outputSubtomograms': SetOfSubTomograms}
+    _madeFrom = ('inputSubtomograms',)
+    _references: List[str] = []
 
     def _defineParams(self, form):
         Config = SelectLandscapeConfig
@@ -31,35 +35,24 @@ class CryoLearnProtSelectSubtomograms(CryoLearnProtSubtomogramBase, BatchProtoco
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):
-        digest = self.engineDigest(self._config(), subtomograms=self.inputSubtomograms.get(), table=self.table.get())
-        self._insertFunctionStep(self.selectStep, digest, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+        self._insertResultSteps(subtomograms=self.inputSubtomograms.get(), table=self.table.get())
 
     def _config(self):
-        return self.buildConfig(SelectLandscapeConfig, table=self.table.get(), output=self._getExtraPath())
+        return self.buildConfig(SelectLandscapeConfig, table=self.table.get())
 
-    def selectStep(self, digest):
-        self.runEngine('select-landscape', self._config())
-        return [self._getExtraPath('selection.npz')]
+    selectStep = EngineStep('select-landscape', SELECTION)
 
-    def createOutputStep(self, digest):
-        columns, _ = read_table(self._getExtraPath('selection.npz'))
-        source = self.inputSubtomograms.get()
-        subtomograms = SetOfSubTomograms.create(self._getPath())
-        appendSubtomograms(source, subtomograms, keep=columns['id'])
-        self._defineOutputs(outputSubtomograms=subtomograms)
-        self._defineSourceRelation(self.inputSubtomograms, subtomograms)
-        self._setSummary('%d of %d subtomograms are inside the polygon on %s and %s.'
-                         % (subtomograms.getSize(), source.getSize(), self.xAxis.get(), self.yAxis.get()))
-        self._setMethods('%d subtomograms were selected by hand on the picture of their features.' % subtomograms.getSize())
-        return [subtomograms.getFileName()]
+    def _makeOutputs(self):
+        columns, _ = read_table(self._getExtraPath(SELECTION))
+        yield 'outputSubtomograms', self._makeSubset(columns['id'])
+
+    def _describe(self):
+        counts = self.outputSubtomograms.getSize(), self.inputSubtomograms.get().getSize()
+        return (['%d of %d subtomograms are inside the polygon on %s and %s.' % (*counts, self.xAxis.get(), self.yAxis.get())],
+                '%d subtomograms were selected by hand on the picture of their features.' % counts[0])
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine() + self._validateSubtomograms(self.inputSubtomograms.get())
-        if not os.path.exists(self.table.get() or ''):
-            errors.append("The table '%s' does not exist: it is written by the run whose picture the polygon was drawn on." % (self.table.get() or ''))
-        numbers = self.getEngineValue(SelectLandscapeConfig, 'polygon')
-        if len(numbers) < 6 or len(numbers) % 2:
-            errors.append('The polygon has %d numbers: give x and y of at least three corners.' % len(numbers))
-        return errors
+    def _validateInputs(self):
+        return (self._validateSubtomograms(self.inputSubtomograms.get())
+                + missingFiles([self.table.get() or ''], "The table '%s' does not exist: it is written by the run whose picture the polygon was drawn on.")
+                + self._validatePolygon(self.getEngineValue(SelectLandscapeConfig, 'polygon')))

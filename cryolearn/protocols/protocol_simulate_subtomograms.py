@@ -6,13 +6,13 @@ from ..common.tables import read_table
 from ..convert.subtomogram_classes import TRUTH_TABLE
 from ..convert.subtomogram_star import StarSubtomograms
 from ..engine.subtomogram.config import SubtomogramSimulateConfig as Config
-from .protocol_base import CryoLearnProtBase
+from .protocol_base import EngineStep
 from .simulated_subtomograms import SimulatedSubtomograms
 
 STAR = 'subtomograms.star'
 
 
-class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms, CryoLearnProtBase):
+class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms):
     """Simulates subtomograms of atomic models and maps, each a class, at random orientations, with CTF, missing wedge and noise. Class, pose, tilt
     range and signal-to-noise ratio of each are known: they are in the output set, and in truth.npz in the run's folder.
 
@@ -21,6 +21,8 @@ class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms, CryoLearnProtBase
 
     _label = 'simulate subtomograms'
     _possibleOutputs = {'outputSubtomograms': SetOfSubTomograms}
+    _references = ['Xu2017']
+    _madeFrom = ('inputStructures', 'inputVolumes')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
@@ -39,52 +41,39 @@ class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms, CryoLearnProtBase
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):
-        inputs = self.engineDigest(**self._simulationInputs())
+        inputs = self._simulationDigest()
         if self._volumes():
             self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.simulateStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+        self._insertResultSteps(inputs=inputs)
 
     def _config(self):
-        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names(), output=self._getExtraPath())
+        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names())
 
     def convertInputStep(self, digest):
         return self._writeMaps()
 
-    def simulateStep(self, digest):
-        self.runEngine('subtomogram-simulate', self._config())
-        return [self._getExtraPath(name) for name in (STAR, TRUTH_TABLE)]
+    simulateStep = EngineStep('subtomogram-simulate', STAR, TRUTH_TABLE)
 
-    def createOutputStep(self, digest):
+    def _makeOutputs(self):
         _, meta = read_table(self._getExtraPath(TRUTH_TABLE))
-        subtomograms = SetOfSubTomograms.create(self._getPath())
         star = StarSubtomograms(self._getExtraPath(STAR), meta['class_names'], voltage=self.voltageKv.get(), sphericalAberration=self.csMm.get(),
                                 amplitudeContrast=self.amplitudeContrast.get(), step=self.tiltStepDeg.get())
-        star.fillSet(subtomograms)
-        self._defineOutputs(outputSubtomograms=subtomograms)
-        for pointer in [*self.inputStructures, *self.inputVolumes]:
-            self._defineSourceRelation(pointer, subtomograms)
-        self._describe(subtomograms, star.classNames)
-        return [subtomograms.getFileName()]
+        yield 'outputSubtomograms', self.newSet(SetOfSubTomograms, star.fillSet)
 
-    def _describe(self, subtomograms, names):
-        self._setSummary(
-            '%d subtomograms of %d classes: %s.' % (subtomograms.getSize(), len(names), ', '.join(names)),
-            'Box %d voxels at %g Å, tilts %g to %g degrees, %s.' % (
-                self.box.get(), self.pixelSizeAngst.get(), self.tiltMinDeg.get(), self.tiltMaxDeg.get(),
-                'SNR %g over the box' % self.snr.get() if self.snr.get() else 'without noise'))
-        self._setMethods('%d subtomograms of %d classes were simulated at a signal-to-noise ratio of %g and tilts from %g to %g degrees.' % (
-            subtomograms.getSize(), len(names), self.snr.get(), self.tiltMinDeg.get(), self.tiltMaxDeg.get()))
+    def _describe(self):
+        names, count = read_table(self._getExtraPath(TRUTH_TABLE))[1]['class_names'], self.outputSubtomograms.getSize()
+        box = 'Box %d voxels at %g Å, tilts %g to %g degrees, %s.' % (
+            self.box.get(), self.pixelSizeAngst.get(), self.tiltMinDeg.get(), self.tiltMaxDeg.get(),
+            'SNR %g over the box' % self.snr.get() if self.snr.get() else 'without noise')
+        return ['%d subtomograms of %d classes: %s.' % (count, len(names), ', '.join(names)), box], (
+            '%d subtomograms of %d classes were simulated at a signal-to-noise ratio of %g and tilts from %g to %g degrees.'
+            % (count, len(names), self.snr.get(), self.tiltMinDeg.get(), self.tiltMaxDeg.get()))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        return self._validateEngine() + self._validateSimulation()
+    def _validateInputs(self):
+        return self._validateSimulation()
 
     def _warnings(self):
         number = (len(self._volumes()) + len(self._structures()) + bool(self.nullClass.get())) * self.perClass.get()
         size = 4 * number * self.box.get() ** 3 / 1e9
         return ['%d subtomograms will take %.0f GB of disk.' % (number, size)] if size > 20 else []
-
-    def _citations(self):
-        return ['Xu2017']

@@ -1,13 +1,13 @@
 """Classes of subtomograms by a trained network."""
 
-from pyworkflow.object import Float, Pointer
+from pyworkflow.object import Float
 from tomo.objects import SetOfClassesSubTomograms, SetOfSubTomograms
 
 from ..convert.subtomogram_classes import CLASSES_TABLE, ClassTable
-from ..convert.subtomogram_sets import appendSubtomograms, fillClasses, setClass
-from ..convert.subtomogram_star import writeSubtomograms
-from ..convert.subtomograms import classNames, imagesOf
+from ..convert.subtomogram_sets import NO_CLASS, appendSubtomograms, fillClasses, setClass
+from ..convert.subtomograms import imagesOf
 from ..engine.subtomogram.config import SubtomogramClassifyConfig as Config
+from .protocol_base import EngineStep
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
 UNKNOWN = 'unknown'
@@ -23,6 +23,7 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
 
     _label = 'classify subtomograms'
     _possibleOutputs = {'outputSubtomograms': SetOfSubTomograms, 'outputClasses': SetOfClassesSubTomograms, 'outputUnknown': SetOfSubTomograms}
+    _madeFrom = ('inputSubtomograms', 'inputModel')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
@@ -36,31 +37,16 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self._inputDigest()
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs, model=sorted(self.inputModel.get().getFiles()))
-        self._insertFunctionStep(self.classifyStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _dependencies(self):
+        return {'model': sorted(self.inputModel.get().getFiles())}
 
     def _config(self):
-        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder(), output=self._getExtraPath())
+        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder())
 
-    def convertInputStep(self, digest):
-        writeSubtomograms(self.inputSubtomograms.get(), self.getSubtomogramsFile(), poses=False, classes=self._isLabelled())
-        return [self.getSubtomogramsFile()]
+    classifyStep = EngineStep('subtomogram-classify', CLASSES_TABLE)
 
-    def _isLabelled(self):
-        return bool(classNames(self.inputSubtomograms.get()))
-
-    def classifyStep(self, digest):
-        self.runEngine('subtomogram-classify', self._config())
-        return [self._getExtraPath(CLASSES_TABLE)]
-
-    def createOutputStep(self, digest):
-        source, table = self.inputSubtomograms.get(), ClassTable(self._getExtraPath(CLASSES_TABLE))
-        subtomograms = SetOfSubTomograms.create(self._getPath())
-        unknown = set()
+    def _makeOutputs(self):
+        table, unknown = ClassTable(self._getExtraPath(CLASSES_TABLE)), set()
 
         def update(item):
             number = table.classOf(item)
@@ -68,40 +54,25 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
                 unknown.add(item.getObjId())
             setClass(item, number, table.nameOf(number) if number else UNKNOWN, table.value(item, 'confidence'))
             setattr(item, NOVELTY_ATTRIBUTE, Float(table.value(item, 'novelty')))
-        appendSubtomograms(source, subtomograms, update)
-        outputs = dict(outputSubtomograms=subtomograms)
-        self._defineOutputs(**outputs)
-        classes = SetOfClassesSubTomograms.create(self._getPath())
-        classes.setImages(Pointer(value=self, extended='outputSubtomograms'))
-        fillClasses(classes, table.classOf, table.nameOf)
+        yield 'outputSubtomograms', self.newSet(SetOfSubTomograms, lambda new: appendSubtomograms(self.inputSubtomograms.get(), new, update))
+        classes = self.newClasses(SetOfClassesSubTomograms, 'outputSubtomograms', fillClasses, table.classOf, table.nameOf)
         if classes.getSize():
-            outputs['outputClasses'] = classes
+            yield 'outputClasses', classes
         if unknown:
-            outputs['outputUnknown'] = SetOfSubTomograms.create(self._getPath(), suffix='unknown')
-            appendSubtomograms(subtomograms, outputs['outputUnknown'], keep=unknown)
-        self._defineOutputs(**outputs)
-        for output in outputs.values():
-            self._defineSourceRelation(self.inputSubtomograms, output)
-            self._defineSourceRelation(self.inputModel, output)
-        self._describe(table, len(unknown))
-        return [output.getFileName() for output in outputs.values()]
+            yield 'outputUnknown', self.newSet(SetOfSubTomograms, lambda new: appendSubtomograms(self.outputSubtomograms, new, keep=unknown), suffix='unknown')
 
-    def _describe(self, table, unknown):
+    def _describe(self):
+        table = ClassTable(self._getExtraPath(CLASSES_TABLE))
         numbers = table.columns['class'].tolist()
         sizes = ['%s %d' % (name, numbers.count(number)) for number, name in enumerate(table.names, start=1)]
-        self._setSummary('%d subtomograms: %s; %d unknown.' % (len(table), ', '.join(sizes), unknown))
-        self._setMethods('%d subtomograms were classified by a trained network [Xu2017]; %d were rejected as unknown.' % (len(table), unknown))
+        unknown = numbers.count(NO_CLASS)
+        return (['%d subtomograms: %s; %d unknown.' % (len(table), ', '.join(sizes), unknown)],
+                '%d subtomograms were classified by a trained network [Xu2017]; %d were rejected as unknown.' % (len(table), unknown))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
+    def _validateInputs(self):
         inputSet = self.inputSubtomograms.get()
-        return self._validateEngine() + (self._validateSubtomograms(inputSet) or self._validateModel(inputSet, self.inputModel.get()))
+        return self._validateSubtomograms(inputSet) or self._validateModel(inputSet, self.inputModel.get())
 
     def _warnings(self):
-        inputSet = self.inputSubtomograms.get()
-        if inputSet is not None and not self.usesGpu() and imagesOf(inputSet).getSize() > 100000:
-            return ['%d subtomograms take long on the CPU: use a GPU.' % imagesOf(inputSet).getSize()]
-        return []
-
-    def _citations(self):
-        return ['Xu2017']
+        return self._warnOfSlowness(imagesOf(self.inputSubtomograms.get()), 100000, 'subtomograms')

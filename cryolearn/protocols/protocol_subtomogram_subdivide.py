@@ -4,12 +4,13 @@ from pyworkflow.object import String
 from tomo.objects import SetOfClassesSubTomograms, SetOfSubTomograms
 
 from ..common.limits import FEWEST_SUBDIVIDED
-from ..convert.subtomogram_classes import CLUSTERS_REPORT, CLUSTERS_TABLE, KNOWN_FEATURES, ClassTable, readRows, writeKnownFeatures
-from ..convert.subtomogram_sets import appendSubtomograms, fillClasses
-from ..convert.subtomogram_star import writeSubtomograms
-from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE, classNames
+from ..convert.subtomogram_classes import CLUSTERS_REPORT, CLUSTERS_TABLE, KNOWN_FEATURES, ClassTable, writeKnownFeatures
+from ..convert.subtomogram_sets import NO_CLASS, fillClasses
+from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE
+from ..convert.tables import readRows
 from ..engine.subtomogram.config import SubtomogramSubdivideConfig as Config
 from .config_params import isChoice, isNotChoice
+from .protocol_base import EngineStep
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
 
@@ -23,14 +24,14 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
 
     _label = 'subdivide subtomograms'
     _possibleOutputs = {'outputClasses': SetOfClassesSubTomograms, 'outputLeftOut': SetOfSubTomograms}
+    _madeFrom = ('inputSubtomograms', 'inputModel')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         self._defineGpuParams(form)
         form.addSection(label='Input')
         self._addSubtomogramsParam(form)
-        self._addModelParam(form, help='Network of the protocol "subtomogram network: train", for subtomograms with this box and sampling rate. Its '
-                                       'features divide the subtomograms; its classes need not be those of the subtomograms.')
+        self._addModelParam(form, ' Its features divide the subtomograms; its classes need not be those of the subtomograms.')
         groups = form.addGroup('Groups')
         self.addEngineParam(groups, Config, 'method')
         self.addEngineParam(groups, Config, 'clusters', condition=isNotChoice(Config, 'method', 'hdbscan'))
@@ -39,63 +40,44 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self._inputDigest()
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs, model=sorted(self.inputModel.get().getFiles()))
-        self._insertFunctionStep(self.subdivideStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _dependencies(self):
+        return {'model': sorted(self.inputModel.get().getFiles())}
 
     def _config(self):
-        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder(), output=self._getExtraPath())
+        return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), model=self.inputModel.get().getFolder())
 
-    def convertInputStep(self, digest):
-        inputSet = self.inputSubtomograms.get()
-        writeSubtomograms(inputSet, self.getSubtomogramsFile(), poses=False, classes=bool(classNames(inputSet)))
-        return [self.getSubtomogramsFile()]
+    subdivideStep = EngineStep('subtomogram-subdivide', CLUSTERS_TABLE, CLUSTERS_REPORT)
 
-    def subdivideStep(self, digest):
-        self.runEngine('subtomogram-subdivide', self._config())
-        return [self._getExtraPath(name) for name in (CLUSTERS_TABLE, CLUSTERS_REPORT)]
+    def _leftOut(self, table):
+        """Ids of the subtomograms that are in no group."""
+        return table.columns['id'][table.columns['class'] == NO_CLASS]
 
-    def createOutputStep(self, digest):
+    def _makeOutputs(self):
         table = ClassTable(self._getExtraPath(CLUSTERS_TABLE))
-        classes = SetOfClassesSubTomograms.create(self._getPath())
-        classes.setImages(self.inputSubtomograms)
-        fillClasses(classes, table.classOf, lambda number: 'cluster %d' % number)
+        classes = self.newClasses(SetOfClassesSubTomograms, self.inputSubtomograms, fillClasses, table.classOf, lambda number: 'cluster %d' % number)
         setattr(classes, FEATURES_ATTRIBUTE, String(self._getExtraPath(CLUSTERS_TABLE)))
         setattr(classes, KNOWN_FEATURES_ATTRIBUTE, String(writeKnownFeatures(self.inputModel.get(), self._getExtraPath(KNOWN_FEATURES))))
-        outputs = dict(outputClasses=classes)
-        leftOut = table.columns['id'][table.columns['class'] == 0]
-        if len(leftOut):
-            outputs['outputLeftOut'] = SetOfSubTomograms.create(self._getPath(), suffix='left_out')
-            appendSubtomograms(self.inputSubtomograms.get(), outputs['outputLeftOut'], keep=leftOut)
-        self._defineOutputs(**outputs)
-        for output in outputs.values():
-            self._defineSourceRelation(self.inputSubtomograms, output)
-            self._defineSourceRelation(self.inputModel, output)
-        self._describe(table, len(leftOut))
-        return [output.getFileName() for output in outputs.values()]
+        yield 'outputClasses', classes
+        if len(self._leftOut(table)):
+            yield 'outputLeftOut', self._makeSubset(self._leftOut(table), 'left_out')
 
-    def _describe(self, table, leftOut):
+    def _describe(self):
+        table = ClassTable(self._getExtraPath(CLUSTERS_TABLE))
+        leftOut = len(self._leftOut(table))
         sizes = sorted((row['subtomograms'] for row in readRows(self._getExtraPath(CLUSTERS_REPORT))), reverse=True)
         method = self.getEngineValue(Config, 'method')
-        found = self._readEngineSummary(self._getExtraPath())
+        found = self._readEngineSummary()
         lines = ['%d subtomograms in %d groups of %d to %d (%s), %d left out.' % (len(table) - leftOut, len(sizes), sizes[-1], sizes[0], method, leftOut)]
         if found.get('silhouette') is not None and found['silhouette'] == found['silhouette']:
             lines.append('Silhouette %.3f (1: well apart, 0: a continuum).' % found['silhouette'])
         if found.get('purity') is not None:
             lines.append('%.1f %% have the most frequent label of their group.' % (100 * found['purity']))
-        self._setSummary(*lines)
-        self._setMethods('%d subtomograms were divided into %d groups (%s) by the features of a trained network [Xu2017].' % (len(table), len(sizes), method))
+        return lines, '%d subtomograms were divided into %d groups (%s) by the features of a trained network [Xu2017].' % (len(table), len(sizes), method)
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
+    def _validateInputs(self):
         inputSet = self.inputSubtomograms.get()
-        errors = self._validateEngine() + (self._validateSubtomograms(inputSet, FEWEST_SUBDIVIDED) or self._validateModel(inputSet, self.inputModel.get()))
+        errors = self._validateSubtomograms(inputSet, FEWEST_SUBDIVIDED) or self._validateModel(inputSet, self.inputModel.get())
         if inputSet is not None and not errors and self.getEngineValue(Config, 'method') != 'hdbscan' and self.clusters.get() > inputSet.getSize():
             errors.append('%d groups are asked for, but there are %d subtomograms.' % (self.clusters.get(), inputSet.getSize()))
         return errors
-
-    def _citations(self):
-        return ['Xu2017']

@@ -1,20 +1,19 @@
 """Training of the network that tells the class of a subtomogram."""
 
-import pyworkflow.protocol.params as params
-
 from ..common.checks import check_multiple, check_network_box
 from ..common.limits import TRAINING_BLOCK, WIDTH_STEP
-from ..convert.subtomogram_classes import CLASSES_REPORT, VALIDATION_TABLE, readRows
+from ..convert.subtomogram_classes import CLASSES_REPORT, VALIDATION_TABLE
 from ..convert.subtomogram_star import checkAlike, writeLabelledSets
 from ..convert.subtomograms import classNames, imagesOf
+from ..convert.tables import readRows
 from ..engine.subtomogram.config import SubtomogramTrainConfig as Config
 from ..objects import SubtomogramModel
 from .config_params import isChoice, isNotChoice
-from .protocol_base import sentences
+from .input_checks import sentences
+from .protocol_base import EngineStep
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 from .simulated_subtomograms import NULL_CLASS, SimulatedSubtomograms
 
-MODEL = 'model'
 SHOWN_CLASSES = 5  # in the summary
 
 
@@ -37,10 +36,9 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         given, simulated = isChoice(Config, 'source', 'subtomograms'), isChoice(Config, 'source', 'simulation')
         form.addSection(label='Input')
         self.addEngineParam(form, Config, 'source')
-        form.addParam('inputSets', params.MultiPointerParam, pointerClass='SetOfSubTomograms,SetOfClassesSubTomograms', label='Labelled subtomograms',
-                      allowsNull=True, condition=given, important=True,
-                      help='Subtomograms whose class is known: simulated ones, or classes. A set without classes in it is one class, '
-                           'which is named after the run that made the set: give one such set for each class.')
+        self.addInputs(form, 'inputSets', 'SetOfSubTomograms,SetOfClassesSubTomograms', 'Labelled subtomograms',
+                       'Subtomograms whose class is known: simulated ones, or classes. A set without classes in it is one class, '
+                       'which is named after the run that made the set: give one such set for each class.', condition=given, important=True)
         self.addEngineParam(form, Config, 'invert_contrast', condition=given)
         self._addSimulatedInputs(form, Config, simulated)
         self.addEngineParams(form, Config, 'balance_classes', 'validation_fraction')
@@ -67,15 +65,10 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
+    def _inputDigest(self):
         if self._simulates():
-            inputs = self.engineDigest(**self._simulationInputs())
-        else:
-            inputs = self.engineDigest(sets=[[item, imagesOf(item), imagesOf(item).getSamplingRate(), name, classNames(item)] for item, name in self._sets()])
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.trainStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+            return self._simulationDigest()
+        return self.engineDigest(sets=[[item, imagesOf(item), imagesOf(item).getSamplingRate(), name, classNames(item)] for item, name in self._sets()])
 
     def _simulates(self):
         return self.getEngineValue(Config, 'source') == 'simulation'
@@ -92,9 +85,8 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
 
     def _config(self):
         if not self._simulates():
-            return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile(), output=self._getExtraPath())
-        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names(), invert_contrast=False,
-                                output=self._getExtraPath())
+            return self.buildConfig(Config, subtomograms=self.getSubtomogramsFile())
+        return self.buildConfig(Config, structures=self._structures(), volumes=list(self._volumes()), names=self._names(), invert_contrast=False)
 
     def convertInputStep(self, digest):
         if self._simulates():
@@ -102,50 +94,42 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         writeLabelledSets(self._sets(), self.getSubtomogramsFile())
         return [self.getSubtomogramsFile()]
 
-    def trainStep(self, digest):
-        self.runEngine('subtomogram-train', self._config())
-        return [self._getExtraPath(MODEL, name) for name in ('weights.safetensors', 'model.json')] + [self._getExtraPath(VALIDATION_TABLE)]
+    trainStep = EngineStep('subtomogram-train', *SubtomogramModel.FILES, VALIDATION_TABLE)
 
-    def createOutputStep(self, digest):
-        model = SubtomogramModel.fromFolder(self._getExtraPath(MODEL))
-        self._defineOutputs(outputModel=model)
-        for pointer in [*self.inputStructures, *self.inputVolumes] if self._simulates() else self.inputSets:
-            self._defineSourceRelation(pointer, model)
-        self._describe(model)
+    def _sources(self, name=''):
+        return [*self.inputStructures, *self.inputVolumes] if self._simulates() else list(self.inputSets)
 
-    def _describe(self, model):
-        found = self._readEngineSummary(self._getExtraPath())
+    def _describe(self):
+        found = self._readEngineSummary()
         rows = sorted(readRows(self._getExtraPath(CLASSES_REPORT)), key=lambda row: row['accuracy'])
         worst = ', '.join('%s %.0f %%' % (row['name'], 100 * row['accuracy']) for row in rows[:SHOWN_CLASSES])
         learned = '%d%s subtomograms' % (found['training_subtomograms'], self._simulates() * (
             ' simulated' + (', others in each epoch,' if self.newEachEpoch.get() and self.getEngineValue(Config, 'network') != 'rif_svm' else '')))
-        self._setSummary(
-            'Network "%s" of %d classes, trained on %s.' % (model.getArchitecture(), found['classes'], learned),
-            'Of %d unseen subtomograms %.1f %% are recognised (mean of the classes %.1f %%, a guess %.1f %%).' % (
-                found['validation_subtomograms'], 100 * found['validation_accuracy'], 100 * found['mean_class_accuracy'], 100 * found['chance_accuracy']),
-            'Least well: %s.' % worst, 'Its confidence is wrong by %.3f on average.' % found['calibration_error'])
-        self._setMethods('A network ("%s") was trained on %d %s subtomograms of %d classes [Xu2017]; it recognises %.1f %% of unseen ones.' % (
-            model.getArchitecture(), found['training_subtomograms'], 'simulated' if self._simulates() else 'labelled', found['classes'],
-            100 * found['validation_accuracy']))
+        unseen = found['validation_subtomograms'], 100 * found['validation_accuracy'], 100 * found['mean_class_accuracy'], 100 * found['chance_accuracy']
+        network = self.outputModel.getArchitecture()
+        return ['Network "%s" of %d classes, trained on %s.' % (network, found['classes'], learned),
+                'Of %d unseen subtomograms %.1f %% are recognised (mean of the classes %.1f %%, a guess %.1f %%).' % unseen,
+                'Least well: %s.' % worst, 'Its confidence is wrong by %.3f on average.' % found['calibration_error']], (
+            'A network ("%s") was trained on %d %s subtomograms of %d classes [Xu2017]; it recognises %.1f %% of unseen ones.' % (
+                network, found['training_subtomograms'], 'simulated' if self._simulates() else 'labelled', found['classes'], unseen[1]))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
+    def _validateInputs(self):
         if self._simulates():
-            return errors + self._validateSimulation() + self._validateClasses() + self._validateMultiples(self.box.get())
+            return self._validateSimulation() + self._validateClasses() + self._validateMultiples(self.box.get())
         sets = self._sets()
         if not len(self.inputSets):
-            return [*errors, 'There are no labelled subtomograms to learn from: give some, or learn from simulation.']
+            return ['There are no labelled subtomograms to learn from: give some, or learn from simulation.']
         if not sets:  # their runs have not made them yet
-            return errors
+            return []
         for item, name in sets:
             wrong = self._validateSubtomograms(item)
             if wrong:
-                return [*errors, *(['%s: %s' % (name, wrong[0])] if len(sets) > 1 else wrong)]
+                return ['%s: %s' % (name, wrong[0])] if len(sets) > 1 else wrong
         first, firstName = sets[0]
         alike = [checkAlike(imagesOf(item), imagesOf(first).getSamplingRate(), imagesOf(first).getXDim(), "'%s'" % name, "'%s'" % firstName)
                  for item, name in sets[1:]]
-        errors += [problem for problem in alike if problem]
+        errors = [problem for problem in alike if problem]
         unlabelled = [name for item, name in sets if not classNames(item)]
         errors += ["Two sets without classes come from runs named '%s': each is a class, so give the runs different names." % name
                    for name in sorted({name for name in unlabelled if unlabelled.count(name) > 1})]
@@ -170,6 +154,3 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         if self.getEngineValue(Config, 'network') in ('inception3d', 'dsrf3d') and not self.usesGpu():
             return ["The paper's networks have tens of millions of weights and take long on the CPU: use a GPU, or the network residual3d."]
         return []
-
-    def _citations(self):
-        return ['Xu2017']

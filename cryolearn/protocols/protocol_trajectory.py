@@ -8,14 +8,14 @@ from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 
 from ..common.limits import same_pixel_size
 from ..convert.classes import particlesOf, writeClasses
-from ..convert.flex import latentLength, modeNumbers, writeLatentItems, writeLatents
-from ..convert.modes import checkModeNumbers
+from ..convert.flex import latentLength, writeLatents
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures, fillVolumes, modelsFile
 from ..convert.volumes import writeVolume
 from ..engine.config import help_of
 from ..engine.landscape.config import TrajectoryConfig
 from .config_params import isChoice, isNotChoice
+from .protocol_base import EngineStep
 from .protocol_elastic_base import CryoLearnProtElasticBase
 
 
@@ -30,18 +30,17 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
 
     _label = 'trajectory'
     _possibleOutputs = {'outputStructures': SetOfAtomStructFlex, 'outputVolumes': SetOfVolumesFlex}
+    _madeFrom = ('inputSet', 'inputModes')
 
     def _defineParams(self, form):
         Config = TrajectoryConfig
         form.addSection(label='Input')
-        form.addParam('inputSet', params.PointerParam, pointerClass='SetOfParticlesFlex,SetOfClassesFlex', label='Particles or classes',
-                      important=True, help='Particles with amplitudes of normal modes or with places on a Gaussian model\'s motion, or classes of them '
-                                           '("cluster landscape").')
-        form.addParam('inputModes', params.PointerParam, pointerClass='SetOfNormalModes', allowsNull=True, label='Normal modes',
-                      help='The normal modes that the amplitudes belong to. Particles of "Gaussian heterogeneity" need none; where the set '
-                           'has lost its motion, give the eigen-motions of that run.')
-        self.addEngineParam(form, Config, 'mode_numbers', default='', condition='inputModes',
-                            help='Modes that the amplitudes belong to, in their order. Empty: as noted in the set of particles.')
+        self.addInput(form, 'inputSet', 'SetOfParticlesFlex,SetOfClassesFlex', 'Particles or classes',
+                      'Particles with amplitudes of normal modes or with places on a Gaussian model\'s motion, or classes of them '
+                      '("cluster landscape").')
+        self.addModes(form, 'The normal modes that the amplitudes belong to. Particles of "Gaussian heterogeneity" need none; where the set '
+                            'has lost its motion, give the eigen-motions of that run.', allowsNull=True)
+        self._addModeNumbers(form)
         form.addSection(label='Path')
         self.addEngineParam(form, Config, 'path')
         self.addEngineParams(form, Config, 'axis', 'extent_percent', condition=isChoice(Config, 'path', 'pca'))
@@ -50,8 +49,8 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         self.addEngineParam(form, Config, 'geometry', condition='inputModes')
         maps = form.addGroup('Maps')
         self.addEngineParam(maps, Config, 'volumes')
-        maps.addParam('inputVolume', params.PointerParam, pointerClass='Volume', allowsNull=True, condition='volumes and not inputModes',
-                      label='Consensus map (optional)', help=help_of(Config, 'consensus'))
+        self.addInput(maps, 'inputVolume', 'Volume', 'Consensus map (optional)', help_of(Config, 'consensus'), allowsNull=True,
+                      condition='volumes and not inputModes')
         maps.addParam('box', params.IntParam, default=0, condition='volumes', label='Box size (px)', validators=[params.GE(0, 'must be at least 0.')],
                       help='Side of the maps in pixels; 0 takes that of the particles.')
         maps.addParam('pixelSizeAngst', params.FloatParam, default=0., condition='volumes', label='Pixel size (Å)',
@@ -59,22 +58,18 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         form.addParallelSection(threads=2, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
+    def _inputDigest(self):
         motion = self.getMotionFile(self.particles())
-        inputs = self.engineDigest(inputSet=self.inputSet.get(), motion=motion or self._modesDigest(), path=self.path.get(),
-                                   consensus=self.inputVolume.get() if self._onConsensus() else None)
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.trajectoryStep, digest, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+        return self.engineDigest(inputSet=self.inputSet.get(), motion=motion or self._modesDigest(), path=self.path.get(),
+                                 consensus=self.inputVolume.get() if self._onConsensus() else None)
 
     def _config(self):
         particles = self.particles()
         return self.buildConfig(
-            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(particles, self._modeNumbers()),
+            TrajectoryConfig, table=self.getTableFile(), column='amplitudes', **self._motionValues(particles),
             clusters=self.getClustersFile() if self.getEngineValue(TrajectoryConfig, 'path') == 'clusters' else '', box=self.box.get() or particles.getXDim(),
             pixel_size_angst=self.pixelSizeAngst.get() or particles.getSamplingRate(),
-            consensus=self.getConsensusFile() if self._onConsensus() else '', output=self._getExtraPath())
+            consensus=self.getConsensusFile() if self._onConsensus() else '')
 
     def getTableFile(self):
         return self._getExtraPath('input_landscape.npz')
@@ -96,9 +91,6 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         """The particles, or those that were classified."""
         return self.inputSet.get().getImages() if self._hasClasses() else self.inputSet.get()
 
-    def _modeNumbers(self):
-        return self.getEngineValue(TrajectoryConfig, 'mode_numbers') or modeNumbers(self.particles())
-
     def _subunit(self):
         """Latents of one subunit of a particle; None when its vector is that of one motion."""
         motion = self.getMotionFile(self.particles())
@@ -115,33 +107,22 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             writeLatents(self.inputSet.get(), self.getTableFile(), self.inputSet.get().getXDim(), self._subunit())
             return files
         members: Dict[int, int] = {}
-        writeLatentItems(particlesOf(self.inputSet.get(), members), self.particles(), self.getTableFile(), self.particles().getXDim())
+        writeLatents(self.particles(), self.getTableFile(), self.particles().getXDim(), items=particlesOf(self.inputSet.get(), members))
         writeClasses(members, self.getClustersFile())
         return files + [self.getClustersFile()]
 
-    def trajectoryStep(self, digest):
-        self.runEngine('trajectory', self._config())
-        return [self._getExtraPath('trajectory.npz'), modelsFile(self._getExtraPath()), self._getExtraPath('trajectory.cxc')]
+    trajectoryStep = EngineStep('trajectory', 'trajectory.npz', lambda run: [os.path.basename(modelsFile(run._getExtraPath()))], 'trajectory.cxc')
 
-    def createOutputStep(self, digest):
-        structures = SetOfAtomStructFlex.create(self._getPath())
-        fillStructures(structures, self._getExtraPath())
-        outputs = {'outputStructures': structures}
+    def _makeOutputs(self):
+        yield 'outputStructures', self.newSet(SetOfAtomStructFlex, fillStructures, self._getExtraPath())
         if self.volumes.get():
-            outputs['outputVolumes'] = SetOfVolumesFlex.create(self._getPath())
-            fillVolumes(outputs['outputVolumes'], self._getExtraPath())
-        self._defineOutputs(**outputs)
-        for output in outputs.values():
-            self._defineSourceRelation(self.inputSet, output)
-            if self.inputModes.get() is not None:
-                self._defineSourceRelation(self.inputModes, output)
-            if self._onConsensus():
-                self._defineSourceRelation(self.inputVolume, output)
-        self._describe()
-        return [output.getFileName() for output in outputs.values()]
+            yield 'outputVolumes', self.newSet(SetOfVolumesFlex, fillVolumes, self._getExtraPath())
+
+    def _sources(self, name=''):
+        return super()._sources(name) + ([self.inputVolume] if self._onConsensus() else [])
 
     def _describe(self):
-        found = self._readEngineSummary(self._getExtraPath())
+        found = self._readEngineSummary()
         lines = ['%d conformations, up to %.2f Å RMSD from the reference.' % (found['frames'], found['largest_rmsd_angst'])]
         atoms = not self.getMotionFile(self.particles())
         if atoms:
@@ -150,25 +131,21 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         lines.append('ChimeraX: open %s' % self._getExtraPath('trajectory.cxc'))
         if os.path.exists(self._getExtraPath('movie.mrc')):
             lines.append('All maps as one series: %s' % self._getExtraPath('movie.mrc'))
-        self._setSummary(*lines)
-        self._setMethods('%d conformations along %s of the conformational landscape were computed (%s).' % (
-            found['frames'], ('principal axis %d' % self.axis.get(), 'a path', 'the class centres', 'points')[self.path.get()],
-            '%s geometry' % found['geometry'] if atoms else 'Gaussian model'))
+        along = ('principal axis %d' % self.axis.get(), 'a path', 'the class centres', 'points')[self.path.get()]
+        return lines, ('%d conformations along %s of the conformational landscape were computed (%s).' % (
+            found['frames'], along, '%s geometry' % found['geometry'] if atoms else 'Gaussian model'))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
+    def _validateInputs(self):
         if self.inputSet.get() is None:
-            return errors
-        particles = self.particles()
-        errors += self._validateParticles(particles)
-        if self.getEngineValue(TrajectoryConfig, 'path') == 'clusters' and not self._hasClasses():
+            return []
+        particles, path = self.particles(), self.getEngineValue(TrajectoryConfig, 'path')
+        errors = self._validateLatents(particles)
+        if path == 'clusters' and not self._hasClasses():
             errors.append('A path through classes needs a set of classes as input.')
         if errors:
             return errors
         length = latentLength(particles)
-        if length == 0:
-            return ['The particles have no latent vectors: align or predict them first.']
         if self.getMotionFile(particles):
             errors += self._validateMotion(particles)
             length = length if errors else self._subunit()
@@ -176,10 +153,10 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
             if not errors and latentLength(particles) != length and self._hasClasses():
                 errors.append('Classes of particles with several subunits have no path of one subunit: give the particles.')
         else:
-            errors += self._validateAmplitudes(particles, length)
-        if self.getEngineValue(TrajectoryConfig, 'path') == 'pca' and self.axis.get() > length:
+            errors += self._validateAmplitudes(particles)
+        if path == 'pca' and self.axis.get() > length:
             errors.append('Principal axis %d does not exist: the particles have %d amplitudes.' % (self.axis.get(), length))
-        if self.getEngineValue(TrajectoryConfig, 'path') in ('points', 'frames'):
+        if path in ('points', 'frames'):
             count = len(self.getEngineValue(TrajectoryConfig, 'points'))
             if count == 0 or count % length:
                 errors.append('The path has %d numbers, but each of its points takes %d.' % (count, length))
@@ -195,18 +172,6 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
         if (self.box.get() or given[0], self.pixelSizeAngst.get() or given[1]) != given:
             return ['Frames on the consensus map have its box and pixel size: leave both at 0, or leave the map out.']
         return []
-
-    def _validateAmplitudes(self, particles, length):
-        """Sentences about normal modes that the particles' amplitudes cannot belong to."""
-        numbers = self._modeNumbers()
-        if self.inputModes.get() is None:
-            return ['Give the normal modes that the amplitudes belong to: the particles bring no motion of their own.']
-        if not numbers:
-            return ['The set of particles does not say which modes its amplitudes belong to: fill in the modes.']
-        errors = self._validateModes() or checkModeNumbers(self.inputModes.get(), numbers)
-        if not errors and len(numbers) != length:
-            errors.append('%d modes are given, but the particles have %d amplitudes each.' % (len(numbers), length))
-        return errors
 
     def _citations(self):
         gaussian = self.inputSet.get() is not None and self.getMotionFile(self.particles())

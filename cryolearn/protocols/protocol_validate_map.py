@@ -1,12 +1,12 @@
 """Scores of a map, or of a map before and after a treatment, against an atomic model."""
 
-import os
-
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfFSCs
 from pyworkflow.object import Float
 
 from ..common.limits import same_pixel_size
+from ..convert.files import isThere, plainName
+from ..convert.fsc import fillFscs
 from ..convert.map_scores import (
     EMRINGER_TABLE,
     FSC_TABLE,
@@ -20,7 +20,8 @@ from ..convert.map_scores import (
     writePlacedVolume,
 )
 from ..engine.map_validation.config import ValidateMapConfig as Config
-from .protocol_base import CryoLearnProtBase
+from .input_checks import missingFiles
+from .protocol_base import CryoLearnProtBase, EngineStep
 
 TOLD = ('emringer_tie_safe', 'q_score', 'cc_mask', 'fsc_model_masked_0.5_angst', 'decoy_gap_emringer', 'decoy_gap_q')
 PLACES = {'zero': 'with its first voxel at 0, 0, 0', 'centre': 'with its middle voxel at 0, 0, 0'}
@@ -42,36 +43,33 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
 
     _label = 'validate map'
     _possibleOutputs = {'outputFSCs': SetOfFSCs, 'outputEmringer': Float, 'outputQScore': Float}
+    _references = ['Barad2015', 'Pintilie2020', 'Afonine2018']
+    _madeFrom = ('inputVolume', 'inputVolumeAfter', 'inputStructure')
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _defineParams(self, form):
         form.addSection(label='Input')
-        form.addParam('inputVolume', params.PointerParam, pointerClass='Volume', important=True, label='Map',
-                      help='Map to score; of two maps the one before the treatment. Its half maps are used when it has any.')
-        form.addParam('inputVolumeAfter', params.PointerParam, pointerClass='Volume', allowsNull=True, label='Map after',
-                      help='The same map after a treatment (sharpened, enhanced), on the same grid. Its half maps must have been treated one by one. '
-                           'Without it one map is scored.')
-        form.addParam('inputStructure', params.PointerParam, pointerClass='AtomStruct', important=True, label='Atomic model',
-                      help='All-atom model that was fitted to the map.')
+        self.addInput(form, 'inputVolume', 'Volume', 'Map',
+                      'Map to score; of two maps the one before the treatment. Its half maps are used when it has any.')
+        self.addInput(form, 'inputVolumeAfter', 'Volume', 'Map after',
+                      'The same map after a treatment (sharpened, enhanced), on the same grid. Its half maps must have been treated one by one. '
+                      'Without it one map is scored.', allowsNull=True)
+        self.addInput(form, 'inputStructure', 'AtomStruct', 'Atomic model', 'All-atom model that was fitted to the map.')
         self.addEngineParam(form, Config, 'place')
         form.addParam('useHalfMaps', params.BooleanParam, default=True, label='Use half maps?',
                       help='Fourier shell correlations of the half maps that the volumes carry, and of each half after the treatment with the other half '
                            'before it.')
-        form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
-                      help='Mask for the Fourier shell correlations. Without it 3 Å around the model with a soft edge of 5 Å.')
+        self.addInput(form, 'inputMask', 'VolumeMask,Volume', 'Mask',
+                      'Mask for the Fourier shell correlations. Without it 3 Å around the model with a soft edge of 5 Å.', allowsNull=True)
         scores = form.addGroup('Scores')
         self.addEngineParams(scores, Config, 'q_sigma_angst', 'resolution_angst', 'decoys', 'bootstraps', 'seed')
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self.engineDigest(maps=[[volume, volume.getSamplingRate(), list(volume.getOrigin(force=True).getShifts()), halfMapFiles(volume)]
-                                         for volume in self._volumes()],
-                                   structure=self.inputStructure.get(), mask=self.inputMask.get(), halves=self.useHalfMaps.get())
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.scoreStep, digest, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _inputDigest(self):
+        return self.engineDigest(maps=[[volume, volume.getSamplingRate(), list(volume.getOrigin(force=True).getShifts()), halfMapFiles(volume)]
+                                       for volume in self._volumes()],
+                                 structure=self.inputStructure.get(), mask=self.inputMask.get(), halves=self.useHalfMaps.get())
 
     def _volumes(self):
         """The map, or the maps before and after."""
@@ -82,11 +80,11 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
 
     def _config(self):
         volumes = self._volumes()
-        values = dict(volume=self._getExtraPath('input_map.mrc'), structure=self.inputStructure.get().getFileName(), output=self._getExtraPath())
+        values = dict(volume=self._getExtraPath('input_map.mrc'), structure=self.inputStructure.get().getFileName())
         if len(volumes) > 1:
             values['volume_after'] = self._getExtraPath('input_map_after.mrc')
         if self.inputMask.get() is not None:
-            values['mask'] = self._getExtraPath('input_mask.mrc')
+            values['mask'] = self.getMaskFile()
         for volume, prefix, stem in zip(volumes, ('', 'after_'), ('input_map_half', 'input_map_after_half')):
             if self._halves(volume):
                 values.update({'%shalf%d' % (prefix, number): self._getExtraPath('%s%d.mrc' % (stem, number)) for number in (1, 2)})
@@ -102,28 +100,20 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
             # a mask belongs to its map, wherever Scipion believes that each of them stands
             mask = self.inputMask.get().clone()
             mask.setOrigin(self._volumes()[0].getOrigin(force=True))
-            files.append(writePlacedVolume(mask, self._getExtraPath('input_mask.mrc')))
+            files.append(writePlacedVolume(mask, self.getMaskFile()))
         return files
 
-    def scoreStep(self, digest):
-        self.runEngine('validate-map', self._config(), processes=1)
-        return [self._getExtraPath(name) for name in (SCORES_TABLE, RESIDUES_TABLE, EMRINGER_TABLE, FSC_TABLE, 'summary.json')]
+    scoreStep = EngineStep('validate-map', SCORES_TABLE, RESIDUES_TABLE, EMRINGER_TABLE, FSC_TABLE, 'summary.json', processes=1)
 
-    def createOutputStep(self, digest):
-        fscs = SetOfFSCs.create(self._getPath())
-        for fsc in makeFscs(self._getExtraPath()):
-            fscs.append(fsc)
+    def _makeOutputs(self):
+        yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, makeFscs(self._getExtraPath()))
         names, rows = readScores(self._getExtraPath())
         last = {row['score']: row[names[-1]] for row in rows}
-        self._defineOutputs(outputFSCs=fscs, outputEmringer=Float(last['emringer_tie_safe']), outputQScore=Float(last['q_score']))
-        for pointer in (self.inputVolume, self.inputVolumeAfter, self.inputStructure):
-            if pointer.get() is not None:
-                self._defineSourceRelation(pointer, fscs)
-        self._describe(names, rows)
-        return [fscs.getFileName()]
+        yield 'outputEmringer', Float(last['emringer_tie_safe'])
+        yield 'outputQScore', Float(last['q_score'])
 
-    def _describe(self, names, rows):
-        found = self._readEngineSummary(self._getExtraPath())
+    def _describe(self):
+        found, (names, rows) = self._readEngineSummary(), readScores(self._getExtraPath())
         lines = [scoreText(row, names) for row in rows if row['score'] in TOLD]
         lines.append('%d side chains of %d residues; EMRinger of this model cannot pass %.2f.'
                      % (found['side_chains'], found['residues'], found['model_ceiling']))
@@ -133,19 +123,15 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
             lines.append('The map was taken %s: where its header has it, the model is not in its density.' % PLACES[found['place']])
         if found['atoms_outside']:
             lines.append('%d of %d atoms lie outside the map and were not scored.' % (found['atoms_outside'], found['atoms']))
-        self._setSummary(*lines)
-        self._setMethods('Maps were scored against the model by EMRinger (one vote a residue, on a grid of at most 0.5 Å), the Q-score (sigma %g Å), '
-                         'real-space and Fourier shell correlations; intervals are from %d resamplings of the residues.'
-                         % (found['q_sigma_angst'], self.getEngineValue(Config, 'bootstraps')))
+        return lines, ('Maps were scored against the model by EMRinger (one vote a residue, on a grid of at most 0.5 Å), the Q-score (sigma %g Å), '
+                       'real-space and Fourier shell correlations; intervals are from %d resamplings of the residues.'
+                       % (found['q_sigma_angst'], self.getEngineValue(Config, 'bootstraps')))
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
+    def _validateInputs(self):
         first, after, structure, mask = (pointer.get() for pointer in (self.inputVolume, self.inputVolumeAfter, self.inputStructure, self.inputMask))
-        for volume, what in ((first, 'map'), (after, 'map after')):
-            errors += self._validateVolume(volume, what)
-        if structure is not None and not os.path.exists(structure.getFileName()):
-            errors.append("The model's file '%s' does not exist." % structure.getFileName())
+        errors = self._validateVolume(first, 'map') + self._validateVolume(after, 'map after')
+        errors += missingFiles([structure] if structure is not None else [], "The model's file '%s' does not exist.")
         if errors or first is None:
             return errors
         if after is not None:
@@ -164,19 +150,15 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
         errors = []
         if not volume.getSamplingRate():
             errors.append('The %s has no sampling rate.' % what)
-        if not os.path.exists(volume.getFileName().replace(':mrc', '')):
+        if not isThere(volume):
             errors.append("The %s's file '%s' does not exist." % (what, volume.getFileName()))
         halves = self._halves(volume)
         if halves and len(halves) != 2:
             errors.append('The %s has %d half maps instead of two: say not to use half maps, or give a volume that has both.' % (what, len(halves)))
-        errors += ["The half map '%s' of the %s does not exist." % (half, what) for half in halves if not os.path.exists(half.replace(':mrc', ''))]
-        return errors
+        return errors + missingFiles(map(plainName, halves), "The half map '%%s' of the %s does not exist." % what)
 
     def _warnings(self):
         volume, after = self.inputVolume.get(), self.inputVolumeAfter.get()
         if after is not None and volume is not None and self.useHalfMaps.get() and bool(halfMapFiles(volume)) != bool(halfMapFiles(after)):
             return ['Only one of the maps has half maps: without those of both, nothing tells whether the treatment put something in.']
         return []
-
-    def _citations(self):
-        return ['Barad2015', 'Pintilie2020', 'Afonine2018']

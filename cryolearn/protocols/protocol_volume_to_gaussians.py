@@ -1,13 +1,14 @@
 """A map as Gaussians (pseudo-atoms)."""
 
-import pyworkflow.protocol.params as params
 from pwem.objects import AtomStruct, SetOfFSCs, Volume
 
 from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
-from ..convert.fsc import makeFsc
+from ..convert.fsc import fillFscs, makeFsc
 from ..convert.volumes import makeVolume, writeVolume
 from ..engine.imaging.config import VolumeToGaussiansConfig
-from .protocol_base import CryoLearnProtBase
+from .protocol_base import CryoLearnProtBase, EngineStep
+
+GAUSSIANS, RENDERED, FSC_FILE = 'gaussians.pdb', 'rendered.mrc', 'fsc.csv'
 
 
 class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
@@ -17,14 +18,14 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
 
     _label = 'volume to Gaussians'
     _possibleOutputs = {'outputStructure': AtomStruct, 'outputVolume': Volume, 'outputFSCs': SetOfFSCs}
+    _madeFrom = ('inputVolume',)
 
     def _defineParams(self, form):
         self._defineGpuParams(form)
         Config = VolumeToGaussiansConfig
         form.addSection(label='Input')
-        form.addParam('inputVolume', params.PointerParam, pointerClass='Volume', label='Map', important=True, help='Map to represent.')
-        form.addParam('inputMask', params.PointerParam, pointerClass='VolumeMask,Volume', allowsNull=True, label='Mask',
-                      help='Where Gaussians may be. Without it the map is thresholded.')
+        self.addInput(form, 'inputVolume', 'Volume', 'Map', 'Map to represent.')
+        self.addInput(form, 'inputMask', 'VolumeMask,Volume', 'Mask', 'Where Gaussians may be. Without it the map is thresholded.', allowsNull=True)
         self.addEngineParam(form, Config, 'threshold', condition='not inputMask')
         gaussians = form.addGroup('Gaussians')
         self.addEngineParams(gaussians, Config, 'resolution_angst', 'number', 'spacing')
@@ -32,12 +33,8 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
         form.addParallelSection(threads=4, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        inputs = self.engineDigest(volume=self.inputVolume.get(), mask=self.inputMask.get(), pixel=self.inputVolume.get().getSamplingRate())
-        self._insertFunctionStep(self.convertInputStep, inputs, needsGPU=False)
-        digest = self.engineDigest(self._config(), inputs=inputs)
-        self._insertFunctionStep(self.fitStep, digest, needsGPU=bool(self.usesGpu()))
-        self._insertFunctionStep(self.createOutputStep, digest, needsGPU=False)
+    def _inputDigest(self):
+        return self.engineDigest(volume=self.inputVolume.get(), mask=self.inputMask.get(), pixel=self.inputVolume.get().getSamplingRate())
 
     def _files(self):
         """``{file in extra: object}`` of the maps that the engine is given."""
@@ -48,41 +45,35 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
 
     def _config(self):
         volume, mask = (list(self._files()) + [''])[:2]
-        return self.buildConfig(VolumeToGaussiansConfig, volume=volume, mask=mask, output=self._getExtraPath())
+        return self.buildConfig(VolumeToGaussiansConfig, volume=volume, mask=mask)
 
     def convertInputStep(self, digest):
         return [writeVolume(volume, path) for path, volume in self._files().items()]
 
-    def fitStep(self, digest):
-        self.runEngine('volume-to-gaussians', self._config())
-        return [self._getExtraPath(name) for name in ('gaussians.pdb', 'rendered.mrc', 'fsc.csv')]
+    fitStep = EngineStep('volume-to-gaussians', GAUSSIANS, RENDERED, FSC_FILE)
 
-    def createOutputStep(self, digest):
-        volume = makeVolume(self._getExtraPath('rendered.mrc'))
-        structure = AtomStruct(filename=self._getExtraPath('gaussians.pdb'), pseudoatoms=True)
+    def _makeOutputs(self):
+        volume = makeVolume(self._getExtraPath(RENDERED))
+        structure = AtomStruct(filename=self._getExtraPath(GAUSSIANS), pseudoatoms=True)
         structure.setVolume(volume.clone())
-        fscs = SetOfFSCs.create(self._getPath())
-        fscs.append(makeFsc(self._getExtraPath('fsc.csv'), 'Gaussians against map'))
-        self._defineOutputs(outputStructure=structure, outputVolume=volume, outputFSCs=fscs)
-        for output in (structure, volume, fscs):
-            self._defineSourceRelation(self.inputVolume, output)
-        self._describe()
-        return [self._getExtraPath('gaussians.pdb'), fscs.getFileName()]
+        yield 'outputStructure', structure
+        yield 'outputVolume', volume
+        yield 'outputFSCs', self.newSet(SetOfFSCs, fillFscs, [makeFsc(self._getExtraPath(FSC_FILE), 'Gaussians against map')])
 
     def _describe(self):
-        found = resolution_of_curve(*read_curve(self._getExtraPath('fsc.csv')), threshold=TRUTH_THRESHOLD)
-        with open(self._getExtraPath('gaussians.pdb')) as handle:
+        found = resolution_of_curve(*read_curve(self._getExtraPath(FSC_FILE)), threshold=TRUTH_THRESHOLD)
+        with open(self._getExtraPath(GAUSSIANS)) as handle:
             count = sum(line.startswith(('ATOM', 'HETATM')) for line in handle)
-        self._setSummary('%d Gaussians agree with the map to %s (FSC %g).' % (count, resolution_text(found), TRUTH_THRESHOLD))
-        self._setMethods('The map was represented by %d Gaussians, which agree with it to %s (FSC %g).'
-                         % (count, resolution_text(found), TRUTH_THRESHOLD))
+        agreement = count, resolution_text(found), TRUTH_THRESHOLD
+        return (['%d Gaussians agree with the map to %s (FSC %g).' % agreement],
+                'The map was represented by %d Gaussians, which agree with it to %s (FSC %g).' % agreement)
 
     # ----------------------------------------------------- info ----------------------------------------------------
-    def _validate(self):
-        errors = self._validateEngine()
+    def _validateInputs(self):
         volume, mask = self.inputVolume.get(), self.inputMask.get()
         if volume is None:
-            return errors
+            return []
+        errors = []
         if not volume.getSamplingRate():
             errors.append('The map has no sampling rate.')
         dim = volume.getDim()

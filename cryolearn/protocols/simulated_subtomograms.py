@@ -1,11 +1,13 @@
 """What the protocols share that simulate subtomograms: to write them, or to learn from them as they are drawn."""
 
 import os
-from typing import Any, List
+from typing import List, Optional
 
 import pyworkflow.protocol.params as params
 
+from ..convert.files import fileOf
 from ..convert.volumes import writeVolume
+from .protocol_base import CryoLearnProtBase
 
 NULL_CLASS = 'NULL'
 
@@ -15,28 +17,17 @@ def both(*conditions):
     return ' and '.join('(%s)' % condition for condition in conditions if condition) or None
 
 
-class SimulatedSubtomograms:
-    """Structures and maps, each a class, and the microscope that they are seen through: parameters, files, checks. To be mixed into a protocol."""
+class SimulatedSubtomograms(CryoLearnProtBase):
+    """Structures and maps, each a class, and the microscope that they are seen through: parameters, files, checks."""
 
-    # of the protocol, and of the form that this defines
-    addEngineParam: Any
-    addEngineParams: Any
-    pointedItems: Any
-    _getExtraPath: Any
-    _validateModels: Any
-    inputStructures: Any
-    inputVolumes: Any
-    classNames: Any
-    nullClass: Any
-    tiltMinDeg: Any
-    tiltMaxDeg: Any
+    _label: Optional[str] = None
 
     # ---------------------------------------------------- form -----------------------------------------------------
     def _addSimulatedInputs(self, form, Config, condition=None):
-        form.addParam('inputStructures', params.MultiPointerParam, pointerClass='AtomStruct,SetOfAtomStructs', allowsNull=True, label='Structures',
-                      important=True, condition=condition, help='Atomic models, each a class.')
-        form.addParam('inputVolumes', params.MultiPointerParam, pointerClass='Volume,SetOfVolumes', allowsNull=True, label='Maps', important=True,
-                      condition=condition, help='Maps, each a class, beside or instead of structures. Density must be positive (white).')
+        self.addInputs(form, 'inputStructures', 'AtomStruct,SetOfAtomStructs', 'Structures', 'Atomic models, each a class.', important=True,
+                       condition=condition)
+        self.addInputs(form, 'inputVolumes', 'Volume,SetOfVolumes', 'Maps',
+                       'Maps, each a class, beside or instead of structures. Density must be positive (white).', important=True, condition=condition)
         form.addParam('classNames', params.StringParam, default='', label='Class names', condition=condition,
                       help='Names of the classes, separated by commas: structures first, then maps. Empty: the names of the files.')
         self.addEngineParam(form, Config, 'null_class', condition=condition)
@@ -56,26 +47,26 @@ class SimulatedSubtomograms:
     # ---------------------------------------------------- files ----------------------------------------------------
     def _volumes(self):
         """``{file in extra: volume}`` of all maps, those of sets one by one."""
-        return {self._getExtraPath('input_map_%03d.mrc' % number): item for number, item in enumerate(self.pointedItems(self.inputVolumes), start=1)}
+        return self.numberedMaps(self.inputVolumes)
 
     def _structures(self):
         """Files of all atomic models."""
-        return [item.getFileName() for item in self.pointedItems(self.inputStructures)]
+        return self.filesOf(self.inputStructures)
 
     def _names(self):
         """Names of the classes as the form gives them, else those of the files, told apart by a number where they are the same."""
         given = [name.strip() for name in (self.classNames.get() or '').split(',') if name.strip()]
         if given:
             return given
-        files = self._structures() + [str(volume.getFileName()).split(':')[0] for volume in self._volumes().values()]
+        files = self._structures() + [fileOf(volume) for volume in self._volumes().values()]
         names: List[str] = []
         for name in ('_'.join(os.path.splitext(os.path.basename(file))[0].split()) for file in files):
             names.append(name if name not in names else '%s_%d' % (name, len(names) + 1))
         return names
 
-    def _simulationInputs(self):
-        """Objects and values that the digest of the simulated subtomograms depends on."""
-        return dict(volumes=[[volume, volume.getSamplingRate()] for volume in self._volumes().values()], structures=self._structures())
+    def _simulationDigest(self):
+        """Digest of the maps and models that subtomograms are simulated of."""
+        return self.engineDigest(volumes=[[volume, volume.getSamplingRate()] for volume in self._volumes().values()], structures=self._structures())
 
     def _writeMaps(self):
         return [writeVolume(volume, path) for path, volume in self._volumes().items()]

@@ -1,13 +1,15 @@
 """Windows on an enhanced map beside its input: slices with one cursor for all, and surfaces that turn together."""
 
+from functools import partial
+
 import numpy as np
 
 from ..common.figures.palette import COLOURS
-from ..common.figures.surface import default_level, draw_surface, finish_axes, view_of
+from ..common.figures.surface import draw_surface, finish_axes
 from . import scene
 from .rotate_mixin import Turning
 from .slices_window import readMap
-from .window import FigureWindow, addChoice, addNote, addSlider
+from .window import FigureWindow, addChoice, addLevel, addNote, addSlider
 
 AXES = {'xy (along z)': 0, 'xz (along y)': 1, 'yz (along x)': 2}
 ACROSS = (('x', 'y'), ('x', 'z'), ('y', 'z'))  # axes to the right and up of a slice along z, y, x
@@ -112,17 +114,15 @@ class SideBySideWindow(Turning, FigureWindow):
     def __init__(self, title, maps, parent=None):
         FigureWindow.__init__(self, title, parent, size=(10.0, 5.4))
         self.maps = {label: readMap(path) for label, path in maps.items()}
-        self.rotation, self._meshes = np.eye(3), {}
+        self._meshes = {}
 
     def makeControls(self, frame):
         self.levels = {}
         for label, (volume, _, _) in self.maps.items():
-            low, high = float(volume.min()), float(volume.max())
-            self.levels[label] = addSlider(frame, 'Level, %s' % label, low=low, high=high, value=default_level(volume),
-                                           command=lambda label=label: self._newLevel(label), resolution=(high - low) / 200 or 1)
+            self.levels[label] = addLevel(frame, 'Level, %s' % label, volume, partial(self._newLevel, label))
         addNote(frame, 'Drag a picture: both turn. Surfaces of an enhanced map are smoother and better connected than the data: look at its uncertainty and at '
                        'the raw map before you believe a connection.')
-        self._view = self._findView()
+        self._view = scene.viewOfMesh(next((mesh for mesh in map(self._mesh, reversed(list(self.maps))) if mesh is not None), None), 1.15)
         self.turnByDragging()
 
     def _newLevel(self, label):
@@ -134,14 +134,6 @@ class SideBySideWindow(Turning, FigureWindow):
             volume, pixelSize, origin = self.maps[label]
             self._meshes[label] = scene.surfaceMesh(volume, pixelSize, self.levels[label].get(), origin)
         return self._meshes[label]
-
-    def _findView(self):
-        meshes = [mesh for mesh in map(self._mesh, self.maps) if mesh is not None]
-        if not meshes:
-            return np.zeros(3), 100.
-        corners = meshes[-1][0].reshape(-1, 3)
-        away = np.linalg.norm(corners - np.median(corners, axis=0), axis=1)
-        return view_of(corners[away <= 3 * np.median(away)], 1.15)
 
     def draw(self, figure):
         for axes, label in zip(figure.subplots(1, len(self.maps), squeeze=False)[0], self.maps):

@@ -1,7 +1,6 @@
 """Gaussians in three dimensions: colours, and picking a region with the mouse. Shared by the viewer and the wizard."""
 
 import os
-import tkinter as tk
 from tkinter import ttk
 from typing import Any
 
@@ -13,12 +12,13 @@ from matplotlib.path import Path
 from matplotlib.widgets import LassoSelector
 
 from ..common.figures.palette import COLOURS
-from ..common.figures.surface import finish_axes, turn, view_of
+from ..common.figures.surface import finish_axes, view_of
 from ..common.tables import read_table
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE
 from ..protocols.config_params import rangeText, wholeNumbers
 from . import scene
-from .window import addChoice, addSlider
+from .rotate_mixin import Turning
+from .window import addChoice, addEntry, addSlider
 
 TURN, PICK, LASSO = 'turn the picture', 'pick: click Gaussians', 'lasso: draw around Gaussians'
 DISC_OF_SIGMA = 0.6  # radius that is drawn: neighbours touch, but do not hide one another
@@ -72,36 +72,26 @@ class GaussianModel:
         return len(self.numbers)
 
 
-class GaussianScene:
+class GaussianScene(Turning):
     """A scene of Gaussians that can be turned and picked; a part of a window that has ``canvas``, ``refresh`` and ``toolbar`` or none."""
 
-    canvas: Any
-    refresh: Any
+    _lasso: Any = None
+    _axes: Any = None
 
     def setUpScene(self, model, selected=()):
-        self.model, self.rotation = model, np.eye(3)
+        self.model = model
         self.picked = np.isin(model.numbers, list(selected))
-        self._press, self._lasso, self._axes = None, None, None
 
     def makePickControls(self, frame):
         self.tool = addChoice(frame, 'Mouse', [TURN, PICK, LASSO], self.refresh, TURN)
         reach = float(np.ceil(self.model.view[1]))
         self.reach = addSlider(frame, 'Pick together all within (Å)', 0, reach, 0, lambda: None)
-        ttk.Label(frame, text='Gaussians in focus').pack(anchor='w', pady=(6, 0))
-        self.focusText = tk.StringVar(frame)
-        entry = ttk.Entry(frame, textvariable=self.focusText, width=30)
-        entry.pack(fill='x')
-        entry.bind('<Return>', lambda event: self.readFocus())
+        self.focusText = addEntry(frame, 'Gaussians in focus', '', self.readFocus)
         row = ttk.Frame(frame)
         row.pack(fill='x', pady=2)
         for label, action in (('Clear', self.clearFocus), ('Invert', self.invertFocus)):
             ttk.Button(row, text=label, command=action).pack(side='left', expand=True, fill='x')
         self._showFocus()
-
-    def connectMouse(self):
-        self.canvas.mpl_connect('button_press_event', self._onPress)
-        self.canvas.mpl_connect('motion_notify_event', self._onMove)
-        self.canvas.mpl_connect('button_release_event', self._onRelease)
 
     # ------------------------------------------------- focus --------------------------------------------------
     def focus(self):
@@ -151,44 +141,38 @@ class GaussianScene:
 
     # ------------------------------------------------- mouse --------------------------------------------------
     def _onPress(self, event):
-        if event.inaxes is None or event.inaxes is not self._axes or str(getattr(getattr(self, 'toolbar', None), 'mode', '')):
-            return
         tool = self.tool.get() if hasattr(self, 'tool') else TURN
-        if tool == PICK:
+        if tool == TURN:
+            super()._onPress(event)
+        elif tool == PICK and self._isFree(event):
             self.pickAt(event.xdata, event.ydata)
-        elif tool == TURN:
-            self._press = event.x, event.y
 
-    def _onMove(self, event):
-        if self._press is not None:
-            self.rotation = turn(self.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
-            self._press = event.x, event.y
-            self.refresh()
-
-    def _onRelease(self, event):
-        self._press = None
+    def _isFree(self, event):
+        return super()._isFree(event) and event.inaxes is self._axes
 
     # ------------------------------------------------- drawing ------------------------------------------------
-    def drawModel(self, figure, axes, positions=None, label=None, values=None):
+    def drawScene(self, axes, positions=None, colour=None):
         """The Gaussians; those that are picked have a thick rim."""
         self._axes = axes
-        drawModel(figure, axes, model=self.model, rotation=self.rotation, positions=positions, label=label, values=values, marked=self.picked)
+        drawModel(axes, self.model, self.rotation, positions=positions, colour=colour, marked=self.picked)
         finish_axes(axes, self.model.view[0], self.model.view[1], self.rotation)
         lasso = hasattr(self, 'tool') and self.tool.get() == LASSO
         self._lasso = LassoSelector(axes, self.pickInside) if lasso else None
 
 
-def drawModel(figure, axes, model, rotation, positions=None, label=None, values=None, marked=None, weights=None):
-    """A Gaussian model, coloured by ``values`` with a scale called ``label``.
+def drawModel(axes, model, rotation, positions=None, weights=None, colour=None, marked=None):
+    """A Gaussian model, at other ``positions`` (M, 3) than its own where these are given.
 
-    ``weights`` (M,), relative to the model's own, change the discs' size: a Gaussian that is absent is not seen.
+    ``weights`` (M,), relative to the model's own, change the discs' size: a Gaussian that is absent is not seen. ``colour`` is
+    ``(label of the scale, values (M,) or None)``; ``marked`` (M,) bool are those with a thick rim.
     """
+    label, values = colour or (None, None)
     if values is None:
         colours = np.tile(to_rgb(PLAIN), (len(model), 1))
     else:
         scale = Normalize(min(0.0, float(values.min())), max(float(np.percentile(values, 99)), 1e-9))
         colours = colormaps['YlOrRd'](scale(values))[:, :3]
-        bar = figure.colorbar(ScalarMappable(scale, 'YlOrRd'), ax=axes, label=label, shrink=0.6, pad=0.02)
+        bar = axes.figure.colorbar(ScalarMappable(scale, 'YlOrRd'), ax=axes, label=label, shrink=0.6, pad=0.02)
         bar.outline.set_visible(False)
     radius = model.radius if weights is None else model.radius * np.cbrt(np.clip(weights, 0, None))
     scene.drawGaussians(axes, model.positions if positions is None else positions, rotation, radius, colours, marked)

@@ -54,7 +54,7 @@ class EigenMotionsWindow(Playing, GaussianScene, FigureWindow):
         self.note = addNote(frame, 'Grey motions explain no more than noise does. Drag the picture to turn it.', 270)
         if self.model.motions:
             self.table.select([self.model.motions[0]['motion']])
-        self.connectMouse()
+        self.turnByDragging()
 
     def newRun(self):
         if not self.focus():
@@ -72,14 +72,13 @@ class EigenMotionsWindow(Playing, GaussianScene, FigureWindow):
         label = self.colour.get()
         values = length if label == THIS_MOTION else self.model.values.get(label)
         moved = move.shape[1] == 3  # else amplitudes vary, and nothing moves
-        self.drawModel(figure, axes, self.model.positions + self.phase * move if moved else None, label, values)
+        self.drawScene(axes, self.model.positions + self.phase * move if moved else None, (label, values))
         if row is None:
             axes.set_title('%d Gaussians' % len(self.model))
             return
         if self.arrows.get() and moved:
             scene.drawArrows(axes, self.model.positions, move, self.rotation)
         axes.set_title(motionTitle(row, self.amplitude.get(), move), fontsize=11)
-
 
 
 def motionTitle(row, deviations, move):
@@ -94,9 +93,8 @@ def motionTitle(row, deviations, move):
 class GaussianPathWindow(SceneWindow):
     """Gaussian models along a path, coloured by what is known of each Gaussian."""
 
-    def __init__(self, title, parent, model, conformations, weights, names, maps=None, script=None):
-        SceneWindow.__init__(self, title, parent, conformations=conformations, linked=np.zeros(conformations.shape[1] - 1, bool), maps=maps, names=names,
-                             script=script)
+    def __init__(self, title, parent, model, conformations, weights, **options):
+        SceneWindow.__init__(self, title, parent, conformations, np.zeros(conformations.shape[1] - 1, bool), **options)
         self.model = model
         self.weights = None if weights is None else weights / np.maximum(weights.max(axis=0), 1e-9)  # of the most there is along the path
 
@@ -104,11 +102,10 @@ class GaussianPathWindow(SceneWindow):
         self.colour = addChoice(frame, 'Colour of the Gaussians', [*self.model.values, NO_COLOUR], self.refresh)
         SceneWindow.makeControls(self, frame)
 
-    def drawConformation(self, figure, axes, index):
+    def drawConformation(self, axes, index):
         label = self.colour.get()
-        weights = None if self.weights is None else self.weights[index]
-        drawModel(figure, axes, model=self.model, rotation=self.rotation, positions=self.conformations[index], label=label,
-                  values=self.model.values.get(label), weights=weights)
+        drawModel(axes, self.model, self.rotation, self.conformations[index], None if self.weights is None else self.weights[index],
+                  (label, self.model.values.get(label)))
 
 
 def drawExplained(figure, motions):
@@ -145,4 +142,4 @@ def openGaussianPath(motion, table, folder, parent, title, path='pca', points=()
     model = GaussianModel(os.path.dirname(motion))
     names = ['frame %d of %d, place %s' % (number, len(vectors), ', '.join('%.2f' % value for value in vector))
              for number, vector in enumerate(vectors, start=1)]
-    return GaussianPathWindow(title, parent, model, conformations, weights, names)
+    return GaussianPathWindow(title, parent, model, conformations, weights, names=names)

@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from ..common.figures.surface import finish_axes, turn, view_of
+from ..common.figures.surface import finish_axes, view_of
 from . import scene
 from .animate_mixin import Playing
 from .landscape_data import traceOfModes
+from .rotate_mixin import Turning
 from .table import RowsTable
 from .window import FigureWindow, addButton, addCheck, addNote, addSlider
 
 COLUMNS = (('mode', 'mode', 50), ('collectivity', 'collectivity', 100), ('score', 'score', 65), ('frequency', 'frequency', 90))
 MOST_ARROWS = 70
+FRONT = np.eye(3)
 
 
 class ModesTable(RowsTable):
@@ -42,27 +44,25 @@ class ModeMotion:
     def __init__(self, path):
         self.trace, self.linked, self.vectors, self.atoms = traceOfModes(path)
         self.view = view_of(self.trace, 1.15)
-        self.rotation = np.eye(3)
 
-    def draw(self, axes, mode, amplitude, phase, arrows=True):
+    def draw(self, axes, mode, amplitude, phase=0., rotation=FRONT, arrows=True):
         """``phase`` from -1 to 1 times the amplitude is how far the backbone is displaced."""
         vector = self.vectors[mode]
-        scene.drawTrace(axes, self.trace + phase * amplitude * vector, self.linked, self.rotation)
+        scene.drawTrace(axes, self.trace + phase * amplitude * vector, self.linked, rotation)
         if arrows:
             rows = np.linspace(0, len(self.trace) - 1, min(MOST_ARROWS, len(self.trace))).astype(int)
-            scene.drawArrows(axes, self.trace[rows], amplitude * vector[rows], self.rotation)
-        finish_axes(axes, self.view[0], self.view[1], self.rotation)
+            scene.drawArrows(axes, self.trace[rows], amplitude * vector[rows], rotation)
+        finish_axes(axes, self.view[0], self.view[1], rotation)
         axes.set_title('mode %d, amplitude %.0f: RMSD %.1f Å' % (mode, amplitude, amplitude / np.sqrt(self.atoms)))
 
 
-class ModesWindow(Playing, FigureWindow):
+class ModesWindow(Playing, Turning, FigureWindow):
     """Table of modes at the left, the motion of the selected one at the right."""
 
     def __init__(self, rows, path, title='Normal modes', parent=None):
         FigureWindow.__init__(self, title, parent, size=(6.4, 6.2))
         self.motion = ModeMotion(path)
         self.rows = [row for row in rows if row['mode'] in self.motion.vectors]
-        self._press = None
 
     def makeControls(self, frame):
         self.table = ModesTable(frame, self.rows, self.refresh, multiple=False, height=14)
@@ -74,17 +74,9 @@ class ModesWindow(Playing, FigureWindow):
         addNote(frame, 'Grey modes are below the collectivity threshold. Click a heading to sort. Drag the picture to turn it.', 270)
         if self.table.rows:
             self.table.select([self.table.rows[0]['mode']])
-        self.canvas.mpl_connect('button_press_event', lambda event: setattr(self, '_press', (event.x, event.y)))
-        self.canvas.mpl_connect('button_release_event', lambda event: setattr(self, '_press', None))
-        self.canvas.mpl_connect('motion_notify_event', self._onMove)
+        self.turnByDragging()
 
     def draw(self, figure):
         modes = self.table.selected()
         if modes:
-                self.motion.draw(figure.subplots(), modes[0], self.amplitude.get(), self.phase, self.arrows.get())
-
-    def _onMove(self, event):
-        if self._press is not None:
-            self.motion.rotation = turn(self.motion.rotation, 0.4 * (event.x - self._press[0]), 0.4 * (event.y - self._press[1]))
-            self._press = event.x, event.y
-            self.refresh()
+            self.motion.draw(figure.subplots(), modes[0], self.amplitude.get(), self.phase, self.rotation, self.arrows.get())

@@ -1,24 +1,15 @@
 """Tables and pictures that a run wrote, for its windows; what runs draw too stands in ``common/figures``."""
 
-import csv
-
 import numpy as np
 
 from ..common.figures.maps import draw_slices
+from ..convert.tables import readRows
 
 
 def readColumns(path):
     """Columns of a CSV file by name, as numbers; what is empty or no number is NaN."""
-    with open(path, newline='') as handle:
-        rows = list(csv.reader(line for line in handle if not line.startswith('#')))
-    return {name: np.array([_number(row[index]) if index < len(row) else np.nan for row in rows[1:]]) for index, name in enumerate(rows[0])}
-
-
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
+    rows = readRows(path)
+    return {name: np.array([row[name] if isinstance(row[name], float) else np.nan for row in rows]) for name in rows[0]} if rows else {}
 
 
 def drawSlices(figure, volume, pixelSize, fractions=(0.5, 0.5, 0.5), title=''):

@@ -15,7 +15,7 @@ def drawSizes(figure, numbers, names=None, colour=None, colourLabel='', title='C
     heights = np.asarray(numbers)[order]
     axes = figure.subplots()
     paint: Any = COLOURS[0]
-    if colour is not None:
+    if colour is not None and np.isfinite(colour).any():
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize

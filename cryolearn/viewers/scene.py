@@ -9,13 +9,22 @@ from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.colors import to_rgb
 from scipy.ndimage import zoom
 
-from ..common.figures.surface import pale, surface_mesh
+from ..common.figures.surface import pale, surface_mesh, view_of
 
 
 def surfaceMesh(volume, pixelSize, level, origin=None):
     """Mesh of an isosurface, see :func:`cryolearn.common.figures.surface.surface_mesh`."""
     from skimage.measure import marching_cubes
     return surface_mesh(volume, pixelSize, level, marching_cubes, zoom, origin)
+
+
+def viewOfMesh(mesh, margin):
+    """Centre and half width of what shows a mesh; specks of noise far out do not count."""
+    if mesh is None:
+        return np.zeros(3), 100.
+    corners = mesh[0].reshape(-1, 3)
+    away = np.linalg.norm(corners - np.median(corners, axis=0), axis=1)
+    return view_of(corners[away <= 3 * np.median(away)], margin)
 
 
 def drawTrace(axes, coordinates, linked, rotation, colours=None, width=2.5):

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..common.figures.surface import default_level, draw_surface, finish_axes, view_of
+from ..common.figures.surface import draw_surface, finish_axes, view_of
 from . import scene
+from .animate_mixin import Playing
 from .rotate_mixin import Turning
-from .window import FigureWindow, addButton, addCheck, addNote, addSlider
+from .window import FigureWindow, addButton, addCheck, addLevel, addNote, addSlider
 
 KEPT_MAPS = 20  # maps kept in memory
 
 
-class SceneWindow(Turning, FigureWindow):
+class SceneWindow(Playing, Turning, FigureWindow):
     """Frames of a trajectory: backbone traces, isosurfaces, or both.
 
     Parameters
@@ -34,14 +35,14 @@ class SceneWindow(Turning, FigureWindow):
         ChimeraX script to offer.
     """
 
-    def __init__(self, title, parent=None, conformations=None, linked=None, maps=None, names=None, script=None, arrows=None,
-                 startWithMap=False):
+    PAUSE_MS = 120
+
+    def __init__(self, title, parent=None, conformations=None, linked=None, maps=None, names=None, script=None, startWithMap=False):
         FigureWindow.__init__(self, title, parent, size=(6.6, 6.4))
-        self.conformations, self.linked, self.maps, self.script, self.arrows = conformations, linked, maps or [], script, arrows
+        self.conformations, self.linked, self.maps, self.script, self.startWithMap = conformations, linked, maps or [], script, startWithMap
         self.count = len(conformations) if conformations is not None else len(self.maps)
         self.names = names or ['frame %d of %d' % (number, self.count) for number in range(1, self.count + 1)]
-        self.rotation, self.startWithMap = np.eye(3), startWithMap
-        self._meshes, self._volumes, self._timer, self._step = {}, {}, None, 1
+        self._meshes, self._volumes, self._step = {}, {}, 1
 
     # ------------------------------------------------- controls ------------------------------------------------
     def makeControls(self, frame):
@@ -52,11 +53,8 @@ class SceneWindow(Turning, FigureWindow):
         self.showMap: Any = None
         self.level: Any = None
         if self.maps:
-            volume = self._volume(0)[0]
             self.showMap = addCheck(frame, 'Surface of the map', self.refresh)
-            low, high = float(volume.min()), float(volume.max())
-            self.level = addSlider(frame, 'Density level', low=low, high=high, value=default_level(volume), command=self._newLevel,
-                                   resolution=(high - low) / 200 or 1)
+            self.level = addLevel(frame, 'Density level', self._volume(0)[0], self._newLevel)
         what = 'Backbone' if self.linked is not None and self.linked.any() else 'Pseudo-atoms'
         self.showTrace = addCheck(frame, what, self.refresh) if self.conformations is not None else None
         if self.showMap is not None and self.showTrace is not None:
@@ -74,12 +72,7 @@ class SceneWindow(Turning, FigureWindow):
     def _findView(self):
         if self.conformations is not None:
             return view_of(np.concatenate([self.conformations[0], self.conformations[-1]]))
-        mesh = self._mesh(0)
-        if mesh is None:
-            return np.zeros(3), 100.
-        corners = mesh[0].reshape(-1, 3)
-        away = np.linalg.norm(corners - np.median(corners, axis=0), axis=1)
-        return view_of(corners[away <= 3 * np.median(away)], 1.25)  # specks of noise far out do not count
+        return scene.viewOfMesh(self._mesh(0), 1.25)
 
     def _newLevel(self):
         self._meshes = {}
@@ -107,37 +100,23 @@ class SceneWindow(Turning, FigureWindow):
             if mesh is not None:
                 draw_surface(axes, mesh, self.rotation)
         if self.showTrace is not None and self.showTrace.get():
-            self.drawConformation(figure, axes, index)
-        if self.arrows is not None:
-            scene.drawArrows(axes, self.arrows[0], self.arrows[1], self.rotation)
+            self.drawConformation(axes, index)
         finish_axes(axes, self._view[0], self._view[1], self.rotation)
         axes.set_title(self.names[index])
 
-    def drawConformation(self, figure, axes, index):
+    def drawConformation(self, axes, index):
         scene.drawTrace(axes, self.conformations[index], self.linked, self.rotation)
 
     # ------------------------------------------------- playing -------------------------------------------------
-    def togglePlay(self):
-        """Run through the frames to and fro until pressed again."""
-        if self._timer is not None:
-            self.onClose()
-            self.playButton.config(text='Play')
-            return
-        self.playButton.config(text='Stop')
-        self._timer = self.window.root.after(10, self._advance)
-
-    def onClose(self):
-        if self._timer is not None:
-            self.window.root.after_cancel(self._timer)
-            self._timer = None
-
-    def _advance(self):
+    def nextStep(self):
+        """Run through the frames to and fro."""
         number = int(self.position.get())
         if not 1 <= number + self._step <= self.count:
             self._step = -self._step
         self.position.set(number + self._step)
-        self.refresh()
-        self._timer = self.window.root.after(120, self._advance)
+
+    def rest(self):
+        """The frame at which the play was stopped stays."""
 
     def openChimera(self):
         """Open the script in ChimeraX where that is installed; else say where the script is."""

@@ -1,16 +1,13 @@
 """Viewers of enhanced maps and of the networks that enhance them."""
 
-import os
 
-from pwem.viewers import FscViewer
-from pyworkflow.protocol import params
 
 from ..common.figures.curves import draw_evidence, draw_fsc
 from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve
 from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, LOCAL_CORRELATION, PREDICTED_ERROR, UNCERTAINTY, readEnhancedCurves
 from ..protocols import CryoLearnProtMapEnhance, CryoLearnProtMapTrain
 from .enhanced_window import LinkedSlicesWindow, SideBySideWindow
-from .viewer_base import CryoLearnViewer
+from .viewer_base import CryoLearnViewer, whenWritten
 from .viewer_learning import CryoLearnLearningViewer
 from .window import FigureWindow, addCheck, addNote
 
@@ -40,37 +37,31 @@ class CryoLearnEnhanceViewer(CryoLearnViewer):
     _targets = [CryoLearnProtMapEnhance]
 
     def _defineResults(self, form):
-        form.addParam('showSlices', params.LabelParam, label='Slices before, after, uncertainty', important=True,
+        self._addLine(form, 'showSlices', 'Slices before, after, uncertainty', important=True,
                       help='The same slice of each map; the cursor over one is drawn in all.')
-        form.addParam('showSurfaces', params.LabelParam, label='Surfaces before and after', important=True)
-        form.addParam('showFsc', params.LabelParam, label='FSC curves: what is real', important=True, help=EVIDENCE_NOTE)
-        if hasattr(self.protocol, 'outputFSCs'):
-            form.addParam('showFscSet', params.LabelParam, label="FSC curves in Scipion's own viewer")
-
-    def _getActions(self):
-        return {'showSlices': self._showSlices, 'showSurfaces': self._showSurfaces, 'showFsc': self._showFsc, 'showFscSet': self._showFscSet}
+        self._addLine(form, 'showSurfaces', 'Surfaces before and after', important=True)
+        self._addLine(form, 'showFsc', 'FSC curves: what is real', important=True, help=EVIDENCE_NOTE)
+        self._addFscSet(form)
 
     def _maps(self, **files):
         named = {'input': 'input_map.mrc', 'enhanced': ENHANCED, **files}
-        return {label: self.extra(name) for label, name in named.items() if os.path.exists(self.extra(name))}
+        return {label: self.extra(name) for label, name in named.items() if self.has(name)}
 
-    def _showSlices(self, param=None):
-        others = {'uncertainty': UNCERTAINTY, 'predicted error': PREDICTED_ERROR, 'local correlation': LOCAL_CORRELATION, 'confidence of the input': CONFIDENCE}
-        maps = self._maps(**others)
-        return [LinkedSlicesWindow(self.title('Slices'), maps, self.formWindow)] if 'enhanced' in maps else self._notReady('The enhanced map')
+    @whenWritten(ENHANCED, 'The enhanced map')
+    def _showSlices(self):
+        maps = self._maps(**{'uncertainty': UNCERTAINTY, 'predicted error': PREDICTED_ERROR, 'local correlation': LOCAL_CORRELATION,
+                             'confidence of the input': CONFIDENCE})
+        return [LinkedSlicesWindow(self.title('Slices'), maps, self.formWindow)]
 
-    def _showSurfaces(self, param=None):
-        maps = self._maps()
-        return [SideBySideWindow(self.title('Surfaces'), maps, self.formWindow)] if 'enhanced' in maps else self._notReady('The enhanced map')
+    @whenWritten(ENHANCED, 'The enhanced map')
+    def _showSurfaces(self):
+        return [SideBySideWindow(self.title('Surfaces'), self._maps(), self.formWindow)]
 
     def _showFsc(self, param=None):
-        if not os.path.exists(self.extra(FSC_TABLE)):
+        if not self.has(FSC_TABLE):
             return [self.errorMessage('There are no curves: the map was enhanced without half maps, or is not finished.', 'No half maps')]
-        found = self.protocol._readEngineSummary(self.extra())
+        found = self.protocol._readEngineSummary()
         return [EvidenceWindow(self.title('FSC'), self.extra(), found['input_resolution_angst'], self.formWindow)]
-
-    def _showFscSet(self, param=None):
-        FscViewer(project=self.getProject(), protocol=self.protocol, figure=None).visualize(self.protocol.outputFSCs)
 
 
 class CryoLearnMapTrainViewer(CryoLearnLearningViewer):
@@ -81,19 +72,13 @@ class CryoLearnMapTrainViewer(CryoLearnLearningViewer):
 
     def _defineResults(self, form):
         CryoLearnLearningViewer._defineResults(self, form)
-        form.addParam('showFsc', params.LabelParam, label='FSC with unseen molecules', important=True,
+        self._addLine(form, 'showFsc', 'FSC with unseen molecules', important=True,
                       help='Mean FSC of degraded and of enhanced patches with the density of their molecules, of models that the network has not seen.')
 
-    def _getActions(self):
-        return dict(CryoLearnLearningViewer._getActions(self), showFsc=self._showFsc)
-
-    def _showFsc(self, param=None):
-        path = self.extra('validation_fsc.csv')
-        if not os.path.exists(path):
-            return self._notReady('validation_fsc.csv')
+    @whenWritten('validation_fsc.csv')
+    def _showFsc(self):
         curves = []
         for name in ('input', 'result'):
-            frequency, values = read_curve(path, 'fsc_' + name)
+            frequency, values = read_curve(self.extra('validation_fsc.csv'), 'fsc_' + name)
             curves.append((name, frequency, values, resolution_of_curve(frequency, values, TRUTH_THRESHOLD)))
-        return [FigureWindow(self.title('FSC'), self.formWindow,
-                             lambda figure: draw_fsc(figure, curves, (TRUTH_THRESHOLD,), 'FSC with the density of unseen molecules'))]
+        return self.figure('FSC', lambda figure: draw_fsc(figure, curves, (TRUTH_THRESHOLD,), 'FSC with the density of unseen molecules'))

@@ -4,8 +4,6 @@ import os
 
 from pwem.objects import SetOfPrincipalComponents
 from pyworkflow.object import Pointer
-from pyworkflow.protocol import params
-from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from ..common.figures.curves import draw_free_energy
 from ..convert.gaussians import MAPS_FOLDER
@@ -17,82 +15,62 @@ from . import plots
 from .gaussian_scene import GaussianModel
 from .gaussian_window import EigenMotionsWindow, drawExplained, openGaussianPath
 from .landscape_data import landscapeOfRun
-from .viewer_landscape import openLandscape, particlesOf, showTable
+from .viewer_base import ObjectViewer, whenWritten
+from .viewer_landscape import CryoLearnLandscapeViewer
 from .viewer_maps import CryoLearnMapsViewer
-from .window import FigureWindow
 
 
-class CryoLearnGaussianViewer(CryoLearnMapsViewer):
+class CryoLearnGaussianViewer(CryoLearnLandscapeViewer, CryoLearnMapsViewer):
     """Eigen-motions on the Gaussians, the landscape of the particles, and the maps along the path."""
 
     _label = 'Gaussian heterogeneity viewer'
     _targets = [CryoLearnProtGaussianHeterogeneity]
 
     def _defineResults(self, form):
-        form.addParam('showMotions', params.LabelParam, label='Eigen-motions', important=True,
+        self._addLine(form, 'showMotions', 'Eigen-motions', important=True,
                       help='Arrows on the Gaussians, coloured by flexibility, by the length of their path, or by one motion. Gaussians can be '
                            'picked here to study their region in a new run.')
-        form.addParam('showExplained', params.LabelParam, label='Explained variance against noise')
-        form.addParam('showPath', params.LabelParam, label='Motion along the path, animated',
+        self._addLine(form, 'showExplained', 'Explained variance against noise')
+        self._addLine(form, 'showPath', 'Motion along the path, animated',
                       help='Gaussian models from one end of the particles to the other. "trajectory" makes maps and a movie of it.')
-        form.addParam('showLandscape', params.LabelParam, label='Conformational landscape', important=True,
+        self._addLine(form, 'showLandscape', 'Conformational landscape', important=True,
                       help='Density and points on two axes of your choice, with error bars. With the lasso a subset is made; a path of '
                            'clicked points becomes conformations.')
-        if os.path.exists(self.extra('landscape.csv')):
-            form.addParam('showFreeEnergy', params.LabelParam, label='Free energy and population')
+        if self.has('landscape.csv'):
+            self._addLine(form, 'showFreeEnergy', 'Free energy and population')
         if os.path.isdir(self.mapsFolder()):
             CryoLearnMapsViewer._defineResults(self, form)
-        if hasattr(self.protocol, 'outputParticles'):
-            form.addParam('showTable', params.LabelParam, label='Particles as a table')
-
-    def _getActions(self):
-        return dict(CryoLearnMapsViewer._getActions(self), showMotions=self._showMotions, showExplained=self._showExplained,
-                    showPath=self._showPath, showLandscape=self._showLandscape, showFreeEnergy=self._showFreeEnergy, showTable=self._showTable)
+        self._addTable(form, 'Particles as a table')
 
     def mapsFolder(self):
         return self.extra(MAPS_FOLDER)
 
-    def _model(self):
-        """Gaussians and eigen-motions of the run, or None when it has none yet."""
-        return GaussianModel(self.extra()) if os.path.exists(self.extra(MOTION_FILE)) else None
-
     # ------------------------------------------------- motions ------------------------------------------------
-    def _showMotions(self, param=None):
-        model = self._model()
-        return [openMotions(model, self.protocol, self.formWindow, self.title('Eigen-motions'))] if model else self._notReady('The motion model')
+    @whenWritten(MOTION_FILE, 'The motion model')
+    def _showMotions(self):
+        return [openMotions(GaussianModel(self.extra()), self.protocol, self.formWindow, self.title('Eigen-motions'))]
 
-    def _showExplained(self, param=None):
-        model = self._model()
-        if model is None:
-            return self._notReady('The motion model')
-        return [FigureWindow(self.title('Explained variance'), self.formWindow, lambda figure: drawExplained(figure, model.motions))]
+    @whenWritten(MOTION_FILE, 'The motion model')
+    def _showExplained(self):
+        motions = GaussianModel(self.extra()).motions
+        return self.figure('Explained variance', lambda figure: drawExplained(figure, motions))
 
-    def _showPath(self, param=None):
+    @whenWritten(MOTION_FILE, 'The motion model')
+    def _showPath(self):
         landscape = landscapeOfRun(self.protocol)
-        if landscape is None or self._model() is None:
+        if landscape is None:
             return self._notReady('The motion model')
-        expanded = self.extra('expanded.npz')  # one row for each subunit of a symmetric particle
-        table = expanded if os.path.exists(expanded) else landscape.tables[0]
+        table = self.extra('expanded.npz') if self.has('expanded.npz') else landscape.tables[0]  # one row for each subunit of a symmetric particle
         try:
             return [openGaussianPath(self.extra(MOTION_FILE), table, self.getProject().getTmpPath('path'), self.formWindow, self.title('Path'))]
         except ValueError as error:
             return [self.errorMessage(str(error), 'Path')]
 
-    # ------------------------------------------------ landscape -----------------------------------------------
-    def _showLandscape(self, param=None):
-        landscape = landscapeOfRun(self.protocol)
-        if landscape is None:
-            return self._notReady('The landscape')
-        return [openLandscape(landscape, particlesOf(self.protocol), self.protocol, self.getProject(), self.formWindow, self.title('Landscape'))]
-
     def _showFreeEnergy(self, param=None):
         columns = plots.readColumns(self.extra('landscape.csv'))
-        return [FigureWindow(self.title('Free energy'), self.formWindow, lambda figure: draw_free_energy(
+        return self.figure('Free energy', lambda figure: draw_free_energy(
             figure, columns['place'], columns['population'], columns['free_energy_kt'], columns['standard_error_kt'],
-            separate=self.protocol.getEngineValue(GaussianHeterogeneityConfig, 'path') == 'states'))]
-
-    def _showTable(self, param=None):
-        return showTable(self, self.protocol.outputParticles)
+            separate=self.protocol.getEngineValue(GaussianHeterogeneityConfig, 'path') == 'states'))
 
 
 def openMotions(model, protocol, parent, title):
@@ -115,11 +93,10 @@ def focusedRun(protocol, numbers):
     return run
 
 
-class CryoLearnSetOfMotionsViewer(Viewer):
+class CryoLearnSetOfMotionsViewer(ObjectViewer):
     """Opens a set of eigen-motions that this plugin made."""
 
     _targets = [SetOfPrincipalComponents]
-    _environments = [DESKTOP_TKINTER]
     _name = 'eigen-motions (cryolearn)'
 
     @classmethod
@@ -127,6 +104,6 @@ class CryoLearnSetOfMotionsViewer(Viewer):
         return instance.getSize() > 0 and motionsFolder(instance) is not None
 
     def _visualize(self, obj, **kwargs):
-        protocol = self.protocol or self.getProject().getProtocol(int(obj.getObjParentId()))
+        protocol = self.runOf(obj)
         made = protocol if isinstance(protocol, CryoLearnProtGaussianHeterogeneity) else None
         return [openMotions(GaussianModel(motionsFolder(obj)), made, self.formWindow, 'Eigen-motions - %s' % obj.getNameId())]

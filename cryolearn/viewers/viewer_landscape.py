@@ -2,10 +2,7 @@
 
 import numpy as np
 from pwem.objects import SetOfClasses, SetOfClassesFlex, SetOfParticlesFlex
-from pyworkflow import Config
 from pyworkflow.object import Pointer
-from pyworkflow.protocol import params
-from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from ..common.choices import choice_index
 from ..convert.flex import PROGRAM, latentColumns
@@ -22,7 +19,7 @@ from .gaussian_window import openGaussianPath
 from .landscape_data import findModes, findMotion, landscapeOfRun, landscapeOfSet, modesFile, traceOfModes
 from .landscape_window import LandscapeWindow
 from .scene_window import SceneWindow
-from .viewer_base import CryoLearnViewer
+from .viewer_base import CryoLearnViewer, ObjectViewer
 
 SHOWN_FRAMES = 20  # conformations shown at once along a drawn path
 
@@ -68,6 +65,20 @@ def openLandscape(landscape, particles, protocol, project, parent, title):
                            onPath=runTrajectory if usable and deformable else None)
 
 
+def launchRun(project, protocolClass, label, **values):
+    """Launch a run; ``values`` are those of its form, pointers to inputs among them, and numbers as an array. Returns the run."""
+    run = project.newProtocol(protocolClass)
+    run.setObjLabel(label)
+    for name, value in values.items():
+        param = getattr(run, name)
+        if isinstance(value, Pointer):
+            param.copy(value)
+        else:
+            param.set(' '.join('%.6g' % number for number in value.ravel()) if isinstance(value, np.ndarray) else value)
+    project.launchProtocol(run)
+    return run
+
+
 def launchSelection(project, particles, landscape, xAxis, yAxis, corners):
     """Launch the batch protocol that makes a subset of the particles inside a polygon; returns the run.
 
@@ -76,32 +87,17 @@ def launchSelection(project, particles, landscape, xAxis, yAxis, corners):
     ValueError
         when the two axes stand in different tables, so that a run could not read them again.
     """
-    run = project.newProtocol(CryoLearnProtSelectLandscape)
-    run.setObjLabel('selected on the landscape')
-    run.inputParticles.copy(particles)
     names = {axis.partition(':')[0] for axis in (xAxis, yAxis)}
-    if not names <= latentColumns(particles.get()):
-        run.table.set(landscape.tableWith(names))
-    run.xAxis.set(xAxis)
-    run.yAxis.set(yAxis)
-    run.polygon.set(' '.join('%.6g' % value for value in np.asarray(corners).ravel()))
-    project.launchProtocol(run)
-    return run
+    table = '' if names <= latentColumns(particles.get()) else landscape.tableWith(names)
+    return launchRun(project, CryoLearnProtSelectLandscape, 'selected on the landscape', inputParticles=particles, table=table,
+                     xAxis=xAxis, yAxis=yAxis, polygon=np.asarray(corners))
 
 
 def launchTrajectory(project, particles, modes, numbers, points, frames=10):
     """Launch a trajectory through the given latent vectors; without modes the particles bring their motion along."""
-    run = project.newProtocol(CryoLearnProtTrajectory)
-    run.setObjLabel('trajectory along a drawn path')
-    run.inputSet.copy(particles)
-    if modes is not None:
-        run.inputModes.set(modes)
-    run.modeNumbers.set(' '.join(str(number) for number in numbers))
-    run.path.set(choice_index(TrajectoryConfig, 'path', 'points'))
-    run.points.set(' '.join('%.6g' % value for value in np.asarray(points).ravel()))
-    run.frames.set(frames)
-    project.launchProtocol(run)
-    return run
+    return launchRun(project, CryoLearnProtTrajectory, 'trajectory along a drawn path', inputSet=particles, inputModes=modes,
+                     modeNumbers=' '.join(str(number) for number in numbers), path=choice_index(TrajectoryConfig, 'path', 'points'),
+                     points=np.asarray(points), frames=frames)
 
 
 def conformationsAlong(points, modesPath, numbers, frames=SHOWN_FRAMES):
@@ -131,40 +127,29 @@ class CryoLearnLandscapeViewer(CryoLearnViewer):
                 CryoLearnProtSimulateParticles]
 
     def _defineResults(self, form):
-        form.addParam('showLandscape', params.LabelParam, label='Conformational landscape', important=True,
+        self._addLine(form, 'showLandscape', 'Conformational landscape', important=True,
                       help='Density and points on two axes of your choice, coloured by any column. With the lasso a subset is made (a run '
                            'of its own, which can be repeated); a path of clicked points becomes conformations.')
-        if hasattr(self.protocol, 'outputClasses') or hasattr(self.protocol, 'outputParticles'):
-            form.addParam('showTable', params.LabelParam, label='Output as a table')
+        self._addTable(form, 'Output as a table')
 
-    def _getActions(self):
-        return {'showLandscape': self._showLandscape, 'showTable': self._showTable}
+    def tableOf(self):
+        return 'outputClasses' if hasattr(self.protocol, 'outputClasses') else 'outputParticles'
 
     def _showLandscape(self, param=None):
         landscape = landscapeOfRun(self.protocol)
         if landscape is None:
             return self._notReady('The landscape')
-        return [openLandscape(landscape, particlesOf(self.protocol), self.protocol, self.getProject(), self.formWindow,
-                              self.title('Landscape'))]
+        return [openLandscape(landscape, self.getParticles(), self.protocol, self.getProject(), self.formWindow, self.title('Landscape'))]
 
-    def _showTable(self, param=None):
-        return showTable(self, getattr(self.protocol, 'outputClasses', None) or self.protocol.outputParticles)
-
-
-def showTable(viewer, output):
-    """Open an output in the table viewer that Scipion is set to; returns what a viewer's line returns."""
-    others = [found for found in Config.getDomain().findViewers(output, DESKTOP_TKINTER) if found is not CryoLearnParticlesFlexViewer]
-    if not others:
-        return [viewer.errorMessage('Scipion has no table viewer for %s.' % output.getClassName(), 'Table')]
-    others[0](project=viewer.getProject(), protocol=viewer.protocol, parent=viewer.formWindow).visualize(output)
-    return []
+    def getParticles(self):
+        """Pointer to the particles that a subset or a trajectory is made from; None where there are none."""
+        return particlesOf(self.protocol)
 
 
-class CryoLearnParticlesFlexViewer(Viewer):
+class CryoLearnParticlesFlexViewer(ObjectViewer):
     """Opens the landscape of a set of particles, or of classes of them, that this plugin made."""
 
     _targets = [SetOfParticlesFlex, SetOfClassesFlex]
-    _environments = [DESKTOP_TKINTER]
     _name = 'conformational landscape (cryolearn)'
 
     @classmethod
@@ -173,8 +158,7 @@ class CryoLearnParticlesFlexViewer(Viewer):
         return hasattr(particles, 'getFlexInfo') and particles.getFlexInfo().getProgName() == PROGRAM
 
     def _visualize(self, obj, **kwargs):
-        project = self.getProject()
-        protocol = self.protocol or project.getProtocol(int(obj.getObjParentId()))
+        project, protocol = self.getProject(), self.runOf(obj)
         particles = _particlesIn(obj)
         landscape = landscapeOfSet(particles, protocol, project.getTmpPath())
         return [openLandscape(landscape, Pointer(value=particles), protocol, project, self.formWindow, 'Landscape - %s' % obj.getNameId())]

@@ -2,11 +2,9 @@
 
 import glob
 import os
+from functools import partial
 
 import numpy as np
-from pwem.objects import SetOfFSCs
-from pwem.viewers import FscViewer
-from pyworkflow.protocol import params
 
 from ..common.figures.curves import draw_fsc
 from ..common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, curve_names, read_curve, resolution_of_curve
@@ -15,7 +13,6 @@ from .backbone import readModels
 from .scene_window import SceneWindow
 from .slices_window import SlicesWindow, readMap
 from .viewer_base import CryoLearnViewer
-from .window import FigureWindow
 
 
 class CryoLearnMapsViewer(CryoLearnViewer):
@@ -25,12 +22,11 @@ class CryoLearnMapsViewer(CryoLearnViewer):
     _targets = [CryoLearnProtReconstruct, CryoLearnProtVolumeToGaussians]
 
     def _defineResults(self, form):
-        form.addParam('showFsc', params.LabelParam, label='FSC curves, all in one plot', important=True,
+        self._addLine(form, 'showFsc', 'FSC curves, all in one plot', important=True,
                       help='Resolution is read where a curve first falls below the threshold, never beyond its end.')
-        if isinstance(getattr(self.protocol, 'outputFSCs', None), SetOfFSCs):
-            form.addParam('showFscSet', params.LabelParam, label="FSC curves in Scipion's own viewer")
-        form.addParam('showSlices', params.LabelParam, label='Slices')
-        form.addParam('showSurface', params.LabelParam, label='Surface',
+        self._addFscSet(form)
+        self._addLine(form, 'showSlices', 'Slices')
+        self._addLine(form, 'showSurface', 'Surface',
                       help='Isosurface that can be turned and whose level can be changed; needs no ChimeraX.')
 
     def mapsFolder(self):
@@ -41,9 +37,6 @@ class CryoLearnMapsViewer(CryoLearnViewer):
         """What a map or curve is called, by the name of its file."""
         return label
 
-    def _getActions(self):
-        return {'showFsc': self._showFsc, 'showFscSet': self._showFscSet, 'showSlices': self._showSlices, 'showSurface': self._showSurface}
-
     # --------------------------------------------------- FSC --------------------------------------------------
     def _showFsc(self, param=None):
         truth = isinstance(self.protocol, CryoLearnProtVolumeToGaussians)
@@ -52,12 +45,8 @@ class CryoLearnMapsViewer(CryoLearnViewer):
         if not curves:
             return self._notReady('The FSC')
         title = 'FSC of Gaussians and map' if truth else 'FSC of half maps'
-        return [FigureWindow(self.title('FSC'), self.formWindow,
-                             lambda figure: draw_fsc(figure, curves, (threshold,) if truth else (HALF_MAP_THRESHOLD, TRUTH_THRESHOLD), title))]
-
-    def _showFscSet(self, param=None):
-        viewer = FscViewer(project=self.getProject(), protocol=self.protocol, figure=None)
-        viewer.visualize(self.protocol.outputFSCs)
+        thresholds = (threshold,) if truth else (HALF_MAP_THRESHOLD, TRUTH_THRESHOLD)
+        return self.figure('FSC', lambda figure: draw_fsc(figure, curves, thresholds, title))
 
     # --------------------------------------------------- maps -------------------------------------------------
     def getMaps(self):
@@ -73,7 +62,7 @@ class CryoLearnMapsViewer(CryoLearnViewer):
         maps = {label: path for label, path in self.getMaps().items() if not isHalf(path) and 'input' not in label}
         if not maps:
             return self._notReady('The map')
-        readers = [lambda path=path: readMap(path) for path in maps.values()]
+        readers = [partial(readMap, path) for path in maps.values()]
         traces = linked = None
         model = os.path.join(self.mapsFolder(), 'gaussians.pdb')
         if os.path.exists(model):

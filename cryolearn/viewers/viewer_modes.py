@@ -2,15 +2,12 @@
 
 import numpy as np
 from pwem.objects import SetOfNormalModes
-from pyworkflow.protocol import params
-from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
 
 from ..common.figures.bars import draw_collectivity
 from ..convert.modes import engineModes
 from ..protocols import CryoLearnProtNormalModes
 from .modes_window import ModesWindow, modeRows
-from .viewer_base import CryoLearnViewer
-from .window import FigureWindow
+from .viewer_base import CryoLearnViewer, ObjectViewer
 
 
 class CryoLearnModesViewer(CryoLearnViewer):
@@ -20,29 +17,23 @@ class CryoLearnModesViewer(CryoLearnViewer):
     _targets = [CryoLearnProtNormalModes]
 
     def _defineResults(self, form):
-        form.addParam('showModes', params.LabelParam, label='Modes: table and motion', important=True,
+        self._addLine(form, 'showModes', 'Modes: table and motion', important=True,
                       help='Collectivity is the part of the atoms that a mode moves; the score is low for slow and collective modes. '
                            'Select a mode to see its motion as arrows or animated.')
-        form.addParam('showCollectivity', params.LabelParam, label='Collectivity of the modes')
-
-    def _getActions(self):
-        return {'showModes': self._showModes, 'showCollectivity': self._showCollectivity}
-
-    def _modes(self):
-        return getattr(self.protocol, 'outputModes', None)
+        self._addLine(form, 'showCollectivity', 'Collectivity of the modes')
 
     def _showModes(self, param=None):
-        modes = self._modes()
+        modes = getattr(self.protocol, 'outputModes', None)
         if modes is None:
             return self._notReady('The set of modes')
         return [ModesWindow(modeRows(modes), engineModes(modes), self.title('Normal modes'), self.formWindow)]
 
     def _showCollectivity(self, param=None):
-        modes = self._modes()
+        modes = getattr(self.protocol, 'outputModes', None)
         if modes is None:
             return self._notReady('The set of modes')
         rows = modeRows(modes)
-        return [FigureWindow(self.title('Collectivity'), self.formWindow, lambda figure: drawCollectivity(figure, rows))]
+        return self.figure('Collectivity', lambda figure: drawCollectivity(figure, rows))
 
 
 def drawCollectivity(figure, rows):
@@ -52,11 +43,10 @@ def drawCollectivity(figure, rows):
     return columns['collectivity']
 
 
-class CryoLearnSetOfModesViewer(Viewer):
+class CryoLearnSetOfModesViewer(ObjectViewer):
     """Opens a set of normal modes that this plugin made."""
 
     _targets = [SetOfNormalModes]
-    _environments = [DESKTOP_TKINTER]
     _name = 'normal modes (cryolearn)'
 
     @classmethod

@@ -1,10 +1,5 @@
 """Viewers of orientations: the network that tells distances, what was recovered with it, and how two sets of orientations differ."""
 
-import os
-
-from pwem.viewers import FscViewer
-from pyworkflow.protocol import params
-
 from ..common.figures.bars import draw_errors, draw_quality
 from ..common.figures.orientations import draw_distances, draw_sphere, viewing_directions
 from ..convert.orientations import (
@@ -17,36 +12,12 @@ from ..convert.orientations import (
     readRecovered,
 )
 from ..protocols import CryoLearnProtCompareOrientations, CryoLearnProtDistanceTrain, CryoLearnProtRecoverOrientations
-from .viewer_base import CryoLearnViewer
-from .viewer_landscape import showTable
+from .viewer_base import CryoLearnViewer, whenWritten
 from .viewer_learning import CryoLearnLearningViewer
 from .viewer_maps import CryoLearnMapsViewer
-from .window import FigureWindow, addChoice, addNote
+from .window import ChoiceWindow, FigureWindow
 
 IMAGES = 'number of images'
-
-
-class ChoiceWindow(FigureWindow):
-    """A figure of one of several columns, chosen at the left.
-
-    Parameters
-    ----------
-    columns : dict
-        ``{label: values}``.
-    drawColumn : callable
-        ``drawColumn(figure, label, values)``.
-    """
-
-    def __init__(self, title, parent, columns, drawColumn, note='', size=(7.6, 5.4)):
-        FigureWindow.__init__(self, title, parent, size=size)
-        self.columns, self.drawColumn, self.note = columns, drawColumn, note
-
-    def makeControls(self, frame):
-        self.which = addChoice(frame, 'Show', list(self.columns), self.refresh)
-        addNote(frame, self.note)
-
-    def draw(self, figure):
-        self.drawColumn(figure, self.which.get(), self.columns[self.which.get()])
 
 
 class CryoLearnOrientationErrorsViewer(CryoLearnViewer):
@@ -56,31 +27,22 @@ class CryoLearnOrientationErrorsViewer(CryoLearnViewer):
     _targets = [CryoLearnProtCompareOrientations]
 
     def _defineResults(self, form):
-        form.addParam('showErrors', params.LabelParam, label='Histogram of the errors', important=True, help='With mean, median and 95th percentile.')
-        form.addParam('showSphere', params.LabelParam, label='Errors over the viewing directions', important=True,
+        self._addLine(form, 'showErrors', 'Histogram of the errors', important=True, help='With mean, median and 95th percentile.')
+        self._addLine(form, 'showSphere', 'Errors over the viewing directions', important=True,
                       help='Where on the sphere of views the orientations are wrong: a flat or featureless view shows here.')
-        if hasattr(self.protocol, 'outputParticles'):
-            form.addParam('showTable', params.LabelParam, label='Particles as a table')
+        self._addTable(form, 'Particles as a table')
 
-    def _getActions(self):
-        return {'showErrors': self._showErrors, 'showSphere': self._showSphere, 'showTable': self._showTable}
-
-    def _showErrors(self, param=None):
-        if not os.path.exists(self.extra(ERRORS_TABLE)):
-            return self._notReady(ERRORS_TABLE)
+    @whenWritten(ERRORS_TABLE)
+    def _showErrors(self):
         errors, _ = readErrors(self.extra())
         return [ChoiceWindow(self.title('Orientation errors'), self.formWindow, errors,
                              lambda figure, label, values: draw_errors(figure.subplots(), values, label, 'degrees'), ERROR_NOTE)]
 
-    def _showSphere(self, param=None):
-        if not os.path.exists(self.extra(ERRORS_TABLE)):
-            return self._notReady(ERRORS_TABLE)
+    @whenWritten(ERRORS_TABLE)
+    def _showSphere(self):
         errors, rotations = readErrors(self.extra())
         return [sphereWindow(self.title('Errors over the viewing directions'), self.formWindow, rotations,
                              {'%s (degrees)' % label: values for label, values in errors.items()}, SPHERE_NOTE)]
-
-    def _showTable(self, param=None):
-        return showTable(self, self.protocol.outputParticles)
 
 
 ERROR_NOTE = ('"Physical" errors remain after what images leave free is taken off: a rotation of the particle and its handedness. "O(4)" errors '
@@ -118,47 +80,32 @@ class CryoLearnRecoverViewer(CryoLearnMapsViewer):
 
     _label = 'recovered orientations viewer'
     _targets = [CryoLearnProtRecoverOrientations]
+    FSCS, FSC_LABEL = 'outputFSC', "FSC curve in Scipion's own viewer"
 
     def _defineResults(self, form):
         CryoLearnMapsViewer._defineResults(self, form)
-        if hasattr(self.protocol, 'outputFSC'):
-            form.addParam('showFscSet', params.LabelParam, label="FSC curve in Scipion's own viewer")
-        form.addParam('showViews', params.LabelParam, label='Viewing directions, confidence', important=True,
+        self._addLine(form, 'showViews', 'Viewing directions, confidence', important=True,
                       help='How many images see the particle from each direction, and how sure their orientations are.')
-        form.addParam('showQuality', params.LabelParam, label='Confidence of the particles')
-        form.addParam('showDistances', params.LabelParam, label='Learned distances against recovered ones',
+        self._addLine(form, 'showQuality', 'Confidence of the particles')
+        self._addLine(form, 'showDistances', 'Learned distances against recovered ones',
                       help='How well the recovered orientations fit the distances that the network told.')
-        if hasattr(self.protocol, 'outputParticles'):
-            form.addParam('showTable', params.LabelParam, label='Particles as a table')
+        self._addTable(form, 'Particles as a table')
 
-    def _getActions(self):
-        return dict(CryoLearnMapsViewer._getActions(self), showViews=self._showViews, showQuality=self._showQuality,
-                    showDistances=self._showDistances, showTable=self._showTable)
-
-    def _showFscSet(self, param=None):
-        FscViewer(project=self.getProject(), protocol=self.protocol, figure=None).visualize(self.protocol.outputFSC)
-
-    def _showViews(self, param=None):
-        if not os.path.exists(self.extra(PARTICLES_TABLE)):
-            return self._notReady(PARTICLES_TABLE)
+    @whenWritten(PARTICLES_TABLE)
+    def _showViews(self):
         rotations, columns = readRecovered(self.extra())
         return [sphereWindow(self.title('Viewing directions'), self.formWindow, rotations, columns, SPHERE_NOTE.replace(' of the reference', ''))]
 
-    def _showQuality(self, param=None):
-        if not os.path.exists(self.extra(PARTICLES_TABLE)):
-            return self._notReady(PARTICLES_TABLE)
+    @whenWritten(PARTICLES_TABLE)
+    def _showQuality(self):
         _, columns = readRecovered(self.extra())
         return [ChoiceWindow(self.title('Confidence'), self.formWindow, columns,
                              lambda figure, label, values: draw_quality(figure, values, label))]
 
-    def _showDistances(self, param=None):
-        if not os.path.exists(self.extra(DISTANCES_TABLE)):
-            return self._notReady(DISTANCES_TABLE)
+    @whenWritten(DISTANCES_TABLE)
+    def _showDistances(self):
         return [distancesWindow(self.title('Distances'), self.formWindow, self.extra(DISTANCES_TABLE), 'distance of the recovered orientations',
                                 'Fit of the distances')]
-
-    def _showTable(self, param=None):
-        return showTable(self, self.protocol.outputParticles)
 
 
 class CryoLearnDistanceTrainViewer(CryoLearnLearningViewer):
@@ -169,15 +116,11 @@ class CryoLearnDistanceTrainViewer(CryoLearnLearningViewer):
 
     def _defineResults(self, form):
         CryoLearnLearningViewer._defineResults(self, form)
-        form.addParam('showDistances', params.LabelParam, label='Learned distances against true ones', important=True,
+        self._addLine(form, 'showDistances', 'Learned distances against true ones', important=True,
                       help='Pairs of unseen images. A curve that becomes flat before the largest distance is a plateau: orientations further '
                            'apart than that cannot be told from each other.')
 
-    def _getActions(self):
-        return dict(CryoLearnLearningViewer._getActions(self), showDistances=self._showDistances)
-
-    def _showDistances(self, param=None):
-        if not os.path.exists(self.extra(VALIDATION_TABLE)):
-            return self._notReady(VALIDATION_TABLE)
+    @whenWritten(VALIDATION_TABLE)
+    def _showDistances(self):
         return [distancesWindow(self.title('Distances'), self.formWindow, self.extra(VALIDATION_TABLE), 'true distance',
                                 'Learned distances of unseen images', CALIBRATION_NOTE)]

@@ -1,11 +1,10 @@
 """Viewers of subtomograms: what a network tells of their classes, how they were divided, and their averages."""
 
-import os
+from functools import partial
 from typing import Optional
 
 import numpy as np
 from pyworkflow.object import Pointer
-from pyworkflow.protocol import params
 
 from ..common.figures.bars import draw_confusion, draw_quality
 from ..convert.subtomogram_averages import AVERAGES_REPORT, readAverages
@@ -18,8 +17,8 @@ from ..convert.subtomogram_classes import (
     VALIDATION_TABLE,
     ClassTable,
     readConfusion,
-    readRows,
 )
+from ..convert.tables import readRows
 from ..protocols import (
     CryoLearnProtSelectSubtomograms,
     CryoLearnProtSubtomogramAverage,
@@ -27,33 +26,19 @@ from ..protocols import (
     CryoLearnProtSubtomogramSubdivide,
     CryoLearnProtSubtomogramTrain,
 )
-from . import plots_subtomograms
 from .gallery import GalleryWindow
 from .landscape_data import readLandscape
 from .landscape_window import LandscapeWindow
+from .plots_subtomograms import drawSizes
 from .scene_window import SceneWindow
 from .slices_window import readMap
-from .viewer_base import CryoLearnViewer
-from .viewer_landscape import showTable
+from .viewer_base import CryoLearnViewer, whenWritten
+from .viewer_landscape import launchRun
 from .viewer_learning import CryoLearnLearningViewer
 from .viewer_maps import CryoLearnMapsViewer
-from .viewer_orientation import ChoiceWindow
-from .window import FigureWindow
+from .window import ChoiceWindow
 
 FEATURES = 'Features of the network'
-
-
-def launchSelection(project, subtomograms, table, xAxis, yAxis, corners):
-    """Launch the batch protocol that makes a subset of the subtomograms inside a polygon; returns the run."""
-    run = project.newProtocol(CryoLearnProtSelectSubtomograms)
-    run.setObjLabel('selected by features')
-    run.inputSubtomograms.copy(subtomograms)
-    run.table.set(table)
-    run.xAxis.set(xAxis)
-    run.yAxis.set(yAxis)
-    run.polygon.set(' '.join('%.6g' % value for value in np.asarray(corners).ravel()))
-    project.launchProtocol(run)
-    return run
 
 
 class FeaturesViewer(CryoLearnViewer):
@@ -62,7 +47,7 @@ class FeaturesViewer(CryoLearnViewer):
     TABLE: Optional[str] = None
 
     def _addFeaturesParam(self, form, what=''):
-        form.addParam('showFeatures', params.LabelParam, label=FEATURES, important=True,
+        self._addLine(form, 'showFeatures', FEATURES, important=True,
                       help='Points on two axes of your choice, coloured by any column.' + what)
 
     def getSelectable(self):
@@ -70,24 +55,21 @@ class FeaturesViewer(CryoLearnViewer):
         return None
 
     def _showFeatures(self, param=None):
-        path = self.extra(self.TABLE)
-        if not os.path.exists(path):
+        if not self.has(self.TABLE):
             return self._notReady(self.TABLE)
-        pointer = self.getSelectable()
+        pointer, path = self.getSelectable(), self.extra(self.TABLE)
 
         def select(xAxis, yAxis, corners):
-            run = launchSelection(self.getProject(), pointer, path, xAxis, yAxis, corners)
+            run = launchRun(self.getProject(), CryoLearnProtSelectSubtomograms, 'selected by features', inputSubtomograms=pointer, table=path,
+                            xAxis=xAxis, yAxis=yAxis, polygon=np.asarray(corners))
             return 'Run "%s" was launched; its output is the subset.' % run.getRunName()
         return [LandscapeWindow(readLandscape(path), self.title(FEATURES), self.formWindow, onSelect=select if pointer is not None else None,
                                 plotTitle=FEATURES, items='subtomograms')]
 
-    def _showConfusion(self, param=None):
-        path = self.extra(CONFUSION)
-        if not os.path.exists(path):
-            return self._notReady(CONFUSION)
-        rows, columns, counts = readConfusion(path)
-        return [FigureWindow(self.title('Confusion matrix'), self.formWindow,
-                             lambda figure: draw_confusion(figure, counts, rows, column_names=columns), size=(7.4, 6.2))]
+    @whenWritten(CONFUSION)
+    def _showConfusion(self):
+        rows, columns, counts = readConfusion(self.extra(CONFUSION))
+        return self.figure('Confusion matrix', lambda figure: draw_confusion(figure, counts, rows, column_names=columns), size=(7.4, 6.2))
 
 
 class CryoLearnSubtomogramTrainViewer(FeaturesViewer, CryoLearnLearningViewer):
@@ -99,12 +81,9 @@ class CryoLearnSubtomogramTrainViewer(FeaturesViewer, CryoLearnLearningViewer):
 
     def _defineResults(self, form):
         CryoLearnLearningViewer._defineResults(self, form)
-        form.addParam('showConfusion', params.LabelParam, label='Confusion matrix', important=True,
+        self._addLine(form, 'showConfusion', 'Confusion matrix', important=True,
                       help='Which classes are taken for which, of the subtomograms that were kept for validation.')
         self._addFeaturesParam(form, ' Of the subtomograms that were kept for validation.')
-
-    def _getActions(self):
-        return dict(CryoLearnLearningViewer._getActions(self), showConfusion=self._showConfusion, showFeatures=self._showFeatures)
 
 
 class CryoLearnSubtomogramClassifyViewer(FeaturesViewer):
@@ -112,39 +91,29 @@ class CryoLearnSubtomogramClassifyViewer(FeaturesViewer):
 
     _label = 'subtomogram classes viewer'
     _targets = [CryoLearnProtSubtomogramClassify]
+    TABLE_OF = 'outputSubtomograms'
     TABLE = CLASSES_TABLE
 
     def _defineResults(self, form):
-        form.addParam('showSizes', params.LabelParam, label='Sizes of the classes', important=True)
-        form.addParam('showQuality', params.LabelParam, label='Confidence and novelty')
+        self._addLine(form, 'showSizes', 'Sizes of the classes', important=True)
+        self._addLine(form, 'showQuality', 'Confidence and novelty')
         self._addFeaturesParam(form, ' The lasso makes a subset, a run of its own.')
-        if os.path.exists(self.extra(CONFUSION)):
-            form.addParam('showConfusion', params.LabelParam, label='Confusion matrix', help='Against the labels that the input had.')
-        if hasattr(self.protocol, 'outputSubtomograms'):
-            form.addParam('showTable', params.LabelParam, label='Subtomograms as a table')
-
-    def _getActions(self):
-        return {'showSizes': self._showSizes, 'showQuality': self._showQuality, 'showFeatures': self._showFeatures, 'showConfusion': self._showConfusion,
-                'showTable': lambda param=None: showTable(self, self.protocol.outputSubtomograms)}
+        if self.has(CONFUSION):
+            self._addLine(form, 'showConfusion', 'Confusion matrix', help='Against the labels that the input had.')
+        self._addTable(form, 'Subtomograms as a table')
 
     def getSelectable(self):
         return Pointer(value=self.protocol, extended='outputSubtomograms') if hasattr(self.protocol, 'outputSubtomograms') else None
 
-    def _table(self):
-        return ClassTable(self.extra(CLASSES_TABLE)) if os.path.exists(self.extra(CLASSES_TABLE)) else None
-
-    def _showSizes(self, param=None):
-        table = self._table()
-        if table is None:
-            return self._notReady(CLASSES_TABLE)
+    @whenWritten(CLASSES_TABLE)
+    def _showSizes(self):
+        table = ClassTable(self.extra(CLASSES_TABLE))
         counts = np.bincount(table.columns['class'].astype(int), minlength=len(table.names) + 1)
-        return [FigureWindow(self.title('Sizes of the classes'), self.formWindow, lambda figure: plots_subtomograms.drawSizes(
-            figure, counts, ['unknown', *table.names], title='Subtomograms of each class'))]
+        return self.figure('Sizes of the classes', lambda figure: drawSizes(figure, counts, ['unknown', *table.names], title='Subtomograms of each class'))
 
-    def _showQuality(self, param=None):
-        table = self._table()
-        if table is None:
-            return self._notReady(CLASSES_TABLE)
+    @whenWritten(CLASSES_TABLE)
+    def _showQuality(self):
+        table = ClassTable(self.extra(CLASSES_TABLE))
         columns = {name: table.columns[name] for name in ('confidence', 'novelty') if name in table.columns}
         return [ChoiceWindow(self.title('Confidence'), self.formWindow, columns,
                              lambda figure, label, values: draw_quality(figure, values, label, 'subtomograms'))]
@@ -155,30 +124,25 @@ class CryoLearnSubtomogramSubdivideViewer(FeaturesViewer):
 
     _label = 'subdivision viewer'
     _targets = [CryoLearnProtSubtomogramSubdivide]
+    TABLE_OF = 'outputClasses'
     TABLE = CLUSTERS_TABLE
 
     def _defineResults(self, form):
         self._addFeaturesParam(form, ' The first two axes are a t-SNE picture, for the eye only. The lasso makes a subset, a run of its own.')
-        form.addParam('showSizes', params.LabelParam, label='Sizes of the groups', important=True,
+        self._addLine(form, 'showSizes', 'Sizes of the groups', important=True,
                       help='Coloured by the distance from the nearest class of the training: groups that are far from all may be new structures.')
-        if hasattr(self.protocol, 'outputClasses'):
-            form.addParam('showTable', params.LabelParam, label='Groups as a table')
-
-    def _getActions(self):
-        return {'showFeatures': self._showFeatures, 'showSizes': self._showSizes,
-                'showTable': lambda param=None: showTable(self, self.protocol.outputClasses)}
+        self._addTable(form, 'Groups as a table')
 
     def getSelectable(self):
         return self.protocol.inputSubtomograms
 
-    def _showSizes(self, param=None):
-        if not os.path.exists(self.extra(CLUSTERS_REPORT)):
-            return self._notReady(CLUSTERS_REPORT)
+    @whenWritten(CLUSTERS_REPORT)
+    def _showSizes(self):
         rows = readRows(self.extra(CLUSTERS_REPORT))
         numbers, sizes = [int(row['class']) for row in rows], [int(row['subtomograms']) for row in rows]
-        distance = [np.nan if row.get('distance') is None else row['distance'] for row in rows]
-        return [FigureWindow(self.title('Sizes of the groups'), self.formWindow, lambda figure: plots_subtomograms.drawSizes(
-            figure, sizes, numbers, distance if np.isfinite(distance).any() else None, 'distance from the nearest training class', 'Groups'), size=(9, 5))]
+        distance = np.array([row.get('distance') for row in rows], dtype=float)
+        return self.figure('Sizes of the groups', lambda figure: drawSizes(
+            figure, sizes, numbers, distance, 'distance from the nearest training class', 'Groups'), size=(9, 5))
 
 
 class CryoLearnSubtomogramAverageViewer(CryoLearnMapsViewer):
@@ -186,17 +150,13 @@ class CryoLearnSubtomogramAverageViewer(CryoLearnMapsViewer):
 
     _label = 'subtomogram averages viewer'
     _targets = [CryoLearnProtSubtomogramAverage]
+    TABLE_OF = 'outputClasses'
 
     def _defineResults(self, form):
-        form.addParam('showGallery', params.LabelParam, label='Gallery of the averages', important=True, help='Central slices and surface of each.')
+        self._addLine(form, 'showGallery', 'Gallery of the averages', important=True, help='Central slices and surface of each.')
         CryoLearnMapsViewer._defineResults(self, form)
-        form.addParam('showSizes', params.LabelParam, label='Sizes of the classes')
-        if hasattr(self.protocol, 'outputClasses'):
-            form.addParam('showTable', params.LabelParam, label='Classes as a table')
-
-    def _getActions(self):
-        return dict(CryoLearnMapsViewer._getActions(self), showGallery=self._showGallery, showSizes=self._showSizes,
-                    showTable=lambda param=None: showTable(self, self.protocol.outputClasses))
+        self._addLine(form, 'showSizes', 'Sizes of the classes')
+        self._addTable(form, 'Classes as a table')
 
     def nameOf(self, label):
         """Name of a class by the name of its file."""
@@ -206,7 +166,7 @@ class CryoLearnSubtomogramAverageViewer(CryoLearnMapsViewer):
         return self._names.get(stem, stem) + rest
 
     def _averages(self):
-        return list(readAverages(self.extra()).values()) if os.path.exists(self.extra(AVERAGES_REPORT)) else []
+        return list(readAverages(self.extra()).values()) if self.has(AVERAGES_REPORT) else []
 
     def _showGallery(self, param=None):
         averages = self._averages()
@@ -225,14 +185,13 @@ class CryoLearnSubtomogramAverageViewer(CryoLearnMapsViewer):
 
     def _turn(self, entries):
         """A window in which the surfaces of some averages can be turned."""
-        readers = [lambda path=path: readMap(path) for _, path, _ in entries]
+        readers = [partial(readMap, path) for _, path, _ in entries]
         SceneWindow(self.title('Surface'), self.formWindow, maps=readers, names=[label for label, _, _ in entries], startWithMap=True).show()
 
     def _showSizes(self, param=None):
         averages = self._averages()
         if not averages:
             return self._notReady(CLASSES_REPORT)
-        resolution = [np.nan if average.resolution is None else average.resolution for average in averages]
-        return [FigureWindow(self.title('Sizes of the classes'), self.formWindow, lambda figure: plots_subtomograms.drawSizes(
-            figure, [average.count for average in averages], [average.name for average in averages],
-            resolution if np.isfinite(resolution).any() else None, 'resolution of the half maps (Å)', 'Averages'))]
+        sizes, names = [average.count for average in averages], [average.name for average in averages]
+        resolution = np.array([average.resolution for average in averages], dtype=float)
+        return self.figure('Sizes of the classes', lambda figure: drawSizes(figure, sizes, names, resolution, 'resolution of the half maps (Å)', 'Averages'))

@@ -1,15 +1,11 @@
 """Viewer of a map's scores: table before and after, EMRinger curve, FSC curves, residues."""
 
-import os
-
-from pwem.viewers import FscViewer
-from pyworkflow.protocol import params
+from typing import Any, Dict, List
 
 from ..common.figures.curves import draw_fsc
 from ..common.figures.scores import draw_emringer
 from ..common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD, resolution_of_curve
 from ..convert.map_scores import (
-    CROSS,
     EMRINGER_TABLE,
     FSC_TABLE,
     HALVES,
@@ -25,12 +21,13 @@ from ..protocols import CryoLearnProtValidateMap
 from . import plots_scores
 from .slices_window import SlicesWindow
 from .table import RowsTable
-from .viewer_base import CryoLearnViewer
-from .window import FigureWindow, addChoice, addNote
+from .viewer_base import CryoLearnViewer, whenWritten
+from .window import ChoiceWindow, FigureWindow, addChoice, addNote
 
 SCORES_NOTE = ('Intervals hold 95 % of what resampled residues give. A change whose interval holds 0 is none. Click a row to see it drawn.')
 RESIDUES_NOTE = 'Peak: chi1 at which the density around CA-CB is highest. Click a heading to sort, rows to mark them.'
-HALVES_KINDS = 'half maps'
+CROSS_NOTE = ('"cross" is each half map after the treatment against the other half before it: only that is evidence of what the treatment has '
+              'brought out.')
 COLUMNS = {'Q-score': 'q_%s', 'EMRinger peak (SD above the mean)': 'peak_sd_%s', 'EMRinger peak (chi1, degrees)': 'peak_deg_%s',
            'EMRinger vote (1: rotameric)': 'rotameric_%s'}
 
@@ -94,28 +91,6 @@ class ResiduesWindow(FigureWindow):
                                   [number - 1 for number in self.table.selected()])
 
 
-class FscWindow(FigureWindow):
-    """FSC curves of one kind, chosen at the left: map and model, or half maps."""
-
-    def __init__(self, title, curves, parent=None):
-        FigureWindow.__init__(self, title, parent, size=(7.4, 5.2))
-        self.curves = {'map and model': [item for item in curves if item[0] == MODEL]}
-        halves = [item for item in curves if item[0] in (HALVES, CROSS)]
-        if halves:
-            self.curves[HALVES_KINDS] = halves
-
-    def makeControls(self, frame):
-        self.which = addChoice(frame, 'Curves of', list(self.curves), self.refresh)
-        addNote(frame, '"cross" is each half map after the treatment against the other half before it: only that is evidence of what the treatment has '
-                       'brought out.' if HALVES_KINDS in self.curves else 'Map and model: read at 0.5.')
-
-    def draw(self, figure):
-        kind = self.which.get()
-        thresholds = (HALF_MAP_THRESHOLD,) if kind == HALVES_KINDS else (TRUTH_THRESHOLD, HALF_MAP_THRESHOLD)
-        drawn = [(label, frequency, values, resolution_of_curve(frequency, values, thresholds[0])) for _, label, frequency, values in self.curves[kind]]
-        draw_fsc(figure, drawn, thresholds, 'FSC of %s' % kind)
-
-
 class CryoLearnValidateMapViewer(CryoLearnViewer):
     """Scores of one map, or of a map before and after a treatment, side by side."""
 
@@ -123,50 +98,45 @@ class CryoLearnValidateMapViewer(CryoLearnViewer):
     _targets = [CryoLearnProtValidateMap]
 
     def _defineResults(self, form):
-        form.addParam('showScores', params.LabelParam, label='Scores, side by side', important=True,
+        self._addLine(form, 'showScores', 'Scores, side by side', important=True,
                       help='Every score of each map, with the interval that resampled residues give, and the change between two maps.')
-        form.addParam('showEmringer', params.LabelParam, label='EMRinger curve', important=True,
+        self._addLine(form, 'showEmringer', 'EMRinger curve', important=True,
                       help='The score over the density threshold, by one vote a residue and by the votes of cctbx, and the share of rotameric side chains.')
-        form.addParam('showFsc', params.LabelParam, label='FSC curves, all in one plot')
-        if hasattr(self.protocol, 'outputFSCs'):
-            form.addParam('showFscSet', params.LabelParam, label="FSC curves in Scipion's own viewer")
-        form.addParam('showResidues', params.LabelParam, label='Residues', important=True, help='Table of the residues, and their Q-scores along the chains.')
-        form.addParam('showSlices', params.LabelParam, label='Slices of the maps')
+        self._addLine(form, 'showFsc', 'FSC curves, all in one plot')
+        self._addFscSet(form)
+        self._addLine(form, 'showResidues', 'Residues', important=True, help='Table of the residues, and their Q-scores along the chains.')
+        self._addLine(form, 'showSlices', 'Slices of the maps')
 
-    def _getActions(self):
-        return {'showScores': self._showScores, 'showEmringer': self._showEmringer, 'showFsc': self._showFsc, 'showFscSet': self._showFscSet,
-                'showResidues': self._showResidues, 'showSlices': self._showSlices}
-
-    def _missing(self, name):
-        return not os.path.exists(self.extra(name))
-
-    def _showScores(self, param=None):
-        if self._missing(SCORES_TABLE):
-            return self._notReady(SCORES_TABLE)
+    @whenWritten(SCORES_TABLE)
+    def _showScores(self):
         return [ScoresWindow(self.title('Scores'), *readScores(self.extra()), parent=self.formWindow)]
 
-    def _showEmringer(self, param=None):
-        if self._missing(EMRINGER_TABLE) or self._missing('summary.json'):
-            return self._notReady(EMRINGER_TABLE)
-        curves, found = readEmringerCurves(self.extra()), self.protocol._readEngineSummary(self.extra())
-        return [FigureWindow(self.title('EMRinger'), self.formWindow, size=(7.2, 6.2),
-                             draw=lambda figure: draw_emringer(figure, curves, found['model_ceiling'], found['side_chains']))]
+    @whenWritten('summary.json', EMRINGER_TABLE)
+    def _showEmringer(self):
+        curves, found = readEmringerCurves(self.extra()), self.protocol._readEngineSummary()
+        return self.figure('EMRinger', lambda figure: draw_emringer(figure, curves, found['model_ceiling'], found['side_chains']), size=(7.2, 6.2))
 
-    def _showFsc(self, param=None):
-        if self._missing(FSC_TABLE):
-            return self._notReady(FSC_TABLE)
-        return [FscWindow(self.title('FSC'), readFscCurves(self.extra()), self.formWindow)]
+    @whenWritten(FSC_TABLE)
+    def _showFsc(self):
+        kinds: Dict[str, List[Any]] = {MODEL: [], HALVES: []}
+        for kind, *curve in readFscCurves(self.extra()):
+            kinds[MODEL if kind == MODEL else HALVES].append(curve)
+        return [ChoiceWindow(self.title('FSC'), self.formWindow, {kind: curves for kind, curves in kinds.items() if curves or kind == MODEL}, drawFsc,
+                             CROSS_NOTE if kinds[HALVES] else 'Map and model: read at 0.5.', 'Curves of', size=(7.4, 5.2))]
 
-    def _showFscSet(self, param=None):
-        FscViewer(project=self.getProject(), protocol=self.protocol, figure=None).visualize(self.protocol.outputFSCs)
-
-    def _showResidues(self, param=None):
-        if self._missing(RESIDUES_TABLE):
-            return self._notReady(RESIDUES_TABLE)
+    @whenWritten(RESIDUES_TABLE)
+    def _showResidues(self):
         names, _ = readScores(self.extra())
         return [ResiduesWindow(self.title('Residues'), names, readResidues(self.extra()), self.formWindow)]
 
     def _showSlices(self, param=None):
         files = {'map': 'input_map.mrc', 'map after': 'input_map_after.mrc'}
-        maps = {label: self.extra(name) for label, name in files.items() if not self._missing(name)}
+        maps = {label: self.extra(name) for label, name in files.items() if self.has(name)}
         return [SlicesWindow(self.title('Slices'), maps, self.formWindow)] if maps else self._notReady('The map')
+
+
+def drawFsc(figure, kind, curves):
+    """FSC curves of maps and model, or of half maps."""
+    thresholds = (HALF_MAP_THRESHOLD,) if kind == HALVES else (TRUTH_THRESHOLD, HALF_MAP_THRESHOLD)
+    drawn = [(label, frequency, values, resolution_of_curve(frequency, values, thresholds[0])) for label, frequency, values in curves]
+    draw_fsc(figure, drawn, thresholds, 'FSC of %s' % kind)

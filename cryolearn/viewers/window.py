@@ -9,8 +9,30 @@ from matplotlib.figure import Figure
 from pyworkflow.gui import Window, dialog
 from pyworkflow.viewer import View
 
+from ..common.figures.surface import default_level
 
-class FigureWindow(View):
+
+class Drawing:
+    """A figure with controls beside it, of a window or a dialog; subclasses fill them in."""
+
+    def putFigure(self, master, size, **place):
+        self.figure = Figure(figsize=size, layout='constrained')
+        self.canvas = FigureCanvasTkAgg(self.figure, master=master)
+        self.canvas.get_tk_widget().grid(sticky='news', **place)
+
+    def refresh(self):
+        self.figure.clear()
+        self.draw(self.figure)
+        self.canvas.draw_idle()
+
+    def makeControls(self, frame):
+        """Widgets at the left; none by default."""
+
+    def draw(self, figure):
+        """Fill the figure."""
+
+
+class FigureWindow(Drawing, View):
     """A window that shows one figure.
 
     ``draw(figure)`` fills the figure; subclasses override :meth:`draw` and add controls in :meth:`makeControls`.
@@ -34,9 +56,7 @@ class FigureWindow(View):
         right.grid(row=0, column=1, sticky='news')
         right.rowconfigure(0, weight=1)
         right.columnconfigure(0, weight=1)
-        self.figure = Figure(figsize=self._size, layout='constrained')
-        self.canvas = FigureCanvasTkAgg(self.figure, master=right)
-        self.canvas.get_tk_widget().grid(row=0, column=0, sticky='news')
+        self.putFigure(right, self._size, row=0, column=0)
         bar = ttk.Frame(right)
         bar.grid(row=1, column=0, sticky='ew')
         self.toolbar = NavigationToolbar2Tk(self.canvas, bar)
@@ -56,18 +76,10 @@ class FigureWindow(View):
             self.window.root.destroy()
             self.window = None
 
-    def refresh(self):
-        self.figure.clear()
-        self.draw(self.figure)
-        self.canvas.draw_idle()
-
     # ------------------------------------------- for subclasses ------------------------------------------------
     def draw(self, figure):
         if self._draw is not None:
             self._draw(figure)
-
-    def makeControls(self, frame):
-        """Widgets of the left column; none by default."""
 
     def onClose(self):
         """Called when the window goes away."""
@@ -90,6 +102,39 @@ def addChoice(frame, label, values, command, value=None):
     return variable
 
 
+class ChoiceWindow(FigureWindow):
+    """A figure of one of several things, chosen at the left.
+
+    Parameters
+    ----------
+    choices : dict
+        ``{label: what is drawn}``.
+    drawChoice : callable
+        ``drawChoice(figure, label, what)``.
+    """
+
+    def __init__(self, title, parent, choices, drawChoice, note='', label='Show', size=(7.6, 5.4)):
+        FigureWindow.__init__(self, title, parent, size=size)
+        self.choices, self.drawChoice, self.note, self.label = choices, drawChoice, note, label
+
+    def makeControls(self, frame):
+        self.which = addChoice(frame, self.label, list(self.choices), self.refresh)
+        addNote(frame, self.note)
+
+    def draw(self, figure):
+        self.drawChoice(figure, self.which.get(), self.choices[self.which.get()])
+
+
+def addEntry(frame, label, value, onReturn, width=30):
+    """A labelled line to type in; returns its variable."""
+    ttk.Label(frame, text=label).pack(anchor='w', pady=(6, 0))
+    variable = tk.StringVar(frame, value)
+    entry = ttk.Entry(frame, textvariable=variable, width=width)
+    entry.pack(anchor='w')
+    entry.bind('<Return>', lambda event: onReturn())
+    return variable
+
+
 def addCheck(frame, label, command, value=True):
     variable = tk.BooleanVar(frame, value)
     ttk.Checkbutton(frame, text=label, variable=variable, command=command).pack(anchor='w')
@@ -109,6 +154,12 @@ def addSlider(frame, label, low, high, value, command, resolution=1):
     tk.Scale(frame, from_=low, to=high, resolution=resolution, orient='horizontal', variable=variable, showvalue=True,
              command=lambda text: command(), length=220).pack(fill='x')
     return variable
+
+
+def addLevel(frame, label, volume, command):
+    """A slider over the densities of a map, at the level that fits it; returns its variable."""
+    low, high = float(volume.min()), float(volume.max())
+    return addSlider(frame, label, low, high, value=default_level(volume), command=command, resolution=(high - low) / 200 or 1)
 
 
 def addNote(frame, text='', width=230):

@@ -3,19 +3,17 @@
 import tkinter as tk
 from tkinter import ttk
 
-from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from pyworkflow.gui import dialog
 
 from ..common.figures.palette import COLOURS
-from ..viewers.window import addChoice, addNote, addSlider
+from ..viewers.window import Drawing, addChoice, addNote, addSlider
 from .images import lowPass
 
 SMOOTHED_ANGST = 20.  # single particles are shown at this resolution, else there is only noise to see
 
 
-class FigureDialog(dialog.Dialog):
+class FigureDialog(Drawing, dialog.Dialog):
     """A dialog with controls at the left and a matplotlib figure at the right."""
 
     def __init__(self, parent, title, size=(5.4, 5.0)):
@@ -25,24 +23,11 @@ class FigureDialog(dialog.Dialog):
     def body(self, bodyFrame):
         controls = ttk.Frame(bodyFrame, padding=6)
         controls.grid(row=0, column=0, sticky='ns')
-        self.figure = Figure(figsize=self._size, layout='constrained')
-        self.canvas = FigureCanvasTkAgg(self.figure, master=bodyFrame)
-        self.canvas.get_tk_widget().grid(row=0, column=1, sticky='news')
+        self.putFigure(bodyFrame, self._size, row=0, column=1)
         bodyFrame.columnconfigure(1, weight=1)
         bodyFrame.rowconfigure(0, weight=1)
         self.makeControls(controls)
         self.refresh()
-
-    def refresh(self):
-        self.figure.clear()
-        self.draw(self.figure)
-        self.canvas.draw_idle()
-
-    def makeControls(self, frame):
-        """Widgets at the left."""
-
-    def draw(self, figure):
-        """Fill the figure."""
 
     def currentValue(self):
         """What Select takes over."""

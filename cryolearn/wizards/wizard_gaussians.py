@@ -3,12 +3,8 @@
 import json
 import os
 import subprocess
-import tkinter as tk
-from tkinter import ttk
 
 import numpy as np
-from pyworkflow.gui import dialog
-from pyworkflow.wizard import Wizard
 
 from ..common.figures.palette import COLOURS
 from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
@@ -18,13 +14,13 @@ from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig
 from ..engine.imaging.config import VolumeToGaussiansConfig
 from ..protocols import CryoLearnProtGaussianHeterogeneity, CryoLearnProtVolumeToGaussians
-from ..protocols.config_params import rangeText, wholeNumbers
 from ..viewers.engine_preview import callEngine, emptyFolder
 from ..viewers.gaussian_scene import GaussianModel, GaussianScene
 from ..viewers.slices_window import readMap
-from ..viewers.window import addButton, addChoice, addNote
+from ..viewers.window import addButton, addChoice, addEntry, addNote
 from .dialogs import FigureDialog, drawImage
 from .images import lowPass
+from .wizard_base import DialogWizard
 
 QUICK_ITERATIONS = 60  # of the fit, enough to judge the number
 
@@ -62,11 +58,7 @@ class GaussiansDialog(FigureDialog):
         FigureDialog.__init__(self, parent, 'Number of Gaussians', size=(9.6, 3.7))
 
     def makeControls(self, frame):
-        ttk.Label(frame, text='Number of Gaussians (0: automatic)').pack(anchor='w')
-        self.number = tk.StringVar(frame, str(self.first))
-        entry = ttk.Entry(frame, textvariable=self.number, width=10)
-        entry.pack(anchor='w')
-        entry.bind('<Return>', lambda event: self.makeFit())
+        self.number = addEntry(frame, 'Number of Gaussians (0: automatic)', str(self.first), self.makeFit, width=10)
         addButton(frame, 'Fit', self.makeFit)
         for factor, label in ((0.5, 'Half as many'), (2, 'Twice as many')):
             addButton(frame, label, lambda factor=factor: self.scale(factor))
@@ -118,30 +110,24 @@ class GaussiansDialog(FigureDialog):
         return int(self.number.get()) if self.number.get().strip().isdigit() else self.first
 
 
-class CryoLearnGaussiansWizard(Wizard):
+class CryoLearnGaussiansWizard(DialogWizard):
     """Number of Gaussians: a quick fit and how well it agrees with the map."""
 
+    _parameter, _title, _wanted = 'number', 'Number of Gaussians', 'Choose the map first.'
     _targets = [(CryoLearnProtVolumeToGaussians, ['number']), (CryoLearnProtGaussianHeterogeneity, ['number'])]
 
-    def show(self, form, *params):
+    def makeDialog(self, form):
         protocol = form.protocol
         if protocol.inputVolume.get() is None:
-            dialog.showWarning('Number of Gaussians', 'Choose the map first.', form.root)
-            return
-        try:
-            fit = fitOf(protocol, emptyFolder(protocol.getProject().getTmpPath('gaussians_wizard')))
-            found = GaussiansDialog(form.root, fit, protocol.number.get() or 0)
-        except (OSError, ValueError) as error:
-            dialog.showError('Number of Gaussians', str(error), form.root)
-            return
-        if found.resultYes():
-            form.setVar('number', found.value)
+            return None
+        fit = fitOf(protocol, emptyFolder(protocol.getProject().getTmpPath('gaussians_wizard')))
+        return GaussiansDialog(form.root, fit, protocol.number.get() or 0)
 
 
 def fitOf(protocol, folder):
     """What fits Gaussians to a form's map at the form's resolution."""
     volume, mask = protocol.inputVolume.get(), protocol.inputMask.get()
-    files = dict(volume=writeVolume(volume, os.path.join(folder, 'map.mrc')))
+    files = dict(output=folder, volume=writeVolume(volume, os.path.join(folder, 'map.mrc')))
     if mask is not None:
         files['mask'] = writeVolume(mask, os.path.join(folder, 'mask.mrc'))
     if isinstance(protocol, CryoLearnProtVolumeToGaussians):
@@ -150,6 +136,7 @@ def fitOf(protocol, folder):
         rounds = protocol.getEngineValue(GaussianHeterogeneityConfig, 'resolutions_angst')
         resolution = min(rounds) if rounds else DEFAULT_RESOLUTION_PX * volume.getSamplingRate()
         config = VolumeToGaussiansConfig(spacing=SPACING_FOR_MOTION, resolution_angst=resolution, **files)
+    protocol.setHardware(config)
     config.iterations = min(config.iterations, QUICK_ITERATIONS)
     return GaussiansFit(folder, config)
 
@@ -166,32 +153,25 @@ class FocusDialog(GaussianScene, FigureDialog):
         self.colour = addChoice(frame, 'Colour of the Gaussians', colours, self.refresh, colours[0])
         self.makePickControls(frame)
         addNote(frame, 'Only Gaussians in the focus move. Click them, or draw around them; the numbers can be typed too, such as 1-40 52.')
-        self.connectMouse()
+        self.turnByDragging()
 
     def draw(self, figure):
         axes = figure.subplots()
-        self.drawModel(figure, axes, None, self.colour.get(), self.model.values[self.colour.get()])
+        self.drawScene(axes, colour=(self.colour.get(), self.model.values[self.colour.get()]))
         axes.set_title('%d of %d Gaussians in focus' % (self.picked.sum(), len(self.model)))
 
     def currentValue(self):
         return self.focus()
 
 
-class CryoLearnFocusWizard(Wizard):
+class CryoLearnFocusWizard(DialogWizard):
     """Gaussians in focus, picked in three dimensions."""
 
+    _parameter, _title = 'focusGaussians', 'Gaussians in focus'
+    _wanted = 'Choose pseudo-atoms of "volume to Gaussians" or of an earlier run first.'
     _targets = [(CryoLearnProtGaussianHeterogeneity, ['focusGaussians'])]
 
-    def show(self, form, *params):
+    def makeDialog(self, form):
         structure = form.protocol.inputGaussians.get()
         path = gaussiansFile(structure) if structure is not None else None
-        if path is None:
-            dialog.showWarning('Gaussians in focus', 'Choose pseudo-atoms of "volume to Gaussians" or of an earlier run first.', form.root)
-            return
-        try:
-            chosen = wholeNumbers(form.protocol.focusGaussians.get())
-        except ValueError:
-            chosen = []
-        found = FocusDialog(form.root, GaussianModel(os.path.dirname(path)), chosen)
-        if found.resultYes():
-            form.setVar('focusGaussians', rangeText(found.value))
+        return None if path is None else FocusDialog(form.root, GaussianModel(os.path.dirname(path)), self.numbersOf(form))

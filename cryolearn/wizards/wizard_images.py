@@ -2,31 +2,24 @@
 
 from typing import Any, Dict
 
-from pyworkflow.gui import dialog
-from pyworkflow.wizard import Wizard
-
 from ..protocols import CryoLearnProtElasticAlign, CryoLearnProtReconstruct, CryoLearnProtRecoverOrientations, CryoLearnProtVolumeToGaussians
 from .dialogs import DiameterDialog, RadiusDialog, ResolutionDialog
 from .images import previewOf
+from .wizard_base import DialogWizard
 
 
-class _ImageWizard(Wizard):
-    """``_inputs``: protocol class -> name of the parameter that holds the images; ``_parameter``: what is filled in."""
+class _ImageWizard(DialogWizard):
+    """``_inputs``: protocol class -> name of the parameter that holds the images."""
 
+    _title, _wanted = 'No image', 'Choose the input first: the preview shows its images.'
     _inputs: Dict[type, str] = {}
-    _parameter = ''
     _dialog: Any = None
 
-    def show(self, form, *params):
+    def makeDialog(self, form):
         protocol = form.protocol
         pointer = getattr(protocol, next(name for kind, name in self._inputs.items() if isinstance(protocol, kind)))
         preview = previewOf(pointer.get())
-        if preview is None:
-            dialog.showWarning('No image', 'Choose the input first: the preview shows its images.', form.root)
-            return
-        found = self._dialog(form.root, preview, float(getattr(protocol, self._parameter).get() or 0))
-        if found.resultYes():
-            form.setVar(self._parameter, found.value)
+        return None if preview is None else self._dialog(form.root, preview, float(getattr(protocol, self._parameter).get() or 0))
 
 
 class CryoLearnMaskRadiusWizard(_ImageWizard):

@@ -1,7 +1,6 @@
 """Wizard that chooses normal modes from a table with their collectivity."""
 
 from pyworkflow.gui import dialog
-from pyworkflow.wizard import Wizard
 
 from ..convert.modes import engineModes
 from ..protocols import (
@@ -11,10 +10,10 @@ from ..protocols import (
     CryoLearnProtSimulateParticles,
     CryoLearnProtTrajectory,
 )
-from ..protocols.config_params import rangeText, wholeNumbers
 from ..viewers.modes_window import ModeMotion, ModesTable, modeRows
 from ..viewers.window import addNote
 from .dialogs import FigureDialog
+from .wizard_base import DialogWizard
 
 AMPLITUDE_RMSD_ANGST = 3.
 
@@ -47,7 +46,7 @@ class ModesDialog(FigureDialog):
         if self.motion is None or mode not in self.motion.vectors:
             axes.set_axis_off()
             return
-        self.motion.draw(axes, mode, AMPLITUDE_RMSD_ANGST * self.motion.atoms ** 0.5, 0.)
+        self.motion.draw(axes, mode, AMPLITUDE_RMSD_ANGST * self.motion.atoms ** 0.5)
 
     def validate(self):
         if not self.table.selected():
@@ -59,22 +58,16 @@ class ModesDialog(FigureDialog):
         return self.table.selected()
 
 
-class CryoLearnModesWizard(Wizard):
+class CryoLearnModesWizard(DialogWizard):
     """Fills the field of mode numbers from the modes that are selected in a table."""
 
+    _parameter, _title, _wanted = 'modeNumbers', 'Normal modes', 'Choose the set of normal modes first.'
     _targets = [(protocol, ['modeNumbers']) for protocol in (
         CryoLearnProtElasticAlign, CryoLearnProtElasticTrain, CryoLearnProtSimulateParticles, CryoLearnProtTrajectory,
         CryoLearnProtClusterLandscape)]
 
-    def show(self, form, *params):
+    def makeDialog(self, form):
         modes = form.protocol.inputModes.get()
         if modes is None or not modes.getSize():
-            dialog.showWarning('Normal modes', 'Choose the set of normal modes first.', form.root)
-            return
-        try:
-            chosen = wholeNumbers(form.protocol.modeNumbers.get())
-        except ValueError:
-            chosen = []
-        found = ModesDialog(form.root, modeRows(modes), engineModes(modes), chosen)
-        if found.resultYes():
-            form.setVar('modeNumbers', rangeText(found.value))
+            return None
+        return ModesDialog(form.root, modeRows(modes), engineModes(modes), self.numbersOf(form))

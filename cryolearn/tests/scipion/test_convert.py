@@ -20,7 +20,6 @@ from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, m
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.fsc import makeFsc
 from cryolearn.convert.particles import writeParticles
-from cryolearn.convert.particles import writeParticleItems
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
 from cryolearn.common.tables import read_table, write_table
@@ -114,7 +113,7 @@ def test_star_equals_that_of_scipion_em_relion(folder):
         assert int(our[objId].rlnImageName.split('@')[0]) == int(their[objId].rlnImageName.split('@')[0])
         assert our[objId].rlnMicrographName == their[objId].rlnMicrographName
     for label in ('rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast'):
-        assert getattr(ours._optics[0], label) == getattr(theirs._optics[0], label)
+        assert getattr(ours.optics[0], label) == getattr(theirs.optics[0], label)
 
 
 def test_scipion_em_relion_reads_our_star(folder):
@@ -161,8 +160,8 @@ def test_optics_groups_of_an_import_survive(folder):
     copy.write()
     writeParticles(copy, 'ours.star')
     star, rows = starRows('ours.star')
-    assert [row.rlnVoltage for row in star._optics] == [200.0, 300.0]
-    assert [row.rlnImagePixelSize for row in star._optics] == [PIXEL, PIXEL]
+    assert [row.rlnVoltage for row in star.optics] == [200.0, 300.0]
+    assert [row.rlnImagePixelSize for row in star.optics] == [PIXEL, PIXEL]
     assert {objId: row.rlnOpticsGroup for objId, row in rows.items()} == {objId: 1 + objId % 2 for objId in IDS}
 
 
@@ -199,7 +198,7 @@ def test_what_cannot_be_written_leaves_the_old_file(folder):
         yield next(particles.iterItems())
         yield Unreadable()
     with pytest.raises(RuntimeError, match='unreadable'):
-        writeParticleItems(items(), particles, 'out.star')
+        writeParticles(particles, 'out.star', items=items())
     volume.getOrigin = lambda force: None
     with pytest.raises(AttributeError):
         writeVolume(volume, 'out.mrc')

@@ -25,7 +25,8 @@ from cryolearn.engine.config import check_config, fields_of
 from cryolearn.engine.elastic.config import ElasticAlignConfig, NormalModesConfig
 from cryolearn.engine.imaging.config import ReconstructConfig
 from cryolearn.engine_install import findPython
-from cryolearn.protocols.protocol_base import CryoLearnProtBase, EngineError
+from cryolearn.protocols.engine_run import EngineError
+from cryolearn.protocols.protocol_base import CryoLearnProtBase
 
 BAD_MODES = 'resname XYZ'
 
@@ -208,16 +209,16 @@ class TestBase(BaseTest):
         self.assertEqual([], protocol.getGpuList())
         self.assertEqual(0, protocol.getSubmitDict()['GPU_COUNT'])
         config = protocol.buildConfig(ElasticAlignConfig, use_gpu=True)
-        protocol._setHardware(config)
+        protocol.setHardware(config)
         self.assertFalse(config.use_gpu)
 
     def testGpusAreThoseOfTheFormOrOfTheStepsExecutor(self):
         protocol = self.new(useGpu=True, gpuList='0,2')
         config = protocol.buildConfig(ElasticAlignConfig)
-        protocol._setHardware(config)
+        protocol.setHardware(config)
         self.assertEqual((True, '0 2'), (config.use_gpu, config.gpu_list))
         protocol._stepsExecutor.gpuList = [1]
-        protocol._setHardware(config)
+        protocol.setHardware(config)
         self.assertEqual('1', config.gpu_list)
 
     def testAGpuThatIsNotThereIsAnErrorAtValidation(self):

@@ -1,0 +1,114 @@
+"""Checks of inputs that several protocols make: each gives sentences about what cannot be used, none when all is well."""
+
+import os
+import re
+from typing import List
+
+from pwem.protocols import EMProtocol
+
+from .. import Plugin
+from ..common.checks import check_count
+from ..common.limits import FEWEST_IMAGES, same_pixel_size
+from ..convert.files import fileOf, isThere
+from ..engine.exceptions import InputError
+
+_SYMMETRY = re.compile(r'[CD][1-9]\d{0,2}|T|O|I[12]?', re.IGNORECASE)
+
+
+def sentences(check, *values):
+    """What a check of ``common/checks.py`` refuses: a list of one sentence, or of none."""
+    try:
+        check(*values)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+class InputChecks(EMProtocol):
+    """A protocol's checks of its engine and of its inputs."""
+
+    def _validateEngine(self):
+        """Is there an engine, of this version, with the GPUs that the form asks for? A list of sentences."""
+        errors = Plugin.validateEngine()
+        if errors or not self.usesGpu() or self.useQueue():  # a queue's nodes have other GPUs than this machine
+            return errors
+        asked, found = self.getGpuList(), Plugin.getGpuCount()
+        missing = [gpu for gpu in asked if gpu >= found]
+        if missing:
+            errors = ['GPU %s was asked for, but the engine sees %d usable GPU(s) on this machine: choose another, or '
+                      '"Use GPU: no" to run on the CPU.' % (missing[0], found)]
+        return errors
+
+    @staticmethod
+    def _validateParticles(particles, alignment=False, ctf=False, what='input particles'):
+        """A set of particles: empty, without poses, without CTF, without sampling rate."""
+        errors: List[str] = []
+        if particles is None:
+            return errors
+        if particles.getSize() == 0:
+            errors.append('The %s are an empty set.' % what)
+        if not particles.getSamplingRate():
+            errors.append('The %s have no sampling rate.' % what)
+        if alignment and not particles.hasAlignmentProj():
+            errors.append('The %s have no 3D (projection) alignment: align them first.' % what)
+        if ctf and not particles.hasCTF():
+            errors.append('The %s have no CTF: estimate it, or choose to ignore the CTF.' % what)
+        return errors
+
+    @staticmethod
+    def _validateModels(volumes, structures):
+        """Maps and files of structures to project."""
+        errors = []
+        for volume in volumes:
+            if not isThere(volume):
+                errors.append("The map '%s' does not exist." % volume.getFileName())
+            elif not volume.getSamplingRate():
+                errors.append("The map '%s' has no sampling rate." % volume.getFileName())
+        return errors + missingFiles(structures, "The structure '%s' does not exist.")
+
+    @staticmethod
+    def _validateNumber(particles, fewest=FEWEST_IMAGES):
+        """A set that has too few particles to say anything."""
+        return sentences(check_count, 'particles', particles.getSize(), fewest) if particles is not None else []
+
+    @staticmethod
+    def _validateSymmetry(group, optional=False):
+        """A point group that nobody knows."""
+        if _SYMMETRY.fullmatch((group or '').strip()) or (optional and not (group or '').strip()):
+            return []
+        return ["The symmetry '%s' is not known: give Cn, Dn, T, O, I, I1 or I2." % (group or '')]
+
+    @staticmethod
+    def _validateDescription(model):
+        """A trained network whose description is gone."""
+        try:
+            model.getDescription()
+        except (OSError, ValueError):
+            return ["The network's description '%s' is missing or damaged: train it again." % model.getFileName()]
+        return []
+
+    @staticmethod
+    def _validatePixelOfNetwork(particles, model):
+        """Particles with another pixel size than those that a network was trained for."""
+        if not model.getSamplingRate() or same_pixel_size(particles.getSamplingRate(), model.getSamplingRate()):
+            return []
+        return ['The particles have %g Å/px, but the network was trained for %g Å/px.' % (particles.getSamplingRate(), model.getSamplingRate())]
+
+    @staticmethod
+    def _validatePolygon(numbers):
+        """An outline drawn by hand that has no area."""
+        if len(numbers) >= 6 and len(numbers) % 2 == 0:
+            return []
+        return ['The polygon has %d numbers: give x and y of at least three corners.' % len(numbers)]
+
+    def _warnOfSlowness(self, items, most, what='particles', how='long'):
+        """More items than a CPU can do in a reasonable time."""
+        if items is None or self.usesGpu() or items.getSize() <= most:
+            return []
+        return ['%d %s take %s on the CPU: use a GPU.' % (items.getSize(), what, how)]
+
+
+def missingFiles(items, sentence):
+    """``sentence`` with the name of each of the files, or objects with a file, that does not exist."""
+    names = [item if isinstance(item, str) else fileOf(item) for item in items]
+    return [sentence % name for name in names if not os.path.exists(name)]

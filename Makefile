@@ -57,7 +57,7 @@ coverage: inspect
 	  echo "import site; site.addsitedir('$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')')" > $$site/environment.pth; \
 	  touch .cache/coverage/made; }
 	@rm -rf $(SCIPION)/data/projects
-	@PATH="$(CURDIR)/.cache/coverage/bin:$(PATH)" .cache/coverage/bin/python benchmarks/house_coverage.py --work .cache -- $(or $(PYTEST_OPTIONS),)
+	@PATH="$(CURDIR)/.cache/coverage/bin:$(PATH)" .cache/coverage/bin/python benchmarks/house_coverage.py --work .cache/coverage $(if $(PYTEST_OPTIONS),-- $(PYTEST_OPTIONS))
 
 # New exact versions from what is installed in .venv (PyTorch without the label of its CPU build).
 lock:

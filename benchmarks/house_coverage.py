@@ -28,7 +28,6 @@ parallel = true
 patch = subprocess, _exit
 sigterm = true
 disable_warnings = no-data-collected
-relative_files = true
 """
 
 
@@ -53,8 +52,8 @@ def main() -> None:
     remaining = dict(counts)
     for side, folders in SIDES.items():
         names = [name for name in remaining if name.startswith(folders)]
-        told(side, [remaining.pop(name) for name in names], options.scale, whole)
-    told("the whole package", list(counts.values()), options.scale, whole)
+        _told(side, [remaining.pop(name) for name in names], options.scale, whole)
+    _told("the whole package", list(counts.values()), options.scale, whole)
     for name, (covered, lines) in sorted(counts.items(), key=lambda item: item[1][0] / max(1, item[1][1])):
         if lines and covered < 0.8 * lines:
             print(f"{100 * covered / lines:5.1f} % of {lines:4d}  {name}")
@@ -65,7 +64,7 @@ def main() -> None:
     sys.exit(tests.returncode)
 
 
-def told(side: str, counts: list[tuple[int, int]], scale: str, whole: bool) -> None:
+def _told(side: str, counts: list[tuple[int, int]], scale: str, whole: bool) -> None:
     """Print, or record, the share of lines that ran."""
     covered, lines = (sum(column) for column in zip(*counts, strict=True))
     share = f"{100 * covered / max(1, lines):.1f} % of {lines} lines"

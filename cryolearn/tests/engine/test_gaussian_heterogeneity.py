@@ -49,11 +49,11 @@ def done(case: tuple[Path, dict[str, Any]]) -> Path:
 
 
 def test_hinge_is_ordered(case: tuple[Path, dict[str, Any]], done: Path) -> None:
-    """The 380 images that hold a particle are ordered as by estimates with no more than 1.5 times the least possible errors (Cramér-Rao, to 24 Å)."""
+    """The 380 images that hold a particle are ordered as by estimates with no more than 1.7 times the least possible errors (Cramér-Rao, to 24 Å)."""
     columns, meta = read_table(str(done / "conformations.npz"))
     assert np.array_equal(columns["id"], case[1]["id"])
     angle, information = case[1]["angle"][:380], case[1]["truth"].angle_information(24.0)[:380]
-    least = expected_order(angle, information, 1.5)
+    least = expected_order(angle, information, 1.7)
     assert least > 0.97
     assert abs(spearmanr(columns["amplitudes"][:380, 0], angle).statistic) > least
     assert meta["basis"] == "polynomial" and len(meta["grid"]) == 11
@@ -153,10 +153,14 @@ def test_killed_run_goes_on(case: tuple[Path, dict[str, Any]], tmp_path: Path, m
 
 @pytest.mark.parametrize("method", ["slides", "scan"])
 def test_straight_methods_order_the_hinge(case: tuple[Path, dict[str, Any]], tmp_path: Path, method: str) -> None:
-    """The slides' own way reaches .74 to .89 on the page and the scan .72 to .96."""
+    """At least four fifths of the rank correlation that gradients of the likelihood have under the images' noise: the FRC loses some, each ring having one
+    vote whatever its noise."""
     heterogeneity.run(config_of(case[0], tmp_path / method, method=method))
     columns, _ = read_table(str(tmp_path / method / "conformations.npz"))
-    assert abs(spearmanr(columns["amplitudes"][:380, 0], case[1]["angle"][:380]).statistic) > 0.72
+    angle, information = case[1]["angle"][:380], case[1]["truth"].angle_information(24.0)[:380]
+    least = 0.8 * expected_order(angle, information, gradient=True)
+    assert least > 0.72
+    assert abs(spearmanr(columns["amplitudes"][:380, 0], angle).statistic) > least
 
 
 def test_still_particles_show_no_motion(tmp_path: Path) -> None:
@@ -172,15 +176,19 @@ def test_still_particles_show_no_motion(tmp_path: Path) -> None:
 
 
 def test_composition_finds_the_arm(tmp_path: Path) -> None:
-    """The arm is there in half of the particles: the page's target for a large arm is an AUC of .98."""
+    """The arm is there in half of the particles: AUC of estimates with five times the least possible errors, ``Phi(d / (5 sqrt 2))``, d^2 the arm's energy."""
+    from scipy.stats import norm
     from sklearn.metrics import roc_auc_score
 
     arm = (torch.arange(300) % 2).float()
-    write_case(tmp_path, 300, reach_deg=0.0, noise=2.0, arm=arm)
+    truth = write_case(tmp_path, 300, reach_deg=0.0, noise=2.0, arm=arm)["truth"]
+    seen = truth.energy(truth.images(truth.angle, torch.ones(300)) - truth.images(truth.angle, torch.zeros(300)), 30.0)
+    least = norm.cdf(np.sqrt(seen.min()) / (5 * np.sqrt(2)))
+    assert least > 0.98
     heterogeneity.run(config_of(tmp_path, tmp_path / "out", vary="composition", resolutions_angst=[30.0]))
     columns, _ = read_table(str(tmp_path / "out" / "conformations.npz"))
     area = roc_auc_score(arm.numpy(), columns["amplitudes"][:, 0])
-    assert max(area, 1 - area) > 0.98
+    assert max(area, 1 - area) > least
 
 
 def test_latents_of_a_closed_path_wrap() -> None:

@@ -4,17 +4,17 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Scipion of the tests lives in .cache, apart from the user's own.
 SCIPION = $(CURDIR)/.cache/scipion
-test check inspect: export SCIPION_HOME = $(SCIPION)
-test check inspect: export SCIPION_USER_DATA = $(SCIPION)/data
-test check inspect: export SCIPION_LOCAL_CONFIG = $(SCIPION)/config/scipion.conf
-test check inspect: export SCIPION_HOSTS = $(SCIPION)/config/hosts.conf
-test check inspect: export SCIPION_DOMAIN = pwem
-test: export MPLBACKEND = Agg
+test check inspect coverage: export SCIPION_HOME = $(SCIPION)
+test check inspect coverage: export SCIPION_USER_DATA = $(SCIPION)/data
+test check inspect coverage: export SCIPION_LOCAL_CONFIG = $(SCIPION)/config/scipion.conf
+test check inspect coverage: export SCIPION_HOSTS = $(SCIPION)/config/hosts.conf
+test check inspect coverage: export SCIPION_DOMAIN = pwem
+test coverage: export MPLBACKEND = Agg
 # Scipion sleeps for seconds between a protocol's steps: two tests a core keep the cores busy. Waiting threads of OpenMP shall not spin meanwhile.
-test: export OMP_WAIT_POLICY = PASSIVE
+test coverage: export OMP_WAIT_POLICY = PASSIVE
 WORKERS = $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : 8)))
 
-.PHONY: demo test check inspect environment docs matrix lock clean
+.PHONY: demo test check inspect environment docs matrix coverage lock clean
 
 demo: environment
 	@.venv/bin/python demo/run_demo.py
@@ -50,6 +50,17 @@ docs: environment
 # The tests of each side on every supported Python that is found here.
 matrix: environment
 	@.venv/bin/python tools/test_matrix.py
+
+# Lines that the tests run, as rows of benchmarks/results/house.csv. coverage.py is kept apart, in an environment on top of .venv, so that every process that
+# a test starts has it too.
+coverage: inspect
+	@[ -e .cache/coverage/made ] || { .venv/bin/python -m venv --clear --without-pip .cache/coverage; \
+	  site=$$(.cache/coverage/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])'); \
+	  .venv/bin/python -m pip install --quiet --disable-pip-version-check --target $$site coverage==7.17.5; \
+	  echo "import site; site.addsitedir('$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')')" > $$site/environment.pth; \
+	  touch .cache/coverage/made; }
+	@rm -rf $(SCIPION)/data/projects
+	@PATH="$(CURDIR)/.cache/coverage/bin:$(PATH)" .cache/coverage/bin/python benchmarks/house_coverage.py --work .cache/coverage $(if $(PYTEST_OPTIONS),-- $(PYTEST_OPTIONS))
 
 # New exact versions from what is installed in .venv (PyTorch without the label of its CPU build).
 lock:

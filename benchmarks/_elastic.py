@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _foreign_particles import make_particles
 
 from cryolearn.engine.imaging.poses import euler_to_matrix
 from cryolearn.engine.io.modes import read_modes
 from cryolearn.engine.io.tables import read_table, write_table
-from cryolearn.tests.foreign_particles import make_particles
 
 MODES = [7, 8, 9]
 

@@ -29,7 +29,7 @@ from cryolearn.engine.figures import new_figure, save_figure
 
 SETTING = "hinged arm, 64 px of 4 Å, true poses, 11 classes"
 SNRS = {"SNR 1 in 25-200 Å": (1.0, (200.0, 25.0)), "pixel SNR 0.01": (0.01, None)}
-# least |Spearman| of the page's targets, by method, angle and SNR
+# least |Spearman| that is aimed at, by method, angle and SNR; docs/gaussian.rst, last section, has what was reached
 TARGETS = {
     ("scan", 15, "SNR 1 in 25-200 Å"): 0.93, ("scan", 45, "SNR 1 in 25-200 Å"): 0.93,
     ("curve", 15, "SNR 1 in 25-200 Å"): 0.97, ("curve", 45, "SNR 1 in 25-200 Å"): 0.97,

@@ -1,4 +1,5 @@
-"""The tests on every supported Python that is found here: Scipion's side without PyTorch, and the engine without Scipion.
+"""The tests on every supported Python that is found here: Scipion's side without PyTorch, and the engine without Scipion. All modules of the side are
+imported first.
 
     python tools/test_matrix.py                              # all
     python tools/test_matrix.py --only scipion-3.8 engine-3.13
@@ -25,6 +26,16 @@ TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
 SCIPION = ["scipion-em>=3.11", "scipion-em-tomo>=3.12", "setuptools<81", "wheel"]  # pyworkflow imports pkg_resources
 # Tests of Scipion's side that need no engine; those that launch protocols run in "make test".
 SCIPION_TESTS = ["test_poses.py", "test_orientation_files.py", "test_subtomograms_files.py", "test_viewers_drawing.py"]
+PACKAGES = {
+    "scipion": ["cryolearn.common", "cryolearn.convert", "cryolearn.protocols", "cryolearn.viewers", "cryolearn.wizards"],
+    "engine": ["cryolearn.common", "cryolearn.engine"],
+}
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    for found in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):
+        importlib.import_module(found.name)
+"""
 
 
 def find_python(version):
@@ -74,6 +85,11 @@ def run(combination, python, slow):
         words = [str(ROOT / "cryolearn" / "tests" / "scipion" / name) for name in SCIPION_TESTS] + ["-k", "not engine"]
     else:
         words = [str(ROOT / "cryolearn" / "tests" / "engine")] + ([] if slow else ["-m", "not slow"])
+    imports = [str(python), "-c", IMPORT_ALL] + PACKAGES[combination.split("-")[0]]
+    done = subprocess.run(imports, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False)
+    if done.returncode:
+        print(done.stdout)
+        return done.returncode, "a module cannot be imported"
     words = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"] + words
     print("+ " + " ".join(words), flush=True)
     done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False)

@@ -61,7 +61,7 @@ def read_table(path: str) -> Tuple[Columns, Dict[str, Any]]:
         when the file is absent, damaged, or no result table.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:  # NumPy leaves a damaged file open
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"The table '{path}' does not exist.") from None

@@ -22,6 +22,10 @@ def back_projected(
 
     Parameters
     ----------
+    images
+        Images up to a radius, with their CTFs.
+    poses
+        (n, K) poses of each image, with weights.
     box
         Side of the map, as long as the images; the band lies below its Nyquist frequency.
     halves

@@ -44,6 +44,10 @@ def search_lattice(
 
     Parameters
     ----------
+    images
+        Images up to a radius.
+    reference
+        What they are compared with.
     rotation, shift
         (n, 3, 3), (n, 2) present poses.
     turns

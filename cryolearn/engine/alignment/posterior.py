@@ -113,6 +113,8 @@ def expected_slices(
 
     Parameters
     ----------
+    images
+        (n,) images or subtomograms up to a radius.
     references
         One a class.
     rotations
@@ -179,6 +181,12 @@ def best_poses(
 
     Parameters
     ----------
+    images
+        (n,) images or subtomograms up to a radius.
+    reference
+        What they are compared with.
+    grid
+        Rotations and shifts that are tried.
     keep
         Number of rotations of each image.
     near_deg

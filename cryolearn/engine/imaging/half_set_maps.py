@@ -78,12 +78,24 @@ def insert_particles(
 
     Parameters
     ----------
+    works
+        Reconstructors that are added to.
+    table
+        Particles with poses.
+    stack
+        Their images.
     rows, halves
         (n,) rows of the table, and the half set of each.
     weights
         `(n, len(works))` weights; an image is not looked at by a reconstructor to which its weight is 0. None is 1.
+    use_ctf
+        Correct for the CTF.
+    invert_contrast
+        Particles are black.
     batch
         Images in memory at a time.
+    progress
+        Told of each batch.
     """
     assert table.angles_deg is not None
     for part, images, halves_here, weights_here in _batches(stack, rows, halves, weights, len(works), batch):
@@ -121,6 +133,10 @@ def finish_reconstruction(work: Reconstructor, mask: Tensor, wiener: str = "fsc"
 
     Parameters
     ----------
+    work
+        Sums of both half sets.
+    mask
+        (n, n, n) weights 0 to 1, for the FSC.
     wiener
         'fsc': by the signal-to-noise ratio of each shell from the half maps; 'constant': by a constant.
     symmetry

@@ -48,8 +48,12 @@ def plan_grid(shape: Sequence[int], voxel_angst: Sequence[float], wanted_angst: 
 
     Parameters
     ----------
-    shape, voxel_angst : of the map, along z, y, x
-    pad_angst : least padding in all along an axis, so that Fourier interpolation's ends do not meet
+    shape, voxel_angst
+        Sides in voxels and voxel sizes in Å of the map, along z, y, x.
+    wanted_angst
+        Voxel size in Å of the resampled map.
+    pad_angst
+        Least padding in Å, in all, along an axis, so that the ends of Fourier interpolation do not meet.
     """
     padded, sides, voxels, before = [], [], [], []
     for side, voxel in zip(shape, voxel_angst):

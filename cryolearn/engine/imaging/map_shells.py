@@ -58,6 +58,7 @@ class Shells:
         return np.asarray(np.bincount(self._index, values.ravel() * self._weight, len(self) + 1)[: len(self)], np.float64)
 
     def mean(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Means over the shells of real values on the half grid."""
         return self.sum(values) / np.maximum(self.sum(np.ones(self.radius.shape, np.float32)), 1)
 
     def correlation(self, first: NDArray[np.complexfloating], second: NDArray[np.complexfloating]) -> NDArray[np.float64]:

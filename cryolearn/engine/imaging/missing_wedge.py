@@ -78,11 +78,15 @@ def rotated_wedge_mask(
 
     Parameters
     ----------
+    box
+        Side in voxels.
+    tilt_min_deg, tilt_max_deg
+        Numbers, or tensors (n,).
     rotations
         (n, 3, 3) poses, which take a point of the particle to where it lies in the tomogram: a subtomogram s and a reference r are related by
         ``s(x) = r(A^T x)`` and ``S(k) = R(A^T k)``, so the frequency q of the particle was measured where A q was.
-    tilt_min_deg, tilt_max_deg
-        Numbers, or tensors (n,).
+    edge_px
+        Width of a soft edge in Fourier pixels; 0 is none.
 
     Returns
     -------

@@ -75,6 +75,10 @@ def model_map(
         All of its atoms are drawn; take waters or hydrogens off before.
     shape
         (z, y, x) of the grid, which is periodic.
+    pixel_size_angst
+        Voxel size in Å.
+    origin_angst
+        (3,) x, y, z in Å of the first voxel.
     resolution_angst
         Finest resolution kept, as a sphere in Fourier space; 0 takes two voxels.
     scattering

@@ -42,6 +42,8 @@ def add_noise(
         (..., box, box) pictures without noise.
     snr
         var(signal) / var(noise).
+    generator
+        Source of the noise; PyTorch's own without it.
     variance
         Signal variance to refer to, a number or (...,): the mean variance of a whole set, say, so that all images get
         noise of the same strength. Default: each image's own.

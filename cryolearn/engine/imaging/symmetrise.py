@@ -15,6 +15,8 @@ def symmetrise_transform(numerator: Tensor, denominator: Tensor, matrices: Tenso
 
     Parameters
     ----------
+    numerator, denominator
+        (2 m + 1, 2 m + 1, m + 1) sums on a half grid.
     matrices
         (n, 3, 3) rotations, the identity first.
     """

@@ -134,8 +134,16 @@ def fit_gaussians(target: Tensor, pixel_size_angst: float, resolution_angst: flo
     ----------
     target
         (n, n, n) density, 0 where nothing is to be represented.
+    pixel_size_angst
+        Voxel size in Å.
+    resolution_angst
+        Finest resolution in Å that is represented.
     number
-        How many; 0 takes one for each cube of ``spacing`` resolutions.
+        Number of Gaussians; 0 takes one for each cube of ``spacing`` resolutions.
+    iterations
+        Steps of Adam.
+    seed
+        Of the clustering.
     spacing
         Distance between neighbours over the resolution: 0.6 to represent the map, 0.73 for Gaussians that are to move.
 

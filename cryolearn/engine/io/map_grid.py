@@ -78,7 +78,14 @@ def write_on_grid(path: str, data: NDArray[np.float32], grid: MapGrid, labels: S
 
     Parameters
     ----------
-    labels : lines of at most 80 letters (ASCII) that say what was done; they come after mrcfile's own
+    path
+        File to write.
+    data
+        (z, y, x) values.
+    grid
+        Voxel size, origin and axes of the header.
+    labels
+        Lines of at most 80 letters (ASCII) that say what was done; they come after those of mrcfile.
     """
     stored = np.ascontiguousarray(data.astype(np.float32, copy=False).transpose(np.argsort(grid.axes)))
     with new_mrc(path) as handle:

@@ -70,9 +70,14 @@ def load_model_of(folder: str, kind: str, needed: Sequence[str], what: str) -> t
 
     Parameters
     ----------
-    kind : what the description calls models of this method
-    needed : entries that it must have, ``kind`` among them
-    what : the model in a sentence, "a distance network" say
+    folder
+        Folder of the model.
+    kind
+        Name of models of this method in the description.
+    needed
+        Entries that it must have, ``kind`` among them.
+    what
+        The model in a sentence, "a distance network" say.
 
     Raises
     ------

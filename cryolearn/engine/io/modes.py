@@ -163,7 +163,7 @@ def load_arrays(path: str) -> dict[str, NDArray[Any]]:
     """
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:  # NumPy leaves a damaged file open
             for name in archive.files:
                 try:
                     arrays[name] = archive[name]

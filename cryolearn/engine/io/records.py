@@ -66,7 +66,7 @@ class Stage:
         if not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with open(self.path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:  # NumPy leaves a damaged file open
                 arrays = {name: archive[name] for name in archive.files}
             return arrays, json.loads(str(arrays.pop(_VALUES)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):

@@ -69,6 +69,7 @@ class SideChains:
         return len(self.residue)
 
     def subset(self, rows: NDArray[np.bool_]) -> SideChains:
+        """The side chains in a mask (n,)."""
         return SideChains(self.residue[rows], self.atoms[rows])
 
     def chi1_deg(self) -> NDArray[np.float64]:

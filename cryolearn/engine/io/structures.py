@@ -74,6 +74,8 @@ def read_structure(path: str, first_conformer: bool = False) -> Structure:
 
     Parameters
     ----------
+    path
+        PDB or mmCIF file, compressed by gzip or not.
     first_conformer : bool
         Of alternate positions keep those of each residue's first conformer, as validation programs do, instead of each atom's most occupied one.
 
@@ -136,6 +138,10 @@ def write_structure(path: str, structure: Structure, coordinates: ArrayLike | No
 
     Parameters
     ----------
+    path
+        File to write.
+    structure
+        Atoms (N).
     coordinates : (N, 3), optional
         Coordinates in Å to write instead of the structure's own.
 

@@ -55,6 +55,8 @@ def sample_finer(volume: Map, points: ArrayLike, factor: int, outside: float = 0
         The map; it is taken as periodic, as Fourier interpolation does, so density cut by the border rings near it.
     points
         (..., 3) x, y, z in Å.
+    factor
+        How many times finer the grid is.
     outside
         Value at points that miss one of the eight voxels of the map's own grid.
 

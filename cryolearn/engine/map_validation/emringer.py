@@ -206,6 +206,10 @@ def bootstrap_scores(votes: list[Votes], draws: int, seed: int = 0) -> NDArray[n
     ----------
     votes
         Those of each map, for the same side chains in the same order.
+    draws
+        Number of bootstrap samples.
+    seed
+        Of the samples.
     """
     total = len(votes[0])
     if any(len(item) != total for item in votes):

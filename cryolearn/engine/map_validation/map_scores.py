@@ -76,6 +76,8 @@ def score_maps(
     ----------
     maps
         One or several (before, after); shape, voxel size and origin are the same.
+    structure
+        The model.
     halves
         Two half maps of each map, or an empty list.
     mask
@@ -83,6 +85,10 @@ def score_maps(
     resolution_angst
         Where the model's map is cut for the correlations, the same for all maps; 0 takes the first map's half-map FSC at 0.143, or its masked
         FSC with the model at 0.5.
+    q_sigma_angst
+        Width in Å of the reference Gaussian of the Q-score.
+    decoys
+        Score wrong models too.
     residues, chains
         Of the structure; all side chains that lie inside the map when not given.
     report

@@ -46,6 +46,8 @@ def q_scores(
 
     Parameters
     ----------
+    volumes
+        Maps of one grid.
     coordinates
         (N, 3) x, y, z in Å of all atoms but hydrogens.
     sigma_angst

@@ -96,8 +96,14 @@ def density_of_map(path: str, pixel_size_angst: float, floor: float, device: tor
 
     Parameters
     ----------
+    path
+        Map file.
+    pixel_size_angst
+        Voxel size in Å that the density is resampled to.
     floor
         Part of the maximum below which density is set to zero.
+    device
+        Where the density is put.
 
     Raises
     ------

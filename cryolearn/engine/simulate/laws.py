@@ -55,6 +55,10 @@ def draw_particles(config: SimulateParticlesConfig, start: int, stop: int, modes
 
     Parameters
     ----------
+    config
+        Laws and their parameters, and the seed.
+    start, stop
+        First particle, and the one after the last.
     modes, states : int
         Number of modes that deform the model (0: none) and of states (maps).
     """

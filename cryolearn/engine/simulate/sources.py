@@ -50,8 +50,9 @@ class Source(ABC):
 
         Parameters
         ----------
-        rotation, shift_angst, amplitudes : tensors (b, 3, 3), (b, 2), (b, K)
-        state : int
+        rotation, shift_angst, amplitudes
+            (b, 3, 3), (b, 2) in Å, (b, K).
+        state
             Which map, from 1; the same for the whole batch.
         """
 
@@ -103,6 +104,7 @@ class AtomSource(Source):
         return float(self._centred.norm(dim=1).max())
 
     def project(self, rotation: Tensor, shift_angst: Tensor, amplitudes: Tensor, state: int = 1) -> Tensor:
+        """Projections of the deformed atoms."""
         places = self._centred.expand(len(rotation), -1, -1)
         if self.modes:
             places = places + torch.einsum("bk,kni->bni", amplitudes, self._vectors)
@@ -129,6 +131,7 @@ class VolumeSource(Source):
             _check_cube(path, read_map(path))
 
     def project(self, rotation: Tensor, shift_angst: Tensor, amplitudes: Tensor, state: int = 1) -> Tensor:
+        """Projections of the map of a state."""
         transform = self._projector(state).project(rotation)
         return transform * phase_shift(shift_angst / self.pixel_size_angst, self.box)
 

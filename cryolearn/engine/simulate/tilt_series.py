@@ -69,6 +69,7 @@ class TiltSeries:
 
     @property
     def points(self) -> Tensor:
+        """(P, 3) frequencies x, y, z of all tilts' half transforms, in Fourier pixels."""
         half = self.box // 2 + 1
         ky = torch.arange(half, device=self.device, dtype=torch.float32)
         shape = (*self._kx.shape, half)

@@ -26,11 +26,13 @@ class Checkpointing(L.Callback):
         self._record, self._every = record, every_steps
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write a checkpoint when one is due."""
         # the last step of an epoch is recorded after its validation
         if trainer.global_step % self._every == 0 and not trainer.is_last_batch:
             self._write(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write a checkpoint."""
         self._write(trainer)
 
     def _write(self, trainer: L.Trainer) -> None:

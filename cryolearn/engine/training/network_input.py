@@ -63,6 +63,7 @@ class NetworkInput:
 
     @property
     def network_pixel_angst(self) -> float:
+        """Pixel size of what the network is given, in Å."""
         return self.box * self.pixel_size_angst / self.size
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class NetworkInput:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkInput:
+        """The input that a model's description holds."""
         return cls(**{**values, "signal_power": tuple(values["signal_power"]), "noise_power": tuple(values["noise_power"])})
 
     def transfer(self, ctf: Ctf | None, device: torch.device) -> torch.Tensor:

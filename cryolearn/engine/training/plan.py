@@ -59,14 +59,17 @@ class TrainingPlan:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Optimiser steps in an epoch."""
         return max(1, self.images_per_epoch // self.batch)
 
     @property
     def steps(self) -> int:
+        """Optimiser steps in all."""
         return self.epochs * self.steps_per_epoch
 
     @property
     def blocks_per_step(self) -> int:
+        """Blocks that a step's batch is drawn in."""
         return -(-self.batch // self.block)
 
     def check_processes(self, world: int) -> None:

@@ -22,6 +22,7 @@ class RingBlock(nn.Module):
         self._residual = channels_in == channels and stride == 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The layer's output for features x."""
         y = functional.gelu(self.norm(self.convolution(functional.pad(x, self._around, mode="circular"))))
         return x + y if self._residual else y
 

@@ -218,7 +218,7 @@ def test_large_motion_is_not_underestimated() -> None:
 
 
 def test_composition_alone() -> None:
-    """An arm that is there in half of the particles is found by its amplitudes (page: AUC >= .98)."""
+    """An arm that is there in half of the particles is found by its amplitudes."""
     model, arm, _ = scene()
     there = torch.rand(COUNT, generator=torch.Generator().manual_seed(8)) < 0.5
     factor = torch.where(arm & ~there[:, None], 0.0, 1.0)

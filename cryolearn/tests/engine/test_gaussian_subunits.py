@@ -176,7 +176,7 @@ def test_errors_of_neighbours_that_go_together_are_no_correlation(truth: float) 
 
 
 def test_ring_of_hinges(tmp_path: Path) -> None:
-    """The page's target: correlation between subunits within 0.1."""
+    """Correlation between subunits within 0.1: over 150 rings a correlation has a standard error of 1 / sqrt(150) = 0.08, and errors of places add to it."""
     angles = 13 * correlated(150, 0.6, 7)
     images = calibrate(ring_images(angles, 0.7), consensus())
     many, moves = expand(images, MATRICES), torch.arange(56) < 8

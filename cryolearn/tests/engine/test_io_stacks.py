@@ -87,7 +87,8 @@ def test_the_writer_makes_a_valid_file_of_pieces(tmp_path):
         for start in (4, 0, 2, 6):
             writer.write(start, data[start : start + 2])
         assert not path.exists()
-    assert mrcfile.validate(str(path), print_file=open(os.devnull, "w"))
+    with open(os.devnull, "w") as nowhere:
+        assert mrcfile.validate(str(path), print_file=nowhere)
     with mrcfile.open(path) as handle:
         assert np.array_equal(handle.data, data) and handle.is_image_stack()
         assert handle.voxel_size.x == pytest.approx(PIXEL)

@@ -103,6 +103,7 @@ def test_stacks_missing_files_mixed_sampling_and_empty_sets_are_refused(made: tu
         SubtomogramStack(table.subset([]))
 
 
+@pytest.mark.filterwarnings("ignore:Data array contains NaN:RuntimeWarning")  # mrcfile, of the map that this test writes
 def test_bad_volumes_are_refused_by_name(made: tuple[Path, SubtomogramTable, np.ndarray]) -> None:
     path, table, volumes = made
     wrong = volumes[2].copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,4 +52,4 @@ def test_learning_curves_put_rates_and_errors_in_panels_of_their_own():
 )
 def test_flat_and_empty_input_still_makes_a_picture(figure, tmp_path):
     path = figures.save_figure(figure(), str(tmp_path / "f.png"))
-    assert open(path, "rb").read(4) == b"\x89PNG"
+    assert Path(path).read_bytes()[:4] == b"\x89PNG"

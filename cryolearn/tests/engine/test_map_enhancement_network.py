@@ -249,14 +249,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_training_leaves_a_model_and_its_manifest(whole: Path) -> None:
     out = whole / "whole"
-    rows = list(csv.DictReader(open(out / "manifest.csv")))
+    rows = list(csv.DictReader((out / "manifest.csv").read_text().splitlines()))
     assert sorted(row["side"] for row in rows) == ["training", "validation"]
     model = TrainedMapNetwork.load(str(out / "model"), CPU)
     assert model.voxel_angst == 1.0 and (model.finest_angst, model.coarsest_angst) == (2.5, 6.0) and not model.unit
     assert len(model.description["training"]) == 1 and model.description["training"] != model.description["validation"]
     summary = json.loads((out / "summary.json").read_text())
     assert summary["steps"] == 4 and summary["patches"] == 16
-    learned = list(csv.DictReader(open(out / "learning.csv")))
+    learned = list(csv.DictReader((out / "learning.csv").read_text().splitlines()))
     assert len(learned) == 2 and learned[0]["val_input_error"] == learned[1]["val_input_error"]
     for name in ("figures/learning.png", "figures/patches.png", "figures/validation_fsc.png", "validation_fsc.csv"):
         assert (out / name).exists()
@@ -288,7 +288,7 @@ def test_the_paper_preset_trains(whole: Path) -> None:
     train(config(whole, "paper", preset="paper", degradation="paper", epochs=1, width=2, voxel_angst=0.8))
     model = TrainedMapNetwork.load(str(whole / "paper" / "model"), CPU)
     assert isinstance(model.network, PaperMapNetwork) and model.unit
-    rates = [float(row["learning_rate"]) for row in csv.DictReader(open(whole / "paper" / "learning.csv"))]
+    rates = [float(row["learning_rate"]) for row in csv.DictReader((whole / "paper" / "learning.csv").read_text().splitlines())]
     assert rates == [pytest.approx(2e-4)]
 
 

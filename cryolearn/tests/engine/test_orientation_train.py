@@ -93,7 +93,7 @@ def trained(folder: Path) -> Path:
 def test_distances_of_unseen_particles_are_learned(folder: Path, trained: Path) -> None:
     """Some seconds of training read distances of particles that another program's simulator made better than the paper's 0.278 rad."""
     summary = json.loads((trained / "summary.json").read_text())
-    rows = list(csv.DictReader(open(trained / "learning.csv")))
+    rows = list(csv.DictReader((trained / "learning.csv").read_text().splitlines()))
     errors = [float(row["val_distance_error"]) for row in rows]
     assert errors == sorted(errors, reverse=True)
     assert summary["distance_error_rad"] < 0.278

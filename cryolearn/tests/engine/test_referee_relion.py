@@ -1,6 +1,9 @@
 """RELION as the referee of conventions: projections, reconstruction, FSC, point groups.
 
-Thresholds are the issue's: correlation of projections at least .998; FSC curves within .02 of each other to Nyquist / 1.2.
+Thresholds come from trilinear interpolation in a transform padded twofold, which RELION does: of density at a distance x from the centre of a box of side L
+it leaves ghosts, two an axis, of ``(x / (2 L - x))^2`` of the amplitude. The model of these tests ends at 54 of 192 Å, where that is .027; were all density
+there, differences would hold ``6 * .027^2 = .43 %`` of the power. So projections correlate by 1 - .43 % / 2 = .998 at least. Differences of that size that
+are random against the true map change its FSC in a shell of n coefficients by ``sqrt(.0043 / n)``: by .02 where n is 10, and by less further out.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def test_a_network_learns_what_it_says(made: Made, trained: SubtomogramTrainConf
     assert accuracy > 1 / KNOWN + 5 * np.sqrt(1 / KNOWN * (1 - 1 / KNOWN) / count)  # five standard deviations above guessing
     np.testing.assert_allclose(columns["probability"].sum(1), 1, atol=1e-5)
     assert meta["class_names"] == ["blob0", "blob1", "blob2"]
-    rows = list(csv.DictReader((out / "confusion.csv").open()))
+    rows = list(csv.DictReader((out / "confusion.csv").read_text().splitlines()))
     assert sum(int(row[row["true_class"]]) for row in rows) == round(accuracy * count)
     _, description = load_model(str(out / "model"))
     assert description["architecture"] == "residual3d" and description["classes"] == meta["class_names"] and description["box"] == BOX
@@ -147,7 +147,7 @@ def test_subdivision_reports_every_group(made: Made, trained: SubtomogramTrainCo
     model = str(Path(trained.output) / "model")
     subdivide(SubtomogramSubdivideConfig(subtomograms=made.every, model=model, method=method, clusters=8, smallest=4, output=str(tmp_path), threads=1))
     columns, _ = read_table(str(tmp_path / "clusters.npz"))
-    report = list(csv.DictReader((tmp_path / "clusters.csv").open()))
+    report = list(csv.DictReader((tmp_path / "clusters.csv").read_text().splitlines()))
     sizes = np.bincount(columns["class"], minlength=len(report) + 1)
     assert [int(row["subtomograms"]) for row in report] == sizes[1:].tolist() == sorted(sizes[1:], reverse=True)
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -7,6 +7,7 @@ The STAR comes in by Scipion's import protocol (scipion-em-relion); the sets go 
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -15,23 +16,27 @@ from pwem.protocols import ProtImportParticles
 
 from cryolearn.convert.modes import engineModes
 from cryolearn.protocols import CryoLearnProtElasticAlign, CryoLearnProtReconstruct
-from cryolearn.tests.foreign_particles import make_particles
 
 from .base import ATOMS, MODES, ProjectTest, setColumns
 
 relion31 = pytest.importorskip('relion.convert.convert31')
 NEEDED = [program for program in ('relion_project', 'relion_reconstruct') if shutil.which(program) is None]
 IMAGES, BOX, PIXEL = 100, 128, 2.0
+BENCHMARKS = Path(__file__).resolve().parents[3] / 'benchmarks'
 
 
 @pytest.mark.relion
 @pytest.mark.slow
+@pytest.mark.skipif(not BENCHMARKS.exists(), reason='benchmarks are not part of the wheel')
 @pytest.mark.skipif(bool(NEEDED), reason='not installed: %s (apt-get install relion)' % ', '.join(NEEDED))
 class TestForeignParticles(ProjectTest):
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(BENCHMARKS))
+            from _foreign_particles import make_particles
         cls.modes = cls.makeModes()
         with np.load(engineModes(cls.modes)) as data:
             vectors = data['eigenvectors'][6:9]
@@ -44,7 +49,8 @@ class TestForeignParticles(ProjectTest):
         cls.aligned = cls.launch(CryoLearnProtElasticAlign, inputParticles=cls.imported, inputModes=cls.modes, modeNumbers=MODES)
 
     def testAlignmentIsSolvedBlindly(self):
-        """The issue's threshold: 95 % within 6 degrees and 0.6 Å of conformer RMSD, over all images."""
+        """At least 95 % are solved (docs/elastic.rst), over all images: pose within 6 degrees, the Crowther angle d / D of 75 Å at the 8 Å that the search
+        resolves; conformer within 0.6 Å, twice the mean error of HEMNMA's own alignment in the paper (0.28 Å: Hamitouche & Jonic 2021, Table II)."""
         from scipy.spatial.transform import Rotation
         found = setColumns(self.aligned.outputParticles)
         self.assertEqual(sorted(found), list(range(1, IMAGES + 1)))

@@ -1,6 +1,6 @@
 """Particles that this package did not make: ProDy deforms, gemmi makes the density, ``relion_project`` projects.
 
-Needs the engine's libraries (ProDy, gemmi) and RELION's programs; used by tests and by benchmarks.
+Needs the engine's libraries (ProDy, gemmi) and RELION's programs; a test of Scipion's side uses it too.
 """
 
 import shutil

@@ -26,7 +26,7 @@ from ..launch import process_rank
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import ElasticAligner, ImageModel, choose_best
-from .alignment.levenberg_marquardt import Observed, Refined, refine
+from .alignment.levenberg_marquardt import ElasticPose, Observed, Refined, refine
 from .alignment.noise_and_gain import calibrate, flat_model, read_calibration, write_calibration
 from .config import ElasticPredictConfig
 from .modes.deformable_reference import ElasticReference
@@ -147,7 +147,8 @@ class _Predictor:
         if isinstance(self._network, AmplitudeResNet34):
             amplitudes = self._network(inputs) * self._network.amplitude_unit
             rotation, shift = self._images.poses(rows)
-            start = Start(rotation[:, None], shift[:, None], amplitudes[:, None], torch.ones(len(rows), 1, device=data.device))
+            alone = torch.ones(len(rows), 1, device=data.device)
+            start = Start(rotation=rotation[:, None], shift_angst=shift[:, None], amplitudes=amplitudes[:, None], probability=alone)
             scale = torch.full_like(amplitudes, float("nan"))
         else:
             cells = min(_CELLS, self._network.cells.shape[0])
@@ -176,8 +177,8 @@ class _Predictor:
         """Columns of the result table from the network's answer as it is, with its agreement with the image at low resolution."""
         index = torch.arange(len(coarse.data), device=coarse.data.device)
         names = ("rotation", "shift_angst", "amplitudes", "amplitude_sigma")
-        rotation, shift, amplitudes = (torch.from_numpy(own[f"network_{name}"]).to(index.device) for name in names[:3])
-        judged = refine(self._aligner.coarse, coarse, index, rotation, shift, amplitudes, iterations=0, problems_at_once=32)
+        predicted = ElasticPose(**{name: torch.from_numpy(own[f"network_{name}"]).to(index.device) for name in names[:3]})
+        judged = refine(self._aligner.coarse, coarse, index, predicted, iterations=0, problems_at_once=32)
         columns = choose_best(self._aligner, judged, len(index)).columns()
         columns |= {name: own[f"network_{name}"] for name in names}
         # no step was made that could converge; without poses the amplitudes are all that is known

@@ -22,6 +22,7 @@ from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
 from .half_set_maps import (
+    ImageOptions,
     Reconstruction,
     finish_reconstruction,
     fsc_sphere,
@@ -41,18 +42,8 @@ def reconstruct_rows(
 ) -> Reconstruction:
     """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches."""
     work = new_reconstructor(table, config.padding, device, config.phase_flipped)
-    insert_particles(
-        [work],
-        table,
-        stack=stack,
-        rows=rows,
-        halves=split_halves(table, rows),
-        weights=None,
-        use_ctf=config.use_ctf,
-        invert_contrast=config.invert_contrast,
-        batch=config.batch,
-        progress=progress,
-    )
+    options = ImageOptions(use_ctf=config.use_ctf, invert_contrast=config.invert_contrast, batch=config.batch)
+    insert_particles([work], stack, rows, split_halves(table, rows), options=options, progress=progress)
     return finish_reconstruction(work, mask, config.wiener, symmetry_matrices(config.symmetry))
 
 

@@ -21,7 +21,7 @@ from .config import MapEnhanceConfig
 from .inference.data_consistency import hold_to_data, local_correlation, signal_share
 from .inference.enhanced_map import EnhancedMap, Setting
 from .inference.solvent import measure_solvent, noise_spread
-from .inference.tiling import apply_network
+from .inference.tiling import Inference, apply_network
 from .networks.by_name import TrainedMapNetwork
 from .report.confidence_map import confidence_map
 from .report.enhancement_report import write_results
@@ -157,9 +157,7 @@ def enhance_map(
         shown,
         resolution_px=setting.resolution_angst / model.voxel_angst,
         target_px=setting.target_angst / model.voxel_angst,
-        rotations=int(config.rotations),
-        tile_px=config.tile_px,
-        device=device,
+        how=Inference(rotations=int(config.rotations), tile_px=config.tile_px, device=device),
         record=tiles,
         what=f"enhancing {what}",
     )

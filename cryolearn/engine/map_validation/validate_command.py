@@ -41,9 +41,8 @@ def run(config: ValidateMapConfig) -> None:
     _say_what_was_assumed(inputs)
     progress = Progress("Scores", _PARTS + config.decoys, "parts")
     scores = score_maps(
-        [item.volume for item in inputs.maps], inputs.structure, halves=[item.halves for item in inputs.maps], mask=inputs.mask,
-        resolution_angst=config.resolution_angst, q_sigma_angst=config.q_sigma_angst, decoys=config.decoys, residues=inputs.residues,
-        chains=inputs.chains, report=lambda name: progress.step(note=name),
+        inputs.maps, inputs.structure, inputs.chains, mask=inputs.mask, resolution_angst=config.resolution_angst, q_sigma_angst=config.q_sigma_angst,
+        decoys=config.decoys, report=lambda name: progress.step(note=name),
     )
     lines = score_table(scores, inputs.residues, config.q_sigma_angst, config.bootstraps, config.seed)
     names = [item.name for item in inputs.maps]

@@ -101,7 +101,7 @@ def simulated_table(simulator: SubtomogramSimulator, files: list[str]) -> Subtom
         tilt_max_deg=tilts[:, 1],
         angles_deg=matrix_to_euler(torch.from_numpy(draws.rotation)).numpy(), shifts_angst=draws.shift_angst,
         class_name=[simulator.names[number - 1] for number in draws.number.tolist()],
-        half=1 + np.arange(len(files)) // len(simulator.names) % 2,  # as many of each class in both halves
+        random_subset=1 + np.arange(len(files)) // len(simulator.names) % 2,  # as many of each class in both halves
         optics=optics, extra={"rlnDefocusU": draws.defocus_angst, "rlnDefocusV": draws.defocus_angst},
     )
 

@@ -167,11 +167,11 @@ class ElasticAligner:
             self._local_candidates(coarse.subset(torch.tensor([i], device=images.device)), rotation[i], shift_angst[i], grid, turns)
             for i in range(len(images))
         ]
-        return self.refine_candidates(coarse, fine, Candidates(*(torch.stack(column) for column in zip(*found, strict=True))))
+        return self.refine_candidates(coarse, fine, Candidates.stack(found))
 
     def _local_candidates(
         self, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, grid: torch.Tensor, turns: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> Candidates:
         poses = (turns @ rotation).repeat_interleave(len(grid), 0)
         amplitudes = grid.repeat(len(turns), 1)
         data = observed.data * self.coarse.band.phase(-shift[None])
@@ -180,15 +180,14 @@ class ElasticAligner:
             model = self.coarse.project(some_poses, some_amplitudes) * observed.transfer
             scores.append((model.conj() * data).real.sum(1) / model.abs().square().sum(1).sqrt())
         score, order = torch.cat(scores).topk(min(self.candidates, len(poses)))
-        return poses[order], shift.expand(len(order), 2), amplitudes[order], score
+        return Candidates(rotation=poses[order], shift_angst=shift.expand(len(order), 2), amplitudes=amplitudes[order], score=score)
 
     def refine_candidates(self, coarse: Observed, fine: Observed, start: Candidates) -> Aligned:
         """Refine all candidates at low resolution and the best distinct ones at full resolution."""
         batch, count = start.score.shape
         image = torch.arange(batch, device=start.score.device)
         rough = refine(
-            self.coarse, coarse, image=image.repeat_interleave(count), rotation=start.rotation.flatten(0, 1), shift_angst=start.shift_angst.flatten(0, 1),
-            amplitudes=start.amplitudes.flatten(0, 1), iterations=_COARSE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=32,
+            self.coarse, coarse, image.repeat_interleave(count), start.flat(), _COARSE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=32,
         )
         keep = self._distinct(rough, batch, count)
         again = keep.shape[1]
@@ -197,17 +196,7 @@ class ElasticAligner:
 
     def refine_fine(self, fine: Observed, image: torch.Tensor, start: Refined, batch: int) -> Aligned:
         """Full-resolution refinement of equally many starts an image, and the choice of the best."""
-        end = refine(
-            self.fine,
-            fine,
-            image=image,
-            rotation=start.rotation,
-            shift_angst=start.shift_angst,
-            amplitudes=start.amplitudes,
-            iterations=_FINE_ITERATIONS,
-            prior_sigma=self.prior_sigma,
-            problems_at_once=4,
-        )
+        end = refine(self.fine, fine, image, start, _FINE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=4)
         return choose_best(self, end, batch)
 
     def _distinct(self, refined: Refined, batch: int, count: int) -> torch.Tensor:

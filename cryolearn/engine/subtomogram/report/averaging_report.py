@@ -20,7 +20,7 @@ from ...io.atomic import write_csv, write_json
 from ...io.subtomograms import SubtomogramTable, write_subtomograms
 from ...io.tables import write_table
 from ..averaging.averages import Averages
-from ..averaging.averaging_iterations import State
+from ..averaging.averaging_state import State
 from ..averaging.class_novelty import Known, Novelty, novelty_of
 from ..averaging.half_set_alignment import LOST, kept_shells
 from ..config import SubtomogramAverageConfig
@@ -141,7 +141,8 @@ def _write_subtomograms(config: SubtomogramAverageConfig, table: SubtomogramTabl
     part = table.subset(rows[back])
     extra = {**part.extra, "rlnClassNumber": number[back]}
     written = replace(
-        part, angles_deg=angles[back], shifts_angst=shifts[back], half=half[back], class_name=[f"class_{one:03d}" for one in number[back]], extra=extra,
+        part, angles_deg=angles[back], shifts_angst=shifts[back], random_subset=half[back],
+        class_name=[f"class_{one:03d}" for one in number[back]], extra=extra,
     )
     write_subtomograms(os.path.join(config.output, "subtomograms.star"), written)
     columns = {

@@ -20,7 +20,7 @@ from ..io.modes import read_modes
 from ..io.records import RunRecord
 from ..io.star import read_particles
 from ..io.tables import read_table, write_table
-from ..launch import process_rank
+from ..launch import is_first_process, process_rank
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import Aligned, ElasticAligner
 from .alignment.levenberg_marquardt import Refined
@@ -36,8 +36,7 @@ def run(config: ElasticAlignConfig) -> None:
     """Align a particle set; killed work goes on after its last chunk, several processes share the chunks."""
     check_config(config)
     require(config, "particles", "modes")
-    rank, world, local_rank = process_rank()
-    device = select_device(config, local_rank)
+    device = select_device(config)
     table = read_particles(config.particles)
     modes = read_modes(config.modes)
     reference = ElasticReference.from_modes(modes, config.mode_numbers, device, config.atom_sigma_angst)
@@ -60,8 +59,8 @@ def run(config: ElasticAlignConfig) -> None:
 
     calibration = record.once("calibration.npz", measure)
     aligner = uncalibrated.with_image_model(read_calibration(calibration, images))
-    if rank == 0:
-        print(_memory_line(config, aligner, world), flush=True)
+    if is_first_process():
+        print(_memory_line(config, aligner, process_rank()[1]), flush=True)
 
     def work(rows: np.ndarray) -> dict[str, np.ndarray]:
         return _align(config, aligner, images, *images.read(rows), rows).columns()

@@ -22,7 +22,6 @@ from ..io.models import load_model
 from ..io.modes import read_modes
 from ..io.records import RunRecord
 from ..io.star import ParticleTable, read_particles
-from ..launch import process_rank
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import ElasticAligner, ImageModel, choose_best
@@ -45,8 +44,7 @@ def run(config: ElasticPredictConfig) -> None:
     """Predict a particle set; killed work goes on after its last chunk, several processes share the chunks."""
     check_config(config)
     require(config, "particles", "model")
-    rank, _, local_rank = process_rank()
-    device = select_device(config, local_rank)
+    device = select_device(config)
     weights, description = load_model(config.model)
     table = read_particles(config.particles)
     check_model(config.model, description, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,13 @@ from ..config import check_config, digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
-from ..launch import process_rank
+from ..launch import is_first_process, process_rank
 from ..progress import Progress
 from ..simulate.subtomograms_command import draw_examples
-from ..training.learning_curve import Row
 from ..training.plan import BLOCK, TrainingPlan
-from ..training.processes import choose_precision
-from ..training.trainer import train
+from ..training.training_run import Training, plan_training, run_training, seeded
 from .config import SubtomogramTrainConfig
-from .networks.by_name import build_network, count_weights
+from .networks.by_name import build_network
 from .networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, Labels, class_weights, read_labels
 from .networks.network_input import standardise
 from .networks.on_the_fly_simulation import DrawnSubtomograms
@@ -48,13 +47,12 @@ def run(config: SubtomogramTrainConfig) -> None:
     """
     check_config(config)
     _check(config)
-    rank, world, local_rank = process_rank()
-    device = select_device(config, local_rank)
+    device = select_device(config)
     stack = _open(config, device)
     table = stack.table
     labels = read_labels(table, config.validation_fraction)
     volumes = CachedVolumes(stack, config.cache_mib)
-    if rank == 0:
+    if is_first_process():
         print(f"{len(table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
               flush=True)
     moves = config.augment_shift_px if _augments(config) else None
@@ -70,30 +68,25 @@ def run(config: SubtomogramTrainConfig) -> None:
     )
     digest = digest_values([digest_config(config), table.box, "" if drawn else table.files_digest()])
     arguments = _arguments(config, table, labels)
-    history: list[Row] = []
-    network: nn.Module
+    description: dict[str, Any] = {
+        "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
+        "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
+        "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed, "source": config.source,
+        "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
+        "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
+    }
     if config.network == "rif_svm":
-        if world > 1:
+        if process_rank()[1] > 1:
             raise InputError("The network 'rif_svm' is fitted in one process: leave --processes out.")
-        network, arguments["vectors"] = _fit(config, data, table)
-    else:
-        torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
-        network = build_network(config.network, arguments).to(device)
-        plan = _plan(config, labels, digest, device)
-        if rank == 0:
-            print(f"network '{config.network}' of {count_weights(network)} weights; {plan.steps} steps of {plan.batch}, precision {plan.precision}", flush=True)
-        contrastive = config.contrastive_weight if config.network == "residual3d" else 0.0
-        task = ClassTask(network, data, class_weights(labels, config.balance_classes), contrastive, config.seed)
-        history = train(task, plan, config)
-    if rank == 0:
-        description: dict[str, Any] = {
-            "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
-            "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
-            "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed, "source": config.source,
-            "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
-            "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
-        }
-        write_model(config, network, volumes=volumes, labels=labels, description=description, history=history, device=device)
+        machine, arguments["vectors"] = _fit(config, data, table)
+        write_model(config, machine, volumes, labels, description, device, [])
+        return
+    network = seeded(lambda: build_network(config.network, arguments), config.seed, device)
+    contrastive = config.contrastive_weight if config.network == "residual3d" else 0.0
+    task = ClassTask(network, data, class_weights(labels, config.balance_classes), contrastive, config.seed)
+    plan = _plan(config, labels, digest, device)
+    finish = partial(write_model, config, network, volumes, labels, description, device)
+    run_training(Training(task=task, plan=plan, name=config.network, unit="subtomograms", finish=finish), config)
 
 
 def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
@@ -104,7 +97,7 @@ def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramSt
         return SubtomogramStack(table, invert_contrast=config.invert_contrast)
     check_network_box(config.network, config.box)
     drawn = DrawnSubtomograms(config, device)
-    if process_rank()[0] == 0:
+    if is_first_process():
         folder = Path(config.output) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         draw_examples(drawn.simulator, str(folder / "examples.png"))
@@ -146,11 +139,9 @@ def _plan(config: SubtomogramTrainConfig, labels: Labels, digest: str, device: t
     count = len(labels.training)
     batch = config.batch or (64 if paper or count >= _LARGE else 32 if count >= _SMALL else 16)
     epochs = config.epochs or (_EPOCHS if paper else max(_EPOCHS, -(-_STEPS * batch // count)))
-    return TrainingPlan(
-        digest=digest, seed=config.seed, epochs=epochs, images_per_epoch=max(batch, count), batch=batch,
-        learning_rate=config.learning_rate or _RATES[config.network], weight_decay=0.0 if paper else config.weight_decay,
+    return plan_training(
+        config, device, digest=digest, epochs=epochs, samples_per_epoch=max(batch, count), batch=batch, rate=_RATES[config.network], paper=paper,
         schedule="inverse" if paper else "cosine", decay=_DECAY if paper else 0.0, optimiser="nesterov" if paper else "adamw",
-        gradient_clip=0.0 if paper else 1.0, checkpoint_steps=config.checkpoint_steps, precision=choose_precision(config.precision, device),
         validation_images=BLOCK,  # the task has its own
     )
 

@@ -16,8 +16,8 @@ from ...io.atomic import write_json
 from ...io.tables import write_table
 from ...progress import Progress
 from ...training.learning_curve import Row
+from ...training.training_run import count_weights
 from ..config import SubtomogramTrainConfig
-from ..networks.by_name import count_weights
 from ..networks.confidence_calibration import KnownClasses, calibration_error, fit_temperature, probabilities, reliability
 from ..networks.labelled_subtomograms import CachedVolumes, Labels
 from ..networks.trained_model import SubtomogramModel
@@ -30,8 +30,8 @@ _CENTRES_FROM = 8192  # training subtomograms that say where the classes lie
 
 
 def write_model(
-    config: SubtomogramTrainConfig, network: nn.Module, volumes: CachedVolumes, labels: Labels, description: dict[str, Any], history: list[Row],
-    device: torch.device,
+    config: SubtomogramTrainConfig, network: nn.Module, volumes: CachedVolumes, labels: Labels, description: dict[str, Any], device: torch.device,
+    history: list[Row],
 ) -> None:
     """Write ``model/``, ``validation.npz``, tables, ``summary.json`` and figures of a finished training."""
     out = Path(config.output)

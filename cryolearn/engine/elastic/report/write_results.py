@@ -17,11 +17,10 @@ from ...io.star import ParticleTable, write_particles
 from ...io.tables import write_table
 
 
-def write_alignment(
-    out: Path, table: ParticleTable, columns: dict[str, np.ndarray], meta: dict[str, Any], mode_numbers: list[int]
-) -> None:
+def write_alignment(out: Path, table: ParticleTable, columns: dict[str, np.ndarray], mode_numbers: list[int], notes: dict[str, Any]) -> None:
     """Write ``alignment.npz``, ``particles.star``, ``summary.json`` and the figures of an alignment."""
-    write_table(str(out / "alignment.npz"), columns, {**meta, "mode_numbers": list(mode_numbers)})
+    notes = {"box": table.box, "pixel_size_angst": table.pixel_size_angst, "mode_numbers": list(mode_numbers), **notes}
+    write_table(str(out / "alignment.npz"), columns, notes)
     angles = matrix_to_euler(torch.from_numpy(columns["rotation"]).double()).numpy()
     write_particles(str(out / "particles.star"), table.with_poses(angles, -columns["shift_angst"].astype(float)))
     flags = columns["flags"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...exceptions import InputError
 from ...io.subtomograms import SubtomogramStack, SubtomogramTable
-from ...training.plan import BLOCK, block_generator, shuffled
+from ...training.plan import BLOCK, block_generator, scattered, shuffled_rows
 from .network_input import keep_wedge, move_volumes, network_input
 from .on_the_fly_simulation import DrawnSubtomograms
 
@@ -56,8 +56,7 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
         raise InputError(f"All subtomograms are of the class '{names[0]}': there is nothing to tell apart.")
     lookup = {name: number for number, name in enumerate(names)}
     number = np.array([lookup[name] for name in table.class_name])
-    # multiplicative hash (Knuth): a subtomogram stays on its side whatever the order of the set
-    rank = table.ids.astype(np.uint64) * np.uint64(2654435761) % np.uint64(2**32)
+    rank = scattered(table.ids)
     kept = []
     for index, name in enumerate(names):
         here = np.flatnonzero(number == index)
@@ -136,10 +135,8 @@ class LabelledSubtomograms:
         Rows beyond the set are new subtomograms of the same classes.
         """
         total = len(self.labels.training)
-        numbers = np.arange(first, first + count)
-        orders = {turn: shuffled(self._seed, turn, total) for turn in np.unique(numbers // total).tolist()}
-        rows = self.labels.training[[orders[number // total][number % total] for number in numbers.tolist()]]
-        return rows + numbers // total * len(self._number) if self._new else rows
+        rows = self.labels.training[shuffled_rows(self._seed, first, count, total)]
+        return rows + np.arange(first, first + count) // total * len(self._number) if self._new else rows
 
     def draw(self, blocks: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Training samples (n, channels, z, y, x) and their classes (n,)."""

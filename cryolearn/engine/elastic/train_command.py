@@ -21,7 +21,7 @@ from ..imaging.poses import random_rotations
 from ..io.atomic import copy_file, write_json
 from ..io.models import save_model
 from ..io.modes import read_modes
-from ..io.star import ParticleTable, read_particles
+from ..io.star import read_particles
 from ..training.learning_curve import Row
 from ..training.network_input import NetworkInput, network_size
 from ..training.particle_images import ParticleImages
@@ -46,17 +46,20 @@ def run(config: ElasticTrainConfig) -> None:
     if config.labels != "simulation" and not config.alignment:
         raise InputError("Parameter alignment is needed to learn from particles: give their alignment.npz, or learn from 'simulation'.")
     device = select_device(config)
-    table = read_particles(config.particles)
-    modes = read_modes(config.modes)
-    reference = ElasticReference.from_modes(modes, config.mode_numbers, device)
+    reference = ElasticReference.from_modes(read_modes(config.modes), config.mode_numbers, device)
     reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
-    images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
-    scheme, renderer, contrast = _measure(config, table, images, reference, reach)
-    arguments = _network_arguments(config, reference, scheme)
-    network = seeded(lambda: build_network(config.architecture, arguments), config.seed, device)
+    images = ParticleImages(read_particles(config.particles), reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
+    scheme, renderer, contrast = _measure(config, images, reference, reach)
+    run_training(_training(config, images, scheme=scheme, renderer=renderer, contrast=contrast), config)
+
+
+def _training(config: ElasticTrainConfig, images: ParticleImages, scheme: NetworkInput, renderer: DensityRenderer, contrast: float) -> Training:
+    table = images.table
+    arguments = _network_arguments(config, renderer.reference, scheme)
+    network = seeded(lambda: build_network(config.architecture, arguments), config.seed, images.device)
     task, per_epoch = _task(config, images, scheme=scheme, renderer=renderer, contrast=contrast, network=network)
     plan = plan_training(
-        config, device, digest=digest_config(config, tuple(table.image_file)), samples_per_epoch=per_epoch, rate=_RATES[config.architecture],
+        config, images.device, digest=digest_config(config, tuple(table.image_file)), samples_per_epoch=per_epoch, rate=_RATES[config.architecture],
         schedule="cosine" if config.architecture == "multi" else "plateau",
     )
     description = {
@@ -67,7 +70,7 @@ def run(config: ElasticTrainConfig) -> None:
     }
     sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å"
     finish = partial(_write_model, config, network, plan, description)
-    run_training(Training(task=task, plan=plan, name=config.architecture, sees=sees, unit="images", finish=finish), config)
+    return Training(task=task, plan=plan, name=config.architecture, sees=sees, unit="images", finish=finish)
 
 
 def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork | AmplitudeResNet34:
@@ -76,10 +79,10 @@ def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork 
 
 
 def _measure(
-    config: ElasticTrainConfig, table: ParticleTable, images: ParticleImages, reference: ElasticReference, reach: float
+    config: ElasticTrainConfig, images: ParticleImages, reference: ElasticReference, reach: float
 ) -> tuple[NetworkInput, DensityRenderer, float]:
     """Scheme of the input, renderer at its pixel size, and contrast of the particles, all measured on the particles."""
-    device = images.device
+    table, device = images.table, images.device
     wanted = config.network_pixel_angst
     if wanted == 0 and config.architecture == "multi":
         wanted = ring_radius(reference, config.amplitude_range) / _RINGS

@@ -21,7 +21,7 @@ from .networks.by_name import build_network
 from .report.training_report import write_model
 from .training.degradation import PaperDegradation
 from .training.patches import PatchSampler, Setting
-from .training.training_sources import gather_sources, write_manifest
+from .training.training_sources import Sources, gather_sources, write_manifest
 from .training.training_task import MapTask
 
 __all__ = ["run", "training_setting"]
@@ -42,6 +42,10 @@ def run(config: MapTrainConfig) -> None:
     sources = gather_sources(config, setting.voxel_angst)
     if is_first_process():
         write_manifest(Path(config.output) / "manifest.csv", sources.entries)
+    run_training(_training(config, setting, sources, device), config)
+
+
+def _training(config: MapTrainConfig, setting: Setting, sources: Sources, device: torch.device) -> Training:
     arguments = {"width": config.width or _WIDTHS[config.preset]}
     network = seeded(lambda: build_network(config.preset, arguments), config.seed, device)
     plan = _plan(config, device)
@@ -50,7 +54,7 @@ def run(config: MapTrainConfig) -> None:
     task = MapTask(network, sampler, config.preset, plan.blocks_per_step, plan.steps * plan.blocks_per_step, config.fine_weight)
     sees = f" on patches of {setting.patch_px} voxels of {setting.voxel_angst:g} Å, degradation '{config.degradation}'"
     finish = partial(write_model, config, task, plan, _description(config, setting, arguments, sources.entries, plan))
-    run_training(Training(task=task, plan=plan, name=config.preset, sees=sees, unit="patches", finish=finish), config)
+    return Training(task=task, plan=plan, name=config.preset, sees=sees, unit="patches", finish=finish)
 
 
 def training_setting(config: MapTrainConfig) -> Setting:

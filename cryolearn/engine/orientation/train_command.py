@@ -16,7 +16,7 @@ from ..exceptions import InputError
 from ..imaging.ctf import Ctf
 from ..io.star import ParticleTable, read_particles
 from ..training.particle_images import ParticleImages
-from ..training.plan import BLOCK
+from ..training.plan import BLOCK, TrainingPlan
 from ..training.training_run import Training, plan_training, run_training, seeded
 from .config import DistanceTrainConfig
 from .distance_network.image_statistics import Appearance, choose_size, measure_particles, simulated_appearance
@@ -60,13 +60,11 @@ def run(config: DistanceTrainConfig) -> None:
     network = seeded(lambda: build_network(config.preset, kernel, arguments), config.seed, device)
     block = config.views if config.preset == "views" else BLOCK
     task = DistanceTask(network, setting.source, kernel, choose_readout(config.preset, kernel), DistanceWeights(kernel, largest_distance(kernel), block))
-    paper = config.preset == "paper"
-    plan = plan_training(
-        config, device, digest=digest_config(config, setting.files), samples_per_epoch=config.images_per_epoch, rate=_RATES[config.preset], paper=paper,
-        # the paper's rate is constant
-        schedule="plateau" if paper else "cosine", patience=10**9 if paper else 10, optimiser="rmsprop" if paper else "adamw", block=block,
-        validation_images=min(1024, max(256, config.images_per_epoch // 10)),
-    )
+    plan = _plan(config, setting, block, device)
+    run_training(_training(config, setting, task, plan, arguments), config)
+
+
+def _training(config: DistanceTrainConfig, setting: _Setting, task: DistanceTask, plan: TrainingPlan, arguments: dict[str, Any]) -> Training:
     scheme, snr = setting.appearance.scheme, setting.appearance.snr
     description = {
         "kind": "distance", "preset": config.preset, "arguments": arguments, "symmetry": config.symmetry, "input": scheme.to_dict(),
@@ -75,8 +73,17 @@ def run(config: DistanceTrainConfig) -> None:
         "views": config.views,
     }
     sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å; {f'SNR {snr:.3g}' if snr else 'no noise'}"
-    finish = partial(write_model, config, task, plan, description)
-    run_training(Training(task=task, plan=plan, name=config.preset, sees=sees, unit="images", finish=finish), config)
+    return Training(task=task, plan=plan, name=config.preset, sees=sees, unit="images", finish=partial(write_model, config, task, plan, description))
+
+
+def _plan(config: DistanceTrainConfig, setting: _Setting, block: int, device: torch.device) -> TrainingPlan:
+    paper = config.preset == "paper"
+    return plan_training(
+        config, device, digest=digest_config(config, setting.files), samples_per_epoch=config.images_per_epoch, rate=_RATES[config.preset], paper=paper,
+        # the paper's rate is constant
+        schedule="plateau" if paper else "cosine", patience=10**9 if paper else 10, optimiser="rmsprop" if paper else "adamw", block=block,
+        validation_images=min(1024, max(256, config.images_per_epoch // 10)),
+    )
 
 
 def _check_inputs(config: DistanceTrainConfig) -> None:

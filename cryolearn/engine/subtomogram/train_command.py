@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ...common.checks import check_multiple, check_network_box
 from ...common.limits import WIDTH_STEP
 from ..config import check_config, digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
-from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
+from ..io.subtomograms import SubtomogramStack, read_subtomograms
 from ..launch import is_first_process, process_rank
 from ..progress import Progress
 from ..simulate.subtomograms_command import draw_examples
@@ -49,44 +48,53 @@ def run(config: SubtomogramTrainConfig) -> None:
     _check(config)
     device = select_device(config)
     stack = _open(config, device)
-    table = stack.table
-    labels = read_labels(table, config.validation_fraction)
-    volumes = CachedVolumes(stack, config.cache_mib)
-    if is_first_process():
-        print(f"{len(table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
-              flush=True)
-    moves = config.augment_shift_px if _augments(config) else None
-    drawn = isinstance(stack, DrawnSubtomograms)
+    labels = read_labels(stack.table, config.validation_fraction)
     data = LabelledSubtomograms(
-        volumes,
+        CachedVolumes(stack, config.cache_mib),
         labels,
         wedge_channel=config.wedge_channel,
-        augment_shift_px=moves,
+        augment_shift_px=config.augment_shift_px if _augments(config) else None,
         seed=config.seed,
         device=device,
-        new_each_epoch=drawn and config.new_each_epoch,
+        new_each_epoch=config.source == "simulation" and config.new_each_epoch,
     )
-    digest = digest_values([digest_config(config), table.box, "" if drawn else table.files_digest()])
-    arguments = _arguments(config, table, labels)
-    description: dict[str, Any] = {
+    if is_first_process():
+        print(f"{len(stack.table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
+              flush=True)
+    if config.network == "rif_svm":
+        _fit(config, data)
+    else:
+        run_training(_training(config, data), config)
+
+
+def _description(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> dict[str, Any]:
+    """What ``model.json`` says of a network."""
+    labels, table = data.labels, data.table
+    arguments: dict[str, Any] = {"classes": len(labels.names), "box": table.box, "channels": 1 + config.wedge_channel}
+    if config.network == "residual3d":
+        arguments |= {"width": config.width, "embedding": config.embedding}
+    if config.network in _DROPOUT:
+        arguments["dropout"] = _DROPOUT[config.network] if config.dropout < 0 else config.dropout
+    if config.network == "rif_svm":
+        arguments["space"] = config.rif_space
+    files = table.files_digest() if config.source == "subtomograms" else ""
+    return {
         "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
         "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
-        "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed, "source": config.source,
+        "average_turns": config.average_turns and config.network == "residual3d", "digest": digest_values([digest_config(config), table.box, files]),
+        "seed": config.seed, "source": config.source,
         "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
         "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
     }
-    if config.network == "rif_svm":
-        if process_rank()[1] > 1:
-            raise InputError("The network 'rif_svm' is fitted in one process: leave --processes out.")
-        machine, arguments["vectors"] = _fit(config, data, table)
-        write_model(config, machine, volumes, labels, description, device, [])
-        return
-    network = seeded(lambda: build_network(config.network, arguments), config.seed, device)
+
+
+def _training(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> Training:
+    description = _description(config, data)
+    network = seeded(lambda: build_network(config.network, description["arguments"]), config.seed, data.device)
     contrastive = config.contrastive_weight if config.network == "residual3d" else 0.0
-    task = ClassTask(network, data, class_weights(labels, config.balance_classes), contrastive, config.seed)
-    plan = _plan(config, labels, digest, device)
-    finish = partial(write_model, config, network, volumes, labels, description, device)
-    run_training(Training(task=task, plan=plan, name=config.network, unit="subtomograms", finish=finish), config)
+    task = ClassTask(network, data, class_weights(data.labels, config.balance_classes), contrastive, config.seed)
+    plan = _plan(config, data.labels, description["digest"], data.device)
+    return Training(task=task, plan=plan, name=config.network, unit="subtomograms", finish=partial(write_model, config, network, data, description))
 
 
 def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
@@ -123,17 +131,6 @@ def _augments(config: SubtomogramTrainConfig) -> bool:
     return config.network == "residual3d" if config.augment == "auto" else config.augment == "yes" and config.network != "rif_svm"
 
 
-def _arguments(config: SubtomogramTrainConfig, table: SubtomogramTable, labels: Labels) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"classes": len(labels.names), "box": table.box, "channels": 1 + config.wedge_channel}
-    if config.network == "residual3d":
-        arguments |= {"width": config.width, "embedding": config.embedding}
-    if config.network in _DROPOUT:
-        arguments["dropout"] = _DROPOUT[config.network] if config.dropout < 0 else config.dropout
-    if config.network == "rif_svm":
-        arguments["space"] = config.rif_space
-    return arguments
-
-
 def _plan(config: SubtomogramTrainConfig, labels: Labels, digest: str, device: torch.device) -> TrainingPlan:
     paper = config.network != "residual3d"
     count = len(labels.training)
@@ -146,8 +143,10 @@ def _plan(config: SubtomogramTrainConfig, labels: Labels, digest: str, device: t
     )
 
 
-def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: SubtomogramTable) -> tuple[nn.Module, int]:
-    """Fit the support vector machine to the training subtomograms; returns it with the number of its vectors."""
+def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> None:
+    """Fit the support vector machine to the training subtomograms, and write it."""
+    if process_rank()[1] > 1:
+        raise InputError("The network 'rif_svm' is fitted in one process: leave --processes out.")
     rows = data.labels.training
     progress = Progress("features", len(rows), "subtomograms")
     parts = []
@@ -158,7 +157,7 @@ def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: Subt
     machine, chosen = fit_svm(
         np.concatenate(parts),
         data.labels.number[rows],
-        box=table.box,
+        box=data.table.box,
         classes=len(data.labels.names),
         space=config.rif_space,
         penalties=config.svm_penalties,
@@ -166,4 +165,6 @@ def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: Subt
         seed=config.seed,
     )
     print(f"support vector machine with C = {chosen:g} and {len(machine.support)} vectors", flush=True)
-    return machine, len(machine.support)
+    description = _description(config, data)
+    description["arguments"]["vectors"] = len(machine.support)
+    write_model(config, machine, data, description, [])

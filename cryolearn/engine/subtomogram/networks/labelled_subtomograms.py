@@ -124,8 +124,8 @@ class LabelledSubtomograms:
         self, volumes: CachedVolumes, labels: Labels, wedge_channel: bool, augment_shift_px: int | None, seed: int, device: torch.device,
         new_each_epoch: bool = False,
     ) -> None:
-        self._volumes, self.labels, self._wedge_channel = volumes, labels, wedge_channel
-        self._shift_px, self._seed, self._device = augment_shift_px, seed, device
+        self.volumes, self.table, self.labels, self._wedge_channel = volumes, volumes.stack.table, labels, wedge_channel
+        self._shift_px, self._seed, self.device = augment_shift_px, seed, device
         self._new = new_each_epoch
         self._number = torch.from_numpy(labels.number)
 
@@ -149,11 +149,11 @@ class LabelledSubtomograms:
             generator = block_generator(self._seed, block)
             turns.append(torch.randint(4, (count,), generator=generator).numpy())
             shifts.append(torch.randint(-self._shift_px, self._shift_px + 1, (count, 3), generator=generator).numpy())
-        turn = keep_wedge(self._volumes.stack.tilt_deg(rows), np.concatenate(turns))
+        turn = keep_wedge(self.volumes.stack.tilt_deg(rows), np.concatenate(turns))
         return move_volumes(seen, turn, np.concatenate(shifts)), number
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Subtomograms as they are, and their classes."""
-        volumes = torch.from_numpy(self._volumes.read(rows)).to(self._device)
-        number = self._number[torch.from_numpy(rows % len(self._number))].to(self._device)
-        return network_input(volumes, self._volumes.stack.tilt_deg(rows), self._wedge_channel), number
+        volumes = torch.from_numpy(self.volumes.read(rows)).to(self.device)
+        number = self._number[torch.from_numpy(rows % len(self._number))].to(self.device)
+        return network_input(volumes, self.volumes.stack.tilt_deg(rows), self._wedge_channel), number

@@ -53,7 +53,7 @@ def run(config: ElasticErrorsConfig) -> None:
 def elastic_errors(
     found: dict[str, np.ndarray], truth: dict[str, np.ndarray], found_modes: list[int], truth_modes: list[int], atoms: int
 ) -> dict[str, np.ndarray]:
-    """Errors ``(n,)`` of each image, rows in the same order in both tables.
+    """Errors (n,) of each image, rows in the same order in both tables.
 
     The RMSD counts every mode of either side: an amplitude that was not looked for is zero in the answer.
     """

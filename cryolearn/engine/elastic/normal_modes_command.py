@@ -89,7 +89,7 @@ def select_atoms(path: str, selection: str) -> prody.AtomGroup:
 def compute_modes(
     atoms: prody.AtomGroup, method: str, cutoff_angst: float, residues_per_block: int, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues ``(K,)`` for a unit spring and unit-norm eigenvectors ``(K, N, 3)``, the six rigid modes first.
+    """Eigenvalues (K,) for a unit spring and unit-norm eigenvectors (K, N, 3), the six rigid modes first.
 
     ``rtb``: uniform springs between all atoms within the cutoff, rotation-translation of blocks (Tama et al. 2000).
     ``anm_ca``: C-alpha anisotropic network, each residue's atoms move with its C-alpha.
@@ -142,7 +142,7 @@ def relative_cutoff(coordinates: np.ndarray, percent: float) -> float:
 
 
 def fix_signs(vectors: np.ndarray) -> np.ndarray:
-    """Give each mode ``(K, N, 3)`` a definite sign: the sum of the cubes of its components is positive.
+    """Give each mode (K, N, 3) a definite sign: the sum of the cubes of its components is positive.
 
     Eigenvectors are defined up to sign; amplitudes are comparable between runs only with a rule. The cube is odd and
     smooth, so rounding cannot flip it except for a mode that is symmetric anyway.

@@ -1,6 +1,6 @@
 """Poses: rotation matrices, Euler angles of RELION and Xmipp, quaternions, 6D vectors, random and uniform sets.
 
-Convention (docs/conventions): ``A = euler_to_matrix([rot, tilt, psi])`` takes a point of the particle, ``(x, y, z)`` in Å
+Convention (docs/conventions): ``A = euler_to_matrix([rot, tilt, psi])`` takes a point of the particle, (x, y, z) in Å
 relative to the map's centre, to where it is seen: the point appears in the projection at ``(A x)[:2] + shift``.
 All functions take leading batch dims, are differentiable and follow the device of their input.
 """

@@ -158,7 +158,7 @@ class SubtomogramStack:
         return len(self.table)
 
     def read(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Volumes ``(n, z, y, x)`` of rows of the table, in any order.
+        """Volumes (n, z, y, x) of rows of the table, in any order.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class SubtomogramStack:
         return np.negative(volumes, out=volumes) if self._invert else volumes
 
     def tilt_deg(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """First and last tilt ``(n, 2)`` of rows of the table."""
+        """First and last tilt (n, 2) of rows of the table."""
         at = np.asarray(rows, np.int64)
         return np.stack((self.table.tilt_min_deg[at], self.table.tilt_max_deg[at]), axis=1)
 

@@ -80,7 +80,7 @@ def test_network_then_refinement_solve_unseen_particles(folder: Path, trained: P
     # the best constant answer to amplitudes that are uniform between -A and A errs by A / 2 on average
     assert np.abs(found["network_amplitudes"] - truth["amplitudes"]).mean() < AMPLITUDE / 2
     pose = angle_between_deg(torch.from_numpy(found["rotation"]), torch.from_numpy(truth["rotation"]).float()).numpy()
-    # solved as the issue defines it: pose within 6 degrees, conformer within 0.6 Å
+    # solved as the command elastic-errors has it: pose within 6 degrees, conformer within 0.6 Å
     rmsd = np.linalg.norm(found["amplitudes"] - truth["amplitudes"], axis=1) / np.sqrt(1656)
     assert ((pose < 6) & (rmsd < 0.6)).mean() >= 0.75
     for name in ("learning.csv", "summary.json", "figures/learning.png", "model/modes.npz", "model/structure.pdb"):

@@ -1,6 +1,6 @@
 """RELION as the referee of conventions: projections, reconstruction, FSC, point groups.
 
-Thresholds are the issue's: correlation of projections at least .998; FSC curves within .02 of each other to Nyquist / 1.2.
+Thresholds: correlation of projections at least .998; FSC curves within .02 of each other to Nyquist / 1.2.
 """
 
 from __future__ import annotations

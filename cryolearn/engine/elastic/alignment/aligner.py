@@ -37,8 +37,8 @@ class ImageModel:
 
     Attributes
     ----------
-    noise_power : ``(box // 2 + 1,)`` radial power spectrum of the noise, per pixel
-    gain : ``(box // 2 + 1,)`` radial factor from the reference's projections to the data's (B factor, solvent, detector)
+    noise_power : (box // 2 + 1,) radial power spectrum of the noise, per pixel
+    gain : (box // 2 + 1,) radial factor from the reference's projections to the data's (B factor, solvent, detector)
     """
 
     box: int
@@ -47,7 +47,7 @@ class ImageModel:
     gain: torch.Tensor
 
     def observe(self, images: torch.Tensor, ctf: Ctf | None, band: FourierBand, phase_flipped: bool = False) -> Observed:
-        """Whitened samples on a band of images ``(B, box, box)``."""
+        """Whitened samples on a band of images (B, box, box)."""
         white = (2 / (self.noise_power[band.ring] * self.box**2)).sqrt()  # each frequency stands for its Friedel mate too
         data = band.gather(rfft2_centred(images)) * white
         transfer = (white * self.gain[band.ring]).expand(len(images), -1)
@@ -149,7 +149,7 @@ class ElasticAligner:
         )
 
     def align(self, images: torch.Tensor, ctf: Ctf | None) -> Aligned:
-        """Blind alignment of images ``(B, box, box)``; :meth:`with_bank` comes first."""
+        """Blind alignment of images (B, box, box); :meth:`with_bank` comes first."""
         if self.bank is None:
             raise RuntimeError("with_bank() has not been called")
         coarse, fine = self.observe(images, ctf)
@@ -159,7 +159,7 @@ class ElasticAligner:
         self, images: torch.Tensor, ctf: Ctf | None, rotation: torch.Tensor, shift_angst: torch.Tensor, range_deg: float,
         conformers_per_mode: int,
     ) -> Aligned:
-        """Alignment near given poses ``(B, 3, 3)`` and shifts ``(B, 2)`` Å: all conformers, turns up to ``range_deg``."""
+        """Alignment near given poses (B, 3, 3) and shifts (B, 2) Å: all conformers, turns up to ``range_deg``."""
         coarse, fine = self.observe(images, ctf)
         grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range).to(images.device)
         turns = _local_turns(range_deg).to(images.device)
@@ -200,7 +200,7 @@ class ElasticAligner:
         return choose_best(self, end, batch)
 
     def _distinct(self, refined: Refined, batch: int, count: int) -> torch.Tensor:
-        """``(batch, 2)`` indices of the best candidate and of the best one that is another solution."""
+        """(batch, 2) indices of the best candidate and of the best one that is another solution."""
         order = refined.cost.reshape(batch, count).argsort(1)
         if count == 1:
             return order
@@ -258,7 +258,7 @@ def _local_turns(range_deg: float) -> torch.Tensor:
 def radial_gain(
     forward: ForwardModel, observed: Observed, solved: Refined, box: int, smooth_rings: float = 2.0
 ) -> torch.Tensor:
-    """Radial factor ``(box // 2 + 1,)`` that brings the model's spectrum to that of solved images.
+    """Radial factor (box // 2 + 1,) that brings the model's spectrum to that of solved images.
 
     Least squares in each ring over all images, g = sum Re(conj(M) D) / sum |M|^2, smoothed over rings by a Gaussian
     weighted with the denominators; never below 0.02 of its largest value, so that no ring is lost for good.

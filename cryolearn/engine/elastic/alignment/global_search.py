@@ -31,7 +31,7 @@ class Candidates(ElasticPose):
 
 
 def conformer_grid(modes: int, per_mode: int, amplitude_range: float) -> torch.Tensor:
-    """Amplitudes ``(C, modes)``: all combinations of ``per_mode`` cell centres between ``+-amplitude_range``."""
+    """Amplitudes (C, modes): all combinations of ``per_mode`` cell centres between ``+-amplitude_range``."""
     centres = (torch.arange(per_mode) + 0.5) / per_mode * 2 - 1
     searched = min(modes, _SEARCHED_MODES)
     grid = torch.tensor(list(itertools.product((centres * amplitude_range).tolist(), repeat=searched)))
@@ -72,7 +72,7 @@ class TemplateBank:
         self.powers = torch.cat(powers)
 
     def _matched_images(self, observed: Observed, oversampling: int = 2) -> torch.Tensor:
-        """Real images ``(B, P, P)`` of data times transfer, on a grid fine enough for bilinear sampling."""
+        """Real images (B, P, P) of data times transfer, on a grid fine enough for bilinear sampling."""
         size = 2 * (self.band.radius + 1) * oversampling
         fine = replace(self.band, box=size)
         values = observed.data * observed.transfer
@@ -82,7 +82,7 @@ class TemplateBank:
         return torch.fft.irfft2(spectrum.view(-1, size, size // 2 + 1), s=(size, size), norm="forward")
 
     def _variants(self, matched: torch.Tensor) -> torch.Tensor:
-        """One image, turned back and shifted back: ``(angles * shifts, points)``."""
+        """One image, turned back and shifted back: (angles * shifts, points)."""
         turned = self.points @ rotation_z(self.angles_deg)[:, :2, :2].transpose(1, 2)
         wanted = turned[:, None] + self.shifts[None, :, None]  # (A, S, points, 2) Å
         size = matched.shape[-1]

@@ -22,7 +22,7 @@ __all__ = ["LabelledParticles", "Labels", "move_samples", "read_labels"]
 
 
 class Labels:
-    """Amplitudes ``(n, K)``, rotation ``(n, 3, 3)`` and shift ``(n, 2)`` of particles, and the rows to learn from.
+    """Amplitudes (n, K), rotation (n, 3, 3) and shift (n, 2) of particles, and the rows to learn from.
 
     Rows for training and for validation are split by :func:`.plan.held_out`.
     """
@@ -113,7 +113,7 @@ class LabelledParticles:
 
 
 def move_samples(samples: Samples, turn_deg: torch.Tensor, shift_angst: torch.Tensor, pixel_angst: float) -> Samples:
-    """Samples whose pictures are turned about the centre by ``turn_deg`` ``(b,)``, x towards y, then moved by ``(b, 2)`` Å.
+    """Samples whose pictures are turned about the centre by ``turn_deg`` (b,), x towards y, then moved by (b, 2) Å.
 
     Pose and shift become those of the moved picture: ``Rz R`` and ``Rz t + s``; amplitudes stay.
     """

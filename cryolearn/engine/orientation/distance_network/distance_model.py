@@ -97,12 +97,12 @@ class DistanceModel:
 
         Parameters
         ----------
-        landmarks : ``(L,)`` rows of the table
+        landmarks : (L,) rows of the table
         folder : output folder, for records
 
         Returns
         -------
-        distances, weights : ``(P, L)`` float32; weights are 1 / variance in 1/rad^2, and 0 for the distance of a landmark to itself
+        distances, weights : (P, L) float32; weights are 1 / variance in 1/rad^2, and 0 for the distance of a landmark to itself
         """
         self.check_particles(table)
         if table.ctf is not None and self.scheme.ignore_ctf and not config.ignore_ctf:
@@ -136,7 +136,7 @@ class DistanceModel:
         return int(self.description["views"]) if self.preset == "views" else 0
 
     def encode(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> torch.Tensor:
-        """What the network keeps of each image, ``(P, n)`` on the CPU, streamed; of 'exact' and 'paper' unit features and a log variance."""
+        """What the network keeps of each image, (P, n) on the CPU, streamed; of 'exact' and 'paper' unit features and a log variance."""
         return self._encode(table, config, self._record(table, config, folder))
 
     def _record(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> RunRecord:

@@ -34,7 +34,7 @@ _FAR_RAD = 2.9
 
 @dataclass
 class UnseenPairs:
-    """All pairs within blocks of unseen images; arrays ``(n,)``, blocks one after another.
+    """All pairs within blocks of unseen images; arrays (n,), blocks one after another.
 
     ``first`` and ``second`` count images through all blocks, ``spread`` is the predicted variance, ``weight`` makes every
     distance count the same.

@@ -18,10 +18,11 @@ from ..imaging.ctf import Ctf
 from ..imaging.fourier import power_spectrum, radial_average
 from ..imaging.noise import fit_contrast
 from ..imaging.poses import random_rotations
-from ..io.atomic import copy_file, write_json
+from ..io.atomic import copy_file
 from ..io.models import save_model
 from ..io.modes import read_modes
 from ..io.star import read_particles
+from ..io.summary import write_summary
 from ..training.learning_curve import Row
 from ..training.network_input import NetworkInput, network_size
 from ..training.particle_images import ParticleImages
@@ -50,12 +51,14 @@ def run(config: ElasticTrainConfig) -> None:
     reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
     images = ParticleImages(read_particles(config.particles), reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
     scheme, renderer, contrast = _measure(config, images, reference, reach)
-    run_training(_training(config, images, scheme=scheme, renderer=renderer, contrast=contrast), config)
+    arguments = _network_arguments(config, reference, scheme)
+    run_training(_training(config, images, arguments, scheme=scheme, renderer=renderer, contrast=contrast), config)
 
 
-def _training(config: ElasticTrainConfig, images: ParticleImages, scheme: NetworkInput, renderer: DensityRenderer, contrast: float) -> Training:
+def _training(
+    config: ElasticTrainConfig, images: ParticleImages, arguments: dict[str, Any], scheme: NetworkInput, renderer: DensityRenderer, contrast: float,
+) -> Training:
     table = images.table
-    arguments = _network_arguments(config, renderer.reference, scheme)
     network = seeded(lambda: build_network(config.architecture, arguments), config.seed, images.device)
     task, per_epoch = _task(config, images, scheme=scheme, renderer=renderer, contrast=contrast, network=network)
     plan = plan_training(
@@ -185,6 +188,6 @@ def _write_model(config: ElasticTrainConfig, network: torch.nn.Module, plan: Tra
     summary = curve_summary(plan, history, "images")
     if "val_simulated_error" in summary:
         summary["constant_predictor_error"] = config.amplitude_range / 2  # mean absolute error of always answering zero to uniform amplitudes
-    write_json(out / "summary.json", summary)
+    write_summary(out, summary)
     errors = ", ".join(f"{name[4:].replace('_', ' ')} {value:.4g}" for name, value in history[-1].items() if name.endswith("_error"))
     print(f"trained {plan.steps} steps in {summary['seconds']} s; mean absolute amplitude error on unseen images: {errors}", flush=True)

@@ -16,10 +16,10 @@ from ..figures import image_gallery, save_figure
 from ..imaging.ctf import Ctf, ctf_2d
 from ..imaging.fourier import hermitian_weight, irfft2_centred
 from ..imaging.poses import euler_to_matrix
-from ..io.atomic import write_json
 from ..io.records import RunRecord
 from ..io.stacks import StackWriter
 from ..io.star import CtfTable, ParticleTable, write_particles
+from ..io.summary import ParticlesSummary, write_summary
 from ..io.tables import write_table
 from ..progress import Progress
 from .config import SimulateParticlesConfig
@@ -200,10 +200,10 @@ def _write_tables(simulator: Simulator, digest: str) -> None:
         },
         {"mode_numbers": numbers, "pixel_size_angst": config.pixel_size_angst, "box": config.box, "digest": digest, "snr": config.snr},
     )
-    write_json(os.path.join(config.output, "summary.json"), {
-        "images": config.number, "box": config.box, "pixel_size_angst": config.pixel_size_angst, "states": source.states, "modes": source.modes,
-        "snr_asked": config.snr, "snr_measured": _draw_examples(simulator), "digest": digest,
-    })
+    write_summary(config.output, ParticlesSummary(
+        images=config.number, box=config.box, pixel_size_angst=config.pixel_size_angst, states=source.states, modes=source.modes, snr_asked=config.snr,
+        snr_measured=_draw_examples(simulator), digest=digest,
+    ))
 
 
 def _ctf_table(config: SimulateParticlesConfig, draws: Draws) -> CtfTable:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from ...figures import fsc_curves, new_figure, save_figure
 from ...imaging.half_set_maps import write_fsc_csv
-from ...io.atomic import write_json
 from ...io.models import save_model
+from ...io.summary import write_summary
 from ...training.learning_curve import Row
 from ...training.plan import TrainingPlan
 from ...training.training_run import count_weights, curve_summary
@@ -56,7 +56,7 @@ def write_model(config: MapTrainConfig, task: MapTask, plan: TrainingPlan, descr
         "voxel_angst": voxel, "weights": count_weights(network), "training_models": len(description["training"]),
         "validation_models": len(description["validation"]), **{f"mean_fsc_of_{name}": round(float(curve[1:].mean()), 5) for name, curve in means.items()},
     }
-    write_json(out / "summary.json", summary)
+    write_summary(out, summary)
     curves_drawn = {name: curve.numpy() for name, curve in means.items()}
     figure = fsc_curves(curves_drawn, side, voxel, (0.5,), title="Mean FSC with the molecule's density, unseen models")
     save_figure(figure, str(out / "figures" / "validation_fsc.png"))

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from ....common.figures.orientations import draw_distances
 from ...figures import new_figure, save_figure
-from ...io.atomic import write_json
 from ...io.models import save_model
+from ...io.summary import write_summary
 from ...io.tables import write_table
 from ...training.learning_curve import Row
 from ...training.plan import TrainingPlan
@@ -98,7 +98,7 @@ def write_model(config: DistanceTrainConfig, task: DistanceTask, plan: TrainingP
     summary["mean_learned_of_farthest_rad"] = round(float(judged.learned_rad[far].mean()), 5) if far.any() else None
     summary["mean_true_of_farthest_rad"] = round(float(judged.true_rad[far].mean()), 5) if far.any() else None
     summary["constant_answer_error_rad"] = round(task.weights.largest_rad / 4, 5)
-    write_json(out / "summary.json", summary)
+    write_summary(out, summary)
     figure = plateau_plot(judged.true_rad, {"as read": judged.learned_rad, "calibrated": calibrated})
     save_figure(figure, str(out / "figures" / "distances.png"))
     print(

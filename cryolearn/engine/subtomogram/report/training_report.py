@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...figures import new_figure, save_figure
-from ...io.atomic import write_json
+from ...io.summary import write_summary
 from ...io.tables import write_table
 from ...progress import Progress
 from ...training.learning_curve import Row
@@ -73,7 +73,7 @@ def write_model(
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
     summary |= {name: float(value) for name, value in (history[-1] if history else {}).items() if name.startswith(("train_", "val_"))}
-    write_json(out / "summary.json", {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
+    write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     print(
         f"accuracy on {len(number)} unseen subtomograms {summary['validation_accuracy']:.3f} (mean of classes {summary['mean_class_accuracy']:.3f}, chance "
         f"{1 / classes:.3f}); on those learned from {summary['training_accuracy']:.3f}", flush=True,

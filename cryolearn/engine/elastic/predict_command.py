@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...common.checks import check_trained_for
 from ...common.flags import AlignmentFlag
-from ...common.limits import same_pixel_size
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -94,17 +94,7 @@ def check_model(folder: str, description: dict[str, Any], table: ParticleTable) 
     missing = [name for name in ("architecture", "arguments", "input", "mode_numbers", "box", "pixel_size_angst", "reference") if name not in description]
     if missing:
         raise InputError(f"'{folder}' is not an elastic network: its model.json has no '{missing[0]}'.")
-    if table.box != description["box"]:
-        raise InputError(
-            f"The particles have a box of {table.box} px, but the network was trained for {description['box']} px: give particles of "
-            "that box, or train another network."
-        )
-    pixel = float(description["pixel_size_angst"])
-    if not same_pixel_size(table.pixel_size_angst, pixel):
-        raise InputError(
-            f"The particles have {table.pixel_size_angst:g} Å/px, but the network was trained for {pixel:g} Å/px: give particles of that "
-            "pixel size, or train another network."
-        )
+    check_trained_for("particles", table.box, table.pixel_size_angst, int(description["box"]), float(description["pixel_size_angst"]))
     modes = Path(folder) / "modes.npz"
     if not modes.exists():
         raise InputError(f"The model '{folder}' has lost its modes.npz: train it again, or copy the modes that it was trained with.")

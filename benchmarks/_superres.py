@@ -15,6 +15,7 @@ from cryolearn.engine.io.maps import Map
 from cryolearn.engine.io.side_chains import find_residues, find_side_chains
 from cryolearn.engine.io.structures import Structure
 from cryolearn.engine.map_validation.emringer import model_ceiling, model_score, rings_inside
+from cryolearn.engine.map_validation.input_validation import MapInput
 from cryolearn.engine.map_validation.map_scores import MapScores, score_maps
 from cryolearn.engine.map_validation.score_table import Change, score_table
 
@@ -87,8 +88,8 @@ def score_case(case: Case, resolution_angst: float = 0.0, q_sigma_angst: float =
     chains = find_side_chains(structure)
     chains = chains.subset(rings_inside(case.maps[labels[0]], chains))
     found = score_maps(
-        [case.maps[label] for label in labels], structure, halves=[case.halves.get(label, ()) for label in labels], resolution_angst=resolution_angst,
-        q_sigma_angst=q_sigma_angst, decoys=decoys, chains=chains,
+        [MapInput(label, "", case.maps[label], list(case.halves.get(label, ()))) for label in labels], structure, chains, resolution_angst=resolution_angst,
+        q_sigma_angst=q_sigma_angst, decoys=decoys,
     )
     return ScoredCase(
         case.name,

@@ -54,8 +54,8 @@ def make_particles(folder: Path, count: int) -> None:
             images = apply_ctf(render_gaussians_2d(seen, weights, SIGMA, BOX, PIXEL), Ctf.from_table(ctf, rows), PIXEL)
             writer.write(start, add_noise(images, SNR, generator).numpy())
     table = ParticleTable(
-        np.arange(1, count + 1),
-        [stack],
+        ids=np.arange(1, count + 1),
+        image_file=[stack],
         file_index=np.zeros(count, np.int64),
         image_index=np.arange(count),
         pixel_size_angst=PIXEL,

@@ -8,7 +8,7 @@ from .exceptions import InputError
 from .limits import BOX_MULTIPLES, FINEST_RESOLUTION_PX, SMALLEST_BOX_PX, same_pixel_size
 
 __all__ = ["check_average_box", "check_components", "check_count", "check_epoch", "check_gaussian_numbers", "check_map_of_particles", "check_multiple",
-           "check_network_box", "check_references", "check_resolution_range", "check_resolutions"]
+           "check_network_box", "check_references", "check_resolution_range", "check_resolutions", "check_trained_for"]
 
 
 def check_map_of_particles(what: str, sides: Sequence[int], voxel_angst: float, box: int, pixel_size_angst: float) -> None:
@@ -29,6 +29,23 @@ def check_map_of_particles(what: str, sides: Sequence[int], voxel_angst: float, 
         raise InputError("The %s has a box of %d px, but the particles have a box of %d px: crop, pad or resample it." % (what, sides[0], box))
     if not same_pixel_size(voxel_angst, pixel_size_angst):
         raise InputError("The %s has a pixel size of %.4g Å, but the particles have %.4g Å: correct or resample it." % (what, voxel_angst, pixel_size_angst))
+
+
+def check_trained_for(items: str, box: int, pixel_size_angst: float, trained_box: int, trained_pixel_angst: float, larger_boxes: bool = False) -> None:
+    """Refuse items, 'particles' or 'subtomograms', of another pixel size or box than those that a network was trained for.
+
+    Parameters
+    ----------
+    larger_boxes
+        Larger boxes are cut, so that only smaller ones are refused.
+    """
+    unit, units = ("voxel", "voxels") if items == "subtomograms" else ("px", "px")
+    if not same_pixel_size(pixel_size_angst, trained_pixel_angst):
+        raise InputError("The %s have %g Å/%s, but the network was trained for %g Å/%s: bring them to that sampling rate, or train another network."
+                         % (items, pixel_size_angst, unit, trained_pixel_angst, unit))
+    if box < trained_box or (box > trained_box and not larger_boxes):
+        raise InputError("The %s have a box of %d %s, but the network was trained for %d %s%s: extract them so, or train another network."
+                         % (items, box, units, trained_box, units, " or more" if larger_boxes else ""))
 
 
 def check_components(components: int, particles: int) -> None:

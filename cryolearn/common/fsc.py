@@ -33,14 +33,14 @@ def first_shell_below(curve: Curve, threshold: float) -> int:
     Parameters
     ----------
     curve
-        `(n,)` values at shells 0 ... n-1.
+        (n,) values at shells 0 ... n-1.
     """
     values = _floats(curve)
     return next((shell for shell in range(1, len(values)) if not values[shell] >= threshold), len(values))
 
 
 def crossing_shell(curve: Curve, threshold: float) -> Optional[float]:
-    """Radius in shells at which a curve `(n,)` first falls below ``threshold``, between two shells by linear interpolation.
+    """Radius in shells at which a curve (n,) first falls below ``threshold``, between two shells by linear interpolation.
 
     The last shell when the curve never falls below, None when its first shell is below already. A shell that is not a number ends the curve
     at the shell before it.
@@ -56,7 +56,7 @@ def crossing_shell(curve: Curve, threshold: float) -> Optional[float]:
 
 
 def resolution_at(curve: Curve, threshold: float, box: int, pixel_size_angst: float) -> Optional[float]:
-    """Resolution in Å at which a curve `(n,)` of shells 0 ... n-1 of a box of ``box`` pixels first falls below ``threshold``; see :func:`crossing_shell`."""
+    """Resolution in Å at which a curve (n,) of shells 0 ... n-1 of a box of ``box`` pixels first falls below ``threshold``; see :func:`crossing_shell`."""
     shell = crossing_shell(curve, threshold)
     return None if shell is None else box * pixel_size_angst / shell
 
@@ -67,7 +67,7 @@ def resolution_of_curve(frequency_inv_angst: Curve, values: Curve, threshold: fl
     Parameters
     ----------
     frequency_inv_angst, values
-        `(n,)` ascending frequencies in 1/Å, and the correlations there; a frequency of 0 is shell 0, else the first one is shell 1.
+        (n,) ascending frequencies in 1/Å, and the correlations there; a frequency of 0 is shell 0, else the first one is shell 1.
     """
     frequency, curve = _floats(frequency_inv_angst), _floats(values)
     if frequency[:1] != [0.0]:

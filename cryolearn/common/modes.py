@@ -13,7 +13,7 @@ __all__ = ["collectivity"]
 
 
 def collectivity(vectors: ArrayLike) -> NDArray[np.float64]:
-    """Part of the N atoms (or Gaussians) that modes `(..., N, d)` move, 1/N to 1: exp(entropy of the squared displacements) / N; 0 where nothing moves.
+    """Part of the N atoms (or Gaussians) that modes (..., N, d) move, 1/N to 1: exp(entropy of the squared displacements) / N; 0 where nothing moves.
 
     References
     ----------

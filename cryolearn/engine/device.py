@@ -7,6 +7,7 @@ import torch
 from .config import RunConfig
 from .cpu import cpu_threads
 from .exceptions import DeviceError
+from .launch import process_rank
 
 __all__ = ["cpu_threads", "gpu_indices", "select_device"]
 
@@ -36,8 +37,8 @@ def gpu_indices(config: RunConfig) -> list[int]:
     return indices
 
 
-def select_device(config: RunConfig, rank: int = 0) -> torch.device:
-    """Device of this process (``rank`` within the node), with PyTorch's thread count set."""
+def select_device(config: RunConfig) -> torch.device:
+    """Device of this process, by its rank on the node, with PyTorch's thread count set."""
     torch.set_num_threads(cpu_threads(config.threads))
     indices = gpu_indices(config)
-    return torch.device("cuda", indices[rank % len(indices)]) if indices else torch.device("cpu")
+    return torch.device("cuda", indices[process_rank()[2] % len(indices)]) if indices else torch.device("cpu")

@@ -22,7 +22,7 @@ def draw_collectivity(
     figure: Any, mode_numbers: ArrayLike, collectivity: ArrayLike, score: Optional[ArrayLike] = None, selected: Optional[ArrayLike] = None,
     title: str = "Collectivity of the normal modes",
 ) -> None:
-    """Collectivity `(n,)` of each mode as bars, the selected ones in colour, with the score as dots when given (low is good)."""
+    """Collectivity (n,) of each mode as bars, the selected ones in colour, with the score as dots when given (low is good)."""
     from matplotlib.ticker import MaxNLocator
 
     numbers, heights = np.asarray(mode_numbers, dtype=int), np.asarray(collectivity, float)
@@ -48,7 +48,7 @@ def draw_collectivity(
 
 
 def draw_explained_variance(figure: Any, explained: ArrayLike, null: ArrayLike, significant: Optional[ArrayLike] = None) -> None:
-    """Part of the variance that each of `(K,)` eigen-motions explains, against the same of shuffled residuals `(K,)` or `(runs, K)`."""
+    """Part of the variance that each of (K,) eigen-motions explains, against the same of shuffled residuals (K,) or (runs, K)."""
     from matplotlib.ticker import MaxNLocator
 
     part, noise = 100 * np.asarray(explained, float), 100 * np.atleast_2d(np.asarray(null, float))
@@ -70,7 +70,7 @@ def draw_explained_variance(figure: Any, explained: ArrayLike, null: ArrayLike, 
 
 
 def draw_errors(axes: Any, errors: ArrayLike, label: str = "error", unit: str = "", items: str = "particles", small: bool = False) -> None:
-    """Histogram of errors `(n,)` with their mean, median and 95th percentile.
+    """Histogram of errors (n,) with their mean, median and 95th percentile.
 
     A few outliers do not make one bar of the rest: what lies beyond is counted on the axis. Degrees are said in radians too.
     """
@@ -97,7 +97,7 @@ def draw_errors(axes: Any, errors: ArrayLike, label: str = "error", unit: str = 
 
 
 def draw_quality(figure: Any, values: ArrayLike, label: str, items: str = "particles", limits: Optional[Tuple[float, float]] = None) -> None:
-    """Histogram of what is known of each particle `(n,)`, and its median; values beyond the limits stand in the last bars."""
+    """Histogram of what is known of each particle (n,), and its median; values beyond the limits stand in the last bars."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     axes = figure.subplots()
@@ -122,7 +122,7 @@ def draw_confusion(
     Parameters
     ----------
     counts
-        `(n, m)`.
+        (n, m).
     names
         Of the rows; ``column_names`` those of the columns where they differ.
     """

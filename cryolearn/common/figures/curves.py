@@ -111,7 +111,7 @@ def draw_free_energy(
     figure: Any, grid: ArrayLike, population: ArrayLike, free_energy: ArrayLike, standard_error: Optional[ArrayLike] = None,
     label: str = "place along the path", separate: bool = False,
 ) -> None:
-    """Population (numbers, or shares that add up to 1) and free energy `(G,)` in kT along a path, with error bars.
+    """Population (numbers, or shares that add up to 1) and free energy (G,) in kT along a path, with error bars.
 
     ``separate`` states are not joined by a line.
     """

@@ -18,7 +18,7 @@ _LARGEST_LEGEND = 20
 
 
 def draw_density(axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], bins: int = 100) -> None:
-    """Smoothed density of `(n,)` points in grey levels, as quick for a million points as for a thousand; nothing for fewer than 100."""
+    """Smoothed density of (n,) points in grey levels, as quick for a million points as for a thousand; nothing for fewer than 100."""
     if len(x) < _FEWEST:
         return
     limits = _padded_range(x), _padded_range(y)
@@ -33,12 +33,12 @@ def draw_points(
     figure: Any, axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], colour: Optional[ArrayLike] = None, label: str = "", *,
     categorical: bool = False, names: Optional[Sequence[str]] = None,
 ) -> NDArray[np.int64]:
-    """Points `(n,)` coloured by a column; a random part of them when there are many.
+    """Points (n,) coloured by a column; a random part of them when there are many.
 
     Parameters
     ----------
     colour
-        `(n,)` values, or classes when ``categorical`` (0 is left out, grey).
+        (n,) values, or classes when ``categorical`` (0 is left out, grey).
     label
         Of the colours.
     names
@@ -79,7 +79,7 @@ def draw_error_bars(
     axes: Any, x: NDArray[np.float64], y: NDArray[np.float64], x_error: Optional[NDArray[np.float64]] = None,
     y_error: Optional[NDArray[np.float64]] = None, limit: int = 300,
 ) -> None:
-    """Error bars (standard deviations) of a random part of the points `(n,)`."""
+    """Error bars (standard deviations) of a random part of the points (n,)."""
     rows = sample_rows(len(x), limit, seed=1)
     bars = [None if error is None else np.nan_to_num(error[rows], posinf=0) for error in (x_error, y_error)]
     axes.errorbar(x[rows], y[rows], xerr=bars[0], yerr=bars[1], fmt="none", ecolor="0.25", elinewidth=0.7, alpha=0.7)

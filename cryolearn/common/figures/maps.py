@@ -23,7 +23,7 @@ def draw_slices(
     Parameters
     ----------
     volume
-        `(z, y, x)`.
+        (z, y, x).
     fractions
         Heights along z, y and x, parts of the box.
     numbered
@@ -52,7 +52,7 @@ def draw_gallery(
     Parameters
     ----------
     entries
-        (label, volume `(z, y, x)`, pixel size in Å, mesh of :func:`.surface.surface_mesh` about the box's centre).
+        (label, volume (z, y, x), pixel size in Å, mesh of :func:`.surface.surface_mesh` about the box's centre).
     colours
         Of the surfaces.
     """

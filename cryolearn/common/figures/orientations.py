@@ -23,7 +23,7 @@ _MOST_PAIRS = 3000
 
 
 def viewing_directions(rotations: ArrayLike) -> Tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Longitude and latitude (radians) of the directions from which the particle is seen, the third rows of poses `(n, 3, 3)`."""
+    """Longitude and latitude (radians) of the directions from which the particle is seen, the third rows of poses (n, 3, 3)."""
     view = np.asarray(rotations, dtype=float)[:, 2]
     return np.arctan2(view[:, 1], view[:, 0]), np.arcsin(np.clip(view[:, 2], -1, 1))
 
@@ -37,9 +37,9 @@ def draw_sphere(
     Parameters
     ----------
     longitude, latitude
-        `(n,)` radians.
+        (n,) radians.
     values
-        `(n,)` that colour them: their mean in each cell, or each point's own when there are few. None counts the images of each cell.
+        (n,) that colour them: their mean in each cell, or each point's own when there are few. None counts the images of each cell.
     """
     from matplotlib.ticker import FuncFormatter
 
@@ -99,7 +99,7 @@ def draw_distances(
     axes: Any, known_deg: NDArray[np.float64], other_deg: NDArray[np.float64], weights: Optional[NDArray[np.float64]] = None, *,
     known: str = "true distance", other: str = "learned distance", title: str = "Learned distances of unseen images",
 ) -> None:
-    """One distance of pairs `(n,)` over another, in degrees, with the median and the middle 80 % in bins, and where both are equal.
+    """One distance of pairs (n,) over another, in degrees, with the median and the middle 80 % in bins, and where both are equal.
 
     A curve that becomes flat before the largest distance is a plateau. ``weights`` of the pairs count in the mean absolute error.
     """

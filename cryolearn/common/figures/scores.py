@@ -58,14 +58,14 @@ def draw_residues(
     axes: Any, chains: Sequence[str], columns: Mapping[str, ArrayLike], label: str, *, shown: Optional[slice] = None,
     numbers: Optional[Sequence[int]] = None, selected: Sequence[int] = (), legend: bool = True,
 ) -> None:
-    """A score of each residue in the order of the model, `(n,)` of each map; chains are parted by lines.
+    """A score of each residue in the order of the model, (n,) of each map; chains are parted by lines.
 
     Parameters
     ----------
     shown
         Which residues; all when not said.
     numbers
-        Residue numbers, `(n,)`, for the ticks; without them residues are counted.
+        Residue numbers, (n,), for the ticks; without them residues are counted.
     selected
         Residues (rows) that are marked.
     """

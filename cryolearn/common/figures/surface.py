@@ -21,7 +21,7 @@ _MARGIN = 4  # voxels about what is above the level
 
 
 def turn(rotation: NDArray[np.float64], dx: float, dy: float) -> NDArray[np.float64]:
-    """Rotation `(3, 3)` after dragging the mouse by ``dx``, ``dy`` degrees."""
+    """Rotation (3, 3) after dragging the mouse by ``dx``, ``dy`` degrees."""
     a, b = np.radians(dx), np.radians(-dy)
     about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
@@ -40,7 +40,7 @@ def surface_mesh(
     Parameters
     ----------
     volume
-        `(z, y, x)`.
+        (z, y, x).
     level
         Density of the surface.
     marching_cubes, zoom
@@ -96,7 +96,7 @@ def default_level(volume: ArrayLike) -> float:
 
 
 def draw_surface(axes: Any, mesh: Tuple[NDArray[np.float64], NDArray[np.float64]], rotation: NDArray[np.float64], colour: str = "#6baed6") -> None:
-    """Paint a mesh of :func:`surface_mesh`, seen after a rotation `(3, 3)`."""
+    """Paint a mesh of :func:`surface_mesh`, seen after a rotation (3, 3)."""
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
 
@@ -114,7 +114,7 @@ def draw_surface(axes: Any, mesh: Tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def pale(colours: NDArray[np.float64], depth: NDArray[np.float64], most: float) -> NDArray[np.float64]:
-    """Colours `(n, 3)` mixed with white, up to ``most`` of it, the farther they lie (depth `(n, 1)`)."""
+    """Colours (n, 3) mixed with white, up to ``most`` of it, the farther they lie (depth (n, 1))."""
     far = (depth.max() - depth) / (float(depth.max() - depth.min()) or 1.0) * most
     return np.asarray(colours * (1 - far) + far)
 

@@ -7,6 +7,7 @@ particle for the table. The bound is printed before the work begins.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,84 +17,66 @@ from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
+from ..io.atomic import copy_file
 from ..io.modes import read_modes
 from ..io.records import RunRecord
 from ..io.star import read_particles
-from ..io.tables import read_table, write_table
-from ..launch import process_rank
+from ..launch import is_first_process, process_rank
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import Aligned, ElasticAligner
 from .alignment.levenberg_marquardt import Refined
-from .alignment.noise_and_gain import calibrate, flat_model, read_calibration, write_calibration
+from .alignment.noise_and_gain import CALIBRATION, flat_model, solve_set
 from .config import ElasticAlignConfig
 from .modes.deformable_reference import ElasticReference
 from .report.write_results import write_alignment
-
-_CALIBRATION_ROUNDS = 2
 
 
 def run(config: ElasticAlignConfig) -> None:
     """Align a particle set; killed work goes on after its last chunk, several processes share the chunks."""
     check_config(config)
     require(config, "particles", "modes")
-    rank, world, local_rank = process_rank()
-    device = select_device(config, local_rank)
+    device = select_device(config)
     table = read_particles(config.particles)
-    modes = read_modes(config.modes)
-    reference = ElasticReference.from_modes(modes, config.mode_numbers, device, config.atom_sigma_angst)
+    reference = ElasticReference.from_modes(read_modes(config.modes), config.mode_numbers, device, config.atom_sigma_angst)
     if config.start == "local" and table.angles_deg is None:
         raise InputError("The particles carry no poses: start 'blind', or give aligned particles.")
-    images = ParticleImages(
-        table, reference.radius_angst(config.amplitude_range) + config.shift_range_angst, device,
-        invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf,
-    )
-    out = Path(config.output)
-    digest = digest_config(config, tuple(table.image_file))
-    record = RunRecord(out, "alignment", digest)
-    uncalibrated = _aligner(config, reference, images)
-
-    def solve(present: ElasticAligner, data: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
-        return _align(config, present, images, data, ctf, rows).best
-
-    def measure(path: Path) -> None:
-        write_calibration(path, calibrate(uncalibrated, images, solve, _CALIBRATION_ROUNDS, config.batch))
-
-    calibration = record.once("calibration.npz", measure)
-    aligner = uncalibrated.with_image_model(read_calibration(calibration, images))
-    if rank == 0:
-        print(_memory_line(config, aligner, world), flush=True)
-
-    def work(rows: np.ndarray) -> dict[str, np.ndarray]:
-        return _align(config, aligner, images, *images.read(rows), rows).columns()
-
-    columns = record.in_chunks(table.ids, config.chunk, work, "elastic alignment", config.batch)
-    if columns is None:
-        return
-    curves = read_table(str(calibration))[0]
-    write_table(str(out / "calibration.npz"), curves)
-    meta = {"digest": digest, "box": table.box, "pixel_size_angst": table.pixel_size_angst, "atoms": reference.n_atoms}
-    write_alignment(out, table, columns, meta, config.mode_numbers)
-    record.remove()
-
-
-def _aligner(config: ElasticAlignConfig, reference: ElasticReference, images: ParticleImages) -> ElasticAligner:
+    reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
+    images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
     aligner = ElasticAligner.build(
         reference, flat_model(images), resolution_angst=config.resolution_angst,
-        amplitude_range=config.amplitude_range, search_pixel_angst=max(config.search_pixel_angst, images.table.pixel_size_angst),
+        amplitude_range=config.amplitude_range, search_pixel_angst=max(config.search_pixel_angst, table.pixel_size_angst),
         candidates=config.candidates, prior_sigma=config.prior_sigma, phase_flipped=config.phase_flipped,
     )
     if config.start == "blind":
-        return aligner.with_bank(config.views, config.conformers, config.shift_range_angst)
-    return aligner
+        aligner = aligner.with_bank(config.views, config.conformers, config.shift_range_angst)
+    if is_first_process():
+        print(_memory_line(config, aligner, process_rank()[1]), flush=True)
+    record = RunRecord(config.output, "alignment", digest_config(config, tuple(table.image_file)))
+    columns = solve_set(_Search(config, images), aligner, images, record, config)
+    if columns is not None:
+        copy_file(record.file(CALIBRATION), Path(config.output) / CALIBRATION)
+        write_alignment(Path(config.output), table, columns, config.mode_numbers, {"digest": record.digest, "atoms": reference.n_atoms})
+        record.remove()
 
 
-def _align(
-    config: ElasticAlignConfig, aligner: ElasticAligner, images: ParticleImages, data: torch.Tensor, ctf: Ctf | None, rows: np.ndarray
-) -> Aligned:
-    if config.start == "blind":
-        return aligner.align(data, ctf)
-    rotation, shift = images.poses(rows)
-    return aligner.align_locally(data, ctf, rotation, shift, config.local_range_deg, config.conformers)
+@dataclass(frozen=True)
+class _Search:
+    """Blind or local search of every image."""
+
+    config: ElasticAlignConfig
+    images: ParticleImages
+
+    def solve(self, aligner: ElasticAligner, images: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
+        return self._align(aligner, images, ctf, rows).best
+
+    def columns(self, aligner: ElasticAligner, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return self._align(aligner, *self.images.read(rows), rows).columns()
+
+    def _align(self, aligner: ElasticAligner, images: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Aligned:
+        if self.config.start == "blind":
+            return aligner.align(images, ctf)
+        rotation, shift = self.images.poses(rows)
+        return aligner.align_locally(images, ctf, rotation, shift, self.config.local_range_deg, self.config.conformers)
 
 
 def _memory_line(config: ElasticAlignConfig, aligner: ElasticAligner, world: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 
 
@@ -37,9 +38,9 @@ class ElasticAlignConfig(RunConfig):
     Writes ``alignment.npz`` (result table, every input id is in it), ``particles.star`` and ``figures/``.
     """
 
-    particles: str = param("", "Particles (RELION 3.1+ STAR).", path=True)
-    modes: str = param("", "Normal modes (modes.npz).", path=True)
-    mode_numbers: List[int] = param([7, 8, 9], "Modes to use, counted from 1 (1-6 are rigid and refused).", label="Modes")
+    particles: str = shared.particles()
+    modes: str = shared.modes()
+    mode_numbers: List[int] = shared.mode_numbers(help="Modes to use, counted from 1 (1-6 are rigid and refused).")
     start: str = param("blind", "'blind' searches all poses and ignores those of the input; 'local' refines the input's poses.",
                        label="Start", choices=("blind", "local"))
     local_range_deg: float = param(15.0, "Half width of the search around the input's poses.", label="Local search range", unit="degrees", low=0.5, high=90)
@@ -53,11 +54,11 @@ class ElasticAlignConfig(RunConfig):
     atom_sigma_angst: float = param(0.0, "Width (standard deviation) of an atom's Gaussian; 0 takes it from element and B factor.",
                                     label="Atom width", unit="Å", low=0, high=20, expert=True)
     prior_sigma: float = param(0.0, "Standard deviation of a Gaussian prior on the amplitudes; 0 is no prior.", label="Amplitude prior", low=0, expert=True)
-    phase_flipped: bool = param(False, "The images are phase flipped already.", label="Phase flipped?")
-    ignore_ctf: bool = param(False, "The images carry no CTF.", label="Ignore CTF?", expert=True)
-    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
-    batch: int = param(64, "Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
-    chunk: int = param(256, "Images between two records on disk; killed work goes on after the last one.", low=1, affects_result=False, expert=True)
+    phase_flipped: bool = shared.phase_flipped()
+    ignore_ctf: bool = shared.ignore_ctf()
+    invert_contrast: bool = shared.invert_contrast()
+    batch: int = shared.image_batch()
+    chunk: int = shared.image_chunk()
 
 
 @dataclass
@@ -67,8 +68,8 @@ class ElasticTrainConfig(RunConfig):
     Writes ``model/`` (``weights.safetensors``, ``model.json``), ``learning.csv``, ``checkpoints/`` and ``figures/``.
     """
 
-    modes: str = param("", "Normal modes (modes.npz).", path=True)
-    mode_numbers: List[int] = param([7, 8, 9], "Modes to predict.", label="Modes")
+    modes: str = shared.modes()
+    mode_numbers: List[int] = shared.mode_numbers(help="Modes to predict.")
     particles: str = param("", "Aligned particles (STAR): their box, pixel size, CTF and noise shape the simulation, and their labels are learned "
                            "when the source of labels says so.", path=True)
     alignment: str = param("", "Result table (alignment.npz) with amplitudes of these particles.", path=True)
@@ -83,21 +84,18 @@ class ElasticTrainConfig(RunConfig):
                                        label="Network pixel size", unit="Å", low=0, high=50, expert=True)
     amplitude_range: float = param(250.0, "Amplitudes of simulated images are uniform between minus and plus this.", label="Amplitude range", low=0)
     shift_range_angst: float = param(12.0, "Shifts of simulated images are uniform between minus and plus this.", label="Shift range", unit="Å", low=0)
-    epochs: int = param(20, "Epochs.", label="Epochs", low=1, high=100000)
+    epochs: int = shared.epochs()
     images_per_epoch: int = param(20000, "Simulated images of an epoch.", label="Images per epoch", low=16)
-    batch: int = param(128, "Images of one optimiser step, over all processes.", label="Batch", low=1, high=65536)
-    learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.002 for 'multi', 0.0001 for 'resnet34'.",
-                                 label="Learning rate", low=0, high=1)
-    weight_decay: float = param(1e-5, "Weight decay.", label="Weight decay", low=0, high=1, expert=True)
-    validation_fraction: float = param(0.1, "Part of the labelled particles that is kept for validation.", label="Validation fraction", low=0.01, high=0.5, expert=True)
-    phase_flipped: bool = param(False, "The images are phase flipped already.", label="Phase flipped?")
-    ignore_ctf: bool = param(False, "The images carry no CTF.", label="Ignore CTF?", expert=True)
-    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
-    precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",
-                           choices=("auto", "bf16", "32"), expert=True)
-    checkpoint_steps: int = param(200, "Steps between checkpoints; killed work goes on after the last one.", label="Steps between checkpoints",
-                                  low=1, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    batch: int = shared.training_batch()
+    learning_rate: float = shared.learning_rate(help="Largest learning rate; 0 takes the network's own: 0.002 for 'multi', 0.0001 for 'resnet34'.")
+    weight_decay: float = shared.weight_decay(help="Weight decay.")
+    validation_fraction: float = shared.validation_fraction(help="Part of the labelled particles that is kept for validation.")
+    phase_flipped: bool = shared.phase_flipped()
+    ignore_ctf: bool = shared.ignore_ctf()
+    invert_contrast: bool = shared.invert_contrast()
+    precision: str = shared.precision()
+    checkpoint_steps: int = shared.checkpoint_steps()
+    seed: int = shared.seed()
 
 
 @dataclass
@@ -107,13 +105,13 @@ class ElasticPredictConfig(RunConfig):
     Writes ``alignment.npz`` (like elastic-align, with the network's own answer in ``network_*`` columns), ``particles.star`` and ``figures/``.
     """
 
-    particles: str = param("", "Particles (RELION 3.1+ STAR).", path=True)
+    particles: str = shared.particles()
     model: str = param("", "Folder of the trained model.", path=True)
     refine: bool = param(True, "Refine the network's answer by steps of the elastic alignment.", label="Refine?")
     refine_iterations: int = param(8, "Refinement steps.", label="Refinement steps", low=1, high=50)
-    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
-    batch: int = param(64, "Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
-    chunk: int = param(256, "Images between two records on disk.", low=1, affects_result=False, expert=True)
+    invert_contrast: bool = shared.invert_contrast()
+    batch: int = shared.image_batch()
+    chunk: int = shared.image_chunk(help="Images between two records on disk.")
 
 
 @dataclass
@@ -125,7 +123,7 @@ class ElasticErrorsConfig(RunConfig):
 
     alignment: str = param("", "Result table to judge (alignment.npz).", path=True)
     truth: str = param("", "Truth of the simulation (truth.npz).", path=True)
-    modes: str = param("", "Normal modes (modes.npz).", path=True)
+    modes: str = shared.modes()
     solved_deg: float = param(6.0, "An image counts as solved below this pose error ...", unit="degrees", low=0)
     solved_rmsd_angst: float = param(0.6, "... and below this RMSD of the conformer.", unit="Å", low=0)
 

@@ -12,8 +12,9 @@ from ..config import check_config, require
 from ..exceptions import InputError
 from ..figures import error_histogram, save_figure
 from ..imaging.poses import angle_between_deg
-from ..io.atomic import write_csv, write_json
+from ..io.atomic import write_csv
 from ..io.modes import read_modes
+from ..io.summary import ErrorsSummary, write_summary
 from ..io.tables import join, read_table
 from .config import ElasticErrorsConfig
 
@@ -36,11 +37,11 @@ def run(config: ElasticErrorsConfig) -> None:
     write_csv(out / "errors.csv", ["quantity", "mean", "median", "percentile_95", "failures", "images"],
               ([name, *(f"{value:.4f}" for value in values), failed, len(solved)] for name, *values in lines))
     save_figure(error_histogram(errors, title=f"Errors against the truth, {len(solved)} images"), str(out / "figures" / "errors.png"))
-    summary = {"images": len(solved), "solved_fraction": round(1 - failed / len(solved), 5), "failures": failed}
+    measures: dict[str, float] = {}
     for name, mean, median, high in lines:
         key = name.split(" (")[0].replace(" ", "_").lower()
-        summary |= {f"{key}_mean": round(mean, 4), f"{key}_median": round(median, 4), f"{key}_p95": round(high, 4)}
-    write_json(out / "summary.json", summary)
+        measures |= {f"{key}_mean": round(mean, 4), f"{key}_median": round(median, 4), f"{key}_p95": round(high, 4)}
+    write_summary(out, ErrorsSummary(images=len(solved), solved_fraction=round(1 - failed / len(solved), 5), failures=failed), measures)
     print(f"{'error against the truth':<28}{'mean':>10}{'median':>10}{'95 %':>10}")
     for name, *values in lines:
         print(f"{name:<28}" + "".join(f"{value:>10.3f}" for value in values))
@@ -53,7 +54,7 @@ def run(config: ElasticErrorsConfig) -> None:
 def elastic_errors(
     found: dict[str, np.ndarray], truth: dict[str, np.ndarray], found_modes: list[int], truth_modes: list[int], atoms: int
 ) -> dict[str, np.ndarray]:
-    """Errors ``(n,)`` of each image, rows in the same order in both tables.
+    """Errors (n,) of each image, rows in the same order in both tables.
 
     The RMSD counts every mode of either side: an amplitude that was not looked for is zero in the answer.
     """

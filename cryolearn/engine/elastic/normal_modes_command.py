@@ -11,10 +11,11 @@ from ...common.modes import collectivity
 from ..config import check_config, require
 from ..exceptions import InputError
 from ..figures import mode_table, save_figure
-from ..io.atomic import open_whole, write_csv, write_json
+from ..io.atomic import open_whole, write_csv
 from ..io.mode_formats import write_mode_texts, write_nmd
 from ..io.modes import Modes, write_modes
 from ..io.structures import atom_sigmas, atom_weights, read_structure
+from ..io.summary import ModesSummary, write_summary
 from .config import NormalModesConfig
 
 RIGID_MODES = 6
@@ -56,9 +57,8 @@ def run(config: NormalModesConfig) -> None:
     inner = slice(RIGID_MODES, None)
     figure = mode_table(modes.mode_numbers[inner], share[inner], modes.score[inner], selected[inner])
     save_figure(figure, str(out / "figures" / "modes.png"))
-    summary = {"atoms": len(atoms), "modes": len(values), "cutoff_angst": round(float(cutoff), 3), "selected": int(selected.sum())}
-    write_json(out / "summary.json", summary)
-    print(f"{len(values)} modes of {len(atoms)} atoms, cutoff {cutoff:.2f} Å, {summary['selected']} above the collectivity threshold")
+    write_summary(out, ModesSummary(atoms=len(atoms), modes=len(values), cutoff_angst=round(float(cutoff), 3), selected=int(selected.sum())))
+    print(f"{len(values)} modes of {len(atoms)} atoms, cutoff {cutoff:.2f} Å, {int(selected.sum())} above the collectivity threshold")
 
 
 def select_atoms(path: str, selection: str) -> prody.AtomGroup:
@@ -89,7 +89,7 @@ def select_atoms(path: str, selection: str) -> prody.AtomGroup:
 def compute_modes(
     atoms: prody.AtomGroup, method: str, cutoff_angst: float, residues_per_block: int, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues ``(K,)`` for a unit spring and unit-norm eigenvectors ``(K, N, 3)``, the six rigid modes first.
+    """Eigenvalues (K,) for a unit spring and unit-norm eigenvectors (K, N, 3), the six rigid modes first.
 
     ``rtb``: uniform springs between all atoms within the cutoff, rotation-translation of blocks (Tama et al. 2000).
     ``anm_ca``: C-alpha anisotropic network, each residue's atoms move with its C-alpha.
@@ -142,7 +142,7 @@ def relative_cutoff(coordinates: np.ndarray, percent: float) -> float:
 
 
 def fix_signs(vectors: np.ndarray) -> np.ndarray:
-    """Give each mode ``(K, N, 3)`` a definite sign: the sum of the cubes of its components is positive.
+    """Give each mode (K, N, 3) a definite sign: the sum of the cubes of its components is positive.
 
     Eigenvectors are defined up to sign; amplitudes are comparable between runs only with a rule. The cube is odd and
     smooth, so rounding cannot flip it except for a mode that is symmetric anyway.

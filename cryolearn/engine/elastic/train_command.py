@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ from ..imaging.ctf import Ctf
 from ..imaging.fourier import power_spectrum, radial_average
 from ..imaging.noise import fit_contrast
 from ..imaging.poses import random_rotations
-from ..io.atomic import copy_file, write_json
+from ..io.atomic import copy_file
 from ..io.models import save_model
 from ..io.modes import read_modes
-from ..io.star import ParticleTable, read_particles
-from ..launch import process_rank
+from ..io.star import read_particles
+from ..io.summary import write_summary
+from ..training.learning_curve import Row
 from ..training.network_input import NetworkInput, network_size
 from ..training.particle_images import ParticleImages
 from ..training.plan import TrainingPlan
-from ..training.processes import choose_precision
-from ..training.trainer import train
+from ..training.training_run import Training, curve_summary, plan_training, run_training, seeded
 from .config import ElasticTrainConfig
 from .modes.deformable_reference import ElasticReference
 from .network.architectures import AmplitudeResNet34, MultiNetwork
@@ -45,32 +46,34 @@ def run(config: ElasticTrainConfig) -> None:
     require(config, "modes", "particles")
     if config.labels != "simulation" and not config.alignment:
         raise InputError("Parameter alignment is needed to learn from particles: give their alignment.npz, or learn from 'simulation'.")
-    rank, _, local_rank = process_rank()
-    device = select_device(config, local_rank)
-    table = read_particles(config.particles)
-    modes = read_modes(config.modes)
-    reference = ElasticReference.from_modes(modes, config.mode_numbers, device)
+    device = select_device(config)
+    reference = ElasticReference.from_modes(read_modes(config.modes), config.mode_numbers, device)
     reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
-    images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
-    scheme, renderer, contrast = _measure(config, table, images, reference, reach)
+    images = ParticleImages(read_particles(config.particles), reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
+    scheme, renderer, contrast = _measure(config, images, reference, reach)
     arguments = _network_arguments(config, reference, scheme)
-    torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
-    network = build_network(config.architecture, arguments)
-    plan, task = _plan_and_task(config, table, images=images, scheme=scheme, renderer=renderer, contrast=contrast, network=network, device=device)
-    if rank == 0:
-        print(
-            f"network '{config.architecture}' of {sum(p.numel() for p in network.parameters())} weights on {scheme.size} px at "
-            f"{scheme.network_pixel_angst:.2f} Å; {plan.steps} steps of {plan.batch} images, precision {plan.precision}", flush=True,
-        )
-    history = train(task, plan, config)
-    if rank == 0:
-        description = {
-            "architecture": config.architecture, "arguments": arguments, "input": scheme.to_dict(), "mode_numbers": list(config.mode_numbers),
-            "pixel_size_angst": table.pixel_size_angst, "box": table.box, "amplitude_range": config.amplitude_range,
-            "shift_range_angst": config.shift_range_angst, "hypotheses": config.hypotheses, "ignore_ctf": config.ignore_ctf,
-            "phase_flipped": config.phase_flipped, "labels": config.labels, "digest": plan.digest, "reference": digest_file(config.modes),
-        }
-        _write_model(Path(config.output), config, network, description, history, plan)
+    run_training(_training(config, images, arguments, scheme=scheme, renderer=renderer, contrast=contrast), config)
+
+
+def _training(
+    config: ElasticTrainConfig, images: ParticleImages, arguments: dict[str, Any], scheme: NetworkInput, renderer: DensityRenderer, contrast: float,
+) -> Training:
+    table = images.table
+    network = seeded(lambda: build_network(config.architecture, arguments), config.seed, images.device)
+    task, per_epoch = _task(config, images, scheme=scheme, renderer=renderer, contrast=contrast, network=network)
+    plan = plan_training(
+        config, images.device, digest=digest_config(config, tuple(table.image_file)), samples_per_epoch=per_epoch, rate=_RATES[config.architecture],
+        schedule="cosine" if config.architecture == "multi" else "plateau",
+    )
+    description = {
+        "architecture": config.architecture, "arguments": arguments, "input": scheme.to_dict(), "mode_numbers": list(config.mode_numbers),
+        "pixel_size_angst": table.pixel_size_angst, "box": table.box, "amplitude_range": config.amplitude_range,
+        "shift_range_angst": config.shift_range_angst, "hypotheses": config.hypotheses, "ignore_ctf": config.ignore_ctf,
+        "phase_flipped": config.phase_flipped, "labels": config.labels, "digest": plan.digest, "reference": digest_file(config.modes),
+    }
+    sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å"
+    finish = partial(_write_model, config, network, plan, description)
+    return Training(task=task, plan=plan, name=config.architecture, sees=sees, unit="images", finish=finish)
 
 
 def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork | AmplitudeResNet34:
@@ -79,10 +82,10 @@ def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork 
 
 
 def _measure(
-    config: ElasticTrainConfig, table: ParticleTable, images: ParticleImages, reference: ElasticReference, reach: float
+    config: ElasticTrainConfig, images: ParticleImages, reference: ElasticReference, reach: float
 ) -> tuple[NetworkInput, DensityRenderer, float]:
     """Scheme of the input, renderer at its pixel size, and contrast of the particles, all measured on the particles."""
-    device = images.device
+    table, device = images.table, images.device
     wanted = config.network_pixel_angst
     if wanted == 0 and config.architecture == "multi":
         wanted = ring_radius(reference, config.amplitude_range) / _RINGS
@@ -148,15 +151,16 @@ def _network_arguments(config: ElasticTrainConfig, reference: ElasticReference, 
     }
 
 
-def _plan_and_task(
-    config: ElasticTrainConfig, table: ParticleTable, images: ParticleImages, scheme: NetworkInput, renderer: DensityRenderer,
-    contrast: float, network: MultiNetwork | AmplitudeResNet34, device: torch.device,
-) -> tuple[TrainingPlan, ElasticTask]:
+def _task(
+    config: ElasticTrainConfig, images: ParticleImages, scheme: NetworkInput, renderer: DensityRenderer, contrast: float,
+    network: MultiNetwork | AmplitudeResNet34,
+) -> tuple[ElasticTask, int]:
+    """What is learned, and the images of an epoch."""
     simulator = labelled = None
     per_epoch, share = config.images_per_epoch, 0.0
-    files: tuple[str, ...] = tuple(table.image_file)
+    table = images.table
     if config.labels != "particles":
-        ctf = None if config.ignore_ctf else Ctf.from_table(table.ctf, None, device)
+        ctf = None if config.ignore_ctf else Ctf.from_table(table.ctf, None, images.device)
         simulator = BatchSimulator(
             renderer, scheme, contrast, ctf, modes=len(config.mode_numbers), amplitude_range=config.amplitude_range,
             shift_range_angst=config.shift_range_angst, seed=config.seed,
@@ -168,19 +172,11 @@ def _plan_and_task(
         if config.labels == "particles":
             per_epoch, share = len(labels.training), 1.0
     check_epoch("images", per_epoch, config.batch)
-    plan = TrainingPlan(
-        digest=digest_config(config, files), seed=config.seed, epochs=config.epochs, images_per_epoch=per_epoch, batch=config.batch,
-        learning_rate=config.learning_rate or _RATES[config.architecture], weight_decay=config.weight_decay,
-        schedule="cosine" if config.architecture == "multi" else "plateau", checkpoint_steps=config.checkpoint_steps,
-        precision=choose_precision(config.precision, device),
-    )
-    return plan, ElasticTask(network.to(device), simulator, labelled, share, config.seed)
+    return ElasticTask(network, simulator, labelled, share, config.seed), per_epoch
 
 
-def _write_model(
-    out: Path, config: ElasticTrainConfig, network: torch.nn.Module, description: dict[str, Any], history: list[dict[str, float]],
-    plan: TrainingPlan,
-) -> None:
+def _write_model(config: ElasticTrainConfig, network: torch.nn.Module, plan: TrainingPlan, description: dict[str, Any], history: list[Row]) -> None:
+    out = Path(config.output)
     folder = out / "model"
     folder.mkdir(exist_ok=True)
     # prediction refines with the modes the network learned: they go where the model goes
@@ -189,13 +185,9 @@ def _write_model(
     if structure.exists():
         copy_file(structure, folder / "structure.pdb")
     save_model(str(folder), network.state_dict(), description)
-    last = history[-1]
-    constant = config.amplitude_range / 2  # mean absolute error of always answering zero to uniform amplitudes
-    summary: dict[str, float] = {"epochs": plan.epochs, "steps": plan.steps, "images": plan.steps * plan.batch}
-    summary |= {name: round(value, 5) for name, value in last.items() if name.startswith(("train_", "val_"))}
-    if "val_simulated_error" in last:
-        summary["constant_predictor_error"] = constant
-    summary["seconds"] = round(sum(row["seconds"] for row in history), 1)
-    write_json(out / "summary.json", summary)
-    errors = ", ".join(f"{name[4:].replace('_', ' ')} {value:.4g}" for name, value in last.items() if name.endswith("_error"))
+    summary = curve_summary(plan, history, "images")
+    if "val_simulated_error" in summary:
+        summary["constant_predictor_error"] = config.amplitude_range / 2  # mean absolute error of always answering zero to uniform amplitudes
+    write_summary(out, summary)
+    errors = ", ".join(f"{name[4:].replace('_', ' ')} {value:.4g}" for name, value in history[-1].items() if name.endswith("_error"))
     print(f"trained {plan.steps} steps in {summary['seconds']} s; mean absolute amplitude error on unseen images: {errors}", flush=True)

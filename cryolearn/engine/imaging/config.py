@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 
 
@@ -24,7 +25,7 @@ class VolumeToGaussiansConfig(RunConfig):
     spacing: float = param(0.6, "Distance of neighbouring Gaussians, in resolutions, when their number is not given: 0.6 represents the map, 0.73 suits Gaussians that are to "
                            "move with noisy images.", label="Spacing", low=0.3, high=3, expert=True)
     iterations: int = param(200, "Steps of the fit.", label="Steps", low=1, high=100000, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    seed: int = shared.seed()
 
 
 @dataclass
@@ -35,18 +36,18 @@ class ReconstructConfig(RunConfig):
     and ``reconstructions.json`` and ``figures/``.
     """
 
-    particles: str = param("", "Aligned particles (RELION 3.1+ STAR).", path=True)
+    particles: str = shared.particles(help="Aligned particles (RELION 3.1+ STAR).")
     classes: str = param("", "Result table with columns id and class (clusters.npz); without it all particles make one map.", path=True)
     use_ctf: bool = param(True, "Correct for the CTF.", label="Correct CTF?")
-    phase_flipped: bool = param(False, "The images are phase flipped already.", label="Phase flipped?")
-    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
+    phase_flipped: bool = shared.phase_flipped()
+    invert_contrast: bool = shared.invert_contrast()
     padding: float = param(2.0, "Padding of the Fourier volume.", label="Padding", low=1, high=4, expert=True)
     mask: str = param("", "Mask for the FSC (MRC); without it a soft sphere.", path=True)
     mask_radius_angst: float = param(0.0, "Radius of the spherical mask; 0 takes 45 % of the box.", label="Mask radius", unit="Å", low=0)
     wiener: str = param("fsc", "Regularisation: 'fsc' by the signal-to-noise ratio of each shell from the half maps, 'constant' by a constant.",
                         label="Wiener filter", choices=("fsc", "constant"), expert=True)
-    symmetry: str = param("C1", "Point group: Cn, Dn, T, O or I.", label="Symmetry")
-    batch: int = param(256, "Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
+    symmetry: str = shared.symmetry()
+    batch: int = shared.image_batch(default=256)
 
 
 @dataclass

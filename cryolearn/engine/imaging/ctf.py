@@ -20,13 +20,22 @@ from torch import Tensor
 
 from .fourier import frequency_grid
 
-__all__ = ["Ctf", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst"]
+__all__ = ["Ctf", "Microscope", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst"]
 
 
 def electron_wavelength_angst(voltage_kv: Tensor) -> Tensor:
     """Relativistic wavelength in Å of electrons accelerated by ``voltage_kv``."""
     volts = voltage_kv * 1e3
     return 12.2643247 / torch.sqrt(volts * (1 + volts * 0.978466e-6))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Microscope:
+    """Acquisition parameters that all images of a session share."""
+
+    voltage_kv: float = 300.0
+    cs_mm: float = 2.7
+    amplitude_contrast: float = 0.1
 
 
 @dataclasses.dataclass
@@ -58,13 +67,12 @@ class Ctf:
 
     @classmethod
     def constant(
-        cls, count: int, defocus_u_angst: float, defocus_v_angst: float | None = None, defocus_angle_deg: float = 0.0,
-        voltage_kv: float = 300.0, cs_mm: float = 2.7, amplitude_contrast: float = 0.1, phase_shift_deg: float = 0.0,
-        dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
+        cls, count: int, defocus_u_angst: float, defocus_v_angst: float | None = None, defocus_angle_deg: float = 0.0, phase_shift_deg: float = 0.0,
+        microscope: Microscope = Microscope(), dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,
     ) -> Ctf:
         """One set of parameters for ``count`` images; without ``defocus_v_angst`` there is no astigmatism."""
         second = defocus_u_angst if defocus_v_angst is None else defocus_v_angst
-        values = (defocus_u_angst, second, defocus_angle_deg, voltage_kv, cs_mm, amplitude_contrast, phase_shift_deg)
+        values = (defocus_u_angst, second, defocus_angle_deg, *dataclasses.astuple(microscope), phase_shift_deg)
         return cls(*(torch.full((count,), float(value), dtype=dtype, device=device) for value in values))
 
     @classmethod

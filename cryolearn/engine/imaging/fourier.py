@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "cosine_low_pass", "filter_shells", "fourier_crop", "fourier_pad", "fourier_resize", "frequency_grid", "high_pass",
+    "cosine_low_pass", "filter_shells", "fourier_crop", "fourier_resize", "frequency_grid",
     "irfft2_centred", "irfftn_centred", "low_pass", "phase_shift", "power_spectrum", "radial_average", "radial_filter",
-    "radial_index", "rfft2_centred", "rfftn_centred", "shift_images", "whitening_filter",
+    "radial_index", "rfft2_centred", "rfftn_centred",
 ]
 
 
@@ -56,12 +56,6 @@ def phase_shift(shift_px: Tensor, box: int) -> Tensor:
     along_x = torch.exp(-2j * math.pi * (kx * shift_px[..., 0, None, None]))
     along_y = torch.exp(-2j * math.pi * (ky * shift_px[..., 1, None, None]))
     return along_y * along_x
-
-
-def shift_images(images: Tensor, shift_px: Tensor) -> Tensor:
-    """Move (..., box, box) images by (..., 2) x, y pixels (content moves towards larger x, y; it wraps around)."""
-    box = images.shape[-1]
-    return torch.fft.irfft2(torch.fft.rfft2(images) * phase_shift(shift_px, box), s=(box, box))
 
 
 def _resize_axis(transform: Tensor, new_box: int, axis: int) -> Tensor:
@@ -107,13 +101,6 @@ def fourier_crop(images: Tensor, new_box: int) -> Tensor:
     """
     if new_box > images.shape[-1]:
         raise ValueError(f"new_box {new_box} is larger than the box {images.shape[-1]}.")
-    return fourier_resize(images, new_box)
-
-
-def fourier_pad(images: Tensor, new_box: int) -> Tensor:
-    """Upsample (..., box, box) images to ``new_box`` pixels by zero-padding their transform."""
-    if new_box < images.shape[-1]:
-        raise ValueError(f"new_box {new_box} is smaller than the box {images.shape[-1]}.")
     return fourier_resize(images, new_box)
 
 
@@ -197,15 +184,3 @@ def low_pass(images: Tensor, resolution_angst: float, pixel_size_angst: float, w
     """Keep what is coarser than ``resolution_angst``, with a raised-cosine edge of ``width_px`` Fourier pixels."""
     box = images.shape[-1]
     return _filtered(images, cosine_low_pass(box, box * pixel_size_angst / resolution_angst, width_px, dims, images.device), dims)
-
-
-def high_pass(images: Tensor, resolution_angst: float, pixel_size_angst: float, width_px: float = 2.0, dims: int = 2) -> Tensor:
-    """Remove what is coarser than ``resolution_angst``."""
-    return images - low_pass(images, resolution_angst, pixel_size_angst, width_px, dims)
-
-
-def whitening_filter(spectrum: Tensor, box: int) -> Tensor:
-    """Half-grid filter (..., box, box // 2 + 1) that makes noise of radial power ``spectrum`` (..., n) white with variance 1."""
-    floor = spectrum.amax(dim=-1, keepdim=True) * 1e-6
-    power = torch.maximum(spectrum, floor).clamp(min=torch.finfo(spectrum.dtype).tiny)
-    return torch.rsqrt(radial_filter(power, box))

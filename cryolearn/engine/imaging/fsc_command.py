@@ -11,8 +11,8 @@ from ...common.limits import same_pixel_size
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, save_figure
-from ..io.atomic import write_json
 from ..io.maps import Map, read_map
+from ..io.summary import FscSummary, write_summary
 from .config import FscConfig
 from .fsc import fsc
 from .half_set_maps import write_fsc_csv
@@ -51,8 +51,8 @@ def run(config: FscConfig) -> None:
         curves = {"fsc": curves["fsc_unmasked"], **curves}
     resolution = resolution_at(curves["fsc"], config.threshold, box, pixel)
     write_fsc_csv(os.path.join(config.output, "fsc.csv"), curves, box, pixel)
-    summary = {"resolution_angst": resolution, "threshold": config.threshold, "box": box, "pixel_size_angst": pixel, "masked": bool(config.mask)}
-    write_json(os.path.join(config.output, "summary.json"), summary)
+    summary = FscSummary(resolution_angst=resolution, threshold=config.threshold, box=box, pixel_size_angst=pixel, masked=bool(config.mask))
+    write_summary(config.output, summary)
     drawn = {"masked": curves["fsc"], "not masked": curves["fsc_unmasked"]} if config.mask else {"not masked": curves["fsc"]}
     figure = fsc_curves({name: curve.numpy() for name, curve in drawn.items()}, box, pixel, (config.threshold,))
     save_figure(figure, os.path.join(config.output, "figures", "fsc.png"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from .masks import sphere_mask
 from .poses import euler_to_matrix
 from .reconstruction import Reconstructor
 
-__all__ = ["Reconstruction", "finish_reconstruction", "fsc_sphere", "halves_of", "insert_particles",
+__all__ = ["ImageOptions", "Reconstruction", "finish_reconstruction", "fsc_sphere", "halves_of", "insert_particles",
            "new_reconstructor", "split_halves", "write_fsc_csv", "write_reconstruction"]
 
 _POSITIVE = sys.float_info.min
@@ -69,10 +69,25 @@ def new_reconstructor(table: ParticleTable, padding: float, device: torch.device
     return Reconstructor(table.box, table.pixel_size_angst, padding, device, phase_flipped, premultiplied)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How the images of a set are taken.
+
+    Attributes
+    ----------
+    use_ctf : correct for the CTF that the set gives, if it does
+    invert_contrast : particles are black on white
+    batch : images in memory at a time
+    """
+
+    use_ctf: bool = True
+    invert_contrast: bool = False
+    batch: int = 256
+
+
 def insert_particles(
-    works: Sequence[Reconstructor], table: ParticleTable, stack: ImageStack, rows: NDArray[np.int64], halves: NDArray[np.int64],
-    weights: NDArray[np.float32] | None = None, use_ctf: bool = True, invert_contrast: bool = False, batch: int = 256,
-    progress: Progress | None = None,
+    works: Sequence[Reconstructor], stack: ImageStack, rows: NDArray[np.int64], halves: NDArray[np.int64], weights: NDArray[np.float32] | None = None,
+    options: ImageOptions = ImageOptions(), progress: Progress | None = None,
 ) -> None:
     """Add particles to one or several reconstructors in one pass over their images.
 
@@ -80,29 +95,28 @@ def insert_particles(
     ----------
     works
         Reconstructors that are added to.
-    table
-        Particles with poses.
     stack
-        Their images.
+        Particles with poses.
     rows, halves
         (n,) rows of the table, and the half set of each.
     weights
-        `(n, len(works))` weights; an image is not looked at by a reconstructor to which its weight is 0. None is 1.
-    use_ctf
-        Correct for the CTF.
-    invert_contrast
-        Particles are black.
-    batch
-        Images in memory at a time.
+        (n, len(works)); an image is not looked at by a reconstructor to which its weight is 0. None is 1.
+    options
+        Contrast, CTF and batch.
     progress
         Told of each batch.
     """
+    table = stack.table
     assert table.angles_deg is not None
-    for part, images, halves_here, weights_here in _batches(stack, rows, halves, weights, len(works), batch):
-        seen = torch.from_numpy(-images if invert_contrast else images).to(works[0].device)
+    for start in range(0, len(rows), options.batch):
+        here = slice(start, start + options.batch)
+        part, halves_here = rows[here], halves[here]
+        weights_here = np.ones((len(part), len(works)), np.float32) if weights is None else weights[here]
+        images = stack.read(part)
+        seen = torch.from_numpy(-images if options.invert_contrast else images).to(works[0].device)
         rotations = euler_to_matrix(torch.from_numpy(table.angles_deg[part]).to(works[0].device))
         shift = None if table.origin_angst is None else -torch.from_numpy(table.origin_angst[part])
-        ctf = Ctf.from_table(table.ctf, part, works[0].device) if use_ctf and table.ctf is not None else None
+        ctf = Ctf.from_table(table.ctf, part, works[0].device) if options.use_ctf and table.ctf is not None else None
         for work, weight in zip(works, weights_here.T):
             used = np.flatnonzero(weight)
             if not len(used):
@@ -116,16 +130,6 @@ def insert_particles(
             )
         if progress:
             progress.step(len(part))
-
-
-def _batches(
-    stack: ImageStack, rows: NDArray[np.int64], halves: NDArray[np.int64], weights: NDArray[np.float32] | None, count: int, batch: int,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]:
-    for start in range(0, len(rows), batch):
-        at = slice(start, start + batch)
-        part = rows[at]
-        given = np.ones((len(part), count), np.float32) if weights is None else weights[at]
-        yield part, stack.read(part), halves[at], given
 
 
 def finish_reconstruction(work: Reconstructor, mask: Tensor, wiener: str = "fsc", symmetry: Tensor | None = None) -> Reconstruction:

@@ -15,7 +15,6 @@ from ..io.structures import Structure, gemmi_model
 __all__ = ["atom_distance", "atom_voxels", "box_around", "heavy_atoms", "mask_around", "model_map", "molecule_mask", "polymer_atoms"]
 
 _CALCULATORS: dict[str, Any] = {"electron": gemmi.DensityCalculatorE, "xray": gemmi.DensityCalculatorX}
-_WATERS = ("HOH", "DOD", "WAT", "H2O")
 
 
 def polymer_atoms(structure: Structure) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .fourier import radial_filter
 
-__all__ = ["add_noise", "coloured_noise", "estimate_snr", "fit_contrast", "signal_variance", "white_noise"]
+__all__ = ["add_noise", "coloured_noise", "fit_contrast", "signal_variance", "white_noise"]
 
 
 def signal_variance(images: Tensor) -> Tensor:
@@ -70,11 +70,6 @@ def _mean_over_full_grid(half: Tensor) -> Tensor:
     box = half.shape[-2]
     twice = half[..., 1 : (box + 1) // 2].sum()
     return (half.sum() + twice) / (box * box)
-
-
-def estimate_snr(images: Tensor, noise_variance: Tensor) -> Tensor:
-    """Signal-to-noise ratio (...,) of noisy images whose noise variance (...,) is known (never below 0)."""
-    return (signal_variance(images) / noise_variance - 1).clamp(min=0)
 
 
 def fit_contrast(image_power: Tensor, noise_power: Tensor, model_power: Tensor) -> float:

@@ -1,6 +1,6 @@
 """Poses: rotation matrices, Euler angles of RELION and Xmipp, quaternions, 6D vectors, random and uniform sets.
 
-Convention (docs/conventions): ``A = euler_to_matrix([rot, tilt, psi])`` takes a point of the particle, ``(x, y, z)`` in Å
+Convention (docs/conventions): ``A = euler_to_matrix([rot, tilt, psi])`` takes a point of the particle, (x, y, z) in Å
 relative to the map's centre, to where it is seen: the point appears in the projection at ``(A x)[:2] + shift``.
 All functions take leading batch dims, are differentiable and follow the device of their input.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "angle_between_deg", "euler_to_matrix", "matrix_from_6d", "matrix_to_6d", "matrix_to_euler", "matrix_to_quaternion",
+    "angle_between_deg", "euler_to_matrix", "matrix_to_euler", "matrix_to_quaternion",
     "quaternion_to_matrix", "random_rotations", "rotation_grid", "rotation_z", "so3_exp", "so3_log", "view_grid",
 ]
 
@@ -76,22 +76,6 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
     """(..., 4) unit quaternions x, y, z, w with w >= 0 of (..., 3, 3) matrices."""
     quaternion = roma.rotmat_to_unitquat(matrix)
     return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
-
-
-def matrix_from_6d(vectors: Tensor) -> Tensor:
-    """(..., 3, 3) matrices of (..., 6) vectors: their two halves, made orthonormal, are the first two columns.
-
-    A continuous representation for networks to predict: Zhou et al., CVPR 2019.
-    """
-    first = torch.nn.functional.normalize(vectors[..., :3], dim=-1)
-    second = vectors[..., 3:] - (first * vectors[..., 3:]).sum(-1, keepdim=True) * first
-    second = torch.nn.functional.normalize(second, dim=-1)
-    return torch.stack((first, second, torch.linalg.cross(first, second, dim=-1)), dim=-1)
-
-
-def matrix_to_6d(matrix: Tensor) -> Tensor:
-    """(..., 6): the first two columns of (..., 3, 3) matrices."""
-    return torch.cat((matrix[..., 0], matrix[..., 1]), dim=-1)
 
 
 def so3_exp(rotvec_rad: Tensor) -> Tensor:

@@ -17,11 +17,13 @@ from ..io.atomic import write_json
 from ..io.maps import read_map
 from ..io.stacks import ImageStack
 from ..io.star import ParticleTable, read_particles
+from ..io.summary import ReconstructionSummary, write_summary
 from ..io.tables import join, read_table
 from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
 from .half_set_maps import (
+    ImageOptions,
     Reconstruction,
     finish_reconstruction,
     fsc_sphere,
@@ -41,18 +43,8 @@ def reconstruct_rows(
 ) -> Reconstruction:
     """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches."""
     work = new_reconstructor(table, config.padding, device, config.phase_flipped)
-    insert_particles(
-        [work],
-        table,
-        stack=stack,
-        rows=rows,
-        halves=split_halves(table, rows),
-        weights=None,
-        use_ctf=config.use_ctf,
-        invert_contrast=config.invert_contrast,
-        batch=config.batch,
-        progress=progress,
-    )
+    options = ImageOptions(use_ctf=config.use_ctf, invert_contrast=config.invert_contrast, batch=config.batch)
+    insert_particles([work], stack, rows, split_halves(table, rows), options=options, progress=progress)
     return finish_reconstruction(work, mask, config.wiener, symmetry_matrices(config.symmetry))
 
 
@@ -142,12 +134,10 @@ def _write_reports(
     pixel = table.pixel_size_angst
     write_json(os.path.join(config.output, "reconstructions.json"), {"reconstructions": entries, "left_out": left_out, "symmetry": config.symmetry.upper()})
     found = [entry["resolution_angst"] for entry in entries if isinstance(entry["resolution_angst"], float)]
-    summary = {
-        "maps": len(entries), "particles": sum(int(str(entry["particles"])) for entry in entries), "box": table.box,
-        "pixel_size_angst": pixel, "best_resolution_angst": min(found, default=None),
-        "worst_resolution_angst": max(found, default=None), "left_out_classes": len(left_out),
-    }
-    write_json(os.path.join(config.output, "summary.json"), summary)
+    write_summary(config.output, ReconstructionSummary(
+        maps=len(entries), particles=sum(int(str(entry["particles"])) for entry in entries), box=table.box, pixel_size_angst=pixel,
+        best_resolution_angst=min(found, default=None), worst_resolution_angst=max(found, default=None), left_out_classes=len(left_out),
+    ))
     figures = os.path.join(config.output, "figures")
     save_figure(fsc_curves(curves, table.box, pixel, (HALF_MAP_THRESHOLD,), title="FSC of the half maps"), os.path.join(figures, "fsc.png"))
     save_figure(map_slices(volumes, pixel), os.path.join(figures, "slices.png"))

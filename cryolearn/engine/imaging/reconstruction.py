@@ -161,15 +161,6 @@ class Reconstructor:
                         numerator.index_add_(0, target, sample * weight)
                         denominator.index_add_(0, target, amount * weight)
 
-    def merge(self, other: Reconstructor) -> None:
-        """Add what another one (another process's shard of the images) has gathered."""
-        if (other.box, other.side) != (self.box, self.side):
-            raise ValueError(f"Boxes differ: {other.box} padded to {other.side}, and {self.box} padded to {self.side}.")
-        for half in range(2):
-            self.numerator[half] += other.numerator[half].to(self.device)
-            self.denominator[half] += other.denominator[half].to(self.device)
-            self.count[half] += other.count[half]
-
     def symmetrise(self, matrices: Tensor) -> None:
         """Impose a point group, (n, 3, 3) with V(S x) = V(x), on what was gathered; call it once, after all images."""
         from .symmetrise import symmetrise_transform

@@ -21,7 +21,7 @@ _FIXED = ("positions_angst", "weights", "sigma_angst", "displacement", "weight_c
 
 
 def basis_values(basis: str, terms: int, latent: ArrayLike) -> Array:
-    """Factors ``(..., D)`` of the ``D = terms`` displacement fields at latents ``(..., K)``.
+    """Factors (..., D) of the ``D = terms`` displacement fields at latents (..., K).
 
     'linear': the latents themselves. 'polynomial': Legendre polynomials of degree 1 to D of one latent in [-1, 1].
     'periodic': cosine and sine of 1, 2, ... turns of one latent in [-1, 1]. 'states': 1 at the whole number given, else 0.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,27 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from .mrc_header import read_header
-from .star_columns import (
-    find_file,
-    finite_numbers,
-    number_columns,
-    only_value,
-    optics_rows,
-    particle_blocks,
-    refuse_repeats,
-    require_columns,
-    whole_numbers,
-    written_name,
-)
-from .star_text import Block, read_star, write_star
+from .star_columns import find_file, finite_numbers, number_columns, require_columns, written_name
+from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
+from .star_text import Block
 
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
 _ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY")
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
 _SCOPE = {"rlnVoltage": "voltage_kv", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
-_DECIMALS = 6  # of poses and defocus, as RELION writes them
-_OWN = {"rlnImageName", "rlnImageId", "rlnOpticsGroup", "rlnRandomSubset", *_ANGLES, *_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS}
+_OWN = {*_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS}
 
 
 @dataclass
@@ -61,74 +49,31 @@ class CtfTable:
         return CtfTable(**{name: values[at] for name, values in vars(self).items()})
 
 
-@dataclass
-class ParticleTable:
-    """A set of particles; all arrays have one row a particle.
+@dataclass(kw_only=True)
+class ParticleTable(StarTable):
+    """A set of particles.
 
     Attributes
     ----------
-    ids : (n,) int64
-        Particle ids (``rlnImageId``, else 1 to n); every table is joined by them.
     image_file : list of str
         The image stacks, each once, as paths that can be opened.
     file_index : (n,) int
         Which of ``image_file`` holds a particle.
     image_index : (n,) int
         Section of that stack, counted from 0.
-    pixel_size_angst, box : float, int
-        Pixel size in Å and image side in pixels, one for the whole set.
-    angles_deg : (n, 3) or None
-        rot, tilt, psi in degrees.
     origin_angst : (n, 2) or None
         ``rlnOriginXAngst``, ``rlnOriginYAngst``.
     ctf : CtfTable or None
-    optics_group : (n,) int
-        Optics group of a particle; the groups' own columns are in ``optics`` (one row a group).
-    random_subset : (n,) int or None
-        Half set, 1 or 2.
-    extra : dict
-        All other columns, which are written back unchanged.
     """
 
-    ids: NDArray[np.int64]
+    dimensions = 2
+    of_the_set = StarTable.of_the_set | {"image_file"}
+
     image_file: list[str]
     file_index: NDArray[np.int64]
     image_index: NDArray[np.int64]
-    pixel_size_angst: float
-    box: int
-    angles_deg: NDArray[np.float64] | None = None
     origin_angst: NDArray[np.float64] | None = None
     ctf: CtfTable | None = None
-    optics_group: NDArray[np.int64] | None = None
-    random_subset: NDArray[np.int64] | None = None
-    optics: Block = field(default_factory=dict)
-    extra: Block = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.optics_group is None:
-            self.optics_group = np.ones(len(self.ids), np.int64)
-        if not self.optics:
-            self.optics = self._make_optics()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def subset(self, rows: ArrayLike | slice) -> ParticleTable:
-        """The particles in ``rows`` (indices, a mask or a slice), in that order, with their ids."""
-        at: Any = rows
-        if not isinstance(rows, slice):
-            at = np.asarray(rows)
-            at = at if at.dtype == bool else at.astype(np.int64)
-
-        def pick(values: Any) -> Any:
-            return None if values is None else values[at]
-
-        return replace(
-            self, ids=self.ids[at], file_index=self.file_index[at], image_index=self.image_index[at],
-            angles_deg=pick(self.angles_deg), origin_angst=pick(self.origin_angst),
-            ctf=None if self.ctf is None else self.ctf.subset(at), optics_group=pick(self.optics_group),
-            random_subset=pick(self.random_subset), extra={label: values[at] for label, values in self.extra.items()},
-        )
 
     def with_poses(self, angles_deg: ArrayLike, origin_angst: ArrayLike) -> ParticleTable:
         """The same particles with other poses: ``angles_deg`` (n, 3), ``origin_angst`` (n, 2)."""
@@ -141,21 +86,8 @@ class ParticleTable:
         """Name of a particle's image, ``000001@stack.mrcs``."""
         return f"{self.image_index[row] + 1:06d}@{self.image_file[self.file_index[row]]}"
 
-    def _make_optics(self) -> Block:
-        """One optics group a value of ``optics_group``, from the CTF of its first particle."""
-        groups, first = np.unique(np.asarray(self.optics_group), return_index=True)
-        count = len(groups)
-        optics: Block = {
-            "rlnOpticsGroupName": np.array([f"opticsGroup{group}" for group in groups], dtype=object),
-            "rlnOpticsGroup": groups,
-            "rlnImagePixelSize": np.full(count, self.pixel_size_angst),
-            "rlnImageSize": np.full(count, self.box),
-            "rlnImageDimensionality": np.full(count, 2),
-        }
-        for label, name in _SCOPE.items():
-            if self.ctf is not None:
-                optics[label] = getattr(self.ctf, name)[first]
-        return optics
+    def _microscope(self, rows: NDArray[np.int64]) -> Block:
+        return {} if self.ctf is None else {label: getattr(self.ctf, name)[rows] for label, name in _SCOPE.items()}
 
 
 def read_particles(path: str, check_images: bool = True) -> ParticleTable:
@@ -175,29 +107,15 @@ def read_particles(path: str, check_images: bool = True) -> ParticleTable:
     InputError
         naming the missing column, stack, image, optics group or id, or the two box or pixel sizes that differ.
     """
-    blocks = read_star(path, ("optics", "particles"))
-    optics, columns = particle_blocks(path, blocks)
-    count = len(columns["rlnImageName"])
-    ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, count + 1)
-    refuse_repeats(path, ids)
+    fields, columns, group_row = read_shared_columns(path, "particles", _OWN)
+    ids, optics = fields["ids"], fields["optics"]
     names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
     files = [find_file(path, name) for name in names]
     if check_images:
         _check_sections(path, files, file_index, image_index, ids)
-    group, group_row = optics_rows(path, optics, columns, ids)
-    pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
-    if not pixel_size > 0:
-        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
-    if "rlnImageSize" in optics:
-        box = int(only_value(path, optics["rlnImageSize"], "box sizes", "px"))
-    else:
-        box = read_header(files[0]).shape[2]
     return ParticleTable(
-        ids=ids, image_file=files, file_index=file_index, image_index=image_index, pixel_size_angst=pixel_size, box=box,
-        angles_deg=number_columns(path, columns, _ANGLES, ids), origin_angst=_origins(path, columns, ids, pixel_size),
-        ctf=_ctf(path, optics, columns, group_row, ids), optics_group=group,
-        random_subset=whole_numbers(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,
-        optics=optics, extra={label: values for label, values in columns.items() if label not in _OWN},
+        **fields, image_file=files, file_index=file_index, image_index=image_index, box=read_box(path, optics, files[0]),
+        origin_angst=_origins(path, columns, ids, fields["pixel_size_angst"]), ctf=_ctf(path, optics, columns, group_row, ids),
     )
 
 
@@ -207,24 +125,14 @@ def write_particles(path: str, table: ParticleTable) -> None:
     Stacks beside or below the STAR file are named relative to it, others relative to the current folder
     when they lie in it, else by their whole path.
     """
-    names = np.array([written_name(path, name) for name in table.image_file], dtype=object)
-    files, index = names[table.file_index], table.image_index + 1
-    columns: Block = {"rlnImageName": np.array([f"{i:06d}@{name}" for i, name in zip(index, files)], dtype=object)}
-    columns["rlnImageId"] = table.ids
-    if table.angles_deg is not None:
-        columns.update(zip(_ANGLES, np.round(table.angles_deg.T, _DECIMALS)))
+    names = [written_name(path, name) for name in table.image_file]
+    own: Block = {}
     if table.origin_angst is not None:
-        columns.update(zip(_ORIGIN, np.round(table.origin_angst.T, _DECIMALS)))
+        own.update(zip(_ORIGIN, np.round(table.origin_angst.T, DECIMALS)))
     if table.ctf is not None:
         ctf = table.ctf
-        values = np.round(np.stack((ctf.defocus_u, ctf.defocus_v, ctf.defocus_angle, ctf.phase_shift)), _DECIMALS)
-        columns.update(zip(_DEFOCUS, values))
-    assert table.optics_group is not None
-    columns["rlnOpticsGroup"] = table.optics_group
-    if table.random_subset is not None:
-        columns["rlnRandomSubset"] = table.random_subset
-    columns.update(table.extra)
-    write_star(path, {"optics": table.optics, "particles": columns})
+        own.update(zip(_DEFOCUS, np.round(np.stack((ctf.defocus_u, ctf.defocus_v, ctf.defocus_angle, ctf.phase_shift)), DECIMALS)))
+    write_set(path, table, [f"{index + 1:06d}@{names[file]}" for file, index in zip(table.file_index, table.image_index)], own)
 
 
 def _split_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:

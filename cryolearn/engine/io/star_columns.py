@@ -113,7 +113,7 @@ def refuse_repeats(path: str, ids: NDArray[np.int64]) -> None:
 
 
 def number_columns(path: str, columns: Block, labels: tuple[str, ...], ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """Columns of numbers side by side, `(n, len(labels))`; None when none of them is there."""
+    """Columns of numbers side by side, (n, len(labels)); None when none of them is there."""
     if not any(label in columns for label in labels):
         return None
     require_columns(path, "particles", columns, *labels)

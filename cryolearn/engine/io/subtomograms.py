@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,109 +17,46 @@ from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
-from .star_columns import (
-    find_file,
-    finite_numbers,
-    number_columns,
-    only_value,
-    optics_rows,
-    particle_blocks,
-    refuse_repeats,
-    whole_numbers,
-    written_name,
-)
-from .star_text import Block, read_star, write_star
+from .star_columns import find_file, finite_numbers, number_columns, written_name
+from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
+from .star_text import Block
 
 __all__ = ["SubtomogramStack", "SubtomogramTable", "read_subtomograms", "write_subtomograms"]
 
-_ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
 _TILTS = ("rlnTomoTiltAngleMin", "rlnTomoTiltAngleMax")  # RELION has no labels for these
 _CLASS = "rlnClassName"
-_OWN = {"rlnImageName", "rlnImageId", "rlnOpticsGroup", "rlnRandomSubset", _CLASS, *_ANGLES, *_ORIGIN, *_TILTS}
-_DECIMALS = 6
+_OWN = {_CLASS, *_ORIGIN, *_TILTS}
 _UNSET_VOXEL = (0.0, 1.0)  # what programs write that do not know the voxel size
 
 
-@dataclass
-class SubtomogramTable:
-    """A set of subtomograms; all arrays have one row a subtomogram.
+@dataclass(kw_only=True)
+class SubtomogramTable(StarTable):
+    """A set of subtomograms.
 
     Attributes
     ----------
-    ids : (n,) int64
-        ``rlnImageId``, else 1 to n; every table is joined by them.
     file : list of str
         MRC file of each subtomogram, as a path that can be opened.
-    pixel_size_angst, box : float, int
-        Voxel size in Å and side in voxels, one for the whole set.
     tilt_min_deg, tilt_max_deg : (n,)
         First and last tilt of the series that a subtomogram comes from.
-    angles_deg : (n, 3) or None
-        rot, tilt, psi.
     shifts_angst : (n, 3) or None
         x, y, z at which the reference's centre lies in the subtomogram, from its centre (minus ``rlnOrigin``).
     class_name : list of str or None
-    half : (n,) int or None
-        Half set, 1 or 2.
-    optics_group, optics : (n,) int, block
-        Optics groups, written back as they were read.
-    extra : block
-        All other columns, written back unchanged.
     """
 
-    ids: NDArray[np.int64]
+    dimensions = 3
+
     file: list[str]
-    pixel_size_angst: float
-    box: int
     tilt_min_deg: NDArray[np.float64]
     tilt_max_deg: NDArray[np.float64]
-    angles_deg: NDArray[np.float64] | None = None
     shifts_angst: NDArray[np.float64] | None = None
     class_name: list[str] | None = None
-    half: NDArray[np.int64] | None = None
-    optics_group: NDArray[np.int64] | None = None
-    optics: Block = field(default_factory=dict)
-    extra: Block = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.optics_group is None:
-            self.optics_group = np.ones(len(self.ids), np.int64)
-        if not self.optics:
-            groups = np.unique(self.optics_group)
-            self.optics = {
-                "rlnOpticsGroup": groups,
-                "rlnOpticsGroupName": np.array([f"opticsGroup{group}" for group in groups], dtype=object),
-                "rlnImagePixelSize": np.full(len(groups), self.pixel_size_angst),
-                "rlnImageSize": np.full(len(groups), self.box),
-                "rlnImageDimensionality": np.full(len(groups), 3),
-            }
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     @property
     def tilt_deg(self) -> NDArray[np.float64]:
         """(n, 2) first and last tilt."""
         return np.stack((self.tilt_min_deg, self.tilt_max_deg), axis=1)
-
-    def subset(self, rows: ArrayLike | slice) -> SubtomogramTable:
-        """The subtomograms in ``rows`` (indices, a mask or a slice), in that order, with their ids."""
-        at = np.arange(len(self))
-        if isinstance(rows, slice):
-            at = at[rows]
-        else:
-            index = np.asarray(rows)
-            at = at[index if index.dtype == bool else index.astype(np.int64)]
-
-        def pick(values: Any) -> Any:
-            return None if values is None else [values[row] for row in at] if isinstance(values, list) else values[at]
-
-        return replace(
-            self, ids=self.ids[at], file=pick(self.file), tilt_min_deg=self.tilt_min_deg[at], tilt_max_deg=self.tilt_max_deg[at],
-            angles_deg=pick(self.angles_deg), shifts_angst=pick(self.shifts_angst), class_name=pick(self.class_name), half=pick(self.half),
-            optics_group=pick(self.optics_group), extra={label: values[at] for label, values in self.extra.items()},
-        )
 
     def files_digest(self) -> str:
         """Digest of what the files are, by name, size and time of change: their content would take as long to read as the work itself."""
@@ -144,30 +80,21 @@ def read_subtomograms(path: str) -> SubtomogramTable:
         naming the column, file, id or subtomogram that cannot be used: no subtomograms, no tilt range, several pixel or box sizes, images in a
         stack, a file that is not there.
     """
-    optics, columns = particle_blocks(path, read_star(path, ("optics", "particles")), "subtomograms")
+    fields, columns, _ = read_shared_columns(path, "subtomograms", _OWN)
+    ids, optics = fields["ids"], fields["optics"]
     dimensions = np.asarray(optics.get("rlnImageDimensionality", [3]))
     if (dimensions == 2).any():
         raise InputError(f"The STAR file '{path}' holds two-dimensional images (rlnImageDimensionality 2): give subtomograms.")
     names = [str(name) for name in columns["rlnImageName"]]
-    ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(names) + 1)
-    refuse_repeats(path, ids)
     stacked = next((row for row, name in enumerate(names) if "@" in name), None)
     if stacked is not None:
         raise InputError(f"The STAR file '{path}' names '{names[stacked]}' for subtomogram {ids[stacked]}: give one MRC file for each subtomogram.")
-    group, _ = optics_rows(path, optics, columns, ids)
     files = [find_file(path, name) for name in names]
-    pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
-    if not pixel_size > 0:
-        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
-    box = int(only_value(path, optics["rlnImageSize"], "box sizes", "px")) if "rlnImageSize" in optics else read_header(files[0]).shape[2]
     low, high = _tilt_range(path, columns, ids)
     origin = number_columns(path, columns, _ORIGIN, ids)
-    classes = [str(name) for name in columns[_CLASS]] if _CLASS in columns else None
     return SubtomogramTable(
-        ids=ids, file=files, pixel_size_angst=pixel_size, box=box, tilt_min_deg=low, tilt_max_deg=high,
-        angles_deg=number_columns(path, columns, _ANGLES, ids), shifts_angst=None if origin is None else 0.0 - origin, class_name=classes,
-        half=whole_numbers(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,
-        optics_group=group, optics=optics, extra={label: values for label, values in columns.items() if label not in _OWN},
+        **fields, file=files, box=read_box(path, optics, files[0]), tilt_min_deg=low, tilt_max_deg=high,
+        shifts_angst=None if origin is None else 0.0 - origin, class_name=[str(name) for name in columns[_CLASS]] if _CLASS in columns else None,
     )
 
 
@@ -193,20 +120,13 @@ def _tilt_range(path: str, columns: Block, ids: NDArray[np.int64]) -> tuple[NDAr
 
 def write_subtomograms(path: str, table: SubtomogramTable) -> None:
     """Write a set of subtomograms as a STAR file; paths as :func:`cryolearn.engine.io.star.write_particles` writes them."""
-    columns: Block = {"rlnImageName": np.array([written_name(path, name) for name in table.file], dtype=object), "rlnImageId": table.ids}
-    if table.angles_deg is not None:
-        columns.update(zip(_ANGLES, np.round(np.asarray(table.angles_deg).T, _DECIMALS)))
+    own: Block = {}
     if table.shifts_angst is not None:
-        columns.update(zip(_ORIGIN, 0.0 - np.round(np.asarray(table.shifts_angst).T, _DECIMALS)))
-    columns.update(zip(_TILTS, (table.tilt_min_deg, table.tilt_max_deg)))
+        own.update(zip(_ORIGIN, 0.0 - np.round(np.asarray(table.shifts_angst).T, DECIMALS)))
+    own.update(zip(_TILTS, (table.tilt_min_deg, table.tilt_max_deg)))
     if table.class_name is not None:
-        columns[_CLASS] = np.array(table.class_name, dtype=object)
-    assert table.optics_group is not None
-    columns["rlnOpticsGroup"] = table.optics_group
-    if table.half is not None:
-        columns["rlnRandomSubset"] = table.half
-    columns.update(table.extra)
-    write_star(path, {"optics": table.optics, "particles": columns})
+        own[_CLASS] = np.array(table.class_name, dtype=object)
+    write_set(path, table, [written_name(path, name) for name in table.file], own)
 
 
 class SubtomogramStack:
@@ -238,7 +158,7 @@ class SubtomogramStack:
         return len(self.table)
 
     def read(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Volumes ``(n, z, y, x)`` of rows of the table, in any order.
+        """Volumes (n, z, y, x) of rows of the table, in any order.
 
         Raises
         ------
@@ -256,7 +176,7 @@ class SubtomogramStack:
         return np.negative(volumes, out=volumes) if self._invert else volumes
 
     def tilt_deg(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """First and last tilt ``(n, 2)`` of rows of the table."""
+        """First and last tilt (n, 2) of rows of the table."""
         at = np.asarray(rows, np.int64)
         return np.stack((self.table.tilt_min_deg[at], self.table.tilt_max_deg[at]), axis=1)
 

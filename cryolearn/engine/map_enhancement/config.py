@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 
 
@@ -37,22 +38,20 @@ class MapTrainConfig(RunConfig):
     width: int = param(0, "Channels of the first stage; 0 takes 32, and 64 for the network 'paper'.", label="Width", low=0, high=256, expert=True)
     e_value: float = param(1e-3, "Models with chains that align this well or better (expected number of such chance hits) are relatives: they never stand on both sides.",
                            label="Relatives' E value", low=0, high=10, expert=True)
-    validation_fraction: float = param(0.1, "Part of the models that is kept for validation.", label="Validation fraction", low=0.01, high=0.5, expert=True)
-    epochs: int = param(20, "Epochs.", label="Epochs", low=1, high=100000)
+    validation_fraction: float = shared.validation_fraction(help="Part of the models that is kept for validation.")
+    epochs: int = shared.epochs()
     patches_per_epoch: int = param(4000, "Patches of an epoch.", label="Patches per epoch", low=1)
     batch: int = param(8, "Patches of one optimiser step, over all processes.", label="Batch", low=1, high=4096)
-    learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.002, and 0.0002 for 'paper'.", label="Learning rate", low=0, high=1)
-    weight_decay: float = param(1e-5, "Weight decay (not for 'paper').", label="Weight decay", low=0, high=1, expert=True)
+    learning_rate: float = shared.learning_rate(help="Largest learning rate; 0 takes the network's own: 0.002, and 0.0002 for 'paper'.")
+    weight_decay: float = shared.weight_decay()
     side_chain_weight: float = param(1.0, "How much the absolute error counts within 1.5 Å of side chains, where the backbone's counts 1 (degradation 'physics', not for the "
                                      "network 'paper').", label="Side chains' weight", low=0, high=100, expert=True)
     fine_weight: float = param(1.0, "How much the FSC counts in shells finer than the input's resolution, where the others count 1 (not for the network 'paper').",
                                label="Fine shells' weight", low=0, high=100, expert=True)
     validation_patches: int = param(64, "Patches of the validation set.", label="Validation patches", low=1, high=100000, expert=True)
-    precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",
-                           choices=("auto", "bf16", "32"), expert=True)
-    checkpoint_steps: int = param(100, "Steps between checkpoints; killed work goes on after the last one.", label="Steps between checkpoints",
-                                  low=1, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    precision: str = shared.precision()
+    checkpoint_steps: int = shared.checkpoint_steps(default=100)
+    seed: int = shared.seed()
 
 
 @dataclass

@@ -21,7 +21,7 @@ from .config import MapEnhanceConfig
 from .inference.data_consistency import hold_to_data, local_correlation, signal_share
 from .inference.enhanced_map import EnhancedMap, Setting
 from .inference.solvent import measure_solvent, noise_spread
-from .inference.tiling import apply_network
+from .inference.tiling import Inference, apply_network
 from .networks.by_name import TrainedMapNetwork
 from .report.confidence_map import confidence_map
 from .report.enhancement_report import write_results
@@ -152,24 +152,21 @@ def enhance_map(
         digest_file(grid.header.path), digest_file(config.model) if config.model else model.description, setting.resolution_angst, setting.target_angst,
         config.rotations, config.tile_px, scale, level,
     ]))
-    result = apply_network(
-        model.network,
-        shown,
-        resolution_px=setting.resolution_angst / model.voxel_angst,
-        target_px=setting.target_angst / model.voxel_angst,
-        rotations=int(config.rotations),
-        tile_px=config.tile_px,
-        device=device,
-        record=tiles,
-        what=f"enhancing {what}",
-    )
+    how = Inference(rotations=int(config.rotations), tile_px=config.tile_px, device=device)
+    resolutions = setting.resolution_angst / model.voxel_angst, setting.target_angst / model.voxel_angst
+    result = apply_network(model.network, shown, *resolutions, how, tiles, what=f"enhancing {what}")
     sharp_to = setting.resolution_angst if config.keep_sharpness else 0.0
     density, held = hold_to_data(
         seen, result.density, share=setting.share, strength=config.data_consistency, shells=setting.shells, mask=setting.mask, sharp_to_angst=sharp_to
     )
-    edge = cosine_edge(frequency(setting.plan.sides, setting.plan.voxel_angst), setting.target_angst)
-    density = np.asarray(fft.irfftn(fft.rfftn(density) * edge, s=density.shape), np.float32)
+    density = _cut_at(density, setting)
     return EnhancedMap(seen=seen, density=density, spread=result.spread, error=result.error, held=held, level=level, scale=scale)
+
+
+def _cut_at(density: Array, setting: Setting) -> Array:
+    """Density without what is finer than the target resolution."""
+    edge = cosine_edge(frequency(setting.plan.sides, setting.plan.voxel_angst), setting.target_angst)
+    return np.asarray(fft.irfftn(fft.rfftn(density) * edge, s=density.shape), np.float32)
 
 
 def _filtered_as_the_map(half: Array, setting: Setting) -> Array:

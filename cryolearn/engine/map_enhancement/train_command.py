@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,15 @@ from ..config import check_config, digest_config
 from ..cpu import cpu_threads
 from ..device import select_device
 from ..exceptions import InputError
-from ..launch import process_rank
+from ..launch import is_first_process
 from ..training.plan import TrainingPlan
-from ..training.processes import choose_precision
-from ..training.trainer import train
+from ..training.training_run import Training, plan_training, run_training, seeded
 from .config import MapTrainConfig
 from .networks.by_name import build_network
 from .report.training_report import write_model
 from .training.degradation import PaperDegradation
 from .training.patches import PatchSampler, Setting
-from .training.training_sources import gather_sources, write_manifest
+from .training.training_sources import Sources, gather_sources, write_manifest
 from .training.training_task import MapTask
 
 __all__ = ["run", "training_setting"]
@@ -37,28 +37,24 @@ _CONSTANT = 10**6  # epochs of patience: the paper's learning rate does not chan
 def run(config: MapTrainConfig) -> None:
     """Train; a killed run goes on from its last checkpoint, and several processes share each batch."""
     check_config(config)
-    rank, _, local_rank = process_rank()
-    device = select_device(config, local_rank)
+    device = select_device(config)
     setting = training_setting(config)
     sources = gather_sources(config, setting.voxel_angst)
-    if rank == 0:
+    if is_first_process():
         write_manifest(Path(config.output) / "manifest.csv", sources.entries)
+    run_training(_training(config, setting, sources, device), config)
+
+
+def _training(config: MapTrainConfig, setting: Setting, sources: Sources, device: torch.device) -> Training:
     arguments = {"width": config.width or _WIDTHS[config.preset]}
-    torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
-    network = build_network(config.preset, arguments).to(device)
+    network = seeded(lambda: build_network(config.preset, arguments), config.seed, device)
     plan = _plan(config, device)
     # on a GPU drawing takes longer than learning
     sampler = PatchSampler(sources.training, sources.validation, setting, config.seed, device, cpu_threads(config.threads) if config.use_gpu else 1)
     task = MapTask(network, sampler, config.preset, plan.blocks_per_step, plan.steps * plan.blocks_per_step, config.fine_weight)
-    if rank == 0:
-        print(
-            f"network '{config.preset}' of {sum(p.numel() for p in network.parameters())} weights on patches of {setting.patch_px} voxels of "
-            f"{setting.voxel_angst:g} Å, degradation '{config.degradation}'; {plan.steps} steps of {plan.batch} patches, precision {plan.precision}",
-            flush=True,
-        )
-    history = train(task, plan, config)
-    if rank == 0:
-        write_model(config, task, plan, history, _description(config, setting, arguments, sources.entries, plan))
+    sees = f" on patches of {setting.patch_px} voxels of {setting.voxel_angst:g} Å, degradation '{config.degradation}'"
+    finish = partial(write_model, config, task, plan, _description(config, setting, arguments, sources.entries, plan))
+    return Training(task=task, plan=plan, name=config.preset, sees=sees, unit="patches", finish=finish)
 
 
 def training_setting(config: MapTrainConfig) -> Setting:
@@ -90,11 +86,9 @@ def training_setting(config: MapTrainConfig) -> Setting:
 def _plan(config: MapTrainConfig, device: torch.device) -> TrainingPlan:
     check_epoch("patches", config.patches_per_epoch, config.batch)
     paper = config.preset == "paper"
-    return TrainingPlan(
-        digest=digest_config(config), seed=config.seed, epochs=config.epochs, images_per_epoch=config.patches_per_epoch, batch=config.batch,
-        learning_rate=config.learning_rate or _RATES[config.preset], weight_decay=0.0 if paper else config.weight_decay,
+    return plan_training(
+        config, device, digest=digest_config(config), samples_per_epoch=config.patches_per_epoch, rate=_RATES[config.preset], paper=paper,
         schedule="plateau" if paper else "cosine", patience=_CONSTANT if paper else 10, validation_images=config.validation_patches,
-        checkpoint_steps=config.checkpoint_steps, gradient_clip=0.0 if paper else 1.0, precision=choose_precision(config.precision, device),
         optimiser="adam_half" if paper else "", block=1,
     )
 

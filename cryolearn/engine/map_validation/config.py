@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 
 
@@ -32,4 +33,4 @@ class ValidateMapConfig(RunConfig):
                                  "not comparable with those of the other.", label="Q-score sigma", unit="Å", low=0.2, high=1.5)
     decoys: bool = param(True, "Also score wrong models (shifted by 1.5 Å, rotamers flipped): a real improvement widens the gap to them.", label="Score decoys?")
     bootstraps: int = param(1000, "Resamplings of the residues for intervals and paired differences.", label="Bootstrap draws", low=100, high=100000, expert=True)
-    seed: int = param(1, "Seed of the resamplings.", expert=True)
+    seed: int = shared.seed(help="Seed of the resamplings.")

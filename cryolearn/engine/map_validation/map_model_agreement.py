@@ -21,7 +21,7 @@ from ..imaging.model_map import mask_around, model_map, molecule_mask
 from ..io.maps import Map
 from ..io.structures import Structure
 
-__all__ = ["MODEL_THRESHOLDS", "Correlations", "box_fsc", "correlations", "model_fsc", "model_mask", "resolution_of"]
+__all__ = ["MODEL_THRESHOLDS", "Correlations", "box_fsc", "correlations", "model_mask", "resolution_of"]
 
 MODEL_THRESHOLDS = (TRUTH_THRESHOLD, HALF_MAP_THRESHOLD)
 _MASK_RADIUS_ANGST = 3.0
@@ -80,11 +80,6 @@ def model_mask(structure: Structure, volume: Map) -> NDArray[np.float32]:
     """Soft mask (z, y, x): 1 within 3 Å of an atom, falling to 0 over the next 5 Å."""
     hard = torch.from_numpy(mask_around(structure, volume, _MASK_RADIUS_ANGST))
     return np.asarray(soft_edge(hard, _SOFT_ANGST / volume.pixel_size_angst).numpy())
-
-
-def model_fsc(volume: Map, structure: Structure, mask: NDArray[np.float32] | None = None) -> Tensor:
-    """FSC of a map and its model's map up to Nyquist; see :func:`box_fsc`."""
-    return box_fsc(volume.data, model_map(structure, _shape(volume), volume.pixel_size_angst, volume.origin_angst), mask)
 
 
 def box_fsc(first: NDArray[np.float32], second: NDArray[np.float32], mask: NDArray[np.float32] | None = None) -> Tensor:

@@ -12,11 +12,12 @@ from torch import Tensor
 from ...common.fsc import HALF_MAP_THRESHOLD
 from ..imaging.model_map import model_map
 from ..io.maps import Map
-from ..io.side_chains import Residues, SideChains, find_residues, find_side_chains
+from ..io.side_chains import Residues, SideChains, find_residues
 from ..io.structures import Structure
 from .decoys import FLIPS_DEG, flip_rotamers, shifted_chains
 from .density_sampling import finer_factor, sample_finer
-from .emringer import CLASSIC_SAMPLES, FINE_SAMPLES, EmringerScore, Votes, classic_votes, emringer, emringer_score, rings_inside, tie_safe_votes
+from .emringer import CLASSIC_SAMPLES, FINE_SAMPLES, EmringerScore, Votes, classic_votes, emringer, emringer_score, tie_safe_votes
+from .input_validation import MapInput
 from .map_model_agreement import MODEL_THRESHOLDS, Correlations, box_fsc, correlations, model_mask, resolution_of
 from .q_score import q_scores
 
@@ -66,44 +67,32 @@ class MapScores:
 
 
 def score_maps(
-    maps: Sequence[Map], structure: Structure, *, halves: Sequence[Sequence[Map]] | None = None, mask: NDArray[np.float32] | None = None,
-    resolution_angst: float = 0.0, q_sigma_angst: float = 0.4, decoys: bool = True, residues: Residues | None = None,
-    chains: SideChains | None = None, report: Callable[[str], None] | None = None,
+    given: Sequence[MapInput], structure: Structure, chains: SideChains, *, mask: NDArray[np.float32] | None = None, resolution_angst: float = 0.0,
+    q_sigma_angst: float = 0.4, decoys: bool = True, report: Callable[[str], None] | None = None,
 ) -> list[MapScores]:
     """Score maps on one grid against the heavy atoms of a model.
 
     Parameters
     ----------
-    maps
-        One or several (before, after); shape, voxel size and origin are the same.
-    structure
-        The model.
-    halves
-        Two half maps of each map, or an empty list.
+    given
+        One map or several (before, after) with their half maps; shape, voxel size and origin are the same.
+    chains
+        Side chains of the structure that lie inside the maps.
     mask
         (z, y, x) for the FSC; made around the model when not given.
     resolution_angst
         Where the model's map is cut for the correlations, the same for all maps; 0 takes the first map's half-map FSC at 0.143, or its masked
         FSC with the model at 0.5.
-    q_sigma_angst
-        Width in Å of the reference Gaussian of the Q-score.
-    decoys
-        Score wrong models too.
-    residues, chains
-        Of the structure; all side chains that lie inside the map when not given.
     report
         Called with the name of each part that is done.
     """
     done = report or (lambda name: None)
-    residues = residues or find_residues(structure)
-    if chains is None:
-        chains = find_side_chains(structure, residues)
-        chains = chains.subset(rings_inside(maps[0], chains))
-    halves = halves or [[] for _ in maps]
+    maps = [item.volume for item in given]
     soft = model_mask(structure, maps[0]) if mask is None else mask
     calculated = _model_map(structure, maps[0])
     curves, resolutions = [], []
-    for volume, pair in zip(maps, halves):
+    for item in given:
+        volume, pair = item.volume, item.halves
         found = {"model_masked": box_fsc(volume.data, calculated, soft), "model": box_fsc(volume.data, calculated)}
         if pair:
             found |= {"halves_masked": box_fsc(pair[0].data, pair[1].data, soft), "halves": box_fsc(pair[0].data, pair[1].data)}
@@ -135,7 +124,7 @@ def score_maps(
             )
         )
     if decoys:
-        _score_decoys(maps, structure, residues, chains, q_sigma_angst, scores)
+        _score_decoys(maps, structure, find_residues(structure), chains, q_sigma_angst, scores)
         done("decoys")
     return scores
 

@@ -15,7 +15,8 @@ from ...common.fsc import HALF_MAP_THRESHOLD
 from ..config import check_config, require
 from ..figures import fsc_curves, save_figure
 from ..imaging.half_set_maps import write_fsc_csv
-from ..io.atomic import write_csv, write_json
+from ..io.atomic import write_csv
+from ..io.summary import ValidationSummary, write_summary
 from ..io.tables import write_table
 from ..progress import Progress
 from .config import ValidateMapConfig
@@ -41,9 +42,8 @@ def run(config: ValidateMapConfig) -> None:
     _say_what_was_assumed(inputs)
     progress = Progress("Scores", _PARTS + config.decoys, "parts")
     scores = score_maps(
-        [item.volume for item in inputs.maps], inputs.structure, halves=[item.halves for item in inputs.maps], mask=inputs.mask,
-        resolution_angst=config.resolution_angst, q_sigma_angst=config.q_sigma_angst, decoys=config.decoys, residues=inputs.residues,
-        chains=inputs.chains, report=lambda name: progress.step(note=name),
+        inputs.maps, inputs.structure, inputs.chains, mask=inputs.mask, resolution_angst=config.resolution_angst, q_sigma_angst=config.q_sigma_angst,
+        decoys=config.decoys, report=lambda name: progress.step(note=name),
     )
     lines = score_table(scores, inputs.residues, config.q_sigma_angst, config.bootstraps, config.seed)
     names = [item.name for item in inputs.maps]
@@ -174,32 +174,33 @@ def _write_summary(
     out: Path, config: ValidateMapConfig, inputs: Inputs, scores: Sequence[MapScores], names: Sequence[str], lines: Sequence[Change],
     cross: dict[str, float | None],
 ) -> None:
-    summary: dict[str, Any] = {
-        "maps": list(names), "residues": len(inputs.residues), "side_chains": len(inputs.chains), "side_chains_outside": inputs.chains_outside,
-        "atoms": len(inputs.structure), "atoms_outside": inputs.atoms_outside, "pixel_size_angst": inputs.maps[0].volume.pixel_size_angst,
-        "place": inputs.place, "resolution_angst": scores[0].resolution_angst, "q_sigma_angst": config.q_sigma_angst, "emringer_ceiling": CEILING,
-        "model_ceiling": model_ceiling(inputs.chains), "model_score": model_score(inputs.chains),
-    }
+    summary = ValidationSummary(
+        maps=list(names), residues=len(inputs.residues), side_chains=len(inputs.chains), side_chains_outside=inputs.chains_outside,
+        atoms=len(inputs.structure), atoms_outside=inputs.atoms_outside, pixel_size_angst=inputs.maps[0].volume.pixel_size_angst, place=inputs.place,
+        resolution_angst=scores[0].resolution_angst, q_sigma_angst=config.q_sigma_angst, emringer_ceiling=CEILING,
+        model_ceiling=model_ceiling(inputs.chains), model_score=model_score(inputs.chains),
+    )
+    measures: dict[str, Any] = {}
     for name, score in zip(names, scores):
-        summary[f"ties_{name}"], summary[f"ties_tie_safe_{name}"] = score.classic.ties, score.tie_safe.ties
+        measures[f"ties_{name}"], measures[f"ties_tie_safe_{name}"] = score.classic.ties, score.tie_safe.ties
     for line in lines:
         for name, spread in zip(names, line.spreads):
-            summary[f"{line.name}_{name}"] = _number(spread.value)
+            measures[f"{line.name}_{name}"] = _number(spread.value)
             if spread.low is not None:
-                summary[f"{line.name}_{name}_low"], summary[f"{line.name}_{name}_high"] = spread.low, spread.high
+                measures[f"{line.name}_{name}_low"], measures[f"{line.name}_{name}_high"] = spread.low, spread.high
         if line.change:
-            summary[f"{line.name}_change"] = _number(line.change.value)
+            measures[f"{line.name}_change"] = _number(line.change.value)
             if line.change.low is not None:
-                summary[f"{line.name}_change_low"], summary[f"{line.name}_change_high"] = line.change.low, line.change.high
-                summary[f"{line.name}_better"] = line.better
+                measures[f"{line.name}_change_low"], measures[f"{line.name}_change_high"] = line.change.low, line.change.high
+                measures[f"{line.name}_better"] = line.better
         print(f"{line.label}: " + _sentence(line, names), flush=True)
     for name, value in cross.items():
-        summary[f"fsc_{name}_angst"] = value
+        measures[f"fsc_{name}_angst"] = value
         print(f"FSC of each half after the treatment with the other half before it ({name.replace('_', ', ')}): {_text(value)} Å", flush=True)
     if any(score.own_grid.score > CEILING for score in scores):
         print(f"EMRinger by cctbx's votes is above the formula's ceiling of {CEILING:.2f}: the density has plateaus that vote more than once. Read the "
               "score of one vote a residue.", flush=True)
-    write_json(out / "summary.json", summary)
+    write_summary(out, summary, measures)
 
 
 def _number(value: float) -> float | None:

@@ -13,8 +13,9 @@ from ..config import check_config, require
 from ..exceptions import InputError
 from ..figures import error_histogram, save_figure
 from ..imaging.poses import euler_to_matrix, matrix_to_euler
-from ..io.atomic import write_csv, write_json
+from ..io.atomic import write_csv
 from ..io.star import ParticleTable, read_particles, write_particles
+from ..io.summary import ComparisonSummary, write_summary
 from ..io.tables import write_table
 from .config import CompareOrientationsConfig
 from .frame_alignment import Alignment
@@ -121,19 +122,21 @@ def _draw(
 def _write_summary(
     out: Path, config: CompareOrientationsConfig, count: int, errors: OrientationErrors, guess: float, sizes: tuple[int, int]
 ) -> None:
-    summary: dict[str, Any] = {"particles": count, "particles_reference": sizes[0], "particles_judged": sizes[1], "alignment": config.alignment,
-                               "symmetry": config.symmetry, "random_error_rad": round(guess, 4)}
     rows = []
+    measures: dict[str, Any] = {}
     for kind in _kinds(config):
         values = statistics(errors.of(kind).errors_rad)
         rows.append([_label(kind), *(f"{value:.6f}" for value in values.values())])
-        summary |= {f"{kind}_{name}": round(value, 6) for name, value in values.items()}
+        measures |= {f"{kind}_{name}": round(value, 6) for name, value in values.items()}
         print(f"{_label(kind)} error of {count} orientations: mean {values['mean_rad']:.4f} rad ({np.degrees(values['mean_rad']):.2f} degrees), "
               f"median {values['median_rad']:.4f}, 95th percentile {values['p95_rad']:.4f} rad", flush=True)
     write_csv(out / "errors.csv", ["kind", "mean_rad", "median_rad", "p95_rad"], rows)
     for kind in _kinds(config):
-        summary[f"{kind}_alignment"] = _describe(errors.of(kind))
-    write_json(out / "summary.json", summary)
+        measures[f"{kind}_alignment"] = _describe(errors.of(kind))
+    write_summary(out, ComparisonSummary(
+        particles=count, particles_reference=sizes[0], particles_judged=sizes[1], alignment=config.alignment, symmetry=config.symmetry,
+        random_error_rad=round(guess, 4),
+    ), measures)
 
 
 def _kinds(config: CompareOrientationsConfig) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 
 
@@ -25,7 +26,7 @@ class DistanceTrainConfig(RunConfig):
     preset: str = param("exact", "'exact': features whose inner product is the orientations' own (default); 'paper': the network, read-out and loss of Banjac et al. "
                         "2021; 'views': sets of views seen together, for proteins that the network was not trained on.",
                         label="Network", choices=("exact", "paper", "views"))
-    symmetry: str = param("C1", "Point group of the particle (Cn, Dn, T, O, I): the distance is then the smallest one over the group.", label="Symmetry")
+    symmetry: str = shared.symmetry(help="Point group of the particle (Cn, Dn, T, O, I): the distance is then the smallest one over the group.")
     network_pixel_angst: float = param(0.0, "Pixel size to which images are cropped in Fourier space for the network; 0 lets the network's side decide.",
                                        label="Network pixel size", unit="Å", low=0, high=50, expert=True)
     network_size_px: int = param(64, "Side of the network's input; the preset 'paper' wants at least 128.", label="Network input side", unit="pixels", low=32, high=512,
@@ -44,20 +45,18 @@ class DistanceTrainConfig(RunConfig):
                                      low=0, high=100000, expert=True)
     defocus_high_angst: float = param(0.0, "Largest defocus of simulated images when no particles are given.", label="Largest defocus", unit="Å", low=0, high=100000,
                                       expert=True)
-    epochs: int = param(20, "Epochs.", label="Epochs", low=1, high=100000)
+    epochs: int = shared.epochs()
     images_per_epoch: int = param(20000, "Images of an epoch.", label="Images per epoch", low=16)
     batch: int = param(64, "Images of one optimiser step, over all processes (a multiple of 16).", label="Batch", low=16, high=65536)
-    learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.002, and 0.001 for 'paper'.", label="Learning rate", low=0, high=1)
-    weight_decay: float = param(1e-5, "Weight decay (not for 'paper').", label="Weight decay", low=0, high=1, expert=True)
-    validation_fraction: float = param(0.1, "Part of the aligned particles that is kept for validation.", label="Validation fraction", low=0.01, high=0.5, expert=True)
-    phase_flipped: bool = param(False, "The particles are phase flipped already.", label="Phase flipped?")
-    ignore_ctf: bool = param(False, "The particles carry no CTF.", label="Ignore CTF?", expert=True)
-    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
-    precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",
-                           choices=("auto", "bf16", "32"), expert=True)
-    checkpoint_steps: int = param(200, "Steps between checkpoints; killed work goes on after the last one.", label="Steps between checkpoints",
-                                  low=1, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    learning_rate: float = shared.learning_rate(help="Largest learning rate; 0 takes the network's own: 0.002, and 0.001 for 'paper'.")
+    weight_decay: float = shared.weight_decay()
+    validation_fraction: float = shared.validation_fraction(help="Part of the aligned particles that is kept for validation.")
+    phase_flipped: bool = shared.phase_flipped(help="The particles are phase flipped already.")
+    ignore_ctf: bool = shared.ignore_ctf(help="The particles carry no CTF.")
+    invert_contrast: bool = shared.invert_contrast()
+    precision: str = shared.precision()
+    checkpoint_steps: int = shared.checkpoint_steps()
+    seed: int = shared.seed()
 
 
 @dataclass
@@ -68,7 +67,7 @@ class RecoverOrientationsConfig(RunConfig):
     ``distances.npz``, ``summary.json`` and ``figures/``.
     """
 
-    particles: str = param("", "Particles (RELION 3.1+ STAR).", path=True)
+    particles: str = shared.particles()
     model: str = param("", "Folder of the trained distance network.", path=True)
     start: str = param("network", "'network' starts from the learned distances; 'random' starts from random orientations and needs no network: what matching alone "
                        "can do, to compare with.", label="Start", choices=("network", "random"), expert=True)
@@ -85,12 +84,12 @@ class RecoverOrientationsConfig(RunConfig):
     matching_resolution_angst: float = param(0.0, "Finest resolution of projection matching; 0 takes three pixels.", label="Matching resolution", unit="Å", low=0, high=100)
     shift_range_angst: float = param(12.0, "Largest shift that matching tries.", label="Shift range", unit="Å", low=0, high=200)
     particle_diameter_angst: float = param(0.0, "Diameter of the particle, for the mask; 0 takes 80 % of the box.", label="Particle diameter", unit="Å", low=0, high=5000)
-    phase_flipped: bool = param(False, "The images are phase flipped already.", label="Phase flipped?")
-    ignore_ctf: bool = param(False, "The images carry no CTF.", label="Ignore CTF?", expert=True)
-    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
-    batch: int = param(256, "Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
-    chunk: int = param(1024, "Images between two records on disk; killed work goes on after the last one.", low=1, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    phase_flipped: bool = shared.phase_flipped()
+    ignore_ctf: bool = shared.ignore_ctf()
+    invert_contrast: bool = shared.invert_contrast()
+    batch: int = shared.image_batch(default=256)
+    chunk: int = shared.image_chunk(default=1024)
+    seed: int = shared.seed()
 
 
 @dataclass
@@ -101,7 +100,7 @@ class CompareOrientationsConfig(RunConfig):
     """
 
     reference: str = param("", "Particles (STAR) with the orientations to compare with.", path=True)
-    particles: str = param("", "Particles (STAR) with the orientations to judge; joined with the reference by image name.", path=True)
-    symmetry: str = param("C1", "Point group of the particle: errors are the smallest over the group.", label="Symmetry")
+    particles: str = shared.particles(help="Particles (STAR) with the orientations to judge; joined with the reference by image name.")
+    symmetry: str = shared.symmetry(help="Point group of the particle: errors are the smallest over the group.")
     alignment: str = param("physical", "What may be aligned: 'physical' what images leave free (a rotation of the particle and its handedness), 'o4' all that "
                            "distances leave free (also a rotation on the detector's side and transposition).", label="Alignment", choices=("physical", "o4"))

@@ -18,7 +18,7 @@ from ..config import digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import ctf_2d
-from ..imaging.half_set_maps import Reconstruction, finish_reconstruction, fsc_sphere, insert_particles, new_reconstructor, split_halves
+from ..imaging.half_set_maps import ImageOptions, Reconstruction, finish_reconstruction, fsc_sphere, insert_particles, new_reconstructor, split_halves
 from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
 from ..io.records import RunRecord, remove_records
@@ -231,19 +231,7 @@ def _reconstruct(
     posed = table.with_poses(matrix_to_euler(found.rotation).numpy(), -found.shift_angst.numpy())
     posed = dataclasses.replace(posed, random_subset=found.half)
     work = new_reconstructor(posed, 2.0, device, config.phase_flipped)
-    rows = np.arange(len(posed))
-    use_ctf = posed.ctf is not None and not config.ignore_ctf
-    insert_particles(
-        [work],
-        posed,
-        stack=ImageStack(posed),
-        rows=rows,
-        halves=found.half,
-        weights=None,
-        use_ctf=use_ctf,
-        invert_contrast=config.invert_contrast,
-        batch=config.batch,
-        progress=Progress("Reconstruction", len(posed)),
-    )
+    options = ImageOptions(use_ctf=not config.ignore_ctf, invert_contrast=config.invert_contrast, batch=config.batch)
+    insert_particles([work], ImageStack(posed), np.arange(len(posed)), found.half, options=options, progress=Progress("Reconstruction", len(posed)))
     mask = fsc_sphere(table.box, table.pixel_size_angst, diameter / 2)
     return posed, finish_reconstruction(work, mask, symmetry=symmetry_matrices(kernel.group))

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...common.fsc import HALF_MAP_THRESHOLD, resolution_at
 from ..imaging.half_set_maps import Reconstruction
 from ..io.star import ParticleTable
+from ..io.summary import RecoverySummary
 from ..io.tables import Columns
 from .refinement.undeclared_symmetry import hidden_symmetry
 from .similarity_kernel import SimilarityKernel
@@ -86,11 +87,12 @@ def summarise(
     """The numbers of ``summary.json`` and the judgement on them."""
     box, pixel = posed.box, posed.pixel_size_angst
     confidence = result.confidence[np.isfinite(result.confidence)]
-    summary: dict[str, Any] = {
-        "particles": len(posed), "box": box, "pixel_size_angst": pixel, "symmetry": kernel.group, "rounds": rounds, "residual_rad": None,
-        "gauge_margin": None, **result.facts, "resolution_angst": resolution_at(maps.curve, HALF_MAP_THRESHOLD, box, pixel),
-        "median_confidence": float(np.median(confidence)) if len(confidence) else None,
-    }
+    shared = RecoverySummary(
+        particles=len(posed), box=box, pixel_size_angst=pixel, symmetry=kernel.group, rounds=rounds, residual_rad=None, gauge_margin=None,
+        resolution_angst=resolution_at(maps.curve, HALF_MAP_THRESHOLD, box, pixel),
+        median_confidence=float(np.median(confidence)) if len(confidence) else None,
+    )
+    summary = {**shared, **result.facts}
     reasons = doubts(summary, diameter_angst)
     hidden = hidden_symmetry(maps.half1, maps.half2, pixel, diameter_angst, kernel.matrices)
     summary["warnings"] = [] if hidden is None else [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,9 @@ from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
 from ..io.star import ParticleTable, read_particles
-from ..launch import process_rank
 from ..training.particle_images import ParticleImages
 from ..training.plan import BLOCK, TrainingPlan
-from ..training.processes import choose_precision
-from ..training.trainer import train
+from ..training.training_run import Training, plan_training, run_training, seeded
 from .config import DistanceTrainConfig
 from .distance_network.image_statistics import Appearance, choose_size, measure_particles, simulated_appearance
 from .distance_network.labelled_particles import LabelledImages
@@ -54,31 +53,37 @@ def run(config: DistanceTrainConfig) -> None:
     """Train; a killed run goes on from its last checkpoint, and several processes share each batch."""
     check_config(config)
     _check_inputs(config)
-    rank, _, local_rank = process_rank()
-    device = select_device(config, local_rank)
+    device = select_device(config)
     kernel = SimilarityKernel(config.symmetry)
     setting = _prepare(config, kernel, device)
     arguments = _network_arguments(config, setting)
-    torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
-    network = build_network(config.preset, kernel, arguments).to(device)
+    network = seeded(lambda: build_network(config.preset, kernel, arguments), config.seed, device)
     block = config.views if config.preset == "views" else BLOCK
     task = DistanceTask(network, setting.source, kernel, choose_readout(config.preset, kernel), DistanceWeights(kernel, largest_distance(kernel), block))
     plan = _plan(config, setting, block, device)
-    if rank == 0:
-        scheme, snr = setting.appearance.scheme, setting.appearance.snr
-        print(
-            f"network '{config.preset}' of {sum(p.numel() for p in network.parameters())} weights on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å; "
-            f"{f'SNR {snr:.3g}' if snr else 'no noise'}; {plan.steps} steps of {plan.batch} images, precision {plan.precision}", flush=True,
-        )
-    history = train(task, plan, config)
-    if rank == 0:
-        description: dict[str, Any] = {
-            "kind": "distance", "preset": config.preset, "arguments": arguments, "symmetry": config.symmetry, "input": setting.appearance.scheme.to_dict(),
-            "pixel_size_angst": setting.pixel_size_angst, "box": setting.box, "snr": setting.appearance.snr, "radius_angst": setting.radius_angst,
-            "shift_range_angst": config.shift_range_angst, "phase_flipped": config.phase_flipped, "source": config.source, "digest": plan.digest,
-            "views": config.views,
-        }
-        write_model(config, task, plan, history, description)
+    run_training(_training(config, setting, task, plan, arguments), config)
+
+
+def _training(config: DistanceTrainConfig, setting: _Setting, task: DistanceTask, plan: TrainingPlan, arguments: dict[str, Any]) -> Training:
+    scheme, snr = setting.appearance.scheme, setting.appearance.snr
+    description = {
+        "kind": "distance", "preset": config.preset, "arguments": arguments, "symmetry": config.symmetry, "input": scheme.to_dict(),
+        "pixel_size_angst": setting.pixel_size_angst, "box": setting.box, "snr": snr, "radius_angst": setting.radius_angst,
+        "shift_range_angst": config.shift_range_angst, "phase_flipped": config.phase_flipped, "source": config.source, "digest": plan.digest,
+        "views": config.views,
+    }
+    sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å; {f'SNR {snr:.3g}' if snr else 'no noise'}"
+    return Training(task=task, plan=plan, name=config.preset, sees=sees, unit="images", finish=partial(write_model, config, task, plan, description))
+
+
+def _plan(config: DistanceTrainConfig, setting: _Setting, block: int, device: torch.device) -> TrainingPlan:
+    paper = config.preset == "paper"
+    return plan_training(
+        config, device, digest=digest_config(config, setting.files), samples_per_epoch=config.images_per_epoch, rate=_RATES[config.preset], paper=paper,
+        # the paper's rate is constant
+        schedule="plateau" if paper else "cosine", patience=10**9 if paper else 10, optimiser="rmsprop" if paper else "adamw", block=block,
+        validation_images=min(1024, max(256, config.images_per_epoch // 10)),
+    )
 
 
 def _check_inputs(config: DistanceTrainConfig) -> None:
@@ -159,15 +164,3 @@ def _network_arguments(config: DistanceTrainConfig, setting: _Setting) -> dict[s
     scheme = setting.appearance.scheme
     radius = min(setting.radius_angst / scheme.network_pixel_angst + _MARGIN_PX, 0.5 * scheme.size - 1)
     return {"size": scheme.size, "radius_px": radius, "width": config.width}
-
-
-def _plan(config: DistanceTrainConfig, setting: _Setting, block: int, device: torch.device) -> TrainingPlan:
-    paper = config.preset == "paper"
-    return TrainingPlan(
-        digest=digest_config(config, setting.files), seed=config.seed, epochs=config.epochs, images_per_epoch=config.images_per_epoch, batch=config.batch,
-        learning_rate=config.learning_rate or _RATES[config.preset], weight_decay=0.0 if paper else config.weight_decay,
-        # the paper's rate is constant
-        schedule="plateau" if paper else "cosine", patience=10**9 if paper else 10, optimiser="rmsprop" if paper else "adamw",
-        gradient_clip=0.0 if paper else 1.0, checkpoint_steps=config.checkpoint_steps, precision=choose_precision(config.precision, device), block=block,
-        validation_images=min(1024, max(256, config.images_per_epoch // 10)),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 
 
@@ -18,12 +19,12 @@ class SimulateParticlesConfig(RunConfig):
     """
 
     structure: str = param("", "Atomic model (PDB or mmCIF) to project; give this or volumes.", path=True)
-    modes: str = param("", "Normal modes (modes.npz of the normal-modes command) that deform the model.", path=True)
+    modes: str = shared.modes(help="Normal modes (modes.npz of the normal-modes command) that deform the model.")
     volumes: List[str] = param([], "Maps to project instead of an atomic model; several maps are several states.", path=True)
     number: int = param(1000, "Number of images.", label="Number of images", low=1, high=100_000_000)
     box: int = param(128, "Side of the images.", label="Box size", unit="px", low=16, high=2048)
     pixel_size_angst: float = param(2.0, "Pixel size.", label="Pixel size", unit="Å", low=0.1, high=50)
-    mode_numbers: List[int] = param([7, 8, 9], "Modes that deform the model, counted from 1 (1-6 are rigid).", label="Modes")
+    mode_numbers: List[int] = shared.mode_numbers(help="Modes that deform the model, counted from 1 (1-6 are rigid).")
     amplitude_law: str = param(
         "cube", "How amplitudes are drawn: 'cube' uniform and independent for each mode; 'curve' the law of Hamitouche & Jonic 2021 "
         "(q7 = -A r, q8 = A sin(pi r), q9 = A cos(pi r), r uniform in 0..1; needs three modes).",
@@ -99,5 +100,5 @@ class SubtomogramSimulateConfig(SubtomogramSimulation, RunConfig):
     tilt_deg, signal_variance, noise_variance; ``class_names`` in its notes, number 1 first), ``summary.json`` and ``figures/``.
     """
 
-    batch: int = param(32, "Subtomograms in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
+    batch: int = shared.subtomogram_batch(default=32)
     seed: int = param(1, "Seed; subtomogram i of a seed is the same whatever else is made.", label="Random seed")

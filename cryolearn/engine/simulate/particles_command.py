@@ -16,10 +16,10 @@ from ..figures import image_gallery, save_figure
 from ..imaging.ctf import Ctf, ctf_2d
 from ..imaging.fourier import hermitian_weight, irfft2_centred
 from ..imaging.poses import euler_to_matrix
-from ..io.atomic import write_json
 from ..io.records import RunRecord
 from ..io.stacks import StackWriter
 from ..io.star import CtfTable, ParticleTable, write_particles
+from ..io.summary import ParticlesSummary, write_summary
 from ..io.tables import write_table
 from ..progress import Progress
 from .config import SimulateParticlesConfig
@@ -54,7 +54,12 @@ def run(config: SimulateParticlesConfig) -> None:
     simulator = Simulator(config, source, device)
     digest = digest_config(config)
     _write_images(config, simulator, digest)
-    _write_tables(config, source, digest)
+    _write_tables(simulator, digest)
+
+
+def _draw_examples(simulator: Simulator) -> float | None:
+    """Write a picture of the first particles; returns their signal-to-noise ratio, None without noise."""
+    config = simulator.config
     rows = np.arange(min(_SHOWN, config.number))
     clean, noisy = simulator.images(rows)
     labels = [f"image {row + 1}" for row in rows] + [""] * len(rows)
@@ -62,13 +67,7 @@ def run(config: SimulateParticlesConfig) -> None:
     shown = np.concatenate([clean, noisy]) if config.snr else clean
     gallery = image_gallery(shown, labels[: len(shown)], len(rows), title)
     save_figure(gallery, os.path.join(config.output, "figures", "examples.png"))
-    signal, noise = clean.var(axis=(1, 2)), (noisy - clean).var(axis=(1, 2))
-    summary = {
-        "images": config.number, "box": config.box, "pixel_size_angst": config.pixel_size_angst, "states": source.states,
-        "modes": source.modes, "snr_asked": config.snr,
-        "snr_measured": float((signal / noise).mean()) if config.snr else None, "digest": digest,
-    }
-    write_json(os.path.join(config.output, "summary.json"), summary)
+    return float((clean.var(axis=(1, 2)) / (noisy - clean).var(axis=(1, 2))).mean()) if config.snr else None
 
 
 def _check(config: SimulateParticlesConfig) -> None:
@@ -181,7 +180,8 @@ def _write_images(config: SimulateParticlesConfig, simulator: Simulator, digest:
             record.write({}, {"done": stop})
 
 
-def _write_tables(config: SimulateParticlesConfig, source: Source, digest: str) -> None:
+def _write_tables(simulator: Simulator, digest: str) -> None:
+    config, source = simulator.config, simulator.source
     draws = draw_particles(config, 0, config.number, source.modes, source.states)
     rows = np.arange(config.number)
     table = ParticleTable(
@@ -200,6 +200,10 @@ def _write_tables(config: SimulateParticlesConfig, source: Source, digest: str) 
         },
         {"mode_numbers": numbers, "pixel_size_angst": config.pixel_size_angst, "box": config.box, "digest": digest, "snr": config.snr},
     )
+    write_summary(config.output, ParticlesSummary(
+        images=config.number, box=config.box, pixel_size_angst=config.pixel_size_angst, states=source.states, modes=source.modes, snr_asked=config.snr,
+        snr_measured=_draw_examples(simulator), digest=digest,
+    ))
 
 
 def _ctf_table(config: SimulateParticlesConfig, draws: Draws) -> CtfTable:

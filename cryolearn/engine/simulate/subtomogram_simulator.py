@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..exceptions import InputError
-from ..imaging.ctf import Ctf, ctf_at
+from ..imaging.ctf import Ctf, Microscope, ctf_at
 from ..imaging.fourier import frequency_grid, hermitian_weight
 from .config import SubtomogramSimulateConfig
 from .densities import ClassDensity, class_names, density_of_map, density_of_structure
@@ -166,8 +166,8 @@ class SubtomogramSimulator:
         config = self.config
         same = not config.defocus_spread_angst
         defocus = torch.from_numpy(draws.defocus_angst[:1] if same else draws.defocus_angst)
-        ctf = Ctf.constant(len(defocus), 0.0, voltage_kv=config.voltage_kv, cs_mm=config.cs_mm, amplitude_contrast=config.amplitude_contrast,
-                           dtype=torch.float64)
+        microscope = Microscope(voltage_kv=config.voltage_kv, cs_mm=config.cs_mm, amplitude_contrast=config.amplitude_contrast)
+        ctf = Ctf.constant(len(defocus), 0.0, microscope=microscope, dtype=torch.float64)
         ctf.defocus_u_angst = ctf.defocus_v_angst = defocus
         at = radius.double().cpu()
         passed = ctf_at(ctf, at, torch.zeros_like(at)).to(self.device, torch.float32) if config.apply_ctf else torch.ones_like(radius)[None]

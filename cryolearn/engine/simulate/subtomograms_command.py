@@ -15,11 +15,11 @@ from ..config import check_config, digest_config
 from ..device import select_device
 from ..figures import image_gallery, save_figure
 from ..imaging.poses import matrix_to_euler
-from ..io.atomic import write_json
 from ..io.maps import write_map
 from ..io.records import RunRecord
 from ..io.star_text import Block
 from ..io.subtomograms import SubtomogramTable, write_subtomograms
+from ..io.summary import SubtomogramsSummary, write_summary
 from ..io.tables import write_table
 from ..progress import Progress
 from .config import SubtomogramSimulateConfig
@@ -77,12 +77,10 @@ def run(config: SubtomogramSimulateConfig) -> None:
     _write_truth(simulator, table, variances, digest)
     draw_examples(simulator, os.path.join(config.output, "figures", "examples.png"))
     real = simulator.draws(np.arange(simulator.count)).number <= len(simulator.density_names)
-    summary = {
-        "subtomograms": simulator.count, "classes": len(simulator.names), "box": config.box, "pixel_size_angst": config.pixel_size_angst,
-        "snr_asked": config.snr, "snr_of_means": float(variances[real, 0].mean() / variances[real, 1].mean()) if config.snr else None, "route": config.route,
-        "digest": digest,
-    }
-    write_json(os.path.join(config.output, "summary.json"), summary)
+    write_summary(config.output, SubtomogramsSummary(
+        subtomograms=simulator.count, classes=len(simulator.names), box=config.box, pixel_size_angst=config.pixel_size_angst, snr_asked=config.snr,
+        snr_of_means=float(variances[real, 0].mean() / variances[real, 1].mean()) if config.snr else None, route=config.route, digest=digest,
+    ))
     print(f"{simulator.count} subtomograms of {len(simulator.names)} classes: {', '.join(simulator.names)}", flush=True)
 
 
@@ -101,7 +99,7 @@ def simulated_table(simulator: SubtomogramSimulator, files: list[str]) -> Subtom
         tilt_max_deg=tilts[:, 1],
         angles_deg=matrix_to_euler(torch.from_numpy(draws.rotation)).numpy(), shifts_angst=draws.shift_angst,
         class_name=[simulator.names[number - 1] for number in draws.number.tolist()],
-        half=1 + np.arange(len(files)) // len(simulator.names) % 2,  # as many of each class in both halves
+        random_subset=1 + np.arange(len(files)) // len(simulator.names) % 2,  # as many of each class in both halves
         optics=optics, extra={"rlnDefocusU": draws.defocus_angst, "rlnDefocusV": draws.defocus_angst},
     )
 

@@ -37,7 +37,7 @@ class TiltSeries:
     coverage
         (box, box) over kz and kx, zero frequency at index 0, 0.
     points
-        `(t * box * (box // 2 + 1), 3)` frequencies x, y, z in Fourier pixels of the slices' samples: tilt, u, ky (half), zero frequency first.
+        (t * box * (box // 2 + 1), 3) frequencies x, y, z in Fourier pixels of the slices' samples: tilt, u, ky (half), zero frequency first.
     """
 
     def __init__(self, box: int, tilts_deg: Tensor, device: torch.device) -> None:
@@ -76,7 +76,7 @@ class TiltSeries:
         return torch.stack((self._kx[..., None].expand(shape), ky.expand(shape), self._kz[..., None].expand(shape)), dim=-1).flatten(0, 2)
 
     def coverage_at_samples(self) -> Tensor:
-        """Coverage where the samples of :attr:`points` lie, `(t * box * (box // 2 + 1),)`."""
+        """Coverage where the samples of :attr:`points` lie, (t * box * (box // 2 + 1),)."""
         return self._sample_coverage[:, None].expand(-1, self.box // 2 + 1).flatten()
 
     @cached_property

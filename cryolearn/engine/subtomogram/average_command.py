@@ -21,7 +21,8 @@ from ..io.maps import read_map
 from ..io.records import RunRecord
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
 from .averaging.aligner import Plan
-from .averaging.averaging_iterations import Rounds, Settings, start_shells
+from .averaging.averaging_iterations import Rounds, start_shells
+from .averaging.averaging_state import Settings
 from .averaging.class_novelty import read_known
 from .config import SubtomogramAverageConfig
 from .report.averaging_report import Averaged, averaged, write_report
@@ -54,7 +55,7 @@ def run(config: SubtomogramAverageConfig) -> None:
     found: list[Averaged] = []
     for name, rows in groups.items():
         part = table.subset(rows)
-        half = halves_of(part.ids, part.half)
+        half = halves_of(part.ids, part.random_subset)
         rounds = Rounds(part, half, settings, record.part(digest_values(name)), device, name)
         state, averages = rounds.run()
         found += averaged(name, rows, table=part, half=half, state=state, averages=averages, mask=settings.mask, floor=settings.floor)

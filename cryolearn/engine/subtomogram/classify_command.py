@@ -13,9 +13,10 @@ from ...common.figures.palette import COLOURS
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..figures import bar_chart, new_figure, save_figure
-from ..io.atomic import write_csv, write_json
+from ..io.atomic import write_csv
 from ..io.records import remove_records
 from ..io.subtomograms import SubtomogramTable, read_subtomograms, write_subtomograms
+from ..io.summary import ClassificationSummary, write_summary
 from ..io.tables import write_table
 from .config import SubtomogramClassifyConfig
 from .networks.streamed_prediction import FEATURES, measure
@@ -60,13 +61,11 @@ def run(config: SubtomogramClassifyConfig) -> None:
         means = [f"{values[here].mean():.4f}" if here.any() else "" for values in (answer["confidence"], answer["novelty"])]
         rows.append([index, name, int(counts[index]), *means])
     write_csv(out / "classes.csv", ["class", "name", "subtomograms", "mean_confidence", "mean_novelty"], rows)
-    summary: dict[str, Any] = {
-        "subtomograms": len(table), "classes": len(model.names), "rejected": int(counts[0]), "mean_confidence": round(float(answer["confidence"].mean()), 5),
-        "network": model.description["architecture"],
-    }
-    if true is not None:
-        summary |= _judge(out, model, true, true_names, number, answer["best_class"])
-    write_json(out / "summary.json", summary)
+    summary = ClassificationSummary(
+        subtomograms=len(table), classes=len(model.names), rejected=int(counts[0]), mean_confidence=round(float(answer["confidence"].mean()), 5),
+        network=model.description["architecture"],
+    )
+    write_summary(out, summary, None if true is None else _judge(out, model, true, true_names, number, answer["best_class"]))
     _draw(out, model, counts, answer, config.reject_fraction)
     remove_records(out, FEATURES)
     print(f"{len(table)} subtomograms in {int((counts[1:] > 0).sum())} classes, {int(counts[0])} rejected as none of them", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 from ..simulate.config import SubtomogramSimulateConfig, SubtomogramSimulation
 
@@ -26,8 +27,8 @@ class SubtomogramTrainConfig(SubtomogramSimulation, RunConfig):
 
     source: str = param("subtomograms", "'subtomograms': labelled ones; 'simulation': drawn from structures and maps as subtomogram-simulate would draw them with the same "
                         "parameters and seed, without storing any.", label="Learn from", choices=("subtomograms", "simulation"))
-    subtomograms: str = param("", "Labelled subtomograms (STAR with rlnClassName and tilt ranges).", path=True)
-    invert_contrast: bool = param(False, "Density is black in the subtomograms, as tomograms come.", label="Invert contrast?")
+    subtomograms: str = shared.subtomograms(help="Labelled subtomograms (STAR with rlnClassName and tilt ranges).")
+    invert_contrast: bool = shared.invert_contrast(help="Density is black in the subtomograms, as tomograms come.")
     new_each_epoch: bool = param(True, "Simulated subtomograms are others in each epoch, so that none is learned by heart; otherwise those of the first one come again.",
                                  label="New ones in each epoch?")
     network: str = param("residual3d", "'residual3d': residual blocks, an embedding for unknown structures, augmentation (default); 'inception3d' and 'dsrf3d': the networks of "
@@ -51,19 +52,17 @@ class SubtomogramTrainConfig(SubtomogramSimulation, RunConfig):
                         "needs one.", label="Epochs", low=0, high=100000)
     batch: int = param(0, "Subtomograms of one optimiser step, over all processes (a multiple of 16); 0 takes 64, and for 'residual3d' 16 to 64, by the size of the set.",
                        label="Batch", low=0, high=65536)
-    learning_rate: float = param(0.0, "Largest learning rate; 0 takes the network's own: 0.004, and 0.01 for the paper's networks.", label="Learning rate", low=0, high=1)
-    weight_decay: float = param(0.01, "Weight decay of 'residual3d'.", label="Weight decay", low=0, high=1, expert=True)
+    learning_rate: float = shared.learning_rate(help="Largest learning rate; 0 takes the network's own: 0.004, and 0.01 for the paper's networks.")
+    weight_decay: float = shared.weight_decay(default=0.01, help="Weight decay of 'residual3d'.")
     rif_space: str = param("both", "Where the features of 'rif_svm' are taken: 'real' space, the modulus of the 'fourier' transform, or 'both'.", label="RIF space",
                            choices=("both", "real", "fourier"), expert=True)
     svm_penalties: List[float] = param([1.0, 10.0, 100.0], "Penalties C of 'rif_svm'; the best one by cross-validation on the training subtomograms is taken.",
                                        label="SVM penalties", low=1e-6, high=1e9, expert=True)
-    precision: str = param("auto", "'auto' multiplies in bfloat16 where the hardware is fast at it, 'bf16' always, '32' never.", label="Precision",
-                           choices=("auto", "bf16", "32"), expert=True)
+    precision: str = shared.precision()
     cache_mib: int = param(2048, "Memory for subtomograms that were read once; more of them are read again in each epoch.", label="Cache", unit="MiB", low=0, high=10_000_000,
                            affects_result=False, expert=True)
-    checkpoint_steps: int = param(200, "Steps between checkpoints; killed work goes on after the last one.", label="Steps between checkpoints",
-                                  low=1, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    checkpoint_steps: int = shared.checkpoint_steps()
+    seed: int = shared.seed()
 
 
 @dataclass
@@ -75,14 +74,14 @@ class SubtomogramClassifyConfig(RunConfig):
     ``summary.json`` and ``figures/``. With labelled input also ``confusion.csv``.
     """
 
-    subtomograms: str = param("", "Subtomograms (STAR with tilt ranges).", path=True)
+    subtomograms: str = shared.subtomograms()
     model: str = param("", "Folder of the trained network.", path=True)
-    invert_contrast: bool = param(False, "Density is black in the subtomograms, as tomograms come; networks know it white.", label="Invert contrast?")
+    invert_contrast: bool = shared.invert_contrast(help="Density is black in the subtomograms, as tomograms come; networks know it white.")
     reject_fraction: float = param(0.02, "Subtomograms less like their class than all but this part of the validation subtomograms are rejected as unknown; 0 rejects none.",
                                    label="Reject", low=0, high=0.5)
     least_confidence: float = param(0.0, "Subtomograms whose class is less certain than this are rejected too.", label="Least confidence", low=0, high=1)
-    batch: int = param(64, "Subtomograms in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
-    chunk: int = param(1024, "Subtomograms between two records on disk; killed work goes on after the last one.", low=1, affects_result=False, expert=True)
+    batch: int = shared.subtomogram_batch()
+    chunk: int = shared.subtomogram_chunk()
 
 
 @dataclass
@@ -94,9 +93,9 @@ class SubtomogramSubdivideConfig(RunConfig):
     input is labelled), ``scores.csv``, ``subtomograms.star`` (rlnClassNumber), ``summary.json`` and ``figures/``.
     """
 
-    subtomograms: str = param("", "Subtomograms (STAR with tilt ranges).", path=True)
+    subtomograms: str = shared.subtomograms()
     model: str = param("", "Folder of the trained network whose features are taken.", path=True)
-    invert_contrast: bool = param(False, "Density is black in the subtomograms, as tomograms come; networks know it white.", label="Invert contrast?")
+    invert_contrast: bool = shared.invert_contrast(help="Density is black in the subtomograms, as tomograms come; networks know it white.")
     method: str = param("kmeans", "'kmeans' (mini-batches): the number of groups that is asked for, more than there are structures, as in the paper; 'gmm': Gaussian mixture, as many "
                         "groups as its Bayesian information criterion wants, up to that number; 'hdbscan': dense groups, the rest is left out.", label="Method",
                         choices=("kmeans", "gmm", "hdbscan"))
@@ -104,9 +103,9 @@ class SubtomogramSubdivideConfig(RunConfig):
     smallest: int = param(10, "Fewest subtomograms of a group of 'hdbscan'.", label="Smallest group", low=2, high=1_000_000, expert=True)
     picture_points: int = param(5000, "Subtomograms that shape the picture of the features (t-SNE, for the eye only); the others are placed beside the most like one.",
                                 label="Points of the picture", low=50, high=100000, expert=True)
-    batch: int = param(64, "Subtomograms in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
-    chunk: int = param(1024, "Subtomograms between two records on disk; killed work goes on after the last one.", low=1, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    batch: int = shared.subtomogram_batch()
+    chunk: int = shared.subtomogram_chunk()
+    seed: int = shared.seed()
 
 
 @dataclass
@@ -118,7 +117,7 @@ class SubtomogramAverageConfig(RunConfig):
     with class, pose, shift and half set of each subtomogram; ``averages.npz`` (columns id, class, score, half), ``classes.csv``, ``summary.json`` and ``figures/``.
     """
 
-    subtomograms: str = param("", "Subtomograms with their tilt range (STAR).", path=True)
+    subtomograms: str = shared.subtomograms(help="Subtomograms with their tilt range (STAR).")
     classes: int = param(3, "Number of classes.", label="Number of classes", low=1, high=100)
     each_class: bool = param(False, "Average each class of the input apart (rlnClassName), each into as many classes as asked for.", label="Each input class apart?")
     smallest: int = param(10, "Input classes with fewer subtomograms than this are left out, and named.", label="Smallest input class", low=4, expert=True)
@@ -136,11 +135,11 @@ class SubtomogramAverageConfig(RunConfig):
     angular_step_deg: float = param(15.0, "Step of the search over all rotations; the best are refined from there.", label="Angular step", unit="degrees", low=4, high=45, expert=True)
     local_search: bool = param(False, "Search only around the poses of the input (start: alignment) instead of over all rotations.", label="Local search only?", expert=True)
     finest_step_deg: float = param(1.0, "Last step of the refinement of rotations.", label="Finest step", unit="degrees", low=0.1, high=10, expert=True)
-    symmetry: str = param("C1", "Point group: Cn, Dn, T, O or I.", label="Symmetry")
+    symmetry: str = shared.symmetry()
     wedge_edge_px: float = param(0.0, "Soft edge of the missing wedge beyond the last tilts; 0 where the subtomograms end sharply.", label="Edge of the wedge", unit="Fourier pixels", low=0, high=5, expert=True)
     coverage_floor: float = param(0.05, "Where fewer than this part of a class's subtomograms have measured, the average fades instead of being blown up.", label="Floor on coverage", low=0.001, high=0.5, expert=True)
-    invert_contrast: bool = param(False, "Particles are black on white.", label="Invert contrast?")
+    invert_contrast: bool = shared.invert_contrast()
     features: str = param("", "Features of the subtomograms from subtomogram-subdivide (npz with columns id and features), for the distances to the training classes.", path=True)
     known_features: str = param("", "Features of labelled training subtomograms (npz with columns id, features and class) that the distances are counted from.", path=True)
-    batch: int = param(64, "Subtomograms in memory at a time.", label="Batch", low=1, high=4096, affects_result=False, expert=True)
-    seed: int = param(1, "Seed.", expert=True)
+    batch: int = shared.subtomogram_batch(high=4096)
+    seed: int = shared.seed()

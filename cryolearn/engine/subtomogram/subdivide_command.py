@@ -18,9 +18,10 @@ from ...common.limits import FEWEST_SUBDIVIDED
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..figures import landscape, line_plot, new_figure, save_figure
-from ..io.atomic import write_csv, write_json
+from ..io.atomic import write_csv
 from ..io.records import remove_records
 from ..io.subtomograms import read_subtomograms, write_subtomograms
+from ..io.summary import SubdivisionSummary, write_summary
 from ..io.tables import write_table
 from .classify_command import label_numbers
 from .config import SubtomogramSubdivideConfig
@@ -72,15 +73,15 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     _write_rows(out / "scores.csv", [{"groups": number, groups.scores[0]: f"{value:.6g}"} for number, value in groups.scores[1].items()])
     named = [f"group_{number:04d}" if number else "none" for number in groups.number.tolist()]
     write_subtomograms(str(out / "subtomograms.star"), replace(table, class_name=named, extra={**table.extra, "rlnClassNumber": groups.number}))
-    summary: dict[str, Any] = {
-        "subtomograms": len(table), "groups": int(groups.number.max()), "left_out": int((groups.number == 0).sum()), "silhouette": separation,
-        "largest": int(sizes_curve(groups.number)[0]), "method": config.method, "network": model.description["architecture"],
-    }
+    summary = SubdivisionSummary(
+        subtomograms=len(table), groups=int(groups.number.max()), left_out=int((groups.number == 0).sum()), silhouette=separation,
+        largest=int(sizes_curve(groups.number)[0]), method=config.method, network=model.description["architecture"],
+    )
     if true is not None:
         inside = groups.number > 0
         summary["purity"] = sum(row["subtomograms"] * row["purity"] for row in report) / max(int(inside.sum()), 1)
         summary["mutual_information"] = float(normalized_mutual_info_score(true[inside], groups.number[inside]))
-    write_json(out / "summary.json", {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
+    write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     _draw(out, groups, picture, report, true, true_names)
     remove_records(out, FEATURES)
     print(f"{summary['groups']} groups, silhouette {separation:.3f}, {summary['left_out']} subtomograms left out", flush=True)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ...common.checks import check_multiple, check_network_box
 from ...common.limits import WIDTH_STEP
 from ..config import check_config, digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
-from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
-from ..launch import process_rank
+from ..io.subtomograms import SubtomogramStack, read_subtomograms
+from ..launch import is_first_process, process_rank
 from ..progress import Progress
 from ..simulate.subtomograms_command import draw_examples
-from ..training.learning_curve import Row
 from ..training.plan import BLOCK, TrainingPlan
-from ..training.processes import choose_precision
-from ..training.trainer import train
+from ..training.training_run import Training, plan_training, run_training, seeded
 from .config import SubtomogramTrainConfig
-from .networks.by_name import build_network, count_weights
+from .networks.by_name import build_network
 from .networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, Labels, class_weights, read_labels
 from .networks.network_input import standardise
 from .networks.on_the_fly_simulation import DrawnSubtomograms
@@ -48,52 +46,55 @@ def run(config: SubtomogramTrainConfig) -> None:
     """
     check_config(config)
     _check(config)
-    rank, world, local_rank = process_rank()
-    device = select_device(config, local_rank)
+    device = select_device(config)
     stack = _open(config, device)
-    table = stack.table
-    labels = read_labels(table, config.validation_fraction)
-    volumes = CachedVolumes(stack, config.cache_mib)
-    if rank == 0:
-        print(f"{len(table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
-              flush=True)
-    moves = config.augment_shift_px if _augments(config) else None
-    drawn = isinstance(stack, DrawnSubtomograms)
+    labels = read_labels(stack.table, config.validation_fraction)
     data = LabelledSubtomograms(
-        volumes,
+        CachedVolumes(stack, config.cache_mib),
         labels,
         wedge_channel=config.wedge_channel,
-        augment_shift_px=moves,
+        augment_shift_px=config.augment_shift_px if _augments(config) else None,
         seed=config.seed,
         device=device,
-        new_each_epoch=drawn and config.new_each_epoch,
+        new_each_epoch=config.source == "simulation" and config.new_each_epoch,
     )
-    digest = digest_values([digest_config(config), table.box, "" if drawn else table.files_digest()])
-    arguments = _arguments(config, table, labels)
-    history: list[Row] = []
-    network: nn.Module
+    if is_first_process():
+        print(f"{len(stack.table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
+              flush=True)
     if config.network == "rif_svm":
-        if world > 1:
-            raise InputError("The network 'rif_svm' is fitted in one process: leave --processes out.")
-        network, arguments["vectors"] = _fit(config, data, table)
+        _fit(config, data)
     else:
-        torch.manual_seed(config.seed)  # the weights' first values, equal in all processes
-        network = build_network(config.network, arguments).to(device)
-        plan = _plan(config, labels, digest, device)
-        if rank == 0:
-            print(f"network '{config.network}' of {count_weights(network)} weights; {plan.steps} steps of {plan.batch}, precision {plan.precision}", flush=True)
-        contrastive = config.contrastive_weight if config.network == "residual3d" else 0.0
-        task = ClassTask(network, data, class_weights(labels, config.balance_classes), contrastive, config.seed)
-        history = train(task, plan, config)
-    if rank == 0:
-        description: dict[str, Any] = {
-            "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
-            "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
-            "average_turns": config.average_turns and config.network == "residual3d", "digest": digest, "seed": config.seed, "source": config.source,
-            "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
-            "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
-        }
-        write_model(config, network, volumes=volumes, labels=labels, description=description, history=history, device=device)
+        run_training(_training(config, data), config)
+
+
+def _description(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> dict[str, Any]:
+    """What ``model.json`` says of a network."""
+    labels, table = data.labels, data.table
+    arguments: dict[str, Any] = {"classes": len(labels.names), "box": table.box, "channels": 1 + config.wedge_channel}
+    if config.network == "residual3d":
+        arguments |= {"width": config.width, "embedding": config.embedding}
+    if config.network in _DROPOUT:
+        arguments["dropout"] = _DROPOUT[config.network] if config.dropout < 0 else config.dropout
+    if config.network == "rif_svm":
+        arguments["space"] = config.rif_space
+    files = table.files_digest() if config.source == "subtomograms" else ""
+    return {
+        "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
+        "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
+        "average_turns": config.average_turns and config.network == "residual3d", "digest": digest_values([digest_config(config), table.box, files]),
+        "seed": config.seed, "source": config.source,
+        "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
+        "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),
+    }
+
+
+def _training(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> Training:
+    description = _description(config, data)
+    network = seeded(lambda: build_network(config.network, description["arguments"]), config.seed, data.device)
+    contrastive = config.contrastive_weight if config.network == "residual3d" else 0.0
+    task = ClassTask(network, data, class_weights(data.labels, config.balance_classes), contrastive, config.seed)
+    plan = _plan(config, data.labels, description["digest"], data.device)
+    return Training(task=task, plan=plan, name=config.network, unit="subtomograms", finish=partial(write_model, config, network, data, description))
 
 
 def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
@@ -104,7 +105,7 @@ def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramSt
         return SubtomogramStack(table, invert_contrast=config.invert_contrast)
     check_network_box(config.network, config.box)
     drawn = DrawnSubtomograms(config, device)
-    if process_rank()[0] == 0:
+    if is_first_process():
         folder = Path(config.output) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         draw_examples(drawn.simulator, str(folder / "examples.png"))
@@ -130,33 +131,22 @@ def _augments(config: SubtomogramTrainConfig) -> bool:
     return config.network == "residual3d" if config.augment == "auto" else config.augment == "yes" and config.network != "rif_svm"
 
 
-def _arguments(config: SubtomogramTrainConfig, table: SubtomogramTable, labels: Labels) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"classes": len(labels.names), "box": table.box, "channels": 1 + config.wedge_channel}
-    if config.network == "residual3d":
-        arguments |= {"width": config.width, "embedding": config.embedding}
-    if config.network in _DROPOUT:
-        arguments["dropout"] = _DROPOUT[config.network] if config.dropout < 0 else config.dropout
-    if config.network == "rif_svm":
-        arguments["space"] = config.rif_space
-    return arguments
-
-
 def _plan(config: SubtomogramTrainConfig, labels: Labels, digest: str, device: torch.device) -> TrainingPlan:
     paper = config.network != "residual3d"
     count = len(labels.training)
     batch = config.batch or (64 if paper or count >= _LARGE else 32 if count >= _SMALL else 16)
     epochs = config.epochs or (_EPOCHS if paper else max(_EPOCHS, -(-_STEPS * batch // count)))
-    return TrainingPlan(
-        digest=digest, seed=config.seed, epochs=epochs, images_per_epoch=max(batch, count), batch=batch,
-        learning_rate=config.learning_rate or _RATES[config.network], weight_decay=0.0 if paper else config.weight_decay,
+    return plan_training(
+        config, device, digest=digest, epochs=epochs, samples_per_epoch=max(batch, count), batch=batch, rate=_RATES[config.network], paper=paper,
         schedule="inverse" if paper else "cosine", decay=_DECAY if paper else 0.0, optimiser="nesterov" if paper else "adamw",
-        gradient_clip=0.0 if paper else 1.0, checkpoint_steps=config.checkpoint_steps, precision=choose_precision(config.precision, device),
         validation_images=BLOCK,  # the task has its own
     )
 
 
-def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: SubtomogramTable) -> tuple[nn.Module, int]:
-    """Fit the support vector machine to the training subtomograms; returns it with the number of its vectors."""
+def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> None:
+    """Fit the support vector machine to the training subtomograms, and write it."""
+    if process_rank()[1] > 1:
+        raise InputError("The network 'rif_svm' is fitted in one process: leave --processes out.")
     rows = data.labels.training
     progress = Progress("features", len(rows), "subtomograms")
     parts = []
@@ -167,7 +157,7 @@ def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: Subt
     machine, chosen = fit_svm(
         np.concatenate(parts),
         data.labels.number[rows],
-        box=table.box,
+        box=data.table.box,
         classes=len(data.labels.names),
         space=config.rif_space,
         penalties=config.svm_penalties,
@@ -175,4 +165,6 @@ def _fit(config: SubtomogramTrainConfig, data: LabelledSubtomograms, table: Subt
         seed=config.seed,
     )
     print(f"support vector machine with C = {chosen:g} and {len(machine.support)} vectors", flush=True)
-    return machine, len(machine.support)
+    description = _description(config, data)
+    description["arguments"]["vectors"] = len(machine.support)
+    write_model(config, machine, data, description, [])

@@ -19,7 +19,7 @@ from ..exceptions import InputError
 
 BLOCK = TRAINING_BLOCK
 
-__all__ = ["BLOCK", "TrainingPlan", "block_generator", "shuffled"]
+__all__ = ["BLOCK", "BlockDraws", "TrainingPlan", "block_generator", "held_out", "scattered", "shuffled", "shuffled_rows"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,41 @@ def block_generator(seed: int, block: int, device: torch.device | str = "cpu") -
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "little"))
 
 
+class BlockDraws:
+    """Random numbers of one block of samples, in the order in which they are asked for."""
+
+    def __init__(self, seed: int, block: int, device: torch.device) -> None:
+        self.generator, self._device = block_generator(seed, block, device), device
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """Numbers between -1 and 1."""
+        return torch.rand(shape, generator=self.generator, device=self._device) * 2 - 1
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=self.generator, device=self._device)
+
+    def integers(self, below: int, count: int) -> torch.Tensor:
+        return torch.randint(below, (count,), generator=self.generator, device=self._device)
+
+
+def scattered(ids: np.ndarray) -> np.ndarray:
+    """Ids scattered over 0 to 2^32 by a multiplicative hash (Knuth), which takes neighbours apart."""
+    return ids.astype(np.uint64) * np.uint64(2654435761) % np.uint64(2**32)
+
+
+def held_out(ids: np.ndarray, fraction: float) -> np.ndarray:
+    """Which samples are for validation: by a hash of the id, so that a sample stays on its side whatever the set that it comes in."""
+    return scattered(ids) / 2**32 < fraction
+
+
+def shuffled_rows(seed: int, first: int, count: int, total: int) -> np.ndarray:
+    """Rows of the samples ``first ... first + count - 1``: a set of ``total``, shuffled anew each time it has been gone through."""
+    numbers = np.arange(first, first + count)
+    orders = {turn: shuffled(seed, turn, total) for turn in np.unique(numbers // total).tolist()}
+    return np.array([orders[number // total][number % total] for number in numbers.tolist()])
+
+
 def shuffled(seed: int, round_number: int, count: int) -> np.ndarray:
-    """Order ``(count,)`` in which a labelled set of ``count`` samples is gone through in its ``round_number``-th round."""
+    """Order (count,) in which a labelled set of ``count`` samples is gone through in its ``round_number``-th round."""
     digest = hashlib.sha256(f"order/{seed}/{round_number}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little")).permutation(count)

@@ -46,7 +46,7 @@ class Task(ABC):
 
     @abstractmethod
     def validation_sums(self, blocks: Blocks) -> dict[str, torch.Tensor]:
-        """Sum over samples and number of samples, ``(2,)``, by name: these blocks, and what else the task validates on.
+        """Sum over samples and number of samples, (2,), by name: these blocks, and what else the task validates on.
 
         'loss' is needed; the names are the same in all processes.
         """

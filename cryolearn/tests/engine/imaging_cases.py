@@ -68,7 +68,8 @@ def particle_set(
                 images = apply_ctf(images, Ctf.from_table(table, rows), pixel)
             writer.write(start, add_noise(images, snr, generator).numpy() if snr else images.numpy())
     particles = ParticleTable(
-        np.arange(1, count + 1), [path], np.zeros(count, np.int64), np.arange(count), pixel, box, angles.numpy(), -shift.numpy(), table
+        ids=np.arange(1, count + 1), image_file=[path], file_index=np.zeros(count, np.int64), image_index=np.arange(count), pixel_size_angst=pixel, box=box,
+        angles_deg=angles.numpy(), origin_angst=-shift.numpy(), ctf=table,
     )
     write_particles(os.path.join(folder, "particles.star"), particles)
     write_map(os.path.join(folder, "true.mrc"), (model.volume(box, pixel) * pixel).numpy(), pixel)

@@ -77,11 +77,12 @@ def write_copies(folder: Path, made: Copies, poses: bool = False, names: bool = 
         files.append(str(folder / f"sub_{row:03d}.mrc"))
         write_map(files[-1], volume.numpy(), PIXEL)
     table = SubtomogramTable(
-        np.arange(1, count + 1) * 3, files, PIXEL, int(made.volumes.shape[-1]), np.full(count, -TILT), np.full(count, TILT),
+        ids=np.arange(1, count + 1) * 3, file=files, pixel_size_angst=PIXEL, box=int(made.volumes.shape[-1]), tilt_min_deg=np.full(count, -TILT),
+        tilt_max_deg=np.full(count, TILT),
         angles_deg=matrix_to_euler(made.rotation.double()).numpy() if poses else None,
         shifts_angst=made.shift_px.double().numpy() * PIXEL if poses else None,
         class_name=[f"kind{int(k)}" for k in made.number] if names else None,
-        half=1 + np.arange(count) // max(1, int(made.number.max()) + 1) % 2 if half else None,
+        random_subset=1 + np.arange(count) // max(1, int(made.number.max()) + 1) % 2 if half else None,
     )
     star = str(folder / "subtomograms.star")
     write_subtomograms(star, table)

@@ -22,6 +22,7 @@ SHARED = [
     "cryolearn.engine.config",
     "cryolearn.engine.exceptions",
     "cryolearn.engine.commands",
+    "cryolearn.engine.shared_parameters",
     *sorted(f"cryolearn.engine.{path.parent.name}" for path in PACKAGE.glob("engine/*/__init__.py")),
     *sorted(f"cryolearn.engine.{path.parent.name}.config" for path in PACKAGE.glob("engine/*/config.py")),
 ]

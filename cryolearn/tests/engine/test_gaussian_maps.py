@@ -95,8 +95,9 @@ def _joined(data: Path):
     parts = [read_particles(str(data / name / "particles.star")) for name in "ab"]
     ctf = CtfTable(**{name: np.concatenate([getattr(part.ctf, name) for part in parts]) for name in vars(parts[0].ctf)})
     return ParticleTable(
-        np.arange(1, 601), [part.image_file[0] for part in parts], np.repeat([0, 1], 300), np.concatenate([part.image_index for part in parts]),
-        PIXEL, BOX, np.concatenate([part.angles_deg for part in parts]), np.concatenate([part.origin_angst for part in parts]), ctf,
+        ids=np.arange(1, 601), image_file=[part.image_file[0] for part in parts], file_index=np.repeat([0, 1], 300),
+        image_index=np.concatenate([part.image_index for part in parts]), pixel_size_angst=PIXEL, box=BOX,
+        angles_deg=np.concatenate([part.angles_deg for part in parts]), origin_angst=np.concatenate([part.origin_angst for part in parts]), ctf=ctf,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch_ctf import calculate_ctf_2d
 
-from cryolearn.engine.imaging.ctf import Ctf, apply_ctf, ctf_2d, electron_wavelength_angst
+from cryolearn.engine.imaging.ctf import Ctf, Microscope, apply_ctf, ctf_2d, electron_wavelength_angst
 from cryolearn.engine.io.star import CtfTable
 
 from .imaging_cases import DEVICES
@@ -22,6 +22,13 @@ CASES = [
 ]
 
 
+def constant(values: dict[str, float]) -> Ctf:
+    """One image's CTF in double precision."""
+    shared = {name: values[name] for name in ("voltage_kv", "cs_mm", "amplitude_contrast")}
+    own = {name: value for name, value in values.items() if name not in shared}
+    return Ctf.constant(1, microscope=Microscope(**shared), dtype=torch.float64, **own)
+
+
 @pytest.mark.parametrize("volts, picometres", [(100, 3.701), (200, 2.508), (300, 1.969)])
 def test_wavelength(volts: float, picometres: float) -> None:
     """Relativistic wavelengths as tabulated, e.g. in Reimer & Kohl, Transmission Electron Microscopy."""
@@ -32,7 +39,7 @@ def test_values_written_out() -> None:
     """Each half-grid point against the formula, point by point, with Python's own floats."""
     box, pixel = 16, 1.7
     values = CASES[1]
-    found = ctf_2d(Ctf.constant(1, dtype=torch.float64, **values), box, pixel)[0]
+    found = ctf_2d(constant(values), box, pixel)[0]
     wavelength = float(electron_wavelength_angst(torch.tensor(200.0, dtype=torch.float64)))
     for row, column in [(0, 0), (0, 5), (3, 0), (13, 2), (15, 7), (8, 8)]:
         ky, kx = (row if row < box / 2 else row - box) / (box * pixel), column / (box * pixel)
@@ -50,7 +57,7 @@ def test_against_torch_ctf(values: dict[str, float]) -> None:
         (u + v) / 2e4, (u - v) / 2e4, values.get("defocus_angle_deg", 0.0), values["voltage_kv"], values["cs_mm"],
         values["amplitude_contrast"], values.get("phase_shift_deg", 0.0), pixel, (box, box), rfft=True, fftshift=False,
     )
-    ours = ctf_2d(Ctf.constant(1, dtype=torch.float64, **values), box, pixel)[0]
+    ours = ctf_2d(constant(values), box, pixel)[0]
     assert float((ours - other).abs().max()) < 2e-3  # it works in 32 bits and with slightly other constants
 
 
@@ -63,11 +70,11 @@ def test_single_precision(device: str) -> None:
 
 
 def test_origin_phase_flip_and_phase_plate() -> None:
-    ctf = Ctf.constant(1, 12000, amplitude_contrast=0.1, dtype=torch.float64)
+    ctf = Ctf.constant(1, 12000, microscope=Microscope(amplitude_contrast=0.1), dtype=torch.float64)
     values = ctf_2d(ctf, 32, 2.0)
     assert float(values[0, 0, 0]) == pytest.approx(0.1)
     assert torch.equal(ctf_2d(ctf, 32, 2.0, phase_flipped=True), values.abs())
-    plate = Ctf.constant(1, 0, cs_mm=0, amplitude_contrast=0, phase_shift_deg=90, dtype=torch.float64)
+    plate = Ctf.constant(1, 0, phase_shift_deg=90, microscope=Microscope(cs_mm=0, amplitude_contrast=0), dtype=torch.float64)
     assert torch.allclose(ctf_2d(plate, 32, 2.0), torch.ones(1, 32, 17, dtype=torch.float64))
 
 

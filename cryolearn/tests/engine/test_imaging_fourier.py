@@ -26,7 +26,8 @@ def _blob(x: float, y: float, box: int = 48, sigma: float = 3.0) -> torch.Tensor
 @given(st.floats(-6, 6), st.floats(-6, 6))
 def test_shift_moves_a_gaussian(x: float, y: float) -> None:
     """Content moves towards larger x and y by exactly the shift."""
-    moved = fourier.shift_images(_blob(0, 0), torch.tensor([x, y], dtype=torch.float64))
+    phase = fourier.phase_shift(torch.tensor([x, y], dtype=torch.float64), 48)
+    moved = torch.fft.irfft2(torch.fft.rfft2(_blob(0, 0)) * phase, s=(48, 48))
     assert float((moved - _blob(x, y)).abs().max()) < 1e-9
 
 
@@ -46,7 +47,7 @@ def test_centred_transform(box: int) -> None:
 @given(st.integers(8, 21), st.integers(0, 17))
 def test_pad_then_crop_is_the_identity(box: int, more: int) -> None:
     image = torch.randn(2, box, box, generator=torch.Generator().manual_seed(box), dtype=torch.float64)
-    assert torch.allclose(fourier.fourier_crop(fourier.fourier_pad(image, box + more), box), image, atol=1e-12)
+    assert torch.allclose(fourier.fourier_crop(fourier.fourier_resize(image, box + more), box), image, atol=1e-12)
 
 
 @pytest.mark.parametrize("box, new", [(48, 24), (48, 31), (47, 24), (24, 48), (31, 48)])
@@ -64,8 +65,6 @@ def test_resampling_a_band_limited_density(box: int, new: int) -> None:
 def test_resize_refuses_the_wrong_direction() -> None:
     with pytest.raises(ValueError, match="larger"):
         fourier.fourier_crop(torch.zeros(8, 8), 9)
-    with pytest.raises(ValueError, match="smaller"):
-        fourier.fourier_pad(torch.zeros(8, 8), 7)
 
 
 @pytest.mark.parametrize("box", [9, 10])
@@ -88,31 +87,24 @@ def test_white_noise_has_a_flat_spectrum() -> None:
     assert float((spectrum[1:] / 9 - 1).abs().max()) < 4 / math.sqrt(200 * 4)
 
 
-def test_whitening() -> None:
-    """Noise made with a spectrum, whitened by that spectrum, is white with variance 1."""
-    spectrum = torch.linspace(5, 0.5, 17)
-    noise = torch.randn(400, 32, 32, generator=torch.Generator().manual_seed(0))
-    coloured = torch.fft.irfft2(torch.fft.rfft2(noise) * fourier.radial_filter(spectrum, 32).sqrt(), s=(32, 32))
-    whitened = torch.fft.irfft2(torch.fft.rfft2(coloured) * fourier.whitening_filter(spectrum, 32), s=(32, 32))
-    assert torch.allclose(whitened, noise, atol=1e-3)
-
-
 @pytest.mark.parametrize("dims", [2, 3])
-def test_low_pass_and_high_pass_share_the_spectrum(dims: int) -> None:
+def test_low_pass_keeps_what_is_coarser(dims: int) -> None:
     box, pixel = 32, 2.0
     image = torch.randn((box,) * dims, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     low = fourier.low_pass(image, 8.0, pixel, dims=dims)
-    high = fourier.high_pass(image, 8.0, pixel, dims=dims)
-    assert torch.allclose(low + high, image)
     axes = tuple(range(-dims, 0))
     shells = fourier.radial_index(box, dims)
     cutoff = box * pixel / 8.0
     assert float(torch.fft.rfftn(low, dim=axes)[shells > cutoff + 2].abs().max()) < 1e-10
-    assert float(torch.fft.rfftn(high, dim=axes)[shells < cutoff - 2].abs().max()) < 1e-10
+    assert float(torch.fft.rfftn(image - low, dim=axes)[shells < cutoff - 2].abs().max()) < 1e-10
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_gradients(device: str) -> None:
     shift = torch.tensor([[0.3, -0.2]], dtype=torch.float64, device=device, requires_grad=True)
     image = torch.randn(1, 6, 6, dtype=torch.float64, device=device, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda i, s: fourier.shift_images(fourier.fourier_crop(i, 5), s), (image, shift))
+
+    def moved(images: torch.Tensor, shift_px: torch.Tensor) -> torch.Tensor:
+        return torch.fft.irfft2(torch.fft.rfft2(fourier.fourier_crop(images, 5)) * fourier.phase_shift(shift_px, 5), s=(5, 5))
+
+    assert torch.autograd.gradcheck(moved, (image, shift))

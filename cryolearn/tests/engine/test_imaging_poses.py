@@ -77,7 +77,7 @@ def test_exponential_is_differentiable_at_the_identity() -> None:
     _close(jacobian, generators)
 
 
-def test_quaternions_and_6d() -> None:
+def test_quaternions() -> None:
     matrices = poses.random_rotations(200, torch.Generator().manual_seed(0), torch.float64)
     quaternions = poses.matrix_to_quaternion(matrices)
     assert torch.all(quaternions[:, 3] >= 0)
@@ -85,18 +85,6 @@ def test_quaternions_and_6d() -> None:
     expected *= np.where(expected[:, 3:] < 0, -1, 1)
     _close(quaternions, torch.from_numpy(expected))
     _close(poses.quaternion_to_matrix(5 * quaternions), matrices)
-    _close(poses.matrix_from_6d(poses.matrix_to_6d(matrices)), matrices)
-
-
-@few
-@given(st.lists(st.floats(-2, 2).map(lambda x: round(x, 3)), min_size=6, max_size=6))
-def test_6d_gives_a_rotation(vector: list[float]) -> None:
-    first, second = torch.tensor(vector, dtype=torch.float64).view(2, 3)
-    if torch.linalg.cross(first, second).norm() < 1e-3:
-        return
-    matrix = poses.matrix_from_6d(torch.cat((first, second)))
-    _close(matrix @ matrix.T, torch.eye(3, dtype=torch.float64))
-    assert float(torch.det(matrix)) == pytest.approx(1)
 
 
 @few

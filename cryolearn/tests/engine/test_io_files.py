@@ -234,32 +234,16 @@ def _prody_anm():
     return anm, atoms
 
 
-def test_prody_nmd_in_and_out(tmp_path):
+def test_prody_reads_our_nmd(tmp_path):
     anm, atoms = _prody_anm()
     path = str(tmp_path / "a.nmd")
-    prody.writeNMD(path, anm, atoms)
-    back = mode_formats.read_nmd(path)
-    assert list(back.mode_numbers) == [7, 8, 9, 10, 11]  # ProDy counts from the first that is not rigid
-    assert np.abs(back.eigenvectors - anm.getEigvecs().T.reshape(5, -1, 3)).max() < 1e-3  # three decimals in the file
     mine = modes.make_modes(atoms.getCoords(), anm.getEigvecs().T.reshape(5, -1, 3), np.arange(7, 12), eigenvalues=anm.getEigvals())
     mode_formats.write_nmd(path, mine, None)
     theirs, _ = prody.parseNMD(path)
     assert np.abs(theirs.getEigvecs() - anm.getEigvecs()).max() < 1e-6
-    again = mode_formats.read_nmd(path)
-    assert list(again.mode_numbers) == [7, 8, 9, 10, 11] and again.eigenvalues == pytest.approx(anm.getEigvals(), rel=1e-4)
-
-
-def test_prody_npz_in_and_out(tmp_path):
-    anm, atoms = _prody_anm()
-    path = prody.saveModel(anm, str(tmp_path / "a"))
-    back = mode_formats.read_prody_npz(path, atoms.getCoords())
-    assert list(back.mode_numbers) == [7, 8, 9, 10, 11] and back.eigenvalues == pytest.approx(anm.getEigvals())
-    assert np.allclose(back.eigenvectors.reshape(5, -1), anm.getEigvecs().T)
-    mode_formats.write_prody_npz(str(tmp_path / "b.nma.npz"), back)
-    theirs = prody.loadModel(str(tmp_path / "b.nma.npz"))
-    assert np.allclose(theirs.getEigvecs(), anm.getEigvecs()) and np.allclose(theirs.getEigvals(), anm.getEigvals())
-    with pytest.raises(InputError, match="76 atoms, the structure has 75"):
-        mode_formats.read_prody_npz(path, atoms.getCoords()[:-1])
+    heads = [line.split()[1:3] for line in open(path) if line.startswith("mode ")]
+    assert [int(number) for number, _ in heads] == [7, 8, 9, 10, 11]  # the rigid ones are counted
+    assert [float(scale) ** -2 for _, scale in heads] == pytest.approx(anm.getEigvals(), rel=1e-4)
 
 
 def test_scipion_mode_texts_in_and_out(tmp_path):
@@ -270,14 +254,6 @@ def test_scipion_mode_texts_in_and_out(tmp_path):
     assert np.abs(back.eigenvectors - some.eigenvectors).max() < 1e-10
     with pytest.raises(InputError, match=r"vec\.7' has 12 rows"):
         mode_formats.read_mode_texts(paths, some.mode_numbers, some.coordinates[:-1])
-
-
-def test_rigid_motions_are_told_from_vibrations():
-    coordinates = _modes().coordinates
-    assert mode_formats.rigid_overlap(coordinates, np.ones_like(coordinates)) == pytest.approx(1)
-    assert mode_formats.rigid_overlap(coordinates, np.cross([1, 2, 3], coordinates)) == pytest.approx(1)
-    centred = coordinates - coordinates.mean(axis=0)
-    assert mode_formats.rigid_overlap(coordinates, centred) == pytest.approx(0, abs=1e-9)  # breathing
 
 
 # --- result tables

@@ -29,7 +29,7 @@ def made(tmp_path: Path) -> tuple[Path, SubtomogramTable, np.ndarray]:
         ids=np.array([3, 1, 40, 7, 9]), file=files, pixel_size_angst=PIXEL, box=BOX, tilt_min_deg=np.full(COUNT, -60.0),
         tilt_max_deg=np.linspace(40, 60, COUNT),
         angles_deg=generator.uniform(0, 180, (COUNT, 3)), shifts_angst=generator.normal(size=(COUNT, 3)), class_name=["a", "b", "a", "NULL", "b"],
-        half=np.array([1, 2, 1, 2, 1]), extra={"rlnMicrographName": np.array(["t1"] * COUNT, dtype=object)},
+        random_subset=np.array([1, 2, 1, 2, 1]), extra={"rlnMicrographName": np.array(["t1"] * COUNT, dtype=object)},
     )
     path = tmp_path / "set.star"
     write_subtomograms(str(path), table)
@@ -39,8 +39,8 @@ def made(tmp_path: Path) -> tuple[Path, SubtomogramTable, np.ndarray]:
 def test_what_is_written_is_read(made: tuple[Path, SubtomogramTable, np.ndarray]) -> None:
     path, table, volumes = made
     read = read_subtomograms(str(path))
-    assert read.ids.tolist() == table.ids.tolist() and read.class_name == table.class_name and read.half is not None
-    assert read.half.tolist() == [1, 2, 1, 2, 1] and (read.box, read.pixel_size_angst) == (BOX, PIXEL)
+    assert read.ids.tolist() == table.ids.tolist() and read.class_name == table.class_name and read.random_subset is not None
+    assert read.random_subset.tolist() == [1, 2, 1, 2, 1] and (read.box, read.pixel_size_angst) == (BOX, PIXEL)
     np.testing.assert_allclose(read.angles_deg, table.angles_deg, atol=1e-6)
     np.testing.assert_allclose(read.shifts_angst, table.shifts_angst, atol=1e-6)
     np.testing.assert_allclose(read.tilt_deg, table.tilt_deg)

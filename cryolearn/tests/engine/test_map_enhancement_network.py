@@ -19,7 +19,7 @@ from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.records import RunRecord
 from cryolearn.engine.map_enhancement.config import MapTrainConfig
-from cryolearn.engine.map_enhancement.inference.tiling import apply_network, plan_tiles
+from cryolearn.engine.map_enhancement.inference.tiling import Inference, apply_network, plan_tiles
 from cryolearn.engine.map_enhancement.networks.by_name import TrainedMapNetwork
 from cryolearn.engine.map_enhancement.networks.cube_rotations import ROTATIONS, turn_array
 from cryolearn.engine.map_enhancement.networks.network_paper import PaperMapNetwork
@@ -30,6 +30,10 @@ from cryolearn.engine.map_enhancement.training.losses import dice_loss
 from .map_cases import STRUCTURES
 
 CPU = torch.device("cpu")
+
+
+def how(rotations: int, tile_px: int) -> Inference:
+    return Inference(rotations=rotations, tile_px=tile_px, device=CPU)
 TOLD = (torch.tensor([3.5]), torch.tensor([2.5]))
 MODELS = [os.path.join(STRUCTURES, name) for name in ("pdb1ubi.pdb", "4akeA_alg_fixed.pdb")]
 
@@ -85,7 +89,7 @@ def test_tiles_give_what_the_whole_map_gives(tmp_path: Path) -> None:
     whole = torch.nn.functional.pad(torch.from_numpy(data), (network.reach,) * 6)[None, None]
     with torch.no_grad():
         expected, error = (item[0, 0, 32:-32, 32:-32, 32:-32].numpy() for item in network(whole, *TOLD))
-    found = apply_network(network, data, 3.5, 2.5, 1, 96, CPU, record(tmp_path / "t"))
+    found = apply_network(network, data, 3.5, 2.5, how(1, 96), record(tmp_path / "t"))
     assert len(plan_tiles((72, 40, 52), network, 96)) > 4
     assert np.abs(found.density - expected).max() < 1e-4 * np.abs(expected).max()
     assert found.error is not None and np.abs(found.error / error - 1).max() < 1e-3 and not found.spread.any()
@@ -97,7 +101,7 @@ def test_a_shift_of_the_map_shifts_the_result(tmp_path: Path) -> None:
     wide = [np.zeros((48, 48, 48), np.float32) for _ in range(2)]
     wide[0][8:32, 12:36, 8:32] = data
     wide[1][16:40, 16:40, 12:36] = data
-    found = [apply_network(network, item, 3.5, 2.5, 1, 128, CPU, record(tmp_path / str(number))).density for number, item in enumerate(wide)]
+    found = [apply_network(network, item, 3.5, 2.5, how(1, 128), record(tmp_path / str(number))).density for number, item in enumerate(wide)]
     moved = np.roll(found[0], (8, 4, 4), (0, 1, 2))
     # what is compared lies far enough from the map's end, where solvent begins
     assert np.abs(moved - found[1])[16:40, 16:40, 12:36].max() < 1e-4 * np.abs(found[1]).max()
@@ -108,17 +112,17 @@ def test_a_turned_map_gives_the_turned_result(tmp_path: Path, turn: tuple) -> No
     """With all 24 orientations exactly, though the network itself prefers directions."""
     network = shaken(2)
     data = random_map(8, 12, 4)
-    one = apply_network(network, data, 3.5, 2.5, 24, 128, CPU, record(tmp_path / "a"))
-    other = apply_network(network, turn_array(data, turn), 3.5, 2.5, 24, 128, CPU, record(tmp_path / "b"))
+    one = apply_network(network, data, 3.5, 2.5, how(24, 128), record(tmp_path / "a"))
+    other = apply_network(network, turn_array(data, turn), 3.5, 2.5, how(24, 128), record(tmp_path / "b"))
     for first, second in ((one.density, other.density), (one.spread, other.spread), (one.error, other.error)):
         assert np.abs(turn_array(first, turn) - second).max() < 2e-4 * np.abs(second).max()
-    plain = apply_network(network, data, 3.5, 2.5, 1, 128, CPU, record(tmp_path / "c")).density
+    plain = apply_network(network, data, 3.5, 2.5, how(1, 128), record(tmp_path / "c")).density
     assert np.abs(plain - one.density).max() > 1e-2 * np.abs(plain).max() and one.spread.mean() > 0
 
 
 def test_killed_work_goes_on_after_the_last_tile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network, data = shaken(), random_map(64, 32, 32)
-    whole = apply_network(network, data, 3.5, 2.5, 1, 96, CPU, record(tmp_path / "whole"))
+    whole = apply_network(network, data, 3.5, 2.5, how(1, 96), record(tmp_path / "whole"))
     calls = 0
     plain = network.forward
 
@@ -131,8 +135,8 @@ def test_killed_work_goes_on_after_the_last_tile(tmp_path: Path, capsys: pytest.
 
     network.forward = counting  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        apply_network(network, data, 3.5, 2.5, 1, 96, CPU, record(tmp_path / "broken"))
-    again = apply_network(network, data, 3.5, 2.5, 1, 96, CPU, record(tmp_path / "broken"))
+        apply_network(network, data, 3.5, 2.5, how(1, 96), record(tmp_path / "broken"))
+    again = apply_network(network, data, 3.5, 2.5, how(1, 96), record(tmp_path / "broken"))
     assert calls == 3 and "goes on after 1/2" in capsys.readouterr().out
     assert np.array_equal(again.density, whole.density)
 
@@ -220,7 +224,7 @@ def test_seams_of_blended_tiles_are_no_stronger_than_the_map_elsewhere(tmp_path:
     network = PaperMapNetwork(2).eval()
     data = np.abs(random_map(128, 32, 32))
     data[64:] *= 0.3  # tiles of different content
-    found = apply_network(network, data, 3.5, 2.5, 1, 96, CPU, record(tmp_path / "t")).density
+    found = apply_network(network, data, 3.5, 2.5, how(1, 96), record(tmp_path / "t")).density
     plan = plan_tiles((128, 32, 32), network, 96)
     assert plan.overlap and plan.starts[0] == (0, 32, 64)
     steps = np.square(np.diff(found, axis=0)).mean((1, 2))

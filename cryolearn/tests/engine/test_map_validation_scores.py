@@ -14,7 +14,7 @@ from cryolearn.engine.io.side_chains import SideChains, find_residues, find_side
 from cryolearn.engine.map_validation.decoys import flip_rotamers, shifted_chains
 from cryolearn.engine.map_validation.density_sampling import trilinear
 from cryolearn.engine.map_validation.emringer import emringer
-from cryolearn.engine.map_validation.map_model_agreement import box_fsc, correlations, model_fsc, model_mask, resolution_of
+from cryolearn.engine.map_validation.map_model_agreement import box_fsc, correlations, model_mask, resolution_of
 from cryolearn.engine.map_validation.q_score import RADII_ANGST, mean_by_residue, q_scores, sphere_points
 
 from .map_cases import jittered, polymer, sharp_map
@@ -92,7 +92,9 @@ def test_a_model_agrees_with_its_own_map() -> None:
     structure, volume = polymer("1ubi"), sharp_map("1ubi", 3.0)
     found = correlations(volume, structure, 3.0)
     assert [found.box, found.mask, found.volume, found.peaks] == pytest.approx([1.0] * 4, abs=1e-5)
-    curve = model_fsc(volume, structure, model_mask(structure, volume))
+    z, y, x = volume.data.shape
+    own = model_map(structure, (z, y, x), volume.pixel_size_angst, volume.origin_angst)
+    curve = box_fsc(volume.data, own, model_mask(structure, volume))
     # 1 up to the cut at 3 Å, where the mask smears the edge over its own width
     side = max(volume.data.shape)
     kept = int(side * volume.pixel_size_angst / 3.4)

@@ -49,7 +49,8 @@ def _star(path: Path, rotations: torch.Tensor, rows: np.ndarray | None = None, s
             writer.write(0, np.zeros((COUNT, BOX, BOX), np.float32))
     origin = np.stack((rows, 0.5 * rows), 1).astype(float)
     table = ParticleTable(
-        rows + 1 if ids is None else ids, [str(file)], np.zeros(len(rows), np.int64), rows, PIXEL, BOX, matrix_to_euler(rotations).numpy(), origin,
+        ids=rows + 1 if ids is None else ids, image_file=[str(file)], file_index=np.zeros(len(rows), np.int64), image_index=rows,
+        pixel_size_angst=PIXEL, box=BOX, angles_deg=matrix_to_euler(rotations).numpy(), origin_angst=origin,
     )
     write_particles(str(path), table)
     return str(path)

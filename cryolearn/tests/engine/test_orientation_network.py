@@ -136,7 +136,7 @@ def test_the_exact_readout_has_no_plateau_and_the_papers_has() -> None:
     error, far = free_features(80, 9, ExactReadout(SimilarityKernel()))
     assert error < 0.01 and far > 3.0
     error, far = free_features(80, 32, PaperReadout())
-    # method page: at best 0.185 rad, and pairs farther than 3 rad are read as 2.64 to 2.69
+    # docs/orientation.rst, the read-out's plateau: at best 0.185 rad, and pairs farther than 3 rad are read as 2.64 to 2.69
     assert error > 0.1 and far < 2.85
 
 

@@ -85,21 +85,18 @@ def test_weights_count_as_copies() -> None:
         assert torch.allclose(first, second, atol=1e-4 * float(first.abs().max() + 1))
 
 
-def test_shards_add_up() -> None:
-    """Two reconstructors merged, in any batches, are one."""
+def test_batches_add_up() -> None:
+    """Images in any batches make one reconstruction."""
     _, images, rotations, shift, parameters = _data(40)
     assert parameters is not None
-    whole, first, second = (Reconstructor(BOX, PIXEL) for _ in range(3))
+    whole, work = Reconstructor(BOX, PIXEL), Reconstructor(BOX, PIXEL)
     half = 1 + torch.arange(40) % 2
     whole.insert(images, rotations, shift, parameters, half=half)
-    for rows, work in ((torch.arange(0, 7), first), (torch.arange(7, 23), second), (torch.arange(23, 40), first)):
+    for rows in (torch.arange(0, 7), torch.arange(7, 23), torch.arange(23, 40)):
         work.insert(images[rows], rotations[rows], shift[rows], parameters[rows], half=half[rows])
-    first.merge(second)
-    assert first.count == whole.count == [20, 20]
+    assert work.count == whole.count == [20, 20]
     scale = float(whole.finish().abs().max())
-    assert float((first.finish() - whole.finish()).abs().max()) < 1e-4 * scale
-    with pytest.raises(ValueError, match="Boxes differ"):
-        first.merge(Reconstructor(BOX, PIXEL, padding=1))
+    assert float((work.finish() - whole.finish()).abs().max()) < 1e-4 * scale
 
 
 def test_symmetry_is_imposed() -> None:

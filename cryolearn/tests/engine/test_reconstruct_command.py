@@ -76,7 +76,10 @@ def test_negative_contrast_and_batches(data: Path, tmp_path: Path) -> None:
 def test_half_sets() -> None:
     def table(ids: np.ndarray, subset: np.ndarray | None = None) -> ParticleTable:
         count = len(ids)
-        return ParticleTable(ids, ["a.mrcs"], np.zeros(count, np.int64), np.arange(count), 1.0, 8, random_subset=subset)
+        return ParticleTable(
+            ids=ids, image_file=["a.mrcs"], file_index=np.zeros(count, np.int64), image_index=np.arange(count),
+            pixel_size_angst=1.0, box=8, random_subset=subset,
+        )
 
     every_second = np.arange(2, 4002, 2)
     halves = split_halves(table(every_second), np.arange(2000))

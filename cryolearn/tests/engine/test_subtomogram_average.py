@@ -29,7 +29,8 @@ from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.subtomogram.average_command import run
 from cryolearn.engine.subtomogram.averaging import averaging_iterations as rounds_module
 from cryolearn.engine.subtomogram.averaging.aligner import Aligner, Plan
-from cryolearn.engine.subtomogram.averaging.averaging_iterations import Rounds, Settings, State
+from cryolearn.engine.subtomogram.averaging.averaging_iterations import Rounds
+from cryolearn.engine.subtomogram.averaging.averaging_state import Settings, State
 from cryolearn.engine.subtomogram.averaging.class_novelty import novelty_of, read_known
 from cryolearn.engine.subtomogram.averaging.initial_maps import first_maps
 from cryolearn.engine.subtomogram.config import SubtomogramAverageConfig
@@ -67,7 +68,7 @@ def settings(**changes: object) -> Settings:
 
 def rounds_of(star: str, folder: Path, device: str = "cpu", **changes: object) -> Rounds:
     table = read_subtomograms(star)
-    half = table.half if table.half is not None else 1 + np.arange(len(table)) % 2
+    half = table.random_subset if table.random_subset is not None else 1 + np.arange(len(table)) % 2
     return Rounds(table, half, settings(**changes), RunRecord(folder, "averaging", "digest"), torch.device(device))
 
 
@@ -87,8 +88,8 @@ def test_two_structures_are_told_apart_and_aligned(two_kinds: tuple[str, Path], 
         write_map(paths[-1], model.volume(BOX, PIXEL).numpy(), PIXEL)
     summary = average(star, tmp_path, classes=2, start="reference", references=paths, initial_resolution_angst=50.0)
     made, truth = read_subtomograms(str(tmp_path / "subtomograms.star")), read_subtomograms(star)
-    assert made.class_name is not None and truth.class_name is not None and made.half is not None
-    assert np.array_equal(made.ids, truth.ids) and np.array_equal(made.half, truth.half)
+    assert made.class_name is not None and truth.class_name is not None and made.random_subset is not None
+    assert np.array_equal(made.ids, truth.ids) and np.array_equal(made.random_subset, truth.random_subset)
     pairs = set(zip(made.class_name, truth.class_name))
     assert len(pairs) == 2 and len(set(made.class_name)) == 2
     assert made.angles_deg is not None and truth.angles_deg is not None
@@ -129,8 +130,8 @@ def test_half_sets_never_mix(two_kinds: tuple[str, Path], tmp_path: Path) -> Non
     star, folder = two_kinds
     table = read_subtomograms(star)
     files = list(table.file)
-    assert table.half is not None
-    for row in np.flatnonzero(table.half == 2):
+    assert table.random_subset is not None
+    for row in np.flatnonzero(table.random_subset == 2):
         files[row] = str(tmp_path / f"noise_{row}.mrc")
         write_map(files[row], behind_wedge(torch.randn(BOX, BOX, BOX, generator=torch.Generator().manual_seed(int(row)))).numpy(), PIXEL)
     write_subtomograms(str(tmp_path / "other.star"), replace(table, file=files))
@@ -138,7 +139,7 @@ def test_half_sets_never_mix(two_kinds: tuple[str, Path], tmp_path: Path) -> Non
     found = []
     for name, path in (("one", star), ("other", str(tmp_path / "other.star"))):
         state, averages = rounds_of(path, tmp_path / name, start="reference", references=reference).run()
-        first = torch.from_numpy(table.half == 1)
+        first = torch.from_numpy(table.random_subset == 1)
         found.append((state.rotation[first], state.shift_px[first], averages.signal[0], averages.signal[1]))
     for number in range(3):
         assert torch.equal(found[0][number], found[1][number])

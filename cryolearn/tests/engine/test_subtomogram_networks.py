@@ -12,10 +12,11 @@ from cryolearn.common.checks import check_network_box
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.missing_wedge import wedge_mask
 from cryolearn.engine.imaging.poses import euler_to_matrix
-from cryolearn.engine.subtomogram.networks.by_name import build_network, count_weights
+from cryolearn.engine.subtomogram.networks.by_name import build_network
 from cryolearn.engine.subtomogram.networks.network_input import keep_wedge, move_volumes, network_input, standardise
 from cryolearn.engine.subtomogram.networks.network_residual import supervised_contrastive
 from cryolearn.engine.subtomogram.networks.rotation_invariant_features import DEGREE, fit_svm, rif_features, rif_length
+from cryolearn.engine.training.training_run import count_weights
 
 
 @pytest.mark.parametrize(("name", "weights"), [("inception3d", 18_206_983), ("dsrf3d", 33_237_559)])
@@ -32,7 +33,7 @@ def test_the_papers_networks_have_the_papers_weights(name: str, weights: int) ->
 
 def test_the_default_network_is_small_and_embeds_on_the_sphere() -> None:
     network = build_network("residual3d", {"classes": 23, "box": 40}).eval()
-    assert 200_000 <= count_weights(network) <= 900_000  # of the method page
+    assert 200_000 <= count_weights(network) <= 900_000  # a small network: docs/subtomograms.rst
     logits, features = network(torch.randn(3, 1, 40, 40, 40))
     assert logits.shape == (3, 23)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(3))

@@ -37,8 +37,8 @@ class ImageModel:
 
     Attributes
     ----------
-    noise_power : ``(box // 2 + 1,)`` radial power spectrum of the noise, per pixel
-    gain : ``(box // 2 + 1,)`` radial factor from the reference's projections to the data's (B factor, solvent, detector)
+    noise_power : (box // 2 + 1,) radial power spectrum of the noise, per pixel
+    gain : (box // 2 + 1,) radial factor from the reference's projections to the data's (B factor, solvent, detector)
     """
 
     box: int
@@ -47,7 +47,7 @@ class ImageModel:
     gain: torch.Tensor
 
     def observe(self, images: torch.Tensor, ctf: Ctf | None, band: FourierBand, phase_flipped: bool = False) -> Observed:
-        """Whitened samples on a band of images ``(B, box, box)``."""
+        """Whitened samples on a band of images (B, box, box)."""
         white = (2 / (self.noise_power[band.ring] * self.box**2)).sqrt()  # each frequency stands for its Friedel mate too
         data = band.gather(rfft2_centred(images)) * white
         transfer = (white * self.gain[band.ring]).expand(len(images), -1)
@@ -149,7 +149,7 @@ class ElasticAligner:
         )
 
     def align(self, images: torch.Tensor, ctf: Ctf | None) -> Aligned:
-        """Blind alignment of images ``(B, box, box)``; :meth:`with_bank` comes first."""
+        """Blind alignment of images (B, box, box); :meth:`with_bank` comes first."""
         if self.bank is None:
             raise RuntimeError("with_bank() has not been called")
         coarse, fine = self.observe(images, ctf)
@@ -159,7 +159,7 @@ class ElasticAligner:
         self, images: torch.Tensor, ctf: Ctf | None, rotation: torch.Tensor, shift_angst: torch.Tensor, range_deg: float,
         conformers_per_mode: int,
     ) -> Aligned:
-        """Alignment near given poses ``(B, 3, 3)`` and shifts ``(B, 2)`` Å: all conformers, turns up to ``range_deg``."""
+        """Alignment near given poses (B, 3, 3) and shifts (B, 2) Å: all conformers, turns up to ``range_deg``."""
         coarse, fine = self.observe(images, ctf)
         grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range).to(images.device)
         turns = _local_turns(range_deg).to(images.device)
@@ -167,11 +167,11 @@ class ElasticAligner:
             self._local_candidates(coarse.subset(torch.tensor([i], device=images.device)), rotation[i], shift_angst[i], grid, turns)
             for i in range(len(images))
         ]
-        return self.refine_candidates(coarse, fine, Candidates(*(torch.stack(column) for column in zip(*found, strict=True))))
+        return self.refine_candidates(coarse, fine, Candidates.stack(found))
 
     def _local_candidates(
         self, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, grid: torch.Tensor, turns: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> Candidates:
         poses = (turns @ rotation).repeat_interleave(len(grid), 0)
         amplitudes = grid.repeat(len(turns), 1)
         data = observed.data * self.coarse.band.phase(-shift[None])
@@ -180,15 +180,14 @@ class ElasticAligner:
             model = self.coarse.project(some_poses, some_amplitudes) * observed.transfer
             scores.append((model.conj() * data).real.sum(1) / model.abs().square().sum(1).sqrt())
         score, order = torch.cat(scores).topk(min(self.candidates, len(poses)))
-        return poses[order], shift.expand(len(order), 2), amplitudes[order], score
+        return Candidates(rotation=poses[order], shift_angst=shift.expand(len(order), 2), amplitudes=amplitudes[order], score=score)
 
     def refine_candidates(self, coarse: Observed, fine: Observed, start: Candidates) -> Aligned:
         """Refine all candidates at low resolution and the best distinct ones at full resolution."""
         batch, count = start.score.shape
         image = torch.arange(batch, device=start.score.device)
         rough = refine(
-            self.coarse, coarse, image=image.repeat_interleave(count), rotation=start.rotation.flatten(0, 1), shift_angst=start.shift_angst.flatten(0, 1),
-            amplitudes=start.amplitudes.flatten(0, 1), iterations=_COARSE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=32,
+            self.coarse, coarse, image.repeat_interleave(count), start.flat(), _COARSE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=32,
         )
         keep = self._distinct(rough, batch, count)
         again = keep.shape[1]
@@ -197,21 +196,11 @@ class ElasticAligner:
 
     def refine_fine(self, fine: Observed, image: torch.Tensor, start: Refined, batch: int) -> Aligned:
         """Full-resolution refinement of equally many starts an image, and the choice of the best."""
-        end = refine(
-            self.fine,
-            fine,
-            image=image,
-            rotation=start.rotation,
-            shift_angst=start.shift_angst,
-            amplitudes=start.amplitudes,
-            iterations=_FINE_ITERATIONS,
-            prior_sigma=self.prior_sigma,
-            problems_at_once=4,
-        )
+        end = refine(self.fine, fine, image, start, _FINE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=4)
         return choose_best(self, end, batch)
 
     def _distinct(self, refined: Refined, batch: int, count: int) -> torch.Tensor:
-        """``(batch, 2)`` indices of the best candidate and of the best one that is another solution."""
+        """(batch, 2) indices of the best candidate and of the best one that is another solution."""
         order = refined.cost.reshape(batch, count).argsort(1)
         if count == 1:
             return order
@@ -269,7 +258,7 @@ def _local_turns(range_deg: float) -> torch.Tensor:
 def radial_gain(
     forward: ForwardModel, observed: Observed, solved: Refined, box: int, smooth_rings: float = 2.0
 ) -> torch.Tensor:
-    """Radial factor ``(box // 2 + 1,)`` that brings the model's spectrum to that of solved images.
+    """Radial factor (box // 2 + 1,) that brings the model's spectrum to that of solved images.
 
     Least squares in each ring over all images, g = sum Re(conj(M) D) / sum |M|^2, smoothed over rings by a Gaussian
     weighted with the denominators; never below 0.02 of its largest value, so that no ring is lost for good.

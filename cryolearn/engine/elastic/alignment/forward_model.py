@@ -75,7 +75,7 @@ class ForwardModel:
         return moved, factors[:, 0], factors[:, 1] * self._amplitude[:, None]
 
     def _to_band(self, windows: torch.Tensor) -> torch.Tensor:
-        """Window images ``(B, W, M, W)`` to samples ``(B, M, n)``."""
+        """Window images (B, W, M, W) to samples (B, M, n)."""
         batch, window, count, _ = windows.shape
         columns = self.band.radius + 1
         split = windows @ self._dft_x
@@ -85,7 +85,7 @@ class ForwardModel:
         return full[..., self._flat] * self._sharpen
 
     def project(self, rotation: torch.Tensor, amplitudes: torch.Tensor) -> torch.Tensor:
-        """Samples ``(B, n)`` of unshifted projections for rotations ``(B, 3, 3)`` and amplitudes ``(B, K)``."""
+        """Samples (B, n) of unshifted projections for rotations (B, 3, 3) and amplitudes (B, K)."""
         _, gx, gy = self._factors(rotation, amplitudes)
         return self._to_band((gy.transpose(1, 2) @ gx)[:, :, None])[:, 0]
 
@@ -94,8 +94,8 @@ class ForwardModel:
 
         Returns
         -------
-        projection : ``(B, n)``
-        jacobian : ``(B, 5 + K, n)`` by the rotation vector of a left-multiplied ``exp(omega) R`` (radians), by the
+        projection : (B, n)
+        jacobian : (B, 5 + K, n) by the rotation vector of a left-multiplied ``exp(omega) R`` (radians), by the
             shift (Å) and by the amplitudes; the shift's phase is not yet applied to either
         """
         moved, gx, gy = self._factors(rotation, amplitudes)

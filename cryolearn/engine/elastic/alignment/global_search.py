@@ -17,24 +17,21 @@ from torch.nn.functional import grid_sample
 from ...alignment.fourier_band import FourierBand
 from ...imaging.poses import rotation_z, view_grid
 from .forward_model import ForwardModel, band_to
-from .levenberg_marquardt import Observed
+from .levenberg_marquardt import ElasticPose, Observed
 
 _SEARCHED_MODES = 3  # amplitudes of further modes start at zero and are found by the refinement
 _TEMPLATES_AT_ONCE = 2048
 
 
-@dataclass
-class Candidates:
+@dataclass(frozen=True, kw_only=True)
+class Candidates(ElasticPose):
     """Starting points of ``B`` images, ``S`` each, best first; ``score`` is the matched-filter response in sigma."""
 
-    rotation: torch.Tensor
-    shift_angst: torch.Tensor
-    amplitudes: torch.Tensor
     score: torch.Tensor
 
 
 def conformer_grid(modes: int, per_mode: int, amplitude_range: float) -> torch.Tensor:
-    """Amplitudes ``(C, modes)``: all combinations of ``per_mode`` cell centres between ``+-amplitude_range``."""
+    """Amplitudes (C, modes): all combinations of ``per_mode`` cell centres between ``+-amplitude_range``."""
     centres = (torch.arange(per_mode) + 0.5) / per_mode * 2 - 1
     searched = min(modes, _SEARCHED_MODES)
     grid = torch.tensor(list(itertools.product((centres * amplitude_range).tolist(), repeat=searched)))
@@ -75,7 +72,7 @@ class TemplateBank:
         self.powers = torch.cat(powers)
 
     def _matched_images(self, observed: Observed, oversampling: int = 2) -> torch.Tensor:
-        """Real images ``(B, P, P)`` of data times transfer, on a grid fine enough for bilinear sampling."""
+        """Real images (B, P, P) of data times transfer, on a grid fine enough for bilinear sampling."""
         size = 2 * (self.band.radius + 1) * oversampling
         fine = replace(self.band, box=size)
         values = observed.data * observed.transfer
@@ -85,7 +82,7 @@ class TemplateBank:
         return torch.fft.irfft2(spectrum.view(-1, size, size // 2 + 1), s=(size, size), norm="forward")
 
     def _variants(self, matched: torch.Tensor) -> torch.Tensor:
-        """One image, turned back and shifted back: ``(angles * shifts, points)``."""
+        """One image, turned back and shifted back: (angles * shifts, points)."""
         turned = self.points @ rotation_z(self.angles_deg)[:, :2, :2].transpose(1, 2)
         wanted = turned[:, None] + self.shifts[None, :, None]  # (A, S, points, 2) Å
         size = matched.shape[-1]
@@ -101,11 +98,9 @@ class TemplateBank:
         matched = self._matched_images(observed)
         norms = (self.powers @ self.band.ring_mean(observed.transfer.square()).T).clamp_min(1e-20).sqrt()
         found = [self._search_one(image, norms[:, i], keep, min_angle_deg) for i, image in enumerate(matched)]
-        return Candidates(*(torch.stack(column) for column in zip(*found, strict=True)))
+        return Candidates.stack(found)
 
-    def _search_one(
-        self, matched: torch.Tensor, norm: torch.Tensor, keep: int, min_angle_deg: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _search_one(self, matched: torch.Tensor, norm: torch.Tensor, keep: int, min_angle_deg: float) -> Candidates:
         variants = self._variants(matched).T.contiguous()
         best, where = [], []
         for some in self.templates.split(_TEMPLATES_AT_ONCE):
@@ -119,9 +114,8 @@ class TemplateBank:
         rotation = rotation_z(angle) @ self.views[order % len(self.views)]
         chosen = _spread(rotation, conformer, keep, min_angle_deg)
         order = order[chosen]
-        return (
-            rotation[chosen], self.shifts[variant[order] % len(self.shifts)], self.conformers[conformer[chosen]], score[order]
-        )
+        shift = self.shifts[variant[order] % len(self.shifts)]
+        return Candidates(rotation=rotation[chosen], shift_angst=shift, amplitudes=self.conformers[conformer[chosen]], score=score[order])
 
 
 def _spread(rotation: torch.Tensor, conformer: torch.Tensor, keep: int, min_angle_deg: float) -> torch.Tensor:

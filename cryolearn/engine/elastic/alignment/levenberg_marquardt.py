@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -19,8 +21,8 @@ class Observed:
 
     Attributes
     ----------
-    data : ``(n_images, n)`` complex samples of the images
-    transfer : ``(n_images, n)`` real factor from a clean projection to ``data``: CTF and whitening
+    data : (n_images, n) complex samples of the images
+    transfer : (n_images, n) real factor from a clean projection to ``data``: CTF and whitening
     """
 
     data: torch.Tensor
@@ -30,49 +32,62 @@ class Observed:
         return Observed(self.data[index], self.transfer[index])
 
 
-@dataclass(kw_only=True)
-class Refined:
-    """State of refined problems; every field has the batch first.
+@dataclass(frozen=True, kw_only=True)
+class ElasticPose:
+    """Poses, shifts and mode amplitudes; every field has the batch first.
 
-    ``cost`` is the residual sum of squares of whitened samples (twice the negative log likelihood), ``correlation``
-    that of data and model, ``scale`` the fitted contrast, ``covariance`` ``(B, 5 + K, 5 + K)`` from ``J^T J``
-    in the units of the parameters (radians, Å, amplitudes).
+    Attributes
+    ----------
+    rotation : (B, 3, 3)
+    shift_angst : (B, 2) Å
+    amplitudes : (B, K)
     """
 
     rotation: torch.Tensor
     shift_angst: torch.Tensor
     amplitudes: torch.Tensor
+
+    def subset(self, index: torch.Tensor | slice) -> Self:
+        return type(self)(**{name: values[index] for name, values in vars(self).items()})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+    @classmethod
+    def stack(cls, parts: Sequence[Self]) -> Self:
+        return cls(**{name: torch.stack([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+    def flat(self) -> ElasticPose:
+        """Those of (b, s, ...), s an image, as one batch (b s, ...)."""
+        return ElasticPose(rotation=self.rotation.flatten(0, 1), shift_angst=self.shift_angst.flatten(0, 1), amplitudes=self.amplitudes.flatten(0, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined(ElasticPose):
+    """State of refined problems.
+
+    ``cost`` is the residual sum of squares of whitened samples (twice the negative log likelihood), ``correlation``
+    that of data and model, ``scale`` the fitted contrast, ``covariance`` (B, 5 + K, 5 + K) from ``J^T J``
+    in the units of the parameters (radians, Å, amplitudes).
+    """
+
     cost: torch.Tensor
     correlation: torch.Tensor
     scale: torch.Tensor
     covariance: torch.Tensor
     converged: torch.Tensor
 
-    def subset(self, index: torch.Tensor) -> Refined:
-        return Refined(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
-
-    @staticmethod
-    def concatenate(parts: list[Refined]) -> Refined:
-        return Refined(**{name: torch.cat([getattr(p, name) for p in parts]) for name in Refined.__dataclass_fields__})
-
 
 def refine(
-    forward: ForwardModel,
-    observed: Observed,
-    image: torch.Tensor,
-    rotation: torch.Tensor,
-    shift_angst: torch.Tensor,
-    amplitudes: torch.Tensor,
-    iterations: int,
-    prior_sigma: float = 0.0,
-    problems_at_once: int = 8,
+    forward: ForwardModel, observed: Observed, image: torch.Tensor, start: ElasticPose, iterations: int, prior_sigma: float = 0.0, problems_at_once: int = 8,
 ) -> Refined:
     """Refine ``B`` starting points, each against one of the observed images.
 
     Parameters
     ----------
-    image : ``(B,)`` index into ``observed`` of each problem's image
-    rotation, shift_angst, amplitudes : ``(B, 3, 3)``, ``(B, 2)`` Å, ``(B, K)``
+    image : (B,) index into ``observed`` of each problem's image
+    start : starting points
     iterations : Levenberg-Marquardt steps
     prior_sigma : standard deviation of a zero-mean Gaussian prior on the amplitudes; 0 is none
     problems_at_once : problems whose Jacobians are in memory together
@@ -80,17 +95,7 @@ def refine(
     parts = []
     for first in range(0, len(image), problems_at_once):
         rows = slice(first, first + problems_at_once)
-        parts.append(
-            _refine_batch(
-                forward,
-                observed.subset(image[rows]),
-                rotation=rotation[rows],
-                shift=shift_angst[rows],
-                amplitudes=amplitudes[rows],
-                iterations=iterations,
-                prior_sigma=prior_sigma,
-            )
-        )
+        parts.append(_refine_batch(forward, observed.subset(image[rows]), start.subset(rows), iterations, prior_sigma))
     return Refined.concatenate(parts)
 
 
@@ -123,10 +128,8 @@ def _linearise(
     return _Linearised(residual, jacobian, residual.square().sum(1), scale)
 
 
-def _refine_batch(
-    forward: ForwardModel, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, amplitudes: torch.Tensor,
-    iterations: int, prior_sigma: float,
-) -> Refined:
+def _refine_batch(forward: ForwardModel, observed: Observed, start: ElasticPose, iterations: int, prior_sigma: float) -> Refined:
+    rotation, shift, amplitudes = start.rotation, start.shift_angst, start.amplitudes
     batch, count = amplitudes.shape
     size = RIGID + count
     precision = torch.zeros(size, device=amplitudes.device)

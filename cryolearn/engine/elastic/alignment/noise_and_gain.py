@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from ...imaging.ctf import Ctf
+from ...io.records import RunRecord
 from ...io.tables import read_table, write_table
 from ...training.particle_images import ParticleImages
+from ..config import ElasticAlignConfig, ElasticPredictConfig
 from .aligner import ElasticAligner, ImageModel, radial_gain
 from .levenberg_marquardt import Observed, Refined
 
+CALIBRATION = "calibration.npz"
 _IMAGES = 48
+CALIBRATION_ROUNDS = 2
 
 Solve = Callable[[ElasticAligner, torch.Tensor, Ctf | None, np.ndarray], Refined]
 
@@ -24,6 +29,36 @@ def flat_model(images: ParticleImages) -> ImageModel:
     """White noise of variance 1 and no radial fall-off: what holds before the calibration."""
     flat = torch.ones(images.table.box // 2 + 1, device=images.device)
     return ImageModel(images.table.box, images.table.pixel_size_angst, flat, flat)
+
+
+class SetSolver(Protocol):
+    """What finds poses and amplitudes of the particles of a set."""
+
+    def solve(self, aligner: ElasticAligner, images: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
+        """Solutions of images, as far as the calibration needs them."""
+
+    def columns(self, aligner: ElasticAligner, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of the result table."""
+
+
+def solve_set(
+    solver: SetSolver, aligner: ElasticAligner, images: ParticleImages, record: RunRecord, config: ElasticAlignConfig | ElasticPredictConfig,
+    rounds: int = CALIBRATION_ROUNDS,
+) -> dict[str, np.ndarray] | None:
+    """Measure noise and gain of a set, then solve it chunk by chunk; all processes share the chunks.
+
+    Parameters
+    ----------
+    aligner : aligner whose image model does not matter
+    rounds : of the calibration; 0 measures the noise only
+
+    Returns
+    -------
+    columns of the result table; None in processes whose part is done
+    """
+    path = record.once(CALIBRATION, lambda path: write_calibration(path, calibrate(aligner, images, solver.solve, rounds, config.batch)))
+    calibrated = aligner.with_image_model(read_calibration(path, images))
+    return record.in_chunks(images.table.ids, config.chunk, lambda rows: solver.columns(calibrated, rows), f"elastic {record.name}", config.batch)
 
 
 def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rounds: int, batch: int) -> ImageModel:

@@ -14,6 +14,8 @@ from ...training.ring_convolution import ring_layers, ring_pair, ring_points
 
 __all__ = ["AmplitudeResNet34", "Hypotheses", "MultiNetwork"]
 
+_VIEWS, _TURNS = 75, 24  # cells of the half sphere in front, in-plane angles
+_DEPTH, _KERNEL = 4, 9  # of the layers along the rings
 _MIRROR = (1.0, -1.0, -1.0)  # a half turn about x: seen from behind, a projection is its own mirror image in y
 
 
@@ -60,30 +62,30 @@ class MultiNetwork(nn.Module):
 
     def __init__(
         self, *, modes: int, pixel_angst: float, radius_angst: float, centre_radius_angst: float, amplitude_unit: float,
-        width: int = 128, views: int = 75, turns: int = 24, depth: int = 4, kernel: int = 9,
+        width: int = 128,
     ) -> None:
         super().__init__()
         self.modes, self.pixel_angst, self.amplitude_unit = modes, pixel_angst, amplitude_unit
         self.centre_radius_angst = centre_radius_angst
-        self.views_count, self.turns_count = views, turns
+        self.views_count, self.turns_count = _VIEWS, _TURNS
         rings = max(6, math.ceil(radius_angst / pixel_angst) - 1)
         self.points: torch.Tensor  # (rings, samples, 2) Å, x and y
-        self.register_buffer("points", ring_points(rings, radius_angst, turns), persistent=False)
+        self.register_buffer("points", ring_points(rings, radius_angst, _TURNS), persistent=False)
         self.views: torch.Tensor
-        self.register_buffer("views", view_grid(2 * views)[:views], persistent=False)  # the half sphere in front
+        self.register_buffer("views", view_grid(2 * _VIEWS)[:_VIEWS], persistent=False)  # the half sphere in front
         self.turns: torch.Tensor
-        self.register_buffer("turns", rotation_z(torch.arange(turns) * (360 / turns)), persistent=False)
+        self.register_buffer("turns", rotation_z(torch.arange(_TURNS) * (360 / _TURNS)), persistent=False)
         self.mirrors: torch.Tensor
         self.register_buffer("mirrors", torch.stack([torch.eye(3), torch.diag(torch.tensor(_MIRROR))]), persistent=False)
         front = self.turns[:, None] @ self.views
         self.cells: torch.Tensor  # (2 * turns * views, 3, 3)
         self.register_buffer("cells", (self.mirrors[:, None, None] @ front).flatten(0, 2), persistent=False)
-        self.spacing_rad = math.sqrt(2 * math.pi / views)
+        self.spacing_rad = math.sqrt(2 * math.pi / _VIEWS)
 
-        self.rings = ring_layers(rings, width, depth, kernel)
-        self.view_logits = nn.Linear(width, views)
+        self.rings = ring_layers(rings, width, _DEPTH, _KERNEL)
+        self.view_logits = nn.Linear(width, _VIEWS)
         self.hidden = nn.Linear(width, 2 * width)
-        self.view_embedding = nn.Embedding(views, 2 * width)
+        self.view_embedding = nn.Embedding(_VIEWS, 2 * width)
         nn.init.normal_(self.view_embedding.weight, std=0.5)
         outputs = modes + 3 + 2 + (modes + 2)
         self.conditional = nn.Sequential(nn.GELU(), nn.Linear(2 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, outputs))

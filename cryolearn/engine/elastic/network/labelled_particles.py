@@ -15,17 +15,16 @@ from ...io.tables import join, read_table
 from ...training.augment import move_images
 from ...training.network_input import NetworkInput
 from ...training.particle_images import ParticleImages
-from ...training.plan import block_generator, shuffled
+from ...training.plan import block_generator, held_out, shuffled_rows
 from .training_simulator import Samples
 
 __all__ = ["LabelledParticles", "Labels", "move_samples", "read_labels"]
 
 
 class Labels:
-    """Amplitudes ``(n, K)``, rotation ``(n, 3, 3)`` and shift ``(n, 2)`` of particles, and the rows to learn from.
+    """Amplitudes (n, K), rotation (n, 3, 3) and shift (n, 2) of particles, and the rows to learn from.
 
-    Rows for training and for validation are split by a hash of the particle's id, so a particle stays on its side
-    whatever the set that it comes in.
+    Rows for training and for validation are split by :func:`.plan.held_out`.
     """
 
     def __init__(self, amplitudes: np.ndarray, rotation: np.ndarray, shift_angst: np.ndarray, ids: np.ndarray, usable: np.ndarray,
@@ -33,8 +32,7 @@ class Labels:
         self.amplitudes, self.rotation, self.shift_angst = (
             torch.from_numpy(np.ascontiguousarray(values)).float() for values in (amplitudes, rotation, shift_angst)
         )
-        # multiplicative hash (Knuth): neighbouring ids fall on both sides
-        held = (ids.astype(np.uint64) * np.uint64(2654435761) % np.uint64(2**32)) / 2**32 < validation_fraction
+        held = held_out(ids, validation_fraction)
         self.training, self.validation = np.flatnonzero(usable & ~held), np.flatnonzero(usable & held)
         if not len(self.validation) and len(self.training) > 1:
             self.training, self.validation = self.training[:-1], self.training[-1:]
@@ -89,10 +87,7 @@ class LabelledParticles:
 
     def training_rows(self, first: int, count: int) -> np.ndarray:
         """Rows of the samples ``first ... first + count - 1``: the set, shuffled anew each time it has been gone through."""
-        total = len(self._labels.training)
-        numbers = np.arange(first, first + count)
-        orders = {turn: shuffled(self._seed, turn, total) for turn in np.unique(numbers // total).tolist()}
-        return self._labels.training[[orders[number // total][number % total] for number in numbers.tolist()]]
+        return self._labels.training[shuffled_rows(self._seed, first, count, len(self._labels.training))]
 
     def draw(self, block: int, count: int, first: int) -> Samples:
         """Training samples: images turned by any angle and shifted, with their labels."""
@@ -118,7 +113,7 @@ class LabelledParticles:
 
 
 def move_samples(samples: Samples, turn_deg: torch.Tensor, shift_angst: torch.Tensor, pixel_angst: float) -> Samples:
-    """Samples whose pictures are turned about the centre by ``turn_deg`` ``(b,)``, x towards y, then moved by ``(b, 2)`` Å.
+    """Samples whose pictures are turned about the centre by ``turn_deg`` (b,), x towards y, then moved by (b, 2) Å.
 
     Pose and shift become those of the moved picture: ``Rz R`` and ``Rz t + s``; amplitudes stay.
     """

@@ -8,7 +8,7 @@ import torch
 
 from ...imaging.poses import angle_between_deg
 from ..alignment.aligner import Aligned, ElasticAligner, choose_best
-from ..alignment.levenberg_marquardt import Observed, Refined, refine
+from ..alignment.levenberg_marquardt import ElasticPose, Observed, Refined, refine
 from .architectures import Hypotheses
 
 __all__ = ["Start", "distinct_hypotheses", "refine_hypotheses"]
@@ -18,13 +18,10 @@ _DISTINCT_DEG = 15.0
 _UNDECIDED_LOG_LIKELIHOOD = 15.0
 
 
-@dataclass
-class Start:
-    """Starting points: ``rotation`` (b, h, 3, 3), ``shift_angst`` (b, h, 2), ``amplitudes`` (b, h, K), ``probability`` (b, h)."""
+@dataclass(frozen=True, kw_only=True)
+class Start(ElasticPose):
+    """Starting points of b images, h each, with their ``probability`` (b, h)."""
 
-    rotation: torch.Tensor
-    shift_angst: torch.Tensor
-    amplitudes: torch.Tensor
     probability: torch.Tensor
 
 
@@ -42,7 +39,12 @@ def distinct_hypotheses(found: Hypotheses, count: int) -> Start:
         probability[everyone, best] = -10
     index = torch.stack(picked, 1)
     row = everyone[:, None]
-    return Start(found.rotation[row, index], found.shift_angst[row, index], found.amplitudes[row, index], found.probability[row, index])
+    return Start(
+        rotation=found.rotation[row, index],
+        shift_angst=found.shift_angst[row, index],
+        amplitudes=found.amplitudes[row, index],
+        probability=found.probability[row, index],
+    )
 
 
 def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed, start: Start, iterations: int) -> Aligned:
@@ -57,8 +59,7 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     device = start.probability.device
     image = torch.arange(batch, device=device)
     rough = refine(
-        aligner.coarse, coarse, image=image.repeat_interleave(count), rotation=start.rotation.flatten(0, 1), shift_angst=start.shift_angst.flatten(0, 1),
-        amplitudes=start.amplitudes.flatten(0, 1), iterations=iterations, prior_sigma=aligner.prior_sigma, problems_at_once=32,
+        aligner.coarse, coarse, image.repeat_interleave(count), start.flat(), iterations, prior_sigma=aligner.prior_sigma, problems_at_once=32,
     )
     cost = rough.cost.reshape(batch, count)
     offset = count * image
@@ -70,15 +71,7 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     chosen = torch.cat([first, other.argmin(1)[undecided] + offset[undecided]])
     begin = rough.subset(chosen)
     end = refine(
-        aligner.fine,
-        fine,
-        image=torch.cat([image, undecided]),
-        rotation=begin.rotation,
-        shift_angst=begin.shift_angst,
-        amplitudes=begin.amplitudes,
-        iterations=iterations // 2 + 1,
-        prior_sigma=aligner.prior_sigma,
-        problems_at_once=4,
+        aligner.fine, fine, torch.cat([image, undecided]), begin, iterations // 2 + 1, prior_sigma=aligner.prior_sigma, problems_at_once=4,
     )
     # two solutions an image for the choice; where there was one, the second is itself
     second = image.clone()

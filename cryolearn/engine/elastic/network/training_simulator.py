@@ -16,7 +16,7 @@ from ...imaging.ctf import Ctf
 from ...imaging.fourier import frequency_grid, power_spectrum, radial_filter
 from ...imaging.poses import random_rotations
 from ...training.network_input import NetworkInput
-from ...training.plan import block_generator
+from ...training.plan import BlockDraws
 from ..modes.deformable_reference import ElasticReference
 
 __all__ = ["BatchSimulator", "DensityRenderer", "Samples"]
@@ -125,17 +125,12 @@ class BatchSimulator:
         return Samples(images, rotation, shift, amplitudes)
 
     def _draw_block(self, number: int, count: int) -> tuple[torch.Tensor, ...]:
-        generator = block_generator(self._seed, number, self._device)
-
-        def uniform(*shape: int) -> torch.Tensor:
-            return torch.rand(shape, generator=generator, device=self._device) * 2 - 1
-
-        size = self._scheme.size
+        draws = BlockDraws(self._seed, number, self._device)
         return (
-            random_rotations(count, generator).to(self._device, torch.float32),
-            uniform(count, 2) * self._shift_range_angst,
-            uniform(count, self._modes) * self._amplitude_range,
-            torch.exp(_CONTRAST_SPREAD * torch.randn(count, generator=generator, device=self._device)),
-            torch.randn(count, size, size, generator=generator, device=self._device),
-            torch.randint(len(self._ctf) if self._ctf is not None else 1, (count,), generator=generator, device=self._device),
+            random_rotations(count, draws.generator).to(self._device, torch.float32),
+            draws.uniform(count, 2) * self._shift_range_angst,
+            draws.uniform(count, self._modes) * self._amplitude_range,
+            torch.exp(_CONTRAST_SPREAD * draws.normal(count)),
+            draws.normal(count, self._scheme.size, self._scheme.size),
+            draws.integers(len(self._ctf) if self._ctf is not None else 1, count),
         )

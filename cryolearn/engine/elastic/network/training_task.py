@@ -89,14 +89,14 @@ class ElasticTask(Task):
 
 
 def mean_amplitudes(network: MultiNetwork | AmplitudeResNet34, images: torch.Tensor) -> torch.Tensor:
-    """The network's own answer ``(b, K)``: the mean over its most probable cells."""
+    """The network's own answer (b, K): the mean over its most probable cells."""
     if isinstance(network, AmplitudeResNet34):
         return network(images).float() * network.amplitude_unit
     return weighted_amplitudes(network(images))[0]
 
 
 def weighted_amplitudes(found: Hypotheses) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation ``(b, K)`` of the amplitudes over the hypotheses, each a Laplace distribution."""
+    """Mean and standard deviation (b, K) of the amplitudes over the hypotheses, each a Laplace distribution."""
     weight = (found.probability / found.probability.sum(1, keepdim=True))[..., None]
     mean = (found.amplitudes * weight).sum(1)
     variance = ((2 * found.amplitude_scale.square() + (found.amplitudes - mean[:, None]).square()) * weight).sum(1)

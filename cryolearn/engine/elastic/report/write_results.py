@@ -12,28 +12,26 @@ from ....common.axis_labels import axis_label
 from ....common.flags import AlignmentFlag, flag_counts
 from ...figures import error_histogram, landscape, save_figure
 from ...imaging.poses import matrix_to_euler
-from ...io.atomic import write_json
 from ...io.star import ParticleTable, write_particles
+from ...io.summary import AlignmentSummary, write_summary
 from ...io.tables import write_table
 
 
-def write_alignment(
-    out: Path, table: ParticleTable, columns: dict[str, np.ndarray], meta: dict[str, Any], mode_numbers: list[int]
-) -> None:
+def write_alignment(out: Path, table: ParticleTable, columns: dict[str, np.ndarray], mode_numbers: list[int], notes: dict[str, Any]) -> None:
     """Write ``alignment.npz``, ``particles.star``, ``summary.json`` and the figures of an alignment."""
-    write_table(str(out / "alignment.npz"), columns, {**meta, "mode_numbers": list(mode_numbers)})
+    notes = {"box": table.box, "pixel_size_angst": table.pixel_size_angst, "mode_numbers": list(mode_numbers), **notes}
+    write_table(str(out / "alignment.npz"), columns, notes)
     angles = matrix_to_euler(torch.from_numpy(columns["rotation"]).double()).numpy()
     write_particles(str(out / "particles.star"), table.with_poses(angles, -columns["shift_angst"].astype(float)))
     flags = columns["flags"]
-    summary: dict[str, Any] = {
-        "particles": len(table), "median_correlation": round(float(np.median(columns["correlation"])), 4),
-        "median_pose_sigma_deg": round(float(np.median(columns["pose_sigma_deg"])), 3),
-        "median_amplitude_sigma": [round(float(value), 3) for value in np.median(columns["amplitude_sigma"], axis=0)],
-        "flagged": int((flags != 0).sum()),
-    }
+    summary = AlignmentSummary(
+        particles=len(table), median_correlation=round(float(np.median(columns["correlation"])), 4),
+        median_pose_sigma_deg=round(float(np.median(columns["pose_sigma_deg"])), 3),
+        median_amplitude_sigma=[round(float(value), 3) for value in np.median(columns["amplitude_sigma"], axis=0)],
+        flagged=int((flags != 0).sum()),
+    )
     counts = flag_counts(flags, AlignmentFlag)
-    summary |= counts
-    write_json(out / "summary.json", summary)
+    write_summary(out, summary, counts)
     amplitudes = columns["amplitudes"]
     labels = [axis_label(f"amplitudes:{index}", {"mode_numbers": mode_numbers}) for index in range(len(mode_numbers))]
     second = 1 if len(mode_numbers) > 1 else 0

@@ -16,6 +16,7 @@ from ...exceptions import InputError
 from ...figures import fsc_curves, map_slices, save_figure
 from ...imaging.fourier_volume import padded_side
 from ...imaging.half_set_maps import (
+    ImageOptions,
     finish_reconstruction,
     fsc_sphere,
     insert_particles,
@@ -175,14 +176,11 @@ def write_path_maps(
         works = [new_reconstructor(table, _PADDING, device, phase_flipped) for _ in states]
         insert_particles(
             works,
-            table,
-            stack=stack,
+            stack,
             rows=np.arange(len(table)),
             halves=half,
             weights=weights[:, states],
-            use_ctf=not ignore_ctf,
-            invert_contrast=invert_contrast,
-            batch=batch,
+            options=ImageOptions(use_ctf=not ignore_ctf, invert_contrast=invert_contrast, batch=batch),
             progress=report,
         )
         for state in states:

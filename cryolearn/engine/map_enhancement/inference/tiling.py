@@ -21,7 +21,7 @@ from ...progress import Progress
 from ..networks.by_name import MapNetwork
 from ..networks.cube_rotations import GROUPS, Turn, turn_array, turn_back
 
-__all__ = ["Enhanced", "TilePlan", "apply_network", "plan_tiles"]
+__all__ = ["Enhanced", "Inference", "TilePlan", "apply_network", "plan_tiles"]
 
 Array = NDArray[np.float32]
 Places = tuple[int, int, int]
@@ -87,27 +87,34 @@ def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How a network is applied: in 1, 4, 12 or 24 orientations (``rotations``), to tiles of at most ``tile_px`` a side."""
+
+    rotations: int
+    tile_px: int
+    device: torch.device
+
+
 def apply_network(
-    network: MapNetwork, data: Array, resolution_px: float, target_px: float, rotations: int, tile_px: int, device: torch.device, record: RunRecord,
-    what: str = "enhancing",
+    network: MapNetwork, data: Array, resolution_px: float, target_px: float, how: Inference, record: RunRecord, what: str = "enhancing",
 ) -> Enhanced:
     """Apply a network to a map (z, y, x) on the network's grid.
 
     Parameters
     ----------
     resolution_px, target_px : in voxels
-    rotations : 1, 4, 12 or 24 orientations
     record : where finished tiles are kept until the caller removes it; its digest is that of all that the result depends on
     """
-    plan = plan_tiles((data.shape[0], data.shape[1], data.shape[2]), network, tile_px)
+    plan = plan_tiles((data.shape[0], data.shape[1], data.shape[2]), network, how.tile_px)
     tiles = record.array("tiles", (len(plan), 3, *plan.core), np.float32)
     finished = tiles.finished
-    turns = GROUPS[rotations]
-    told = [torch.tensor([value], dtype=torch.float32, device=device) for value in (resolution_px, target_px)]
+    turns = GROUPS[how.rotations]
+    told = [torch.tensor([value], dtype=torch.float32, device=how.device) for value in (resolution_px, target_px)]
     progress = Progress(what, len(plan), "tiles", done=int(finished.sum()))
     for number, start in enumerate(plan):
         if not finished[number]:
-            tile = torch.from_numpy(_cut(data, start, plan)).to(device)
+            tile = torch.from_numpy(_cut(data, start, plan)).to(how.device)
             tiles.write(number, _mean_over_turns(network, tile, told, turns, plan.border))
             progress.step()
     density, spread, error = _blend(tiles, plan, data.shape)

@@ -14,8 +14,9 @@ from ....common.figures.curves import draw_evidence
 from ....common.figures.surface import SIDE_VIEW, draw_surface, finish_axes, view_of
 from ...figures import map_surface, new_figure, save_figure
 from ...imaging.map_shells import Shells, half_fsc
-from ...io.atomic import write_csv, write_json
+from ...io.atomic import write_csv
 from ...io.map_grid import MapGrid, write_on_grid
+from ...io.summary import EnhancementSummary, write_summary
 from ..config import MapEnhanceConfig
 from ..inference.enhanced_map import EnhancedMap, Setting
 from ..networks.by_name import TrainedMapNetwork
@@ -78,7 +79,7 @@ def write_results(
     save_figure(slices_figure(panels, grid.voxel_angst), str(out / "figures" / "slices.png"))
     save_figure(surfaces_figure({"input": grid.data, "enhanced": scaled}, setting.solvent.inside, grid.voxel_angst), str(out / "figures" / "surfaces.png"))
     summary = _summary(config, setting, model=model, found=found, curves=curves, local=local, confidence=confidence)
-    write_json(out / "summary.json", summary)
+    write_summary(out, summary)
     print(_sentence(summary), flush=True)
     if summary["disagrees"]:
         print("Warning: the enhanced map does not resemble its input: do not use it. Is density white in the input, and its resolution right?", flush=True)
@@ -97,15 +98,15 @@ def _summary(
     inside = setting.mask > 0.5
     if not inside.any():
         inside = np.ones(inside.shape, bool)
-    summary: dict[str, Any] = {
-        "input_resolution_angst": round(setting.resolution_angst, 3), "target_angst": round(setting.target_angst, 3), "network_voxel_angst": model.voxel_angst,
-        "network": "shipped" if not config.model else "own", "preset": model.description["preset"], "orientations": int(config.rotations),
-        "data_consistency": config.data_consistency, "molecule_found": setting.solvent.found,
-        "molecule_part_of_box": round(float(setting.solvent.inside.mean()), 5),
-        "solvent_level": setting.solvent.level, "solvent_spread": setting.solvent.spread, "scale": found.scale,
-        "relative_uncertainty": round(float(found.spread[inside].mean() / max(float(found.density[inside].std()), 1e-12)), 5),
-        "local_correlation": round(float(local[inside].mean()), 5), "disagrees": bool(local[inside].mean() < _DISAGREES),
-    }
+    summary: dict[str, Any] = {**EnhancementSummary(
+        input_resolution_angst=round(setting.resolution_angst, 3), target_angst=round(setting.target_angst, 3), network_voxel_angst=model.voxel_angst,
+        network="shipped" if not config.model else "own", preset=model.description["preset"], orientations=int(config.rotations),
+        data_consistency=config.data_consistency, molecule_found=setting.solvent.found,
+        molecule_part_of_box=round(float(setting.solvent.inside.mean()), 5),
+        solvent_level=setting.solvent.level, solvent_spread=setting.solvent.spread, scale=found.scale,
+        relative_uncertainty=round(float(found.spread[inside].mean() / max(float(found.density[inside].std()), 1e-12)), 5),
+        local_correlation=round(float(local[inside].mean()), 5), disagrees=bool(local[inside].mean() < _DISAGREES),
+    )}
     if confidence is not None:
         summary["confident_part"] = round(float((confidence[setting.solvent.inside] > _CONFIDENT).mean()), 5)
     if curves:

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 from ...figures import fsc_curves, new_figure, save_figure
 from ...imaging.half_set_maps import write_fsc_csv
-from ...io.atomic import write_json
 from ...io.models import save_model
+from ...io.summary import write_summary
+from ...training.learning_curve import Row
 from ...training.plan import TrainingPlan
+from ...training.training_run import count_weights, curve_summary
 from ..config import MapTrainConfig
 from ..training.losses import patch_fsc
 from ..training.training_task import MapTask
@@ -27,7 +29,7 @@ _SHOWN = 3
 
 
 @torch.no_grad()
-def write_model(config: MapTrainConfig, task: MapTask, plan: TrainingPlan, history: list[dict[str, float]], description: dict[str, Any]) -> None:
+def write_model(config: MapTrainConfig, task: MapTask, plan: TrainingPlan, description: dict[str, Any], history: list[Row]) -> None:
     """Write ``model/``, ``validation_fsc.csv``, ``summary.json`` and the figures of a finished training."""
     out = Path(config.output)
     network = task.network.eval()
@@ -50,14 +52,11 @@ def write_model(config: MapTrainConfig, task: MapTask, plan: TrainingPlan, histo
     means = {name: torch.cat(parts).mean(0) for name, parts in curves.items()}
     side, voxel = task.sampler.setting.patch_px, task.sampler.setting.voxel_angst
     write_fsc_csv(str(out / "validation_fsc.csv"), {f"fsc_{name}": curve for name, curve in means.items()}, side, voxel)
-    last = history[-1]
-    summary: dict[str, Any] = {"epochs": plan.epochs, "steps": plan.steps, "patches": plan.steps * plan.batch, "voxel_angst": voxel,
-                               "weights": sum(weight.numel() for weight in network.parameters()),
-                               "training_models": len(description["training"]), "validation_models": len(description["validation"])}
-    summary |= {name: round(float(value), 5) for name, value in last.items() if name.startswith(("train_", "val_"))}
-    summary |= {f"mean_fsc_of_{name}": round(float(curve[1:].mean()), 5) for name, curve in means.items()}
-    summary["seconds"] = round(sum(row["seconds"] for row in history), 1)
-    write_json(out / "summary.json", summary)
+    summary = curve_summary(plan, history, "patches") | {
+        "voxel_angst": voxel, "weights": count_weights(network), "training_models": len(description["training"]),
+        "validation_models": len(description["validation"]), **{f"mean_fsc_of_{name}": round(float(curve[1:].mean()), 5) for name, curve in means.items()},
+    }
+    write_summary(out, summary)
     curves_drawn = {name: curve.numpy() for name, curve in means.items()}
     figure = fsc_curves(curves_drawn, side, voxel, (0.5,), title="Mean FSC with the molecule's density, unseen models")
     save_figure(figure, str(out / "figures" / "validation_fsc.png"))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ....common.limits import same_pixel_size
+from ....common.checks import check_trained_for
 from ...config import digest_file, digest_values
 from ...exceptions import InputError
 from ...io.models import load_model_of
@@ -76,16 +76,7 @@ class DistanceModel:
             when the pixel size is another one or the box is smaller than the network's; larger boxes are cut.
         """
         pixel, box = float(self.description["pixel_size_angst"]), int(self.description["box"])
-        if not same_pixel_size(table.pixel_size_angst, pixel):
-            raise InputError(
-                f"The particles have {table.pixel_size_angst:g} Å/px, but the distance network was trained for {pixel:g} Å/px: give particles of that "
-                "pixel size, or train another network."
-            )
-        if table.box < box:
-            raise InputError(
-                f"The particles have a box of {table.box} px, but the distance network was trained for {box} px and takes no smaller one: extract them "
-                "in a larger box, or train another network."
-            )
+        check_trained_for("particles", table.box, table.pixel_size_angst, box, pixel, larger_boxes=True)
 
     def measure(
         self, table: ParticleTable, landmarks: np.ndarray, config: RecoverOrientationsConfig, folder: str | Path
@@ -97,12 +88,12 @@ class DistanceModel:
 
         Parameters
         ----------
-        landmarks : ``(L,)`` rows of the table
+        landmarks : (L,) rows of the table
         folder : output folder, for records
 
         Returns
         -------
-        distances, weights : ``(P, L)`` float32; weights are 1 / variance in 1/rad^2, and 0 for the distance of a landmark to itself
+        distances, weights : (P, L) float32; weights are 1 / variance in 1/rad^2, and 0 for the distance of a landmark to itself
         """
         self.check_particles(table)
         if table.ctf is not None and self.scheme.ignore_ctf and not config.ignore_ctf:
@@ -136,7 +127,7 @@ class DistanceModel:
         return int(self.description["views"]) if self.preset == "views" else 0
 
     def encode(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> torch.Tensor:
-        """What the network keeps of each image, ``(P, n)`` on the CPU, streamed; of 'exact' and 'paper' unit features and a log variance."""
+        """What the network keeps of each image, (P, n) on the CPU, streamed; of 'exact' and 'paper' unit features and a log variance."""
         return self._encode(table, config, self._record(table, config, folder))
 
     def _record(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> RunRecord:

@@ -10,7 +10,7 @@ from ...imaging.poses import rotation_z
 from ...training.augment import move_images
 from ...training.network_input import NetworkInput
 from ...training.particle_images import ParticleImages
-from ...training.plan import block_generator, shuffled
+from ...training.plan import block_generator, held_out, shuffled_rows
 from ..similarity_kernel import SimilarityKernel
 from .training_simulator import Samples, standardise
 
@@ -48,8 +48,7 @@ class LabelledImages:
         self._images, self._scheme, self._kernel = images, scheme, kernel
         self._shift_range_angst, self._largest_rad, self._seed = shift_range_angst, largest_rad, seed
         self._rotation, self._shift_angst = images.poses(np.arange(len(table)))
-        # multiplicative hash (Knuth): a particle stays on its side whatever the set that it comes in
-        held = (table.ids.astype(np.uint64) * np.uint64(2654435761) % np.uint64(2**32)) / 2**32 < validation_fraction
+        held = held_out(table.ids, validation_fraction)
         self.training, self.validation = np.flatnonzero(~held), np.flatnonzero(held)
         if min(len(self.training), len(self.validation)) < 16:
             raise InputError(
@@ -76,7 +75,7 @@ class LabelledImages:
         generator = block_generator(self._seed, number, device)
         half = -(-count // 2)
         pool = self.training if number >= 0 else self.validation
-        first = pool[self._order(number, half, len(pool))]
+        first = pool[shuffled_rows(self._seed, (number if number >= 0 else -1 - number) * half, half, len(pool))]
         candidates = pool[torch.randint(len(pool), (half, _CANDIDATES), generator=generator, device=device).cpu().numpy()]
         rows = np.concatenate([first[:, None], candidates], 1)
         turn = torch.rand(rows.shape, generator=generator, device=device) * 360
@@ -89,12 +88,6 @@ class LabelledImages:
         picked = torch.stack([torch.zeros_like(best), best], 1)
         at = np.take_along_axis(rows, picked.cpu().numpy(), 1).reshape(-1)[:count]
         return at, turn.gather(1, picked).flatten()[:count], mirror.gather(1, picked).flatten()[:count], extra[:count]
-
-    def _order(self, number: int, half: int, total: int) -> np.ndarray:
-        first = (number if number >= 0 else -1 - number) * half
-        numbers = np.arange(first, first + half)
-        orders = {turn: shuffled(self._seed, turn, total) for turn in np.unique(numbers // total).tolist()}
-        return np.array([orders[value // total][value % total] for value in numbers.tolist()])
 
     def _moved(self, rows: np.ndarray, turn_deg: torch.Tensor, mirror: torch.Tensor) -> torch.Tensor:
         """Poses of pictures that were turned, then mirrored in y: seen from behind, a projection is its own mirror image."""

@@ -20,6 +20,9 @@ from .network_exact import RingEncoder
 
 __all__ = ["ViewsNetwork"]
 
+_MATCHES = 4  # kinds of line matches
+_CHANNELS = 8  # matrices of relative rotations that are carried along
+_ROUNDS = 4  # of mixing in third views
 _LINE_CHANNELS = 16  # numbers by which lines are compared, for each kind of match
 _LEAST = 1e-4
 
@@ -62,32 +65,24 @@ class ViewsNetwork(nn.Module):
 
     All that it computes turns with each picture: it depends on in-plane angles only through rotation matrices.
 
-    Parameters
-    ----------
-    matches : kinds of line matches
-    channels : matrices of relative rotations that are carried along
-    rounds : how often third views are asked
     """
 
-    def __init__(
-        self, *, size: int, radius_px: float, width: int = 64, turns: int = 24, depth: int = 3, taps: int = 5, matches: int = 4, channels: int = 8,
-        rounds: int = 4,
-    ) -> None:
+    def __init__(self, *, size: int, radius_px: float, width: int = 64, turns: int = 24, depth: int = 3, taps: int = 5) -> None:
         super().__init__()
         self.encoder = LineEncoder(size=size, radius_px=radius_px, width=width, turns=turns, depth=depth, kernel=taps)
-        self.turns, self.width, self.matches = turns, width, matches
-        self.line = nn.Linear(width, matches * _LINE_CHANNELS)
-        self.scale = nn.Parameter(torch.full((matches, _LINE_CHANNELS), 4 / math.sqrt(_LINE_CHANNELS)))
-        self.given = nn.Parameter(torch.diag(torch.tensor([1.0, 0.0, 0.0])) + 0.1 * torch.randn(matches, 3, 3))
-        self.own = nn.Linear(width, 9 * matches)
-        self.trust = nn.Linear(width, matches, bias=False)
-        self.start = nn.Linear(2 * matches, channels, bias=False)
-        self.mix = nn.ModuleList(nn.Linear(2 * channels, channels, bias=False) for _ in range(rounds))
+        self.turns, self.width = turns, width
+        self.line = nn.Linear(width, _MATCHES * _LINE_CHANNELS)
+        self.scale = nn.Parameter(torch.full((_MATCHES, _LINE_CHANNELS), 4 / math.sqrt(_LINE_CHANNELS)))
+        self.given = nn.Parameter(torch.diag(torch.tensor([1.0, 0.0, 0.0])) + 0.1 * torch.randn(_MATCHES, 3, 3))
+        self.own = nn.Linear(width, 9 * _MATCHES)
+        self.trust = nn.Linear(width, _MATCHES, bias=False)
+        self.start = nn.Linear(2 * _MATCHES, _CHANNELS, bias=False)
+        self.mix = nn.ModuleList(nn.Linear(2 * _CHANNELS, _CHANNELS, bias=False) for _ in range(_ROUNDS))
         self.gate = nn.ModuleList(
-            nn.Sequential(nn.Linear(4 * channels + matches, width), nn.GELU(), nn.Linear(width, channels)) for _ in range(rounds)
+            nn.Sequential(nn.Linear(4 * _CHANNELS + _MATCHES, width), nn.GELU(), nn.Linear(width, _CHANNELS)) for _ in range(_ROUNDS)
         )
-        self.last = nn.Sequential(nn.Linear(2 * channels + matches, width), nn.GELU(), nn.Linear(width, 2))
-        self.out = nn.Linear(channels, 1, bias=False)
+        self.last = nn.Sequential(nn.Linear(2 * _CHANNELS + _MATCHES, width), nn.GELU(), nn.Linear(width, 2))
+        self.out = nn.Linear(_CHANNELS, 1, bias=False)
         self.frames: torch.Tensor  # (turns, 3, 3)
         self.register_buffer("frames", rotation_z(torch.arange(turns) * (360 / turns)), persistent=False)
 
@@ -119,7 +114,7 @@ class ViewsNetwork(nn.Module):
 
     def _pairs(self, found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """First estimates (n, c, v, v, 3, 3) of relative rotations, and how sharply lines match, (n, v, v, matches)."""
-        line = functional.normalize(self.line(found).unflatten(-1, (self.matches, _LINE_CHANNELS)), dim=-1) * math.sqrt(_LINE_CHANNELS)
+        line = functional.normalize(self.line(found).unflatten(-1, (_MATCHES, _LINE_CHANNELS)), dim=-1) * math.sqrt(_LINE_CHANNELS)
         logits = torch.einsum("nvacd,nwbcd->nvwcab", line * self.scale, line)
         peak = logits.flatten(-2).logsumexp(-1)
         # the rotation that a match at angles a and b stands for, turned to both pictures' frames, weighed by how well lines match there
@@ -130,7 +125,7 @@ class ViewsNetwork(nn.Module):
         matched = torch.einsum("nvwcus,uxp,cpq,syq->ncvwxy", moment, turn, self.given, turn)
         # what the image itself says of its orientation, as in the network 'exact'
         weight = self.trust(found).softmax(2)
-        own = torch.einsum("nvac,axp,nvacpq->nvcxq", weight, self.frames, self.own(found).unflatten(-1, (self.matches, 3, 3)))
+        own = torch.einsum("nvac,axp,nvacpq->nvcxq", weight, self.frames, self.own(found).unflatten(-1, (_MATCHES, 3, 3)))
         own = own / own.square().mean((-1, -2), keepdim=True).add(1e-6).sqrt()
         direct = torch.einsum("nvcxq,nwcyq->ncvwxy", own, own) / 3
         z = self.start(torch.cat([_even(matched), direct], 1).movedim(1, -1)).movedim(-1, 1)

@@ -9,7 +9,7 @@ import torch
 
 from ...imaging.ctf import Ctf
 from ...imaging.fourier import irfft2_centred, phase_shift, radial_filter
-from ...training.plan import block_generator
+from ...training.plan import BlockDraws, block_generator
 from .image_statistics import Appearance
 from .pair_sampling import draw_block_poses
 from .projected_maps import ProjectedMaps
@@ -70,20 +70,15 @@ class ImageSimulator:
         return Samples(standardise(irfft2_centred(transform * self._scheme.wiener(transfer), size)), rotation)
 
     def _draw_block(self, number: int, count: int) -> tuple[torch.Tensor, ...]:
-        generator = block_generator(self._seed, number, self._device)
-
-        def uniform(*shape: int) -> torch.Tensor:
-            return torch.rand(shape, generator=generator, device=self._device) * 2 - 1
-
-        size = self._scheme.size
+        draws, size = BlockDraws(self._seed, number, self._device), self._scheme.size
         # on the CPU, with numbers of its own: a GPU need not be waited for
         which = int(torch.randint(len(self._maps), (1,), generator=block_generator(self._seed, _MAPS + number)))
-        rotation = draw_block_poses(count, generator, self._largest_rad)
-        shift = uniform(count, 2) * (self._shift_range_angst / self._scheme.network_pixel_angst)
-        picks = torch.randint(len(self._ctf) if self._ctf is not None else 1, (count,), generator=generator, device=self._device)
+        rotation = draw_block_poses(count, draws.generator, self._largest_rad)
+        shift = draws.uniform(count, 2) * (self._shift_range_angst / self._scheme.network_pixel_angst)
+        picks = draws.integers(len(self._ctf) if self._ctf is not None else 1, count)
         transform = self._maps.project(which, rotation) * phase_shift(shift, size)
         if self._noise is None:
             return transform, rotation, picks
         # images are standardised in the end, so a spread of the noise's strength is one of contrast and SNR alike
-        strength = torch.exp(-0.5 * self._spread * uniform(count, 1, 1))
-        return transform, rotation, picks, torch.randn(count, size, size, generator=generator, device=self._device) * strength
+        strength = torch.exp(-0.5 * self._spread * draws.uniform(count, 1, 1))
+        return transform, rotation, picks, draws.normal(count, size, size) * strength

@@ -15,9 +15,9 @@ from ....common.figures.orientations import draw_sphere, viewing_directions
 from ....common.fsc import HALF_MAP_THRESHOLD, TRUTH_THRESHOLD
 from ...figures import fsc_curves, map_slices, new_figure, save_figure
 from ...imaging.half_set_maps import Reconstruction, write_fsc_csv
-from ...io.atomic import write_json
 from ...io.maps import write_map
 from ...io.star import ParticleTable, write_particles
+from ...io.summary import write_summary
 from ...io.tables import write_table
 from ..recovery_result import RecoveryResult
 from ..similarity_kernel import SimilarityKernel
@@ -59,7 +59,7 @@ def write_report(
     save_figure(map_slices({"map": maps.volume.numpy()}, pixel), os.path.join(figures, "slices.png"))
     save_figure(confidence_histogram(found.confidence), os.path.join(figures, "confidence.png"))
     save_figure(views_figure(rotation), os.path.join(figures, "viewing_directions.png"))
-    write_json(os.path.join(folder, "summary.json"), summary)
+    write_summary(folder, summary)
     for line in (*summary["trust_reasons"], *summary["warnings"]):
         print(f"WARNING: {line}", flush=True)
     resolution = summary["resolution_angst"]

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from ....common.figures.orientations import draw_distances
 from ...figures import new_figure, save_figure
-from ...io.atomic import write_json
 from ...io.models import save_model
+from ...io.summary import write_summary
 from ...io.tables import write_table
+from ...training.learning_curve import Row
 from ...training.plan import TrainingPlan
+from ...training.training_run import count_weights, curve_summary
 from ..config import DistanceTrainConfig
 from ..distance_network.distance_calibration import Calibration, fit_calibration
 from ..distance_network.pair_sampling import block_pairs
@@ -32,7 +34,7 @@ _FAR_RAD = 2.9
 
 @dataclass
 class UnseenPairs:
-    """All pairs within blocks of unseen images; arrays ``(n,)``, blocks one after another.
+    """All pairs within blocks of unseen images; arrays (n,), blocks one after another.
 
     ``first`` and ``second`` count images through all blocks, ``spread`` is the predicted variance, ``weight`` makes every
     distance count the same.
@@ -72,7 +74,7 @@ def unseen_pairs(task: DistanceTask, block: int, blocks: int) -> UnseenPairs:
     return UnseenPairs(**{name: torch.cat(parts).numpy() for name, parts in found.items()})
 
 
-def write_model(config: DistanceTrainConfig, task: DistanceTask, plan: TrainingPlan, history: list[dict[str, float]], description: dict[str, Any]) -> None:
+def write_model(config: DistanceTrainConfig, task: DistanceTask, plan: TrainingPlan, description: dict[str, Any], history: list[Row]) -> None:
     """Write ``model/``, ``validation.npz``, ``summary.json`` and the figures of a finished training."""
     out = Path(config.output)
     blocks = int(np.clip(_SHARE * plan.steps * plan.batch / plan.block, *_BLOCKS)) // 2 * 2
@@ -90,16 +92,13 @@ def write_model(config: DistanceTrainConfig, task: DistanceTask, plan: TrainingP
     columns |= {"learned_rad": judged.learned_rad, "calibrated_rad": calibrated, "weight": weight, "even_weight": judged.weight}
     write_table(str(out / "validation.npz"), columns, {"digest": plan.digest, "preset": config.preset, "symmetry": config.symmetry})
     far = judged.true_rad > _FAR_RAD / np.pi * task.weights.largest_rad
-    last = history[-1]
-    summary: dict[str, Any] = {"epochs": plan.epochs, "steps": plan.steps, "images": plan.steps * plan.batch, "weights": _count(task.network)}
-    summary |= {name: round(float(value), 5) for name, value in last.items() if name.startswith(("train_", "val_"))}
+    summary = curve_summary(plan, history, "images") | {"weights": count_weights(task.network)}
     summary |= {name: round(value, 5) for name, value in errors.items()}
     # a read-out that cannot reach the largest distances stays below them here
     summary["mean_learned_of_farthest_rad"] = round(float(judged.learned_rad[far].mean()), 5) if far.any() else None
     summary["mean_true_of_farthest_rad"] = round(float(judged.true_rad[far].mean()), 5) if far.any() else None
     summary["constant_answer_error_rad"] = round(task.weights.largest_rad / 4, 5)
-    summary["seconds"] = round(sum(row["seconds"] for row in history), 1)
-    write_json(out / "summary.json", summary)
+    write_summary(out, summary)
     figure = plateau_plot(judged.true_rad, {"as read": judged.learned_rad, "calibrated": calibrated})
     save_figure(figure, str(out / "figures" / "distances.png"))
     print(
@@ -119,7 +118,3 @@ def plateau_plot(true_rad: np.ndarray, learned: dict[str, np.ndarray]) -> Figure
 def _calibrate(calibration: Calibration, pairs: UnseenPairs) -> tuple[np.ndarray, np.ndarray]:
     distance, weight = calibration.apply(torch.from_numpy(pairs.similarity), torch.from_numpy(pairs.spread))
     return distance.numpy(), weight.numpy()
-
-
-def _count(network: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in network.parameters())

@@ -10,7 +10,7 @@ from .network_paper import DSRF3D, Inception3D
 from .network_residual import Residual3D
 from .rotation_invariant_features import RifSvm
 
-__all__ = ["build_network", "count_weights"]
+__all__ = ["build_network"]
 
 _KINDS: dict[str, type[nn.Module]] = {"residual3d": Residual3D, "inception3d": Inception3D, "dsrf3d": DSRF3D, "rif_svm": RifSvm}
 
@@ -18,8 +18,3 @@ _KINDS: dict[str, type[nn.Module]] = {"residual3d": Residual3D, "inception3d": I
 def build_network(name: str, arguments: dict[str, Any]) -> nn.Module:
     """An untrained network: (n, channels, box, box, box) -> logits (n, classes) and features (n, d)."""
     return _KINDS[name](**arguments)
-
-
-def count_weights(network: nn.Module) -> int:
-    """Number of weights."""
-    return sum(weight.numel() for weight in network.parameters())

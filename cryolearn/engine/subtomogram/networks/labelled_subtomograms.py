@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...exceptions import InputError
 from ...io.subtomograms import SubtomogramStack, SubtomogramTable
-from ...training.plan import BLOCK, block_generator, shuffled
+from ...training.plan import BLOCK, block_generator, scattered, shuffled_rows
 from .network_input import keep_wedge, move_volumes, network_input
 from .on_the_fly_simulation import DrawnSubtomograms
 
@@ -56,8 +56,7 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
         raise InputError(f"All subtomograms are of the class '{names[0]}': there is nothing to tell apart.")
     lookup = {name: number for number, name in enumerate(names)}
     number = np.array([lookup[name] for name in table.class_name])
-    # multiplicative hash (Knuth): a subtomogram stays on its side whatever the order of the set
-    rank = table.ids.astype(np.uint64) * np.uint64(2654435761) % np.uint64(2**32)
+    rank = scattered(table.ids)
     kept = []
     for index, name in enumerate(names):
         here = np.flatnonzero(number == index)
@@ -125,8 +124,8 @@ class LabelledSubtomograms:
         self, volumes: CachedVolumes, labels: Labels, wedge_channel: bool, augment_shift_px: int | None, seed: int, device: torch.device,
         new_each_epoch: bool = False,
     ) -> None:
-        self._volumes, self.labels, self._wedge_channel = volumes, labels, wedge_channel
-        self._shift_px, self._seed, self._device = augment_shift_px, seed, device
+        self.volumes, self.table, self.labels, self._wedge_channel = volumes, volumes.stack.table, labels, wedge_channel
+        self._shift_px, self._seed, self.device = augment_shift_px, seed, device
         self._new = new_each_epoch
         self._number = torch.from_numpy(labels.number)
 
@@ -136,10 +135,8 @@ class LabelledSubtomograms:
         Rows beyond the set are new subtomograms of the same classes.
         """
         total = len(self.labels.training)
-        numbers = np.arange(first, first + count)
-        orders = {turn: shuffled(self._seed, turn, total) for turn in np.unique(numbers // total).tolist()}
-        rows = self.labels.training[[orders[number // total][number % total] for number in numbers.tolist()]]
-        return rows + numbers // total * len(self._number) if self._new else rows
+        rows = self.labels.training[shuffled_rows(self._seed, first, count, total)]
+        return rows + np.arange(first, first + count) // total * len(self._number) if self._new else rows
 
     def draw(self, blocks: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Training samples (n, channels, z, y, x) and their classes (n,)."""
@@ -152,11 +149,11 @@ class LabelledSubtomograms:
             generator = block_generator(self._seed, block)
             turns.append(torch.randint(4, (count,), generator=generator).numpy())
             shifts.append(torch.randint(-self._shift_px, self._shift_px + 1, (count, 3), generator=generator).numpy())
-        turn = keep_wedge(self._volumes.stack.tilt_deg(rows), np.concatenate(turns))
+        turn = keep_wedge(self.volumes.stack.tilt_deg(rows), np.concatenate(turns))
         return move_volumes(seen, turn, np.concatenate(shifts)), number
 
     def read(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Subtomograms as they are, and their classes."""
-        volumes = torch.from_numpy(self._volumes.read(rows)).to(self._device)
-        number = self._number[torch.from_numpy(rows % len(self._number))].to(self._device)
-        return network_input(volumes, self._volumes.stack.tilt_deg(rows), self._wedge_channel), number
+        volumes = torch.from_numpy(self.volumes.read(rows)).to(self.device)
+        number = self._number[torch.from_numpy(rows % len(self._number))].to(self.device)
+        return network_input(volumes, self.volumes.stack.tilt_deg(rows), self._wedge_channel), number

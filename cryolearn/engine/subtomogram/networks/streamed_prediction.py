@@ -28,7 +28,7 @@ class ReadAhead:
         self._next: tuple[NDArray[np.int64], Future[NDArray[np.float32]]] | None = None
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Volumes ``(n, z, y, x)``; one batch more than this is in memory."""
+        """Volumes (n, z, y, x); one batch more than this is in memory."""
         ahead, self._next = self._next, None
         if ahead is not None and np.array_equal(ahead[0], rows):
             volumes = ahead[1].result()

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ....common.limits import same_pixel_size
+from ....common.checks import check_trained_for
 from ...exceptions import InputError
 from ...io.models import load_model_of, save_model
 from ...io.subtomograms import SubtomogramTable
@@ -87,16 +87,7 @@ class SubtomogramModel:
         InputError
             when box or voxel size are not those of the training.
         """
-        if not same_pixel_size(table.pixel_size_angst, self.pixel_size_angst):
-            raise InputError(
-                f"The subtomograms have {table.pixel_size_angst:g} Å/voxel, but the network was trained for {self.pixel_size_angst:g}: bring them to that "
-                "sampling rate, or train another network."
-            )
-        if table.box != self.box:
-            raise InputError(
-                f"The subtomograms have a box of {table.box} voxels, but the network was trained for {self.box}: extract them so, or train another network."
-            )
-
+        check_trained_for("subtomograms", table.box, table.pixel_size_angst, self.box, self.pixel_size_angst)
         low, high = self.description.get("tilt_range_deg", (-90.0, 90.0))
         if max(abs(table.tilt_min_deg.min() - low), abs(table.tilt_max_deg.max() - high)) > _TILT_TOLERANCE_DEG:
             print(

@@ -16,11 +16,12 @@ from ...imaging.fourier import filter_shells
 from ...imaging.fsc import fsc, ssnr_from_fsc
 from ...imaging.half_set_maps import Reconstruction, write_reconstruction
 from ...imaging.poses import matrix_to_euler
-from ...io.atomic import write_csv, write_json
+from ...io.atomic import write_csv
 from ...io.subtomograms import SubtomogramTable, write_subtomograms
+from ...io.summary import AveragingSummary, write_summary
 from ...io.tables import write_table
 from ..averaging.averages import Averages
-from ..averaging.averaging_iterations import State
+from ..averaging.averaging_state import State
 from ..averaging.class_novelty import Known, Novelty, novelty_of
 from ..averaging.half_set_alignment import LOST, kept_shells
 from ..config import SubtomogramAverageConfig
@@ -114,11 +115,10 @@ def write_report(
     _write_subtomograms(config, table, order)
     _write_classes(os.path.join(config.output, "classes.csv"), entries)
     _draw(config, table, order, entries)
-    summary = {
-        "subtomograms": int(sum(len(item.rows) for item in order)), "box": table.box, "pixel_size_angst": table.pixel_size_angst, "classes": entries,
-        "warnings": warnings, "starts_evidence": {item.input_class: item.evidence.tolist() for item in order},
-    }
-    write_json(os.path.join(config.output, "summary.json"), summary)
+    write_summary(config.output, AveragingSummary(
+        subtomograms=int(sum(len(item.rows) for item in order)), box=table.box, pixel_size_angst=table.pixel_size_angst, classes=entries, warnings=warnings,
+        starts_evidence={item.input_class: item.evidence.tolist() for item in order},
+    ))
     for entry in entries:
         resolution = entry["resolution_angst"]
         print(f"{entry['name']}: {entry['count']} subtomograms, " + ("halves do not agree" if resolution is None else f"{resolution:.1f} Å")
@@ -141,7 +141,8 @@ def _write_subtomograms(config: SubtomogramAverageConfig, table: SubtomogramTabl
     part = table.subset(rows[back])
     extra = {**part.extra, "rlnClassNumber": number[back]}
     written = replace(
-        part, angles_deg=angles[back], shifts_angst=shifts[back], half=half[back], class_name=[f"class_{one:03d}" for one in number[back]], extra=extra,
+        part, angles_deg=angles[back], shifts_angst=shifts[back], random_subset=half[back],
+        class_name=[f"class_{one:03d}" for one in number[back]], extra=extra,
     )
     write_subtomograms(os.path.join(config.output, "subtomograms.star"), written)
     columns = {

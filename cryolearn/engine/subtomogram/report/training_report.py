@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import nn
 
 from ...figures import new_figure, save_figure
-from ...io.atomic import write_json
+from ...io.summary import write_summary
 from ...io.tables import write_table
 from ...progress import Progress
 from ...training.learning_curve import Row
+from ...training.training_run import count_weights
 from ..config import SubtomogramTrainConfig
-from ..networks.by_name import count_weights
 from ..networks.confidence_calibration import KnownClasses, calibration_error, fit_temperature, probabilities, reliability
-from ..networks.labelled_subtomograms import CachedVolumes, Labels
+from ..networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms
 from ..networks.trained_model import SubtomogramModel
 from .confusion import confusion_counts, confusion_plot, write_class_table, write_confusion
 
@@ -30,15 +29,14 @@ _CENTRES_FROM = 8192  # training subtomograms that say where the classes lie
 
 
 def write_model(
-    config: SubtomogramTrainConfig, network: nn.Module, volumes: CachedVolumes, labels: Labels, description: dict[str, Any], history: list[Row],
-    device: torch.device,
+    config: SubtomogramTrainConfig, network: nn.Module, data: LabelledSubtomograms, description: dict[str, Any], history: list[Row],
 ) -> None:
     """Write ``model/``, ``validation.npz``, tables, ``summary.json`` and figures of a finished training."""
     out = Path(config.output)
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    volumes, labels = data.volumes, data.labels
     classes = len(labels.names)
     nothing = KnownClasses(centres=np.zeros((classes, 1), np.float32), whitening=np.eye(1, dtype=np.float32))
-    model = SubtomogramModel(network, nothing, {**description, "temperature": 1.0, "novelty_quantiles": [0.0] * 101}, device)
+    model = SubtomogramModel(network, nothing, {**description, "temperature": 1.0, "novelty_quantiles": [0.0] * 101}, data.device)
     some = labels.training[:: -(-len(labels.training) // _CENTRES_FROM)]
     some = np.union1d(some, [labels.training[labels.number[labels.training] == number][0] for number in range(classes)])
     learned = _look(model, volumes, some, "training subtomograms")
@@ -53,7 +51,7 @@ def write_model(
         "novelty_quantiles": np.percentile(answer["novelty"], np.arange(101)).round(6).tolist(),
     }
     model.save(str(out / "model"))
-    table = volumes.stack.table
+    table = data.table
     write_table(str(out / "validation.npz"), {
         "id": table.ids[labels.validation], "true_class": number + 1, "class": answer["best_class"], "confidence": answer["confidence"],
         "novelty": answer["novelty"], "probability": answer["probability"], "features": unseen["features"],
@@ -75,7 +73,7 @@ def write_model(
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
     summary |= {name: float(value) for name, value in (history[-1] if history else {}).items() if name.startswith(("train_", "val_"))}
-    write_json(out / "summary.json", {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
+    write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     print(
         f"accuracy on {len(number)} unseen subtomograms {summary['validation_accuracy']:.3f} (mean of classes {summary['mean_class_accuracy']:.3f}, chance "
         f"{1 / classes:.3f}); on those learned from {summary['training_accuracy']:.3f}", flush=True,

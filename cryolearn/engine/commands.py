@@ -23,7 +23,7 @@ COMMANDS: Dict[str, Command] = {
     "subtomogram-simulate": Command(_E + "simulate.config:SubtomogramSimulateConfig", _E + "simulate.subtomograms_command:run"),
     "normal-modes": Command(_E + "elastic.config:NormalModesConfig", _E + "elastic.normal_modes_command:run"),
     "import-modes": Command(_E + "elastic.config:ImportModesConfig", _E + "elastic.import_modes_command:run"),
-    "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_gaussians:run"),
+    "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_to_gaussians_command:run"),
     "elastic-align": Command(_E + "elastic.config:ElasticAlignConfig", _E + "elastic.align_command:run", shared=True),
     "elastic-train": Command(_E + "elastic.config:ElasticTrainConfig", _E + "elastic.train_command:run", shared=True),
     "elastic-predict": Command(_E + "elastic.config:ElasticPredictConfig", _E + "elastic.predict_command:run", shared=True),

@@ -17,38 +17,51 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from ..common.atomic import write_json
 from .exceptions import InputError
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 C = TypeVar("C")
 
 _WHOLE_FILE_BYTES = 8 << 20  # larger files are digested by size and by their two ends
 
 
-def param(
-    default: Any = dataclasses.MISSING,
-    help: str = "",
-    *,
-    label: str = "",
-    unit: str = "",
-    low: Optional[float] = None,
-    high: Optional[float] = None,
-    choices: Optional[Tuple[str, ...]] = None,
-    expert: bool = False,
-    path: bool = False,
-    affects_result: bool = True,
-) -> Any:
-    """A field of a command's dataclass.
+class ParamNotes(TypedDict, total=False):
+    """What a field made by :func:`param` says besides its default and help.
 
-    ``low`` and ``high`` are inclusive. ``path=True`` marks an input file, whose content belongs to the digest.
+    ``low`` and ``high`` are inclusive. ``path`` marks an input file, whose content belongs to the digest.
     ``affects_result=False`` marks what changes speed or place only (device, threads, output folder).
     """
-    metadata = dict(
-        help=help, label=label, unit=unit, low=low, high=high, choices=choices,
-        expert=expert, path=path, affects_result=affects_result,
-    )
+
+    label: str
+    unit: str
+    low: Optional[float]
+    high: Optional[float]
+    choices: Optional[Tuple[str, ...]]
+    expert: bool
+    path: bool
+    affects_result: bool
+
+
+_UNSAID: Dict[str, Any] = dict(label="", unit="", low=None, high=None, choices=None, expert=False, path=False, affects_result=True)
+
+
+def param(default: Any = dataclasses.MISSING, help: str = "", **notes: Unpack[ParamNotes]) -> Any:
+    """A field of a command's dataclass.
+
+    Raises
+    ------
+    TypeError
+        when a note is not one of :class:`ParamNotes`.
+    """
+    unknown = set(notes) - set(_UNSAID)
+    if unknown:
+        raise TypeError("param() has no note '%s'" % sorted(unknown)[0])
+    metadata = dict(_UNSAID, help=help, **notes)
     if isinstance(default, (list, dict)):
         frozen = default
         return dataclasses.field(default_factory=lambda: type(frozen)(frozen), metadata=metadata)

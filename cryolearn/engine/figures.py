@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,6 +25,7 @@ from ..common.fsc import HALF_MAP_THRESHOLD, resolution_at
 from .io.atomic import whole_file
 
 __all__ = [
+    "PointColours",
     "bar_chart",
     "error_histogram",
     "fsc_curves",
@@ -85,47 +87,52 @@ def learning_curves(columns: Mapping[str, ArrayLike], x: str = "epoch", title: s
 
 def fsc_curves(
     curves: Mapping[str, ArrayLike], box: int, pixel_size_angst: float, thresholds: Sequence[float] = (HALF_MAP_THRESHOLD,),
-    resolutions: Mapping[str, float | None] | None = None, title: str = "Fourier shell correlation",
+    title: str = "Fourier shell correlation",
 ) -> Figure:
     """FSC curves with threshold lines and each curve's resolution in the legend.
 
     Parameters
     ----------
-    curves: mapping of label to ``(n_shells,)`` values, index 0 being shell 0, which is not drawn.
-    resolutions: Å at the first threshold, by label; read from the curves when not given. None is shown as "none".
+    curves : mapping of label to (n_shells,) values, index 0 being shell 0, which is not drawn.
     """
     drawn = []
     for label, curve in curves.items():
         values = np.asarray(curve, dtype=float)
         frequency = np.arange(len(values)) / (box * pixel_size_angst)
-        found = resolution_at(values, thresholds[0], box, pixel_size_angst) if resolutions is None else resolutions.get(label)
-        drawn.append((label, frequency[1:].tolist(), values[1:].tolist(), found))
+        drawn.append((label, frequency[1:].tolist(), values[1:].tolist(), resolution_at(values, thresholds[0], box, pixel_size_angst)))
     figure = new_figure()
     draw_fsc(figure, drawn, thresholds, title)
     return figure
 
 
+@dataclass(frozen=True)
+class PointColours:
+    """A column (n,) that colours the points of a landscape; classes when ``categorical`` (0 = left out, grey). None draws all alike."""
+
+    values: ArrayLike | None
+    label: str
+    categorical: bool = False
+
+
 def landscape(
-    x: ArrayLike, y: ArrayLike, x_label: str = "axis 1", y_label: str = "axis 2", colour: ArrayLike | None = None,
-    colour_label: str = "", categorical: bool = False, centres: ArrayLike | None = None, path: ArrayLike | None = None,
-    title: str = "Conformational landscape",
+    x: ArrayLike, y: ArrayLike, x_label: str = "axis 1", y_label: str = "axis 2", colours: PointColours | None = None, *,
+    centres: ArrayLike | None = None, path: ArrayLike | None = None, title: str = "Conformational landscape",
 ) -> Figure:
     """Density of particles over two axes, points (a random part of them) above it.
 
     Parameters
     ----------
-    x, y: ``(n,)`` coordinates; a million take about a second.
-    colour: ``(n,)`` column that colours the points; classes when ``categorical`` (0 = left out, grey).
-    centres: ``(c, 2)`` places numbered from 1.
-    path: ``(m, 2)`` line drawn above all, with its frames as dots.
+    x, y : (n,) coordinates; a million take about a second.
+    centres : (c, 2) positions numbered from 1.
+    path : (m, 2) line drawn above all, with its frames as dots.
     """
     horizontal, vertical = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     figure = new_figure(7.0, 5.4)
     axes = figure.subplots()
     draw_density(axes, horizontal, vertical)
     count = len(horizontal)
-    label = colour_label or "class (particles)" if categorical else colour_label
-    rows = draw_points(figure, axes, horizontal, vertical, colour, label, categorical=categorical)
+    shown = PointColours(None, "") if colours is None else colours
+    rows = draw_points(figure, axes, horizontal, vertical, shown.values, shown.label, categorical=shown.categorical)
     if path is not None:
         line = np.asarray(path, dtype=float)
         axes.plot(line[:, 0], line[:, 1], "-o", color="black", markersize=4, linewidth=1.5, markerfacecolor="white", label="path")
@@ -150,7 +157,7 @@ def error_histogram(errors: Mapping[str, ArrayLike], unit: str = "", title: str 
 
 
 def image_gallery(images: ArrayLike, labels: Sequence[str] | None = None, columns: int = 8, title: str = "") -> Figure:
-    """Images ``(n, y, x)``, each in its own grey scale."""
+    """Images (n, y, x), each in its own grey scale."""
     stack = np.asarray(images, dtype=float)
     columns = min(columns, max(len(stack), 1))
     rows = -(-len(stack) // columns)
@@ -167,7 +174,7 @@ def image_gallery(images: ArrayLike, labels: Sequence[str] | None = None, column
 
 
 def map_slices(maps: Mapping[str, ArrayLike], pixel_size_angst: float, title: str = "Central slices") -> Figure:
-    """Central slices of maps ``(z, y, x)``, a row each, with one grey scale a map and a scale in Å."""
+    """Central slices of maps (z, y, x), a row each, with one grey scale a map and a scale in Å."""
     figure = new_figure(7.2, 2.5 * max(len(maps), 1) + 0.4)
     grid = figure.subplots(max(len(maps), 1), 3, squeeze=False)
     for row, (label, data) in zip(grid, maps.items()):

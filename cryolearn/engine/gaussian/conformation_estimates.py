@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..io.motions import MotionModel
-from .trajectory.trajectory_em import Curve, CurveFit
+from .linear.linear_motions import LatentPosterior
+from .summary import SummaryNotes
+from .trajectory.trajectory_em import CurveFit
 
-__all__ = ["Found", "found_on_curve", "free_energy", "latents_on_grid", "motion_of_curve"]
+__all__ = ["Found", "found_off_grid", "found_on_curve", "found_on_posterior", "free_energy", "latents_on_grid"]
 
 Array = NDArray[np.float64]
 
@@ -42,7 +44,7 @@ class Found:
     at_end: NDArray[np.bool_]
     grid: Array
     state_weight: NDArray[np.float32]
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: SummaryNotes = field(default_factory=lambda: SummaryNotes())
 
 
 def latents_on_grid(posterior: Array, grid: Array, basis: str) -> tuple[Array, Array]:
@@ -63,21 +65,34 @@ def latents_on_grid(posterior: Array, grid: Array, basis: str) -> tuple[Array, A
     return mean, np.sqrt(np.clip(posterior @ grid**2 - mean**2, 0, None) + within)
 
 
-def motion_of_curve(curve: Curve, pixel_size_angst: float, meta: dict[str, Any]) -> MotionModel:
-    """The trajectory as it is kept in a file."""
-    def array(values: Any) -> Array:
-        return np.asarray(values.detach().cpu().numpy(), np.float64)
-
-    return MotionModel(
-        positions_angst=array(curve.base.positions_angst),
-        weights=array(curve.base.amplitudes) * pixel_size_angst**2,
-        sigma_angst=array(curve.base.sigma_angst),
-        displacement=array(curve.displacement()),
-        weight_change=array(curve.weight_change()),
-        basis=curve.basis,
-        layers=[],
-        meta=meta,
+def found_off_grid(motion: MotionModel, latents: Array, errors: Array, log_likelihood: Array) -> Found:
+    """Conformations by a method without a grid, which says nothing of weight, gain, surprise and ends."""
+    count, size = latents.shape
+    return Found(
+        motion=motion,
+        latents=latents,
+        errors=errors,
+        weight=np.ones(count),
+        log_likelihood=log_likelihood,
+        gain=np.zeros(count),
+        surprise=np.zeros(count),
+        at_end=np.zeros(count, bool),
+        grid=np.zeros((0, size)),
+        state_weight=np.zeros((count, 0), np.float32),
     )
+
+
+def found_on_posterior(posterior: LatentPosterior, motion: MotionModel, rigid: Array, notes: SummaryNotes) -> Found:
+    """Conformations from normal posteriors of the latents; ``rigid`` (n,) is the log-likelihood of the model that does not move."""
+    likelihood, expected, evidence, weight, mean, sigma = (values.cpu().numpy() for values in (
+        posterior.log_likelihood, posterior.expected, posterior.evidence, posterior.weight, posterior.mean, posterior.sigma))
+    return replace(
+        found_off_grid(motion, mean, sigma, likelihood), weight=weight, gain=evidence - rigid, surprise=_surprise(likelihood, expected), notes=notes)
+
+
+def _surprise(likelihood: Array, expected: Array) -> Array:
+    """Standard deviations (n,) between log-likelihoods and what the model expects of itself."""
+    return (likelihood - expected) / (2 * np.sqrt(expected.clip(1e-6)))
 
 
 def found_on_curve(fit: CurveFit, rigid: Array, pixel_size_angst: float, meta: dict[str, Any]) -> Found:
@@ -97,17 +112,17 @@ def found_on_curve(fit: CurveFit, rigid: Array, pixel_size_angst: float, meta: d
     ends = given[:, 0] + given[:, -1] > 0.5 if curve.basis == "polynomial" else np.zeros(len(given), bool)
     marginal = prior.max(1) + np.log(np.exp(prior - prior.max(1, keepdims=True)).sum(1))
     return Found(
-        motion=motion_of_curve(curve, pixel_size_angst, meta),
+        motion=curve.written(curve.basis, pixel_size_angst, meta),
         latents=latent[:, None],
         errors=error[:, None],
         weight=weight,
         log_likelihood=best,
         gain=marginal - rigid,
-        surprise=(best - expected) / (2 * np.sqrt(expected.clip(1e-6))),
+        surprise=_surprise(best, expected),
         at_end=ends,
         grid=grid[:, None],
         state_weight=posterior.astype(np.float32),
-        notes={"log_likelihood_by_round": fit.history, "junk_percent": 100 * curve.junk},
+        notes={"junk_percent": 100 * curve.junk},
     )
 
 

@@ -10,25 +10,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..io.motions import MotionModel
 from ..io.records import RunRecord
-from .autoencoder.autoencoder_estimates import autoencoder_of, comparison_notes, found_on_network, judge_rows
+from .autoencoder.autoencoder_estimates import autoencoder_of, comparison_notes, judge_rows
 from .autoencoder.training import AutoencoderFit
 from .config import GaussianHeterogeneityConfig
-from .conformation_estimates import Found, found_on_curve
+from .conformation_estimates import Found, found_off_grid, found_on_curve, found_on_posterior
 from .linear.eigen_motions import EigenMotions, find_eigen_motions
 from .linear.fisher_information import settled
 from .linear.gradients import GradientSource
 from .linear.line_search import scan_motion
-from .linear.linear_estimates import found_on_lines, linear_of
-from .model.fourier_particles import GaussianImages
+from .linear.linear_estimates import linear_of
+from .model.anchored_motion import written_motion
+from .model.fourier_particles import GaussianImages, even_rows
 from .model.projection import Gaussians
-from .model.slices import SliceGrid, envelope
+from .model.slices import SliceGrid
 from .model.state_likelihood import state_likelihood
-from .poses.pose_alternation import RefinedPoses, refine_with_search
+from .poses.pose_alternation import RefinedPoses, first_poses, refine_round
+from .poses.pose_search import PoseRange
 from .subunits.subunit_particles import ExpandedImages, fit_subunits, search_subunits
 from .trajectory.multi_start import first_posterior, search_curve, start_directions
-from .trajectory.trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, make_curve, transfer_curve
+from .trajectory.trajectory_em import CurveFit, evaluate_curve, fit_curve
+from .trajectory.trajectory_model import Curve, make_curve, transfer_curve
 
 __all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
 
@@ -54,14 +56,18 @@ class Problem:
         return "amplitude" if self.config.vary == "composition" else "position"
 
     @property
+    def score(self) -> str:
+        """Score of the gradients; the slides always take the FRC."""
+        return "frc" if self.config.method == "slides" else self.config.score
+
+    @property
     def keeps_rigid(self) -> bool:
         """Whether the gradients keep their rigid-body part; the slides take nothing from theirs."""
         return self.config.method == "slides" or (self.config.keep_rigid and not self.config.refine_poses)
 
     def source(self, images: GaussianImages | None = None, score: str = "") -> GradientSource:
         """Gradients of the images, by the configured score or another."""
-        chosen = "frc" if self.config.method == "slides" else self.config.score
-        return GradientSource(images or self.images, self.model, self.kind, score or chosen, self.moves, self.keeps_rigid)
+        return GradientSource(images or self.images, self.model, self.kind, score or self.score, self.moves, self.keeps_rigid)
 
 
 def eigen_motions_of(problem: Problem, images: GaussianImages | None = None, score: str = "") -> EigenMotions:
@@ -85,8 +91,7 @@ def motions_in_angst(problem: Problem, eigen: EigenMotions) -> tuple[Tensor, NDA
     A gradient has no scale; a scan of some images along each motion finds one. The scatter that error bars explain is taken away.
     """
     images = problem.images
-    rows = np.unique(np.linspace(0, len(images) - 1, min(_SCALE_SAMPLE, len(images))).round().astype(np.int64))
-    sample = images.subset(rows)
+    sample = images.subset(even_rows(len(images), _SCALE_SAMPLE))
     vectors = eigen_displacements(problem, eigen)
     deviations = np.zeros(len(vectors))
     for number, vector in enumerate(vectors):
@@ -104,9 +109,7 @@ def motions_in_angst(problem: Problem, eigen: EigenMotions) -> tuple[Tensor, NDA
 def rigid_likelihood(problem: Problem) -> NDArray[np.float64]:
     """Log-likelihood (n,) of the images given the model that does not move, over an empty image."""
     grid = SliceGrid(problem.images.band)
-    model = problem.model
-    volume = grid.volumes(model.positions_angst[None], (model.amplitudes / envelope(model.positions_angst, grid.band))[None], model.sigma_angst)
-    return state_likelihood(problem.images, volume, grid)[0][:, 0].double().cpu().numpy()
+    return state_likelihood(problem.images, grid.model_volume(problem.model), grid)[0][:, 0].double().cpu().numpy()
 
 
 def curve_of(problem: Problem, images: GaussianImages, name: str, eigen: EigenMotions | None = None) -> CurveFit:
@@ -152,23 +155,25 @@ def find_conformations(problem: Problem, eigen: EigenMotions, copies: int = 1) -
 
     ``eigen`` are the eigen-motions by the configured score; ``copies`` the subunits that each particle was expanded to.
     """
-    method = problem.config.method
+    method, pixel, meta = problem.config.method, problem.images.band.pixel_size, problem.meta
     if method == "slides":
         return _one_step(problem, eigen), None
     if method == "scan":
         return _scan(problem, eigen), None
     if method == "linear":
         lines = linear_of(problem.source(score="likelihood"), problem.config)
-        return found_on_lines(lines, rigid_likelihood(problem), problem.images.band.pixel_size, problem.meta), None
+        motion = lines.motions.written("linear", pixel, meta)
+        return found_on_posterior(lines.posterior, motion, rigid_likelihood(problem), {"junk_percent": 100 * lines.motions.junk}), None
     network = None
     if method == "autoencoder":
         network = _autoencoder(problem, copies)
         if network.accepted:
-            return found_on_network(network, rigid_likelihood(problem), problem.images.band.pixel_size, problem.meta), None
-    fit = curve_of(problem, problem.images, "all", eigen if problem.source().score == "likelihood" else None)
+            motion = network.network.motion(pixel, meta)
+            return found_on_posterior(network.posterior, motion, rigid_likelihood(problem), comparison_notes(network)), None
+    fit = curve_of(problem, problem.images, "all", eigen if problem.score == "likelihood" else None)
     if isinstance(problem.images, ExpandedImages):
         fit = fit_subunits(problem.images, fit, copies)
-    found = found_on_curve(fit, rigid_likelihood(problem), problem.images.band.pixel_size, problem.meta)
+    found = found_on_curve(fit, rigid_likelihood(problem), pixel, meta)
     if network is not None:
         found.notes.update(comparison_notes(network))
     return _upright(found, eigen), fit
@@ -183,16 +188,14 @@ def _autoencoder(problem: Problem, copies: int) -> AutoencoderFit:
 
 
 def refine_problem_poses(problem: Problem, half: NDArray[np.int64], about: tuple[Tensor, Tensor]) -> RefinedPoses:
-    """Poses refined in alternation with the trajectory, by the configured rounds and ranges; ``about`` are the poses the particles came with."""
-    config = problem.config
-
-    def search(images: GaussianImages, number: int) -> CurveFit:
-        here = replace(problem, images=images, record=problem.record.part(f"poses_{number}"))
-        return curve_of(here, images, "all")
-
-    return refine_with_search(
-        problem.images, problem.model, search, half, rounds=config.refine_poses, range_deg=config.pose_range_deg, range_angst=config.pose_range_angst,
-        about=about, centre=problem.before is None, record=problem.record.stage("poses"))
+    """Poses refined in alternation with a new search for the trajectory; ``about`` are the poses the particles came with."""
+    config, record = problem.config, problem.record.stage("poses")
+    limits = PoseRange(deg=config.pose_range_deg, angst=config.pose_range_angst, about=about)
+    poses = first_poses(problem.images, problem.model, limits, centre=problem.before is None, record=record)
+    for number in range(len(poses.history), config.refine_poses):
+        here = replace(problem, images=poses.images, record=problem.record.part(f"poses_{number}"))
+        poses = refine_round(poses, problem.model, curve_of(here, poses.images, "all"), half, record)
+    return poses
 
 
 def _upright(found: Found, eigen: EigenMotions) -> Found:
@@ -228,34 +231,12 @@ def _linear(problem: Problem, vectors: Tensor, deviations: NDArray[np.float64], 
             eigen: EigenMotions) -> Found:
     """Straight motions: ``vectors`` (K, M, 3) or (K, M, 1) times ``deviations`` (K,) is one standard deviation of a latent."""
     model, pixel = problem.model, problem.images.band.pixel_size
-    steps = vectors.double().cpu().numpy() * deviations[:, None, None]
-    still = np.zeros((len(steps), len(model), 3))
+    steps = vectors.double().cpu() * torch.from_numpy(deviations)[:, None, None]
+    still = steps.new_zeros(len(steps), len(model), 3)
     positions = steps if problem.kind == "position" else still
     amplitudes = steps[..., 0] if problem.kind == "amplitude" else still[..., 0]
-    motion = MotionModel(
-        positions_angst=model.positions_angst.double().cpu().numpy(),
-        weights=model.amplitudes.double().cpu().numpy() * pixel**2,
-        sigma_angst=model.sigma_angst.double().cpu().numpy(),
-        displacement=positions,
-        weight_change=amplitudes,
-        basis="linear",
-        layers=[],
-        meta=problem.meta,
-    )
-    count = len(latents)
-    rigid = rigid_likelihood(problem)
-    return Found(
-        motion=motion,
-        latents=latents,
-        errors=errors,
-        weight=np.ones(count),
-        log_likelihood=rigid,
-        gain=np.zeros(count),
-        surprise=np.zeros(count),
-        at_end=np.zeros(count, bool),
-        grid=np.zeros((0, latents.shape[1])),
-        state_weight=np.zeros((count, 0), np.float32),
-    )
+    motion = written_motion(model, positions, amplitudes, basis="linear", pixel_size_angst=pixel, meta=problem.meta)
+    return found_off_grid(motion, latents, errors, rigid_likelihood(problem))
 
 
 def half_agreement(problem: Problem, half: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:

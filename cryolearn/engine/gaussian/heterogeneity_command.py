@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ...common.flags import ConformationFlag, flag_counts
@@ -16,11 +17,11 @@ from ..exceptions import InputError
 from ..figures import save_figure
 from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
-from ..io.atomic import copy_file, write_csv, write_json
+from ..io.atomic import copy_file, write_csv
 from ..io.motions import write_motion
 from ..io.records import RunRecord
-from ..io.stacks import ImageStack
 from ..io.tables import write_table
+from ..landscape.summary import write_summary
 from .config import GaussianHeterogeneityConfig
 from .conformation_estimates import Found, free_energy
 from .conformation_methods import Problem, eigen_motions_of, find_conformations, half_agreement, motions_in_angst, refine_problem_poses
@@ -35,8 +36,9 @@ from .report.result_files import write_gaussian_files, write_particles_star
 from .subunits.subunit_correlation import subunit_information
 from .subunits.subunit_particles import expand, expand_table
 from .subunits.subunit_tables import write_subunits
+from .summary import HeterogeneitySummary
 from .trajectory.trajectory_em import CurveFit
-from .trajectory.trajectory_maps import path_weights, write_path_maps
+from .trajectory.trajectory_maps import path_weights, window_weights, write_path_maps
 
 __all__ = ["run"]
 
@@ -81,8 +83,8 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         moves = select_gaussians(config, inputs, model)
         band = band_between(table.box, pixel, resolution, config.coarse_angst, device)
         images = crop_images(
-            table, band, record.file(f"coefficients_{number}.npy"), device, radius_angst=inputs.radius_angst, ignore_ctf=config.ignore_ctf,
-            phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast, batch=config.batch)
+            table, band, record.file(f"coefficients_{number}.npy"), device, radius_angst=inputs.radius_angst, conventions=inputs.conventions,
+            batch=config.batch)
         given = images.rotation, images.shift_angst
         if refined is not None:
             images = replace(images, rotation=refined.images.rotation, shift_angst=refined.images.shift_angst)
@@ -99,9 +101,9 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         found, fit = find_conformations(problem, eigen, copies)
         before = None if fit is None else (fit, model)
     assert problem is not None and found is not None and eigen is not None
-    working = inputs
+    working, notes = inputs, found.notes
     if refined is not None:
-        found.notes |= pose_notes(refined)
+        notes = notes | pose_notes(refined)
         angles = matrix_to_euler(refined.images.rotation.double().cpu()).numpy()
         working = replace(inputs, table=table.with_poses(angles, -refined.images.shift_angst.double().cpu().numpy()))
     by_particle = working.table
@@ -109,10 +111,9 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         working = replace(working, table=expand_table(by_particle, problem.images.rotation, copies), half=np.repeat(inputs.half, copies))
     halves = None
     if config.halves and before is not None:
-        latents, agreement = half_agreement(problem, working.half)
-        halves = latents
-        found.notes["half_set_agreement"] = agreement
-    _write(config, working, problem, found, eigen, halves)
+        halves, agreement = half_agreement(problem, working.half)
+        notes = notes | {"half_set_agreement": agreement}
+    summary = _write(working, problem, replace(found, notes=notes), eigen, halves)
     if refined is not None:
         write_poses(output, table.ids, refined)
     if copies > 1:
@@ -120,13 +121,15 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         information = None
         if before is not None and found.motion.basis == "polynomial":  # places around a circle, or in states, have no such correlation
             information = subunit_information(problem.images, before[0], copies)
-        write_subunits(output, by_particle, found, matrices, places, information)
+        summary |= write_subunits(output, by_particle, found, matrices, places, information)
+    write_summary(output, summary)
     record.remove()
 
 
-def _write(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions,
-           halves: NDArray[np.float64] | None) -> None:
-    output, table, basis = Path(config.output), inputs.table, found.motion.basis
+def _write(inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions, halves: NDArray[np.float64] | None) -> HeterogeneitySummary:
+    """Write all files but the summary, which is returned."""
+    config, table, basis = problem.config, inputs.table, found.motion.basis
+    output = Path(config.output)
     vectors, deviations = motions_in_angst(problem, eigen)
     write_motion(str(output / "motion.npz"), found.motion)
     frames = found.grid if len(found.grid) else np.linspace(-2, 2, _FRAMES)[:, None] * np.eye(found.latents.shape[1])[0]
@@ -175,9 +178,26 @@ def _write(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem
         save_figure(report.draw_half_agreement(halves[:, 0], halves[:, 1]), str(figures / "half_sets.png"))
     classes = np.ones(len(table), np.int64)
     if config.maps:
-        classes = _write_maps(config, inputs, problem, found, rotation, shift)
+        classes = _write_maps(inputs, problem, found, rotation, shift)
     write_particles_star(str(output), table, found.latents, found.errors, found.weight, classes)
-    _summarise(config, inputs, problem=problem, found=found, eigen=eigen, deviations=deviations, excursion=excursion, flags=flags)
+    counts = flag_counts(flags, ConformationFlag)
+    summary: HeterogeneitySummary = {
+        "particles": len(table), "gaussians": len(problem.model), "moving_gaussians": int(problem.moves.sum()),
+        "resolution_angst": inputs.resolutions_angst[-1], "method": config.method, "vary": config.vary, "latents": found.latents.shape[1],
+        "components": len(eigen.explained), "significant_components": int(eigen.significant.sum()),
+        "explained_by_first": float(eigen.explained[0]), "null_of_first": float(eigen.null[0]),
+        "std_angst_of_first": float(deviations[0]), "largest_excursion_angst": float(excursion.max()),
+        "median_error": float(np.median(found.errors[:, 0])), "mean_gain": float(np.mean(found.gain)),
+        "mean_frc": float(np.mean(eigen.scores)) if problem.score == "frc" else None,
+        "flagged_hidden": counts["hidden"], "flagged_at_end": counts["at_end"], "flagged_unlikely": counts["unlikely"],
+        "pixel_size_angst": table.pixel_size_angst, "box": table.box, "digest": problem.meta["digest"], **found.notes,
+    }
+    agree = found.notes.get("half_set_agreement")
+    print(
+        f"{len(table)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "
+        f"log-likelihood gain {summary['mean_gain']:.3g} an image over a still model"
+        + (f", half sets agree to {agree:.3f}" if agree is not None else ""), flush=True)
+    return summary
 
 
 def _excursion(places: NDArray[np.float64], basis: str) -> NDArray[np.float64]:
@@ -203,58 +223,19 @@ def _write_landscape(path: Path, found: Found, population: tuple[NDArray[np.floa
               ([f"{value:.6g}" for value in row] for row in zip(found.grid[:, 0], way, *population)))
 
 
-def _write_maps(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, rotation: NDArray[np.float64],
-                shift: NDArray[np.float64]) -> NDArray[np.int64]:
+def _write_maps(inputs: Inputs, problem: Problem, found: Found, rotation: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.int64]:
     """Reconstruct maps along the path; returns the map (from 1) that each particle weighs most in."""
-    import torch
-
-    from ..imaging.poses import matrix_to_euler
-
-    basis = found.motion.basis
+    config, basis = problem.config, found.motion.basis
     if len(found.grid):
-        weights, latents = path_weights(found.state_weight, found.grid[:, 0], config.maps, basis == "periodic", basis == "states")
+        path = path_weights(found.state_weight, found.grid[:, 0], config.maps, basis == "periodic", basis == "states")
     else:
-        weights, latents = _window_weights(found, config.maps)
+        path = window_weights(found.latents, found.weight, config.maps)
     table = inputs.table.with_poses(matrix_to_euler(torch.from_numpy(rotation)).numpy(), -shift)
     folder = Path(config.output) / "maps"
     write_path_maps(
-        str(folder), table, ImageStack(table), weights, latents, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped,
-        invert_contrast=config.invert_contrast, batch=config.batch, device=problem.images.device, half=inputs.half, mask=inputs.mask)
+        str(folder), table, path, half=inputs.half, conventions=inputs.conventions, batch=config.batch, device=problem.images.device, mask=inputs.mask)
     for name in ("fsc.png", "slices.png"):
         drawn = folder / "figures" / name
         if drawn.exists():
             copy_file(drawn, Path(config.output) / "figures" / ("maps.png" if name == "slices.png" else name))
-    return np.where(weights.sum(1) > 0, weights.argmax(1) + 1, 0)
-
-
-def _window_weights(found: Found, maps: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Overlapping windows of equal population along the first latent, for methods without a grid."""
-    order = np.argsort(np.argsort(found.latents[:, 0])) / max(1, len(found.latents) - 1)
-    places = (np.arange(maps) + 0.5) / maps
-    weights = np.clip(1 - np.abs(order[:, None] - places) * maps, 0, None)
-    weights[order < places[0], 0], weights[order > places[-1], -1] = 1.0, 1.0
-    weights = (weights * found.weight[:, None]).astype(np.float32)
-    return weights, (weights.T.astype(np.float64) @ found.latents[:, :1]) / np.maximum(weights.sum(0)[:, None], 1e-12)
-
-
-def _summarise(config: GaussianHeterogeneityConfig, inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions,
-               deviations: NDArray[np.float64], excursion: NDArray[np.float64], flags: NDArray[np.int32]) -> None:
-    summary: dict[str, Any] = {
-        "particles": len(inputs.table), "gaussians": len(problem.model), "moving_gaussians": int(problem.moves.sum()),
-        "resolution_angst": inputs.resolutions_angst[-1], "method": config.method, "vary": config.vary, "latents": found.latents.shape[1],
-        "components": len(eigen.explained), "significant_components": int(eigen.significant.sum()),
-        "explained_by_first": float(eigen.explained[0]), "null_of_first": float(eigen.null[0]),
-        "std_angst_of_first": float(deviations[0]), "largest_excursion_angst": float(excursion.max()),
-        "median_error": float(np.median(found.errors[:, 0])), "mean_gain": float(np.mean(found.gain)),
-        "mean_frc": float(np.mean(eigen.scores)) if config.method == "slides" or config.score == "frc" else None,
-        **{f"flagged_{name}": count for name, count in flag_counts(flags, ConformationFlag).items()},
-        "pixel_size_angst": inputs.table.pixel_size_angst, "box": inputs.table.box,
-        "digest": problem.meta["digest"],
-    }
-    summary |= {name: value for name, value in found.notes.items() if not isinstance(value, list)}
-    write_json(Path(config.output) / "summary.json", summary)
-    agree = found.notes.get("half_set_agreement")
-    print(
-        f"{len(inputs.table)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "
-        f"log-likelihood gain {summary['mean_gain']:.3g} an image over a still model"
-        + (f", half sets agree to {agree:.3f}" if agree is not None else ""), flush=True)
+    return np.where(path.weights.sum(1) > 0, path.weights.argmax(1) + 1, 0)

@@ -22,6 +22,7 @@ from ..io.maps import Map, read_map
 from ..io.star import ParticleTable, read_particles
 from ..io.tables import read_table
 from .config import GaussianHeterogeneityConfig
+from .model.fourier_particles import ImageConventions
 from .model.projection import Gaussians
 
 __all__ = ["Inputs", "make_gaussians", "read_inputs", "select_gaussians"]
@@ -30,7 +31,7 @@ _LEAST_VIEW_SPREAD_DEG = 1.0
 _MASK_PART_OF_PEAK = 0.1
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """Validated inputs of Gaussian heterogeneity.
 
@@ -40,6 +41,7 @@ class Inputs:
     source : consensus map, and its ``volume`` (box, box, box) inside the ``mask`` (box, box, box)
     resolutions_angst : of the rounds
     half : (n,) half set 1 or 2
+    conventions : how the images show the density
     """
 
     table: ParticleTable
@@ -48,14 +50,18 @@ class Inputs:
     mask: Tensor
     resolutions_angst: list[float]
     half: NDArray[np.int64]
+    conventions: ImageConventions
 
     @property
     def radius_angst(self) -> float:
         """Radius of the sphere around the centre that holds the mask."""
-        box = self.table.box
-        axis = torch.arange(box, device=self.mask.device) - box // 2
-        far = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2).sqrt()
-        return float(far[self.mask > 0.5].max()) * self.table.pixel_size_angst
+        return float(_squared_radius(self.mask).sqrt()[self.mask > 0.5].max()) * self.table.pixel_size_angst
+
+
+def _squared_radius(volume: Tensor) -> Tensor:
+    """Squared distance of each voxel of a cube from its centre, px^2."""
+    axis = torch.arange(len(volume), device=volume.device) - len(volume) // 2
+    return axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2
 
 
 def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> Inputs:
@@ -84,7 +90,10 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     check_resolutions(resolutions, table.pixel_size_angst)
     volume = torch.from_numpy(np.ascontiguousarray(source.data)).to(device)
     mask = _mask(config, volume, table.pixel_size_angst, max(resolutions))
-    return Inputs(table, source, volume * mask, mask, resolutions, split_halves(table, np.arange(len(table))))
+    conventions = ImageConventions(ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast)
+    return Inputs(
+        table=table, source=source, volume=volume * mask, mask=mask, resolutions_angst=resolutions, half=split_halves(table, np.arange(len(table))),
+        conventions=conventions)
 
 
 def _check_views(config: GaussianHeterogeneityConfig, table: ParticleTable) -> None:
@@ -102,9 +111,7 @@ def _mask(config: GaussianHeterogeneityConfig, volume: Tensor, pixel: float, res
         return _read_mask(config.mask, volume).clamp(0, 1)
     smooth = low_pass(volume, max(resolution, 3 * pixel), pixel, dims=3)
     # moving parts are weak in a consensus map, so the threshold is low; outside the sphere of the box there is no particle
-    box = len(volume)
-    axis = torch.arange(box, device=volume.device) - box // 2
-    inside = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2) < (0.48 * box) ** 2
+    inside = _squared_radius(volume) < (0.48 * len(volume)) ** 2
     peak = float(smooth[inside].max())
     if not peak > 0:
         raise InputError(f"The map '{config.volume}' has no positive density: turn its contrast.")

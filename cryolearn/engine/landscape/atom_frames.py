@@ -15,6 +15,8 @@ from ..io.structures import Structure, read_structure, write_models, write_struc
 from ..progress import Progress
 from .config import TrajectoryConfig
 from .geometry import Geometry, GeometryReport, find_geometry, report_geometry, restore_geometry
+from .path import count_particles, equal_frames, path_corners
+from .summary import FrameNotes
 
 __all__ = ["AtomFrames"]
 
@@ -39,6 +41,7 @@ class AtomFrames:
     """
 
     def __init__(self, config: TrajectoryConfig, vectors: Array, meta: dict[str, Any]) -> None:
+        self.config, self.vectors = config, vectors
         self.modes = _checked_modes(config, vectors, meta)
         self.structure: Structure = read_structure(os.path.join(os.path.dirname(config.modes), "structure.pdb"))
         if len(self.structure.coordinates) != len(self.modes.coordinates):
@@ -54,14 +57,26 @@ class AtomFrames:
 
     models, radius_angst = "trajectory.pdb", 2.0  # file of all frames, and radius of its pseudo-atoms in ChimeraX
 
-    def write(self, config: TrajectoryConfig, frames: Array) -> tuple[Array, dict[str, Any]]:
+    def place(self, columns: dict[str, NDArray[Any]]) -> tuple[Array, Array]:
+        """Corners (m, K) of the path and amplitudes (F, K) of the frames."""
+        corners = path_corners(self.config, columns, self.vectors)
+        return corners, corners if self.config.path == "frames" else equal_frames(corners, self.config.frames)
+
+    def count(self, corners: Array, frames: Array) -> tuple[NDArray[np.int64], Array]:
+        """Particles nearest to each frame, and each particle's distance to the path."""
+        return count_particles(self.vectors, corners, frames, alone=self.config.path == "frames")
+
+    def write(self, frames: Array) -> tuple[Array, FrameNotes]:
         """Write models, maps and ``geometry.csv``; returns the RMSD (F,) of each frame to the reference, and what the summary says."""
+        config = self.config
         coordinates, reports = _conformations(config, frames, self.modes, self.geometry)
-        _write_structures(config, self.structure, coordinates)
+        for number, moved in enumerate(coordinates, start=1):
+            write_structure(os.path.join(config.output, f"frame_{number:03d}.pdb"), self.structure, moved)
+        write_models(os.path.join(config.output, self.models), self.structure, coordinates)
         if config.volumes:
             _write_maps(config, self.modes, coordinates)
         _write_geometry(config, frames, reports)
-        worst: dict[str, Any] = {
+        worst: FrameNotes = {
             "largest_rmsd_angst": max(report.rmsd_angst for report in reports),
             "bonds_off_percent": max(report.bonds_off_percent for report in reports),
             "clashes": max(report.clashes for report in reports), "geometry": config.geometry,
@@ -99,12 +114,6 @@ def _conformations(config: TrajectoryConfig, frames: Array, modes: Modes, geomet
         reports.append(report_geometry(moved, geometry))
         progress.step()
     return coordinates, reports
-
-
-def _write_structures(config: TrajectoryConfig, structure: Structure, coordinates: list[Array]) -> None:
-    for number, moved in enumerate(coordinates, start=1):
-        write_structure(os.path.join(config.output, f"frame_{number:03d}.pdb"), structure, moved)
-    write_models(os.path.join(config.output, "trajectory.pdb"), structure, coordinates)
 
 
 def _write_maps(config: TrajectoryConfig, modes: Modes, coordinates: list[Array]) -> None:

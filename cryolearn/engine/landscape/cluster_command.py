@@ -13,11 +13,12 @@ from ...common.axis_labels import axis_label
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
-from ..io.atomic import write_csv, write_json
+from ..io.atomic import write_csv
 from ..io.tables import read_table, write_table
 from .clustering import partition, score_curve, silhouette
 from .config import ClusterLandscapeConfig
 from .reduce import Reduction, reduce_vectors
+from .summary import ClusterSummary, write_summary
 from .vectors import latent_vectors
 
 __all__ = ["nearest_rows", "run"]
@@ -59,11 +60,11 @@ def run(config: ClusterLandscapeConfig) -> None:
     found = _write_representatives(config, ids, vectors, classes, reduction, notes)
     _write_scores(config, curve, clusters)
     _draw(config, reduction, classes=classes, found=found, curve=curve, clusters=clusters, notes=notes)
-    summary = {
-        "particles": len(ids), "left_out": int(len(ids) - len(kept)), "clusters": int(classes.max()), "silhouette": score,
+    summary: ClusterSummary = {
+        "particles": len(ids), "left_out": int(len(ids) - len(kept)), "clusters": int(classes.max()), "silhouette": score if np.isfinite(score) else None,
         "explained_variance": None if reduction.explained_variance is None else float(reduction.explained_variance.sum()),
     }
-    write_json(os.path.join(config.output, "summary.json"), {key: None if value != value else value for key, value in summary.items()})
+    write_summary(config.output, summary)
     print(f"{summary['clusters']} clusters, silhouette {score:.3f}, {summary['left_out']} particles left out", flush=True)
 
 
@@ -74,7 +75,7 @@ def best_number(curve: dict[int, float]) -> int:
 
 
 def nearest_rows(points: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Row of ``points`` ``(n, k)`` nearest to each of ``targets`` ``(c, k)``."""
+    """Row of points (n, k) nearest to each of targets (c, k)."""
     return np.asarray([int(((points - target) ** 2).sum(axis=1).argmin()) for target in targets], dtype=np.int64)
 
 
@@ -151,7 +152,7 @@ def _draw(
     if points.shape[1] > 1:
         figure = figures.landscape(
             points[:, 0], points[:, 1], axis_label("reduced:0", notes), axis_label("reduced:1", notes),
-            classes[shown], categorical=True, centres=centres[:, :2] if len(centres) <= 50 else None,
+            figures.PointColours(classes[shown], "class (particles)", categorical=True), centres=centres[:, :2] if len(centres) <= 50 else None,
         )
         figures.save_figure(figure, os.path.join(folder, "landscape.png"))
     names = [str(number) for number in found["class"]]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.figures.palette import sample_rows
+
 __all__ = ["Partition", "partition", "score_curve", "silhouette"]
 
 Array = NDArray[np.float64]
@@ -23,8 +25,8 @@ class Partition:
 
     Attributes
     ----------
-    labels: (n,) from 0 to C - 1, numbered along the first axis by the groups' means.
-    probability: (n,) of the group given: the posterior of a Gaussian mixture, 1 for the other methods.
+    labels : (n,) from 0 to C - 1, numbered along the first axis by the groups' means.
+    probability : (n,) of the group given: the posterior of a Gaussian mixture, 1 for the other methods.
     """
 
     labels: NDArray[np.int64]
@@ -53,12 +55,6 @@ def partition(vectors: Array, first_axis: Array, method: str, clusters: int, see
     return Partition(_numbered_along(first_axis, labels), probability)
 
 
-def _sample(count: int, limit: int, seed: int) -> NDArray[np.int64]:
-    if count <= limit:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
-
-
 def _kmeans(vectors: Array, clusters: int, seed: int) -> NDArray[np.int64]:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
@@ -72,7 +68,7 @@ def _mixture(vectors: Array, clusters: int, seed: int) -> tuple[NDArray[np.int64
     from sklearn.mixture import GaussianMixture
 
     model = GaussianMixture(clusters, n_init=3, reg_covar=1e-6 * max(float(vectors.var()), 1e-12), random_state=seed)
-    model.fit(vectors[_sample(len(vectors), FIT_LIMIT["gmm"], seed)])
+    model.fit(vectors[sample_rows(len(vectors), FIT_LIMIT["gmm"], seed)])
     labels, probability = np.empty(len(vectors), dtype=np.int64), np.empty(len(vectors))
     for start in range(0, len(vectors), _CHUNK):
         posterior = model.predict_proba(vectors[start : start + _CHUNK])
@@ -87,7 +83,7 @@ def _ward(vectors: Array, clusters: int, seed: int) -> NDArray[np.int64]:
 
     if clusters == 1:
         return np.zeros(len(vectors), dtype=np.int64)
-    rows = _sample(len(vectors), FIT_LIMIT["agglomerative"], seed)
+    rows = sample_rows(len(vectors), FIT_LIMIT["agglomerative"], seed)
     known = np.asarray(AgglomerativeClustering(clusters).fit_predict(vectors[rows]), dtype=np.int64)
     if len(rows) == len(vectors):
         return known
@@ -110,7 +106,7 @@ def silhouette(vectors: Array, labels: NDArray[np.int64], seed: int = 1) -> floa
     """Mean silhouette (Rousseeuw 1987) over at most ``SILHOUETTE_LIMIT`` vectors; NaN with fewer than two groups."""
     from sklearn.metrics import silhouette_score
 
-    rows = _sample(len(vectors), SILHOUETTE_LIMIT, seed)
+    rows = sample_rows(len(vectors), SILHOUETTE_LIMIT, seed)
     groups = len(np.unique(labels[rows]))
     if groups < 2 or groups >= len(rows):
         return float("nan")
@@ -119,7 +115,7 @@ def silhouette(vectors: Array, labels: NDArray[np.int64], seed: int = 1) -> floa
 
 def score_curve(vectors: Array, first_axis: Array, method: str, seed: int = 1, largest: int = 12) -> dict[int, float]:
     """Silhouette for 2 to ``largest`` groups of (a random part of) the vectors."""
-    rows = _sample(len(vectors), CURVE_LIMIT if method != "gmm" else 5_000, seed)
+    rows = sample_rows(len(vectors), CURVE_LIMIT if method != "gmm" else 5_000, seed)
     data, axis = vectors[rows], first_axis[rows]
     return {
         number: silhouette(data, partition(data, axis, method, number, seed).labels, seed)

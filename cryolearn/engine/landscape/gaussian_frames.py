@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,8 @@ from ..io.motions import MotionModel, read_motion
 from ..io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
 from ..progress import Progress
 from .config import TrajectoryConfig
-from .path import arc_length, equal_frames, nearest_frames, population, project_on_path
+from .path import cluster_rows, count_particles, equal_frames, nearest_frames, path_corners
+from .summary import FrameNotes
 
 __all__ = ["GaussianFrames"]
 
@@ -44,7 +44,7 @@ class GaussianFrames:
 
     def __init__(self, config: TrajectoryConfig, vectors: Array) -> None:
         self.model: MotionModel = read_motion(config.motion)
-        self.vectors = vectors
+        self.config, self.vectors = config, vectors
         if vectors.shape[1] != self.model.latent_dim:
             raise InputError(
                 f"Column '{config.column}' of '{config.table}' has {vectors.shape[1]} coordinates, but the motion of '{config.motion}' has "
@@ -64,10 +64,10 @@ class GaussianFrames:
         """Radius at which ChimeraX shows the Gaussians: neighbours about touch."""
         return float(np.median(self.model.sigma_angst))
 
-    def place(self, config: TrajectoryConfig, general: Callable[[], Array], clusters: Callable[[], list[NDArray[np.int64]]]) -> tuple[Array, Array]:
+    def place(self, columns: dict[str, NDArray[Any]]) -> tuple[Array, Array]:
         """Corners (m, K) of the path and latents (F, K) of the frames.
 
-        Open paths and linear motions follow the ``general`` rule for landscapes. A principal axis of a closed path is the whole turn, its clusters'
+        Open paths and linear motions follow the rule for all landscapes. A principal axis of a closed path is the whole turn, its clusters'
         centres are circular means; separate states have no path: each frame is a state.
 
         Raises
@@ -75,22 +75,22 @@ class GaussianFrames:
         InputError
             when a frame lies where the motion is not defined.
         """
-        basis = self.model.basis
+        config, basis = self.config, self.model.basis
         if basis == "states":
             if config.path == "clusters":
                 raise InputError("Separate states have no path between them: choose single frames, or the path 'pca', which shows every state.")
-            states = np.unique(np.round(self.vectors), axis=0) if config.path == "pca" else general()
+            states = np.unique(np.round(self.vectors), axis=0) if config.path == "pca" else path_corners(config, columns, self.vectors)
             return states, self._states(states)
         if basis == "periodic" and config.path == "pca":
             turn = np.linspace(-1, 1, config.frames + 1)[:, None]
             return turn, turn[:-1]  # the last one is the first again
         if basis == "periodic" and config.path == "clusters":
-            turns = [np.angle(np.exp(1j * np.pi * self.vectors[rows, 0]).mean()) for rows in clusters()]
+            turns = [np.angle(np.exp(1j * np.pi * self.vectors[rows, 0]).mean()) for rows in cluster_rows(config, columns)]
             corners = np.unwrap(turns)[:, None] / np.pi
         else:
-            corners = general()
+            corners = path_corners(config, columns, self.vectors)
         frames = corners if config.path == "frames" else equal_frames(corners, config.frames)
-        return corners, frames if basis == "periodic" else self._inside(config, frames)
+        return corners, frames if basis == "periodic" else self._inside(frames)
 
     def _states(self, frames: Array) -> Array:
         count = len(self.model.displacement)
@@ -99,12 +99,12 @@ class GaussianFrames:
             raise InputError(f"Frame {wrong[0] + 1} asks for state {frames[wrong[0], 0]:g}, but the states are the whole numbers 0 to {count - 1}.")
         return frames
 
-    def _inside(self, config: TrajectoryConfig, frames: Array) -> Array:
+    def _inside(self, frames: Array) -> Array:
         """Refuses frames beyond the ends of an open path; elsewhere moves them to where there are particles, and says so."""
         if self.model.basis == "polynomial":
             beyond = np.flatnonzero(np.abs(frames[:, 0]) > 1 + 1e-9)
             if len(beyond):
-                raise InputError(f"Frame {beyond[0] + 1} is at {frames[beyond[0], 0]:g}, but the path of '{config.motion}' runs from -1 to 1.")
+                raise InputError(f"Frame {beyond[0] + 1} is at {frames[beyond[0], 0]:g}, but the path of '{self.config.motion}' runs from -1 to 1.")
             return frames
         low, high = self.vectors.min(axis=0), self.vectors.max(axis=0)
         clipped = np.clip(frames, low, high)
@@ -114,24 +114,21 @@ class GaussianFrames:
                   "moved to the nearest place that has particles.", flush=True)
         return clipped
 
-    def count(self, config: TrajectoryConfig, corners: Array, frames: Array) -> tuple[NDArray[np.int64], Array, Array]:
-        """Particles nearest to each frame, each particle's distance to the path, and place along the path of each frame."""
+    def count(self, corners: Array, frames: Array) -> tuple[NDArray[np.int64], Array]:
+        """Particles nearest to each frame, and each particle's distance to the path."""
         if self.model.basis == "periodic":
             def circle(latents: Array) -> Array:
                 return np.concatenate([np.cos(np.pi * latents), np.sin(np.pi * latents)], axis=1) / np.pi
 
-            return *nearest_frames(circle(self.vectors), circle(frames)), arc_length(frames)
-        if config.path == "frames" or self.model.basis == "states":
-            return *nearest_frames(self.vectors, frames), arc_length(frames)
-        position, distance = project_on_path(self.vectors, corners)
-        return population(position, float(arc_length(corners)[-1]), len(frames)), distance, arc_length(frames)
+            return nearest_frames(circle(self.vectors), circle(frames))
+        return count_particles(self.vectors, corners, frames, alone=self.config.path == "frames" or self.model.basis == "states")
 
-    def write(self, config: TrajectoryConfig, frames: Array) -> tuple[Array, dict[str, Any]]:
+    def write(self, frames: Array) -> tuple[Array, FrameNotes]:
         """Write models, maps and the table ``frames.csv``; returns the RMSD (F,) of each frame to the model at rest, and what the summary says.
 
         The RMSD is over all Gaussians, weighted by the weights that they have at rest.
         """
-        model, meta = self.model, self.model.meta
+        config, model, meta = self.config, self.model, self.model.meta
         corner = np.asarray(meta.get("origin_angst") or (0.0, 0.0, 0.0)) + int(meta["box"]) // 2 * float(meta["pixel_size_angst"])
         places, weights = model.conformation(frames)
         structures = []
@@ -141,20 +138,21 @@ class GaussianFrames:
             write_pseudo_atoms(os.path.join(config.output, f"frame_{number:03d}"), structures[-1])
         write_pseudo_atoms(os.path.join(config.output, "trajectory"), *structures)
         if config.volumes:
-            self._write_maps(config, places, weights, corner)
+            self._write_maps(places, weights, corner)
         shift = np.linalg.norm(places - model.positions_angst, axis=2)
         rmsd = np.sqrt((shift**2 * model.weights).sum(axis=1) / model.weights.sum())
-        self._write_table(config, frames, shift, weights, rmsd)
+        self._write_table(frames, shift, weights, rmsd)
         print(f"{len(frames)} frames of {len(model)} Gaussians: RMSD to the model at rest up to {rmsd.max():.2f} Å", flush=True)
         return rmsd, {"gaussians": len(model), "basis": model.basis, "largest_rmsd_angst": float(rmsd.max()), "geometry": "Gaussian model"}
 
-    def _write_maps(self, config: TrajectoryConfig, places: Array, weights: Array, centre: Array) -> None:
+    def _write_maps(self, places: Array, weights: Array, centre: Array) -> None:
         """Maps whose centre is that of the model's own box, and all of them in one stack of volumes, ``movie.mrc``."""
         from .gaussian_maps import GaussianMaps
 
+        config = self.config
         box = config.box or int(self.model.meta["box"])
         pixel = config.pixel_size_angst or float(self.model.meta["pixel_size_angst"])
-        maps = GaussianMaps(self.model, self.vectors, box, pixel, self._consensus(config, box, pixel))
+        maps = GaussianMaps(self.model, self.vectors, box, pixel, self._consensus(box, pixel))
         corner = centre - box // 2 * pixel
         progress = Progress("Maps", len(places), "maps")
         shown = {f"frame {number}": number for number in sorted({1, (len(places) + 1) // 2, len(places)})}
@@ -168,24 +166,25 @@ class GaussianFrames:
                 progress.step()
         save_figure(map_slices(drawn, pixel, title="Frames"), os.path.join(config.output, "figures", "frames.png"))
 
-    def _consensus(self, config: TrajectoryConfig, box: int, pixel: float) -> NDArray[np.float32] | None:
+    def _consensus(self, box: int, pixel: float) -> NDArray[np.float32] | None:
         """The map that the frames build on, which must be that of the motion."""
-        if not config.consensus:
+        consensus = self.config.consensus
+        if not consensus:
             return None
-        found = read_map(config.consensus)
+        found = read_map(consensus)
         sides, own_box, own_pixel = set(found.data.shape), int(self.model.meta["box"]), float(self.model.meta["pixel_size_angst"])
         for what, given, own, same in (("box", found.data.shape[0], own_box, sides == {own_box}),
                                        ("pixel size", found.pixel_size_angst, own_pixel, same_pixel_size(found.pixel_size_angst, own_pixel))):
             if not same:
                 raise InputError(
-                    f"The map '{config.consensus}' has a {what} of {given:g}, but the motion was found with {own:g}: give the consensus map of that run.")
+                    f"The map '{consensus}' has a {what} of {given:g}, but the motion was found with {own:g}: give the consensus map of that run.")
         if (box, pixel) != (found.data.shape[0], pixel) or not same_pixel_size(found.pixel_size_angst, pixel):
             raise InputError("Frames on the consensus map have its box and pixel size: leave both at 0, or leave the map out.")
         return found.data
 
-    def _write_table(self, config: TrajectoryConfig, frames: Array, shift: Array, weights: Array, rmsd: Array) -> None:
+    def _write_table(self, frames: Array, shift: Array, weights: Array, rmsd: Array) -> None:
         columns = ["frame", *(name.replace(" ", "_") for name in self.names), "rmsd_angst", "largest_shift_angst", "weight"]
-        write_csv(os.path.join(config.output, "frames.csv"), columns, (
+        write_csv(os.path.join(self.config.output, "frames.csv"), columns, (
             [number, *(f"{latent:.4f}" for latent in frame), f"{value:.4f}", f"{far.max():.4f}", f"{weight.sum() / self.model.weights.sum():.4f}"]
             for number, (frame, far, weight, value) in enumerate(zip(frames, shift, weights, rmsd), start=1)
         ))

@@ -35,10 +35,10 @@ class Geometry:
 
     Attributes
     ----------
-    reference: (N, 3) Å.
-    bonds, angles: (b, 2) bonded pairs, and (a, 2) pairs with a common bonded neighbour.
-    excluded: sorted ``i * N + j`` of the pairs that are never a clash: bonded over one, two or three bonds.
-    block: (N,) rigid block of each atom, from 0.
+    reference : (N, 3) Å.
+    bonds, angles : (b, 2) bonded pairs, and (a, 2) pairs with a common bonded neighbour.
+    excluded : sorted ``i * N + j`` of the pairs that are never a clash: bonded over one, two or three bonds.
+    block : (N,) rigid block of each atom, from 0.
     """
 
     reference: Array

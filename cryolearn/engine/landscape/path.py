@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from ..io.tables import join, read_table
+from .config import TrajectoryConfig
 from .reduce import reduce_vectors
 
-__all__ = ["arc_length", "equal_frames", "nearest_frames", "population", "principal_path", "project_on_path"]
+__all__ = [
+    "arc_length", "cluster_rows", "count_particles", "equal_frames", "nearest_frames", "path_corners", "population", "principal_path", "project_on_path",
+]
 
 Array = NDArray[np.float64]
 _CHUNK = 100_000
@@ -92,3 +98,51 @@ def nearest_frames(vectors: Array, frames: Array) -> tuple[NDArray[np.int64], Ar
         nearest[apart < distance] = number
         np.minimum(distance, apart, out=distance)
     return np.bincount(nearest, minlength=len(frames)), distance
+
+
+def count_particles(vectors: Array, corners: Array, frames: Array, *, alone: bool) -> tuple[NDArray[np.int64], Array]:
+    """Particles nearest to each frame, and each particle's distance to the path, or to its nearest frame where frames stand ``alone``."""
+    if alone:
+        return nearest_frames(vectors, frames)
+    position, distance = project_on_path(vectors, corners)
+    return population(position, float(arc_length(corners)[-1]), len(frames)), distance
+
+
+def path_corners(config: TrajectoryConfig, columns: dict[str, NDArray[Any]], vectors: Array) -> Array:
+    """Corners (m, k) of the path that was asked for.
+
+    Raises
+    ------
+    InputError
+        when points or clusters do not fit the vectors.
+    """
+    size = vectors.shape[1]
+    if config.path == "pca":
+        return principal_path(vectors, config.axis, config.extent_percent)
+    if config.path in ("points", "frames"):
+        fewest = 1 if config.path == "frames" else 2
+        if len(config.points) < fewest * size or len(config.points) % size:
+            raise InputError(
+                f"The path has {len(config.points)} numbers, but each of its points ({fewest} at least) takes {size}: one for each coordinate."
+            )
+        return np.asarray(config.points, float).reshape(-1, size)
+    return np.stack([vectors[rows].mean(axis=0) for rows in cluster_rows(config, columns)])
+
+
+def cluster_rows(config: TrajectoryConfig, columns: dict[str, NDArray[Any]]) -> list[NDArray[np.int64]]:
+    """Rows of the particles of each cluster, in the clusters' order.
+
+    Raises
+    ------
+    InputError
+        when there is no table of clusters, or it does not fit the particles.
+    """
+    if not config.clusters:
+        raise InputError("The path through clusters needs the table of the clusters (clusters.npz).")
+    groups, _ = read_table(config.clusters)
+    if "class" not in groups:
+        raise InputError(f"'{config.clusters}' has no column 'class': give the clusters.npz of the cluster command.")
+    inside = np.flatnonzero(groups["class"] > 0)
+    rows = join(np.asarray(groups["id"])[inside], columns)
+    classes = np.asarray(groups["class"])[inside]
+    return [rows[classes == number] for number in np.unique(classes)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.figures.palette import sample_rows
 from ..exceptions import InputError
 
 __all__ = ["Reduction", "reduce_vectors"]
@@ -23,10 +24,10 @@ class Reduction:
 
     Attributes
     ----------
-    coordinates: (n, d).
-    mean: (k,); coordinates are ``(vectors - mean) @ components.T``. None when not linear.
-    components: (d, k) orthonormal rows. None when not linear.
-    explained_variance: (d,) part of the whole variance along each axis. None when not linear.
+    coordinates : (n, d).
+    mean : (k,); coordinates are ``(vectors - mean) @ components.T``. None when not linear.
+    components : (d, k) orthonormal rows. None when not linear.
+    explained_variance : (d,) part of the whole variance along each axis. None when not linear.
     """
 
     coordinates: Array
@@ -56,9 +57,7 @@ def reduce_vectors(vectors: ArrayLike, method: str, dimensions: int, seed: int =
         return _principal_axes(data, dimensions)
     if count < 10:
         raise InputError(f"The reduction '{method}' needs at least 10 particles, but there are {count}: choose 'pca'.")
-    rows = np.arange(count)
-    if count > FIT_LIMIT[method]:
-        rows = np.sort(np.random.default_rng(seed).choice(count, FIT_LIMIT[method], replace=False))
+    rows = sample_rows(count, FIT_LIMIT[method], seed)
     rest = np.setdiff1d(np.arange(count), rows, assume_unique=True)
     coordinates = np.empty((count, dimensions))
     if method == "tsne":

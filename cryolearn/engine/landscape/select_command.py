@@ -12,16 +12,16 @@ from ...common.axis_labels import axis_label
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
-from ..io.atomic import write_json
 from ..io.tables import read_table, write_table
 from .config import SelectLandscapeConfig
+from .summary import SelectSummary, write_summary
 from .vectors import axis_values
 
 __all__ = ["inside_polygon", "run"]
 
 
 def inside_polygon(x: ArrayLike, y: ArrayLike, corners: ArrayLike) -> NDArray[np.bool_]:
-    """Which points ``(n,)`` lie inside the closed polygon of ``corners`` ``(m, 2)`` (even-odd rule of a simple outline)."""
+    """Which points (n,) lie inside the closed polygon of corners (m, 2) (even-odd rule of a simple outline)."""
     points = np.column_stack([np.asarray(x, float), np.asarray(y, float)])
     return np.asarray(Path(np.asarray(corners, float)).contains_points(points))
 
@@ -46,10 +46,10 @@ def run(config: SelectLandscapeConfig) -> None:
     write_table(os.path.join(config.output, "selection.npz"), {
         "id": np.asarray(columns["id"], dtype=np.int64)[inside], "coordinates": np.column_stack([x, y])[inside],
     }, {"x_axis": config.x_axis, "y_axis": config.y_axis, "polygon": corners.tolist(), "digest": digest_config(config)})
-    figure = figures.landscape(
-        x, y, axis_label(config.x_axis, meta), axis_label(config.y_axis, meta), np.isin(np.arange(len(x)), inside),
-        "class (1: selected)", categorical=True, path=np.concatenate([corners, corners[:1]]), title="Selection",
-    )
+    chosen = figures.PointColours(np.isin(np.arange(len(x)), inside), "class (1: selected)", categorical=True)
+    labels = axis_label(config.x_axis, meta), axis_label(config.y_axis, meta)
+    figure = figures.landscape(x, y, *labels, chosen, path=np.concatenate([corners, corners[:1]]), title="Selection")
     figures.save_figure(figure, os.path.join(config.output, "figures", "selection.png"))
-    write_json(os.path.join(config.output, "summary.json"), {"particles": len(x), "selected": len(inside)})
+    summary: SelectSummary = {"particles": len(x), "selected": len(inside)}
+    write_summary(config.output, summary)
     print(f"{len(inside)} of {len(x)} particles are inside the polygon", flush=True)

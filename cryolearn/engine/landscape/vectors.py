@@ -14,7 +14,7 @@ __all__ = ["axis_values", "latent_vectors"]
 
 
 def latent_vectors(columns: Mapping[str, NDArray[Any]], name: str, table: str) -> NDArray[np.float64]:
-    """Column ``name`` as ``(n, k)`` vectors.
+    """Column ``name`` as (n, k) vectors.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def latent_vectors(columns: Mapping[str, NDArray[Any]], name: str, table: str) -
 
 
 def axis_values(columns: Mapping[str, NDArray[Any]], axis: str, table: str) -> NDArray[np.float64]:
-    """One axis ``(n,)`` named as ``column`` or ``column:component``, components counted from 0.
+    """One axis (n,) named as ``column`` or ``column:component``, components counted from 0.
 
     Raises
     ------

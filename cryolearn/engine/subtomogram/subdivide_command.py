@@ -17,7 +17,7 @@ from ...common.checks import check_count
 from ...common.limits import FEWEST_SUBDIVIDED
 from ..config import check_config, digest_config, require
 from ..device import select_device
-from ..figures import landscape, line_plot, new_figure, save_figure
+from ..figures import PointColours, landscape, line_plot, new_figure, save_figure
 from ..io.atomic import write_csv
 from ..io.records import remove_records
 from ..io.subtomograms import read_subtomograms, write_subtomograms
@@ -143,7 +143,7 @@ def _draw(
     folder = out / "figures"
     shown = np.where(groups.number <= _COLOURED, groups.number, 0)
     title = "Features (t-SNE): the largest groups" if groups.number.max() > _COLOURED else "Features (t-SNE): groups"
-    figure = landscape(picture[:, 0], picture[:, 1], "t-SNE 1", "t-SNE 2", shown, "group (size)", categorical=True, title=title)
+    figure = landscape(picture[:, 0], picture[:, 1], "t-SNE 1", "t-SNE 2", PointColours(shown, "group (size)", categorical=True), title=title)
     save_figure(figure, str(folder / "embedding.png"))
     if true is not None:
         save_figure(_label_plot(picture, true, true_names), str(folder / "embedding_labels.png"))

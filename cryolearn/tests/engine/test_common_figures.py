@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 import cryolearn
 from cryolearn.common.figures import bars, curves, landscape, maps, orientations, palette, scores, surface
+from cryolearn.common.fsc import resolution_at
 from cryolearn.common.modes import collectivity
 from cryolearn.engine import figures
 from cryolearn.engine.gaussian.report import figures as gaussian_figures
@@ -48,8 +49,8 @@ def test_a_runs_figures_are_those_of_the_windows() -> None:
     assert contents(figures.learning_curves(learning)) == drawn(curves.draw_learning, learning)
     curve = np.r_[1.0, 1 / (1 + np.exp(np.arange(1, 17) - 8))]
     shells = np.arange(1, 17) / (32 * 2.0)
-    expected = drawn(curves.draw_fsc, [("map", shells.tolist(), curve[1:].tolist(), 7.5)], (0.143,))
-    assert contents(figures.fsc_curves({"map": curve}, 32, 2.0, resolutions={"map": 7.5})) == expected
+    expected = drawn(curves.draw_fsc, [("map", shells.tolist(), curve[1:].tolist(), resolution_at(curve, 0.143, 32, 2.0))], (0.143,))
+    assert contents(figures.fsc_curves({"map": curve}, 32, 2.0)) == expected
     modes = np.arange(7, 12), np.linspace(0.1, 0.5, 5), None, np.array([True, False, True, True, True])
     assert contents(figures.mode_table(*modes)) == drawn(bars.draw_collectivity, *modes, title="Normal modes")
     variance = [0.3, 0.02, 0.01], [0.02, 0.02, 0.019]

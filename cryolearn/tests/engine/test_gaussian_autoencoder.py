@@ -12,16 +12,19 @@ import torch
 from cryolearn.engine.config import RunConfig
 from cryolearn.engine.gaussian import heterogeneity_command as heterogeneity
 from cryolearn.engine.gaussian.autoencoder.autoencoder_estimates import judge_rows, marginal_likelihood
+from cryolearn.engine.gaussian.autoencoder.latent_posterior import decoder_posterior
 from cryolearn.engine.gaussian.autoencoder.network import Autoencoder, projected, projection_tangents
-from cryolearn.engine.gaussian.autoencoder.training import AutoencoderFit, decoder_posterior, fit_autoencoder
+from cryolearn.engine.gaussian.autoencoder.training import AutoencoderFit, AutoencoderSettings, HeldOutComparison, fit_autoencoder
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
+from cryolearn.engine.gaussian.linear.linear_motions import start_motions
 from cryolearn.engine.gaussian.linear.probabilistic_pca import fit_linear
 from cryolearn.engine.gaussian.model.fourier_particles import band_between
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, start_directions
-from cryolearn.engine.gaussian.trajectory.trajectory_em import fit_curve, make_curve
+from cryolearn.engine.gaussian.trajectory.trajectory_em import fit_curve
+from cryolearn.engine.gaussian.trajectory.trajectory_model import make_curve
 from cryolearn.engine.imaging.poses import random_rotations
 from cryolearn.engine.io.motions import read_motion, write_motion
 from cryolearn.engine.io.tables import read_table
@@ -39,7 +42,7 @@ def network_of(model: Gaussians, latents: int, seed: int = 1) -> Autoencoder:
 
 
 def test_projection_has_the_derivatives_of_its_values() -> None:
-    """Reverse derivatives against finite differences in double precision (page: 1e-6), forward ones against them too."""
+    """Reverse derivatives against finite differences in double precision, forward ones against them too."""
     generator = torch.Generator().manual_seed(3)
     band = band_between(32, 5.0, 30.0, 150.0)
     rotation = random_rotations(2, generator).double()
@@ -129,11 +132,13 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[AutoencoderFit, 
     curve = make_curve(model, vary="conformation", path="open", states=9, degree=3, anchors=24, moves=everything, seed=1)
     guess = start_directions(eigen.projection, eigen.significant)[0]
     trajectory = fit_curve(part, curve, first_posterior(curve, guess), 5, temperatures=(4.0, 2.0))
-    lines = fit_linear(part, model, eigen.vectors.view(2, -1, 3), 4, moves=everything, anchors=24, places=9)
+    lines = fit_linear(part, start_motions(model, eigen.vectors.view(2, -1, 3), moves=everything, anchors=24), 4, places=9)
     folder = tmp_path_factory.mktemp("network")
+    known = marginal_likelihood(images.subset(held_out), trajectory)
     fit = fit_autoencoder(
-        images, model, curve.spread, 2, training=training, held_out=held_out, curve_likelihood=marginal_likelihood(images.subset(held_out), trajectory),
-        moves=everything, config=RunConfig(output=str(folder), use_gpu=False, threads=1), start=lines, epochs=4)
+        images, model, curve.spread, AutoencoderSettings(latents=2, epochs=4), moves=everything, start=lines,
+        comparison=HeldOutComparison(training=training, held_out=held_out, curve_likelihood=known),
+        config=RunConfig(output=str(folder), use_gpu=False, threads=1))
     return fit, one, two, folder
 
 
@@ -142,7 +147,7 @@ def test_network_is_kept_where_one_path_is_not_enough(compared: tuple[Autoencode
     assert fit.accepted and fit.held_out_gain > 2 * fit.standard_error
     _, held_out = judge_rows(COUNT)
     for angle in (one, two):
-        assert predicted(fit.latent[held_out].float(), angle[held_out]) > 0.95
+        assert predicted(fit.posterior.mean[held_out].float(), angle[held_out]) > 0.95
     assert (folder / "learning.csv").exists()
     assert fit.history[-1]["val_loss"] < fit.history[0]["val_loss"]
 
@@ -155,10 +160,11 @@ def test_network_is_not_kept_when_the_curve_says_more(compared: tuple[Autoencode
     training, held_out = judge_rows(120)
     spread = make_curve(model, vary="conformation", path="open", states=3, degree=1, anchors=12, moves=everything, seed=1).spread
     fit = fit_autoencoder(
-        images, model, spread, 1, training=training, held_out=held_out, curve_likelihood=np.full(60, 1e4), moves=everything,
-        config=RunConfig(output=str(tmp_path), use_gpu=False, threads=1), epochs=1)
+        images, model, spread, AutoencoderSettings(latents=1, epochs=1), moves=everything,
+        comparison=HeldOutComparison(training=training, held_out=held_out, curve_likelihood=np.full(60, 1e4)),
+        config=RunConfig(output=str(tmp_path), use_gpu=False, threads=1))
     assert not fit.accepted and fit.held_out_gain < 0
-    assert torch.isfinite(fit.latent).all()
+    assert torch.isfinite(fit.posterior.mean).all()
 
 
 @pytest.mark.parametrize("method", ["linear", "autoencoder"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from cryolearn.engine.gaussian.linear.eigen_motions import find_eigen_motions
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
-from cryolearn.engine.gaussian.linear.linear_motions import LinearMotions, lattice
+from cryolearn.engine.gaussian.linear.linear_motions import LinearMotions, lattice, start_motions
 from cryolearn.engine.gaussian.linear.probabilistic_pca import expectation, fit_linear, linear_latents
 from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, band_between
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
@@ -83,7 +84,7 @@ def predicted(latent: torch.Tensor, angle: torch.Tensor) -> float:
 
 
 def motions_of(model: Gaussians, vectors: torch.Tensor, change: torch.Tensor) -> LinearMotions:
-    return LinearMotions(model, torch.eye(len(model)), vectors, change, True, True)
+    return LinearMotions(base=model, spread=torch.eye(len(model)), bend=vectors, change=change, moves_places=True, moves_amplitudes=True)
 
 
 def test_derivative_volumes_match_finite_differences() -> None:
@@ -135,7 +136,7 @@ def test_posterior_is_that_of_brute_force() -> None:
     moved = hinged(model, arm, uniform(40, 10.0, 2), 1)
     images = imaged(model, moved, 0.5)
     field = hinged(model, arm, torch.tensor([6.0]), 1)
-    motions = LinearMotions(model, torch.eye(len(model)), field, torch.zeros(1, len(model)), True, False)
+    motions = replace(motions_of(model, field, torch.zeros(1, len(model))), moves_amplitudes=False)
     grid = SliceGrid(images.band)
     centres, widths, prior = lattice(torch.zeros(1), 1)
     found, _ = expectation(images, motions, grid, centres, widths, prior, gather=False)
@@ -174,13 +175,13 @@ def test_two_independent_motions_are_told_apart() -> None:
     images = imaged(model, hinged(model, first, one, 1) + hinged(model, second, two, 0), 1.0)
     eigen = find_eigen_motions(GradientSource(images, model, score="likelihood"), 2, metric=False)
     everything = torch.ones(len(model), dtype=torch.bool)
-    fit = fit_linear(images, model, eigen.vectors.view(2, -1, 3), 8, moves=everything, anchors=24, places=9)
-    latent = fit.latent.double()
+    fit = fit_linear(images, start_motions(model, eigen.vectors.view(2, -1, 3), moves=everything, anchors=24), 8, places=9)
+    latent = fit.posterior.mean.double()
     deviation = torch.tensor([12 / math.sqrt(3)])  # of a uniform angle
     true = torch.cat((hinged(model, first, deviation, 1), hinged(model, second, deviation, 0)))
     best = linear_latents(images, motions_of(model, true, torch.zeros(2, len(model))), 9)
     for angle in (one, two):
-        found, possible = predicted(latent, angle), predicted(best.latent, angle)
+        found, possible = predicted(latent, angle), predicted(best.posterior.mean, angle)
         assert found > 0.97 * possible
         assert possible > 0.8
     assert fit.history[-1] > fit.history[0]
@@ -191,12 +192,12 @@ def test_two_independent_motions_are_told_apart() -> None:
     inside = (residual.abs() < fit.posterior.sigma).double().mean()
     assert 0.6 < float(inside) < 0.76
     # the motion stays where the arms are
-    moved = fit.displacement.norm(dim=2)
+    moved = fit.motions.displacement().norm(dim=2)
     assert float(moved[:, first | second].mean()) > 3 * float(moved[:, ~(first | second)].mean())
     # what is reported of other particles is what the model says of them
     part = images.subset(np.arange(0, COUNT, 7))
     again = linear_latents(part, fit.motions, 9)
-    torch.testing.assert_close(again.latent, fit.latent[::7], atol=1e-4, rtol=0)
+    torch.testing.assert_close(again.posterior.mean, fit.posterior.mean[::7], atol=1e-4, rtol=0)
 
 
 def test_large_motion_is_not_underestimated() -> None:
@@ -204,15 +205,15 @@ def test_large_motion_is_not_underestimated() -> None:
     model, arm, _ = scene()
     angle = uniform(COUNT, 40.0, 4)
     images = imaged(model, hinged(model, arm, angle, 1), 1.0)
-    start = hinged(model, arm, torch.tensor([10.0]), 1)
     everything = torch.ones(len(model), dtype=torch.bool)
-    fits = [fit_linear(images, model, start, 6, moves=everything, anchors=24, places=places) for places in (1, 15)]
+    start = start_motions(model, hinged(model, arm, torch.tensor([10.0]), 1), moves=everything, anchors=24)
+    fits = [fit_linear(images, start, 6, places=places) for places in (1, 15)]
     line = hinged(model, arm, torch.tensor([40 / math.sqrt(3)]), 1)
     known = linear_latents(images, motions_of(model, line, torch.zeros(1, len(model))), 15)
-    correlation = [predicted(fit.latent, angle) for fit in fits]
-    assert correlation[1] > max(correlation[0], 0.99 * predicted(known.latent, angle))
-    assert float(fits[1].evidence.mean()) > float(fits[0].evidence.mean()) + 1
-    ends = fits[1].displacement[0, arm].norm(dim=1).max()
+    correlation = [predicted(fit.posterior.mean, angle) for fit in fits]
+    assert correlation[1] > max(correlation[0], 0.99 * predicted(known.posterior.mean, angle))
+    assert float(fits[1].posterior.evidence.mean()) > float(fits[0].posterior.evidence.mean()) + 1
+    ends = fits[1].motions.displacement()[0, arm].norm(dim=1).max()
     truth = hinged(model, arm, torch.tensor([-40.0, 40.0]), 1)[:, arm]
     assert float(ends) == pytest.approx(float((truth[1] - truth[0]).norm(dim=1).max() / math.sqrt(12)), rel=0.2)  # uniform: width / sqrt(12)
 
@@ -226,15 +227,15 @@ def test_composition_alone() -> None:
     half = Gaussians(model.positions_angst, torch.where(arm, 0.5, 1.0) * model.amplitudes, model.sigma_angst)
     eigen = find_eigen_motions(GradientSource(images, half, kind="amplitude", score="likelihood"), 1)
     everything = torch.ones(len(model), dtype=torch.bool)
-    fit = fit_linear(images, half, None, 5, moves=everything, changes=eigen.vectors, anchors=24, vary="composition")
-    latent = fit.latent[:, 0]
+    start = start_motions(half, None, moves=everything, changes=eigen.vectors, anchors=24, vary="composition")
+    fit = fit_linear(images, start, 5)
+    latent = fit.posterior.mean[:, 0]
     above = (latent[there][:, None] > latent[~there]).float().mean()
     assert max(float(above), 1 - float(above)) > 0.98
-    assert not fit.displacement.any()
+    assert not fit.motions.displacement().any()
 
 
 def test_what_varies_needs_directions() -> None:
     model, _, _ = scene()
-    images = imaged(model, torch.zeros(10, len(model), 3), 1.0)
     with pytest.raises(ValueError, match="directions"):
-        fit_linear(images, model, None, 1, moves=torch.ones(len(model), dtype=torch.bool))
+        start_motions(model, None, moves=torch.ones(len(model), dtype=torch.bool))

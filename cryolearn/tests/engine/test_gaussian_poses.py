@@ -22,11 +22,12 @@ from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
 from cryolearn.engine.gaussian.model.slices import SliceGrid, envelope
 from cryolearn.engine.gaussian.poses import pose_alternation, pose_search
-from cryolearn.engine.gaussian.poses.pose_alternation import alternate, recalibrate, refine_with_search
-from cryolearn.engine.gaussian.poses.pose_search import PosePrior, ball, refine_poses
+from cryolearn.engine.gaussian.poses.pose_alternation import RefinedPoses, first_poses, recalibrate, refine_round
+from cryolearn.engine.gaussian.poses.pose_search import PosePrior, PoseRange, ball, refine_poses
 from cryolearn.engine.gaussian.poses.state_slices import Slicer
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, search_curve, start_directions
-from cryolearn.engine.gaussian.trajectory.trajectory_em import Curve, CurveFit, make_curve
+from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit
+from cryolearn.engine.gaussian.trajectory.trajectory_model import Curve, make_curve
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix, matrix_to_euler, random_rotations, so3_exp
 from cryolearn.engine.io.records import Stage
 from cryolearn.engine.io.star import read_particles, write_particles
@@ -77,6 +78,7 @@ def errors(found: object, truth: GaussianImages) -> tuple[Tensor, Tensor]:
 
 
 EVEN = torch.full((5,), 0.2)
+WIDE = PoseRange(deg=12, angst=12)
 
 
 def test_slope_is_the_derivative() -> None:
@@ -118,7 +120,7 @@ def test_errors_are_as_small_as_they_are_said_to_be(noise: float) -> None:
     images, _ = images_of(150, noise)
     start = disturbed(images, 4.0, 4.0)
     grid = SliceGrid(images.band)
-    found = refine_poses(start, volumes_of(grid), grid, EVEN, PosePrior(4 / 3**0.5, 4 / 2**0.5), range_deg=12, range_angst=12, estimate_prior=False)
+    found = refine_poses(start, volumes_of(grid), grid, EVEN, PosePrior(4 / 3**0.5, 4 / 2**0.5), WIDE, estimate_prior=False)
     before = errors(start, images)
     for error, sigma, start_error in zip(errors(found, images), (found.sigma[:, :3], found.sigma[:, 3:]), before, strict=True):
         assert 0.8 < float(error.square().mean().sqrt() / sigma.square().sum(1).mean().sqrt()) < 1.2
@@ -131,9 +133,9 @@ def test_right_poses_stay() -> None:
     images, _ = images_of(150, 0.1)
     grid, prior = SliceGrid(images.band), PosePrior(3.0, 3.0)
     for _ in range(6):
-        found = refine_poses(images, volumes_of(grid), grid, EVEN, prior, range_deg=12, range_angst=12)
+        found = refine_poses(images, volumes_of(grid), grid, EVEN, prior, WIDE)
         prior = found.prior
-    loose = refine_poses(images, volumes_of(grid), grid, EVEN, PosePrior(3.0, 3.0), range_deg=12, range_angst=12, estimate_prior=False)
+    loose = refine_poses(images, volumes_of(grid), grid, EVEN, PosePrior(3.0, 3.0), WIDE, estimate_prior=False)
     assert prior.deg < 1.0 and prior.angst < 0.5
     assert float(found.turn_deg.median()) < 0.6 * float(loose.turn_deg.median())
 
@@ -143,7 +145,7 @@ def test_images_do_not_depend_on_their_batch(monkeypatch: pytest.MonkeyPatch) ->
     start, grid = disturbed(images, 4.0, 4.0), SliceGrid(images.band)
 
     def refine(part: GaussianImages) -> object:
-        return refine_poses(part, volumes_of(grid), grid, EVEN, PosePrior(2.3, 2.8), range_deg=6, range_angst=8, estimate_prior=False)
+        return refine_poses(part, volumes_of(grid), grid, EVEN, PosePrior(2.3, 2.8), PoseRange(deg=6, angst=8), estimate_prior=False)
 
     whole = refine(start)
     assert torch.equal(whole.rotation, refine(start).rotation)  # type: ignore[attr-defined]
@@ -191,13 +193,20 @@ def first_fit(count: int, noise: float) -> tuple[GaussianImages, Curve, Tensor, 
 def test_half_sets_do_not_know_each_other() -> None:
     start, curve, posterior, _ = first_fit(60, 0.5)
     half = 1 + np.arange(60) % 2
-    first = alternate(start, curve, posterior, half, rounds=1, fit_rounds=1, range_deg=6, range_angst=6)
+    model, fit = model_of(hinge(torch.zeros(1))[0]), CurveFit(curve, torch.empty(0), posterior, torch.empty(0))
+
+    def refined(images: GaussianImages) -> Tensor:
+        limits = PoseRange(deg=6, angst=6)
+        poses = RefinedPoses(images=images, limits=limits, prior=limits.prior(), sigma=torch.empty(60, 5))
+        return refine_round(poses, model, fit, half).images.rotation
+
+    first = refined(start)
     changed = np.array(start.transforms)
     changed[half == 2] = changed[half == 2][::-1]
-    second = alternate(replace(start, transforms=changed), curve, posterior, half, rounds=1, fit_rounds=1, range_deg=6, range_angst=6)
+    second = refined(replace(start, transforms=changed))
     same = torch.from_numpy(half == 1)
-    assert torch.equal(first.images.rotation[same], second.images.rotation[same])
-    assert not torch.equal(first.images.rotation[~same], second.images.rotation[~same])
+    assert torch.equal(first[same], second[same])
+    assert not torch.equal(first[~same], second[~same])
 
 
 def test_alternation_mends_poses_and_places(tmp_path: Path) -> None:
@@ -208,26 +217,26 @@ def test_alternation_mends_poses_and_places(tmp_path: Path) -> None:
     images, state = images_of(300, 0.1)
     grid = SliceGrid(images.band)
     start, model = disturbed(images, 4.0, 4.0), model_of(hinge(torch.zeros(1))[0])
-    half, searched = 1 + np.arange(300) % 2, []
+    half, record = 1 + np.arange(300) % 2, Stage(tmp_path / "poses.npz")
 
-    def search(some: GaussianImages, number: int) -> CurveFit:
+    def search(some: GaussianImages) -> CurveFit:
         eigen = find_eigen_motions(GradientSource(some, model, score="likelihood"), 2)
         curve = make_curve(model, vary="conformation", path="open", states=7, degree=2, anchors=12, moves=torch.ones(90, dtype=torch.bool), seed=1)
         starts = [first_posterior(curve, guess) for guess in start_directions(eigen.projection, eigen.significant)]
-        searched.append(search_curve(some, curve, starts, 4))
-        return searched[-1]
+        return search_curve(some, curve, starts, 4)
 
-    record = Stage(tmp_path / "poses.npz")
-    found = refine_with_search(start, model, search, half, rounds=2, range_deg=6, range_angst=6, record=record)
-    best = refine_poses(start, volumes_of(grid), grid, EVEN, PosePrior(4 / 3**0.5, 4 / 2**0.5), range_deg=12, range_angst=12, estimate_prior=False)
+    found = first_poses(start, model, PoseRange(deg=6, angst=6), record=record)
+    for _ in range(2):
+        found = refine_round(found, model, search(found.images), half, record)
+    best = refine_poses(start, volumes_of(grid), grid, EVEN, PosePrior(4 / 3**0.5, 4 / 2**0.5), WIDE, estimate_prior=False)
     for reached, possible, before in zip(errors(found.images, images), errors(best, images), errors(start, images), strict=True):
         gain, most = (float(before.square().mean() - error.square().mean()) for error in (reached, possible))
         assert gain > 0.7 * most
-    fit = search(found.images, 2)
+    fit = search(found.images)
     place = (fit.posterior @ fit.curve.grid).numpy()
     assert abs(spearmanr(place, state).statistic) > 0.85
-    again = refine_with_search(start, model, search, half, rounds=2, range_deg=6, range_angst=6, record=record)
-    assert torch.equal(again.images.rotation, found.images.rotation) and len(searched) == 3
+    again = first_poses(start, model, PoseRange(deg=6, angst=6), record=record)
+    assert torch.equal(again.images.rotation, found.images.rotation) and again.history == found.history and len(again.history) == 2
 
 
 def test_command_refines_poses(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import torch
 
 from cryolearn.engine.figures import save_figure
 from cryolearn.engine.gaussian.report import figures as report
-from cryolearn.engine.imaging.poses import euler_to_matrix, random_rotations
+from cryolearn.engine.gaussian.report import result_files
+from cryolearn.engine.imaging.poses import euler_to_matrix, matrix_to_euler, random_rotations
 from cryolearn.engine.io.motions import MotionModel
 from cryolearn.engine.io.pseudo_atoms import gaussian_structure, write_pseudo_atoms
 from cryolearn.engine.io.star import read_particles, write_particles
@@ -43,20 +44,20 @@ def model() -> MotionModel:
 
 def test_positions_are_in_the_map_files_frame(model: MotionModel) -> None:
     """Voxel n // 2 lies at ORIGIN + n // 2 pixels."""
-    assert np.allclose(report.map_positions(model) - model.positions_angst, np.array([-10.0, 5.0, 2.5]) + 16 * 4.0)
+    assert np.allclose(result_files.map_positions(model) - model.positions_angst, np.array([-10.0, 5.0, 2.5]) + 16 * 4.0)
     frames = np.zeros((2, COUNT, 3))
-    assert np.allclose(report.map_positions(model, frames), np.array([54.0, 69.0, 66.5]))
+    assert np.allclose(result_files.map_positions(model, frames), np.array([54.0, 69.0, 66.5]))
 
 
 def test_gaussian_files_say_the_same(model: MotionModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     flexibility, excursion, moves = random.uniform(0, 3, COUNT), random.uniform(0, 30, COUNT), np.arange(COUNT) > 20
-    report.write_gaussian_files(str(tmp_path), model, flexibility, excursion, moves, meta={"resolution_angst": 12.0})
+    result_files.write_gaussian_files(str(tmp_path), model, flexibility, excursion, moves)
     columns, meta = read_table(str(tmp_path / "gaussians.npz"))
     assert np.array_equal(columns["moves"], moves) and np.allclose(columns["excursion_angst"], excursion)
-    assert np.allclose(columns["flexibility"], flexibility) and meta["resolution_angst"] == 12.0
+    assert np.allclose(columns["flexibility"], flexibility)
     assert meta["shape"] == [33, 33, 33] and meta["origin_angst"] == [-10.0, 5.0, 2.5] and meta["pixel_size_angst"] == 4.0
-    assert np.allclose(columns["position_angst"], report.map_positions(model))
+    assert np.allclose(columns["position_angst"], result_files.map_positions(model))
     for name, decimals in (("gaussians.cif", 3), ("gaussians.pdb", 2)):
         atoms = read_structure(str(tmp_path / name))
         assert np.abs(atoms.coordinates - columns["position_angst"]).max() < 6e-4
@@ -70,13 +71,13 @@ def test_gaussian_files_say_the_same(model: MotionModel, tmp_path: Path, capsys:
 
 def test_pseudo_atoms_follow_the_columns_of_the_pdb_format(model: MotionModel, tmp_path: Path) -> None:
     """What viewers read: fixed columns of ATOM records, one residue a Gaussian, and an mmCIF loop that gemmi's own checker takes."""
-    report.write_gaussian_files(str(tmp_path), model, np.ones(COUNT), np.ones(COUNT), np.ones(COUNT, bool))
+    result_files.write_gaussian_files(str(tmp_path), model, np.ones(COUNT), np.ones(COUNT), np.ones(COUNT, bool))
     lines = [line for line in (tmp_path / "gaussians.pdb").read_text().splitlines() if line.startswith(("ATOM", "HETATM"))]
     assert len(lines) == COUNT
     for number, line in enumerate(lines, start=1):
         assert int(line[6:11]) == number == int(line[22:26]) and line[12:16].strip() == "CA" and line[17:20] == "GAU" and line[21] == "A"
         x, y, z, occupancy, b_factor = (float(line[a:b]) for a, b in ((30, 38), (38, 46), (46, 54), (54, 60), (60, 66)))
-        assert np.allclose((x, y, z), report.map_positions(model)[number - 1], atol=6e-4) and occupancy > 0 and 0 < b_factor <= 999.99
+        assert np.allclose((x, y, z), result_files.map_positions(model)[number - 1], atol=6e-4) and occupancy > 0 and 0 < b_factor <= 999.99
     loop = gemmi.cif.read(str(tmp_path / "gaussians.cif")).sole_block().find("_atom_site.", ["id", "Cartn_x", "label_seq_id", "auth_seq_id"])
     assert len(loop) == COUNT
 
@@ -102,9 +103,9 @@ def test_arrows_are_bild_records_of_the_motion(model: MotionModel, tmp_path: Pat
     vectors[:, 30:] *= 1e-3  # too short to be drawn
     vectors /= np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
     deviations = np.array([80.0, 2.0])
-    report.write_gaussian_files(str(tmp_path), model, np.ones(COUNT), np.ones(COUNT), np.ones(COUNT, bool), vectors=vectors, std_angst=deviations,
+    result_files.write_gaussian_files(str(tmp_path), model, np.ones(COUNT), np.ones(COUNT), np.ones(COUNT, bool), vectors=vectors, std_angst=deviations,
                                 significant=[True, False])
-    places = report.map_positions(model)
+    places = result_files.map_positions(model)
     for number in (1, 2):
         text = (tmp_path / f"eigen_motion_{number}.bild").read_text()
         assert all(re.match(r"\.(comment|note|color|arrow) \S", line) for line in text.splitlines())
@@ -139,7 +140,7 @@ def test_particles_keep_their_columns(particles: Path) -> None:
     table = read_particles(str(particles / "particles.star"))
     random = np.random.default_rng(0)
     latents, errors, weight = random.normal(size=(40, 1)), random.uniform(0, 1, (40, 1)), random.uniform(0, 1, 40)
-    path = report.write_particles_star(str(particles), table, latents, errors, weight, np.arange(40) % 3 + 1, name="found.star")
+    path = result_files.write_particles_star(str(particles), table, latents, errors, weight, np.arange(40) % 3 + 1, name="found.star")
     before, after = (read_star(str(particles / name), ("optics", "particles")) for name in ("particles.star", "found.star"))
     assert {label: list(column) for label, column in before["optics"].items()} == {label: list(column) for label, column in after["optics"].items()}
     old, new = before["particles"], after["particles"]
@@ -155,7 +156,8 @@ def test_refined_poses_replace_the_old_ones(particles: Path) -> None:
     table = read_particles(str(particles / "particles.star"))
     rotation = random_rotations(40, torch.Generator().manual_seed(2), torch.float64)
     shift = np.random.default_rng(4).normal(size=(40, 2))
-    path = report.write_particles_star(str(particles), table, np.zeros((40, 2)), np.zeros((40, 2)), poses=(rotation.numpy(), shift), name="posed.star")
+    table = table.with_poses(matrix_to_euler(rotation).numpy(), -shift)
+    path = result_files.write_particles_star(str(particles), table, np.zeros((40, 2)), np.zeros((40, 2)), name="posed.star")
     again = read_particles(path)
     assert again.angles_deg is not None and again.origin_angst is not None
     assert float((euler_to_matrix(torch.from_numpy(again.angles_deg)) - rotation).abs().max()) < 1e-6
@@ -167,7 +169,7 @@ def test_refined_poses_replace_the_old_ones(particles: Path) -> None:
 def test_relion_reads_the_particles(particles: Path, tmp_path: Path) -> None:
     """relion_reconstruct makes of our STAR the map that it makes of the original; relion_star_handler takes it as well."""
     table = read_particles(str(particles / "particles.star"))
-    report.write_particles_star(str(particles), table, np.ones((40, 1)), np.ones((40, 1)), np.ones(40), np.ones(40, int), name="ours.star")
+    result_files.write_particles_star(str(particles), table, np.ones((40, 1)), np.ones((40, 1)), np.ones(40), np.ones(40, int), name="ours.star")
 
     def relion(program: str, *arguments: str) -> None:
         if shutil.which(program) is None:
@@ -200,15 +202,15 @@ def test_figures_are_drawn_from_plain_arrays(model: MotionModel, tmp_path: Path)
         "trajectory": report.draw_trajectory(model.conformation(grid[:, None])[0], grid),
         "energy": report.draw_free_energy(grid, np.arange(9), energy, np.full(9, 0.1)),
         "states": report.draw_free_energy(np.arange(3), [5, 6, 7], [0.3, 0.1, 0], separate=True),
-        "landscape": report.draw_landscape(latent, error),
-        "landscape2": report.draw_landscape(random.normal(size=(300, 3)), random.uniform(size=(300, 3))),
-        "comparison": report.draw_comparison(latent, latent + 0.1, None, error, colour=latent),
-        "halves": report.draw_half_agreement(latent, -latent, error, error),
+        "landscape": report.draw_landscape(latent, error, ["latent 1"]),
+        "landscape2": report.draw_landscape(random.normal(size=(300, 3)), random.uniform(size=(300, 3)), ["one", "two", "three"]),
+        "same": report.draw_half_agreement(latent, latent + 0.1),
+        "halves": report.draw_half_agreement(latent, -latent),
     }
     for name, figure in figures.items():
         path = save_figure(figure, str(tmp_path / f"{name}.png"), dpi=40)
         assert Path(path).stat().st_size > 1000
-    assert "rank correlation 1.000" in figures["comparison"].axes[0].get_title()
+    assert "rank correlation 1.000" in figures["same"].axes[0].get_title()
     assert "rank correlation -1.000" in figures["halves"].axes[0].get_title()
     heights = [bar.get_height() for bar in figures["explained"].axes[0].patches[:3]]
     assert np.allclose(heights, [30, 2, 1])

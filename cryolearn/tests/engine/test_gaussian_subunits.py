@@ -33,7 +33,8 @@ from cryolearn.engine.gaussian.subunits.subunit_correlation import (
 )
 from cryolearn.engine.gaussian.subunits.subunit_particles import _WithoutOthers, expand, fit_subunits, search_subunits
 from cryolearn.engine.gaussian.trajectory.multi_start import first_posterior, start_directions
-from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit, curve_volumes, make_curve
+from cryolearn.engine.gaussian.trajectory.trajectory_em import CurveFit
+from cryolearn.engine.gaussian.trajectory.trajectory_model import curve_volumes, make_curve
 from cryolearn.engine.imaging.gaussians import render_gaussians_2d, render_gaussians_3d
 from cryolearn.engine.imaging.poses import matrix_to_euler, random_rotations
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
@@ -111,10 +112,7 @@ def test_symmetric_particles_fit_alike_from_all_subunits() -> None:
     """V(S x) = V(x): all rows of an image have one likelihood, to the accuracy of the slices."""
     images = ring_images(np.zeros((5, 7)), 0.5)
     many, model, grid = expand(images, MATRICES), consensus(), SliceGrid(images.band)
-    from cryolearn.engine.gaussian.model.slices import envelope
-
-    volume = grid.volumes(model.positions_angst[None], (model.amplitudes / envelope(model.positions_angst, grid.band))[None], model.sigma_angst)
-    found = state_likelihood(many, volume, grid)[0].view(5, 7)
+    found = state_likelihood(many, grid.model_volume(model), grid)[0].view(5, 7)
     assert float((found - found.mean(1, keepdim=True)).abs().max()) < 0.02 * float(found.mean())
 
 

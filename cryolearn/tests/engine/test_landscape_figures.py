@@ -15,7 +15,7 @@ from cryolearn.engine import figures
 def test_landscape_of_a_million_points_is_quick(tmp_path):
     points = np.random.default_rng(0).normal(size=(2, 1_000_000))
     start = time.process_time()
-    figure = figures.landscape(*points, colour=points[0], colour_label="x")
+    figure = figures.landscape(*points, colours=figures.PointColours(points[0], "x"))
     figures.save_figure(figure, str(tmp_path / "a" / "landscape.png"))
     assert time.process_time() - start < 10  # a user waits no longer for a picture
     assert (tmp_path / "a" / "landscape.png").read_bytes()[:4] == b"\x89PNG"

@@ -13,7 +13,7 @@ import torch
 
 from cryolearn.common.limits import SPACING_FOR_MOTION
 from cryolearn.engine.exceptions import InputError
-from cryolearn.engine.imaging import volume_gaussians
+from cryolearn.engine.imaging import volume_gaussians, volume_to_gaussians_command
 from cryolearn.engine.imaging.config import VolumeToGaussiansConfig
 from cryolearn.engine.imaging.fsc import frc
 from cryolearn.engine.imaging.gaussian_splat import splat_gaussians
@@ -107,7 +107,7 @@ def kinase_map(tmp_path_factory):
 def test_a_protein_map_becomes_gaussians(kinase_map, tmp_path):
     path, atoms = kinase_map
     out = str(tmp_path / "out")
-    volume_gaussians.run(VolumeToGaussiansConfig(volume=path, resolution_angst=8.0, output=out, iterations=60, threads=1))
+    volume_to_gaussians_command.run(VolumeToGaussiansConfig(volume=path, resolution_angst=8.0, output=out, iterations=60, threads=1))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     # the resolution that was asked for is reached (FSC 0.5 against the map is the threshold for map against truth)
     assert summary["fsc_05_angst"] <= 8.0 and summary["correlation"] > 0.95
@@ -136,7 +136,7 @@ def test_a_protein_map_becomes_gaussians(kinase_map, tmp_path):
 
 
 def test_more_gaussians_describe_a_map_better(kinase_map):
-    volume = volume_gaussians._cube(read_map(kinase_map[0]).data)
+    volume = volume_to_gaussians_command._cube(read_map(kinase_map[0]).data)
     errors = []
     for number in (20, 80, 320):
         model = volume_gaussians.fit_gaussians(volume, 2.5, 7.5, number, iterations=20)
@@ -147,8 +147,8 @@ def test_more_gaussians_describe_a_map_better(kinase_map):
 
 def test_neighbours_in_the_list_are_neighbours_in_space(kinase_map):
     """Blocks of ten successive Gaussians are compact: their radius of gyration is below half of that of ten at random."""
-    volume = volume_gaussians._cube(read_map(kinase_map[0]).data)
-    model = volume_gaussians._ordered(volume_gaussians.fit_gaussians(volume, 2.5, 7.5, 300, iterations=1))
+    volume = volume_to_gaussians_command._cube(read_map(kinase_map[0]).data)
+    model = volume_to_gaussians_command._ordered(volume_gaussians.fit_gaussians(volume, 2.5, 7.5, 300, iterations=1))
     places = model.positions_angst.numpy()
 
     def gyration(rows):
@@ -168,7 +168,7 @@ def test_what_cannot_be_represented_is_refused(kinase_map, tmp_path):
         (dict(volume=path, resolution_angst=1.0), "finer than twice the pixel size"), (dict(volume=empty), "no "),
     ):
         with pytest.raises(InputError, match=words):
-            volume_gaussians.run(VolumeToGaussiansConfig(output=out, iterations=1, threads=1, **changes))
+            volume_to_gaussians_command.run(VolumeToGaussiansConfig(output=out, iterations=1, threads=1, **changes))
 
 
 def test_a_dense_fit_reaches_the_methods_figure():
@@ -194,7 +194,7 @@ def test_the_score_of_projections_is_that_of_images_made_otherwise(kinase_map):
 
 
 def test_spacing_sets_the_number_and_the_seed_the_start(kinase_map):
-    volume = volume_gaussians._cube(read_map(kinase_map[0]).data)
+    volume = volume_to_gaussians_command._cube(read_map(kinase_map[0]).data)
 
     def fitted(**options):
         return volume_gaussians.fit_gaussians(volume, 2.5, 9.0, iterations=5, **options)
@@ -209,5 +209,5 @@ def test_more_gaussians_than_voxels_are_refused(kinase_map, tmp_path):
     """They used to be clipped to the number of voxels without a word."""
     settings = dict(volume=kinase_map[0], resolution_angst=20.0, iterations=1, threads=1, output=str(tmp_path / "out"))
     with pytest.raises(InputError, match=r"^5000 Gaussians are more than the \d+ voxels .* above the threshold at 20 Å: ask for fewer, or for a finer"):
-        volume_gaussians.run(VolumeToGaussiansConfig(number=5000, **settings))
+        volume_to_gaussians_command.run(VolumeToGaussiansConfig(number=5000, **settings))
     assert not (tmp_path / "out" / "gaussians.npz").exists()

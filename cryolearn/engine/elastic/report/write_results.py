@@ -10,7 +10,7 @@ import torch
 
 from ....common.axis_labels import axis_label
 from ....common.flags import AlignmentFlag, flag_counts
-from ...figures import error_histogram, landscape, save_figure
+from ...figures import PointColours, error_histogram, landscape, save_figure
 from ...imaging.poses import matrix_to_euler
 from ...io.star import ParticleTable, write_particles
 from ...io.summary import AlignmentSummary, write_summary
@@ -36,7 +36,7 @@ def write_alignment(out: Path, table: ParticleTable, columns: dict[str, np.ndarr
     labels = [axis_label(f"amplitudes:{index}", {"mode_numbers": mode_numbers}) for index in range(len(mode_numbers))]
     second = 1 if len(mode_numbers) > 1 else 0
     save_figure(
-        landscape(amplitudes[:, 0], amplitudes[:, second], labels[0], labels[second], columns["correlation"], "correlation"),
+        landscape(amplitudes[:, 0], amplitudes[:, second], labels[0], labels[second], PointColours(columns["correlation"], "correlation")),
         str(out / "figures" / "landscape.png"),
     )
     spread = {"pose sigma (degrees)": columns["pose_sigma_deg"]}

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from ...alignment.fourier_band import FourierBand
 from ...io.motions import MotionModel
+from ..model.anchored_motion import written_motion
 from ..model.projection import Gaussians, Projection, project
 
 __all__ = ["Autoencoder", "projected", "projection_tangents"]
@@ -21,7 +21,7 @@ _UNIT_ANGST = 5.0  # displacements that a factor of 1 gives
 
 
 class _Projected(torch.autograd.Function):
-    """Coefficients (b, P) of models (b, M, 3), (b, M), with the analytic adjoint of :mod:`forward`: the grid's factors are kept, nothing else."""
+    """Coefficients (b, P) of models (b, M, 3), (b, M), with the analytic adjoint of :func:`project`: the grid's factors are kept, nothing else."""
 
     @staticmethod
     def forward(ctx: Any, positions: Tensor, amplitudes: Tensor, sigma: Tensor, rotation: Tensor, band: FourierBand) -> Tensor:
@@ -36,7 +36,7 @@ class _Projected(torch.autograd.Function):
         band: FourierBand = ctx.band
         found = Projection(torch.empty(0), along_y, along_x, Gaussians(positions, amplitudes, sigma), band)
         # torch's gradient G of a complex number F means dS = Re sum conj(G) dF, the convention of Projection
-        by_place, by_amplitude, _ = found.gradients(band.on_grid(gradients[0]))
+        by_place, by_amplitude = found.gradients(band.on_grid(gradients[0]))
         return by_place @ rotation[:, :2], by_amplitude, None, None, None
 
 
@@ -154,18 +154,5 @@ class Autoencoder(nn.Module):
 
     def motion(self, pixel_size_angst: float, meta: dict[str, Any]) -> MotionModel:
         """The decoder in the form that is written; it gives the same conformations."""
-        def array(values: Tensor) -> np.ndarray:
-            return np.asarray(values.detach().cpu().numpy(), np.float64)
-
-        rest, (bend, change) = self.rest(), self.fields()
-        layers = [(array(layer.weight), array(layer.bias)) for layer in self.decoder if isinstance(layer, nn.Linear)]
-        return MotionModel(
-            positions_angst=array(rest.positions_angst),
-            weights=array(rest.amplitudes) * pixel_size_angst**2,
-            sigma_angst=array(rest.sigma_angst),
-            displacement=array(bend),
-            weight_change=array(change),
-            basis="network",
-            layers=layers,
-            meta=meta,
-        )
+        layers = [(layer.weight, layer.bias) for layer in self.decoder if isinstance(layer, nn.Linear)]
+        return written_motion(self.rest(), *self.fields(), basis="network", pixel_size_angst=pixel_size_angst, meta=meta, layers=layers)

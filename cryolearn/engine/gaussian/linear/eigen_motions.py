@@ -56,8 +56,8 @@ class EigenMotions:
 def find_eigen_motions(source: GradientSource, components: int, null_runs: int = 1, seed: int = 1, metric: bool = True) -> EigenMotions:
     """Principal components of a stream of gradients and of its null.
 
-    Gradients of the likelihood are whitened by their Fisher information (:mod:`fisher`) as long as it fits in memory. Those of the FRC are taken as they
-    are, and so are those without their rigid-body part: in the metric, little of most motions is left beside what rigid motion explains.
+    Gradients of the likelihood are whitened by their Fisher information (:func:`fisher_metric`) as long as it fits in memory. Those of the FRC are
+    taken as they are, and so are those without their rigid-body part: in the metric, little of most motions is left beside what rigid motion explains.
     ``metric`` off takes all as they are.
     """
     count = len(source.images)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..model.fourier_particles import even_rows
 from ..model.projection import project
 from .gradients import GradientSource, rigid_body_motions
 
@@ -53,7 +53,7 @@ def fisher_metric(source: GradientSource) -> Metric:
     images, model = source.images, source.focus
     size, band = source.size, images.band
     information = torch.zeros(size, size, dtype=torch.float64, device=images.device)
-    rows = np.unique(np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).round().astype(np.int64))
+    rows = even_rows(len(images), _SAMPLE)
     noise = band.per_point(images.noise_power)
     plane = band.points.T * (2 * math.pi / band.length)
     chunk = max(1, _IMAGES_AT_A_TIME_BYTES // (16 * size * len(band)))

@@ -1,4 +1,4 @@
-"""Each particle's wish: how its score would grow with every Gaussian's place or amplitude (Chen 2018)."""
+"""Per-particle gradient of the score with respect to the positions or amplitudes of the Gaussians (Chen 2018)."""
 
 from __future__ import annotations
 
@@ -64,10 +64,15 @@ class GradientSource:
     def shares(self) -> Tensor:
         """(F,) what a position gradient is divided by: amplitude times volume, not less than the median's.
 
-        A small Gaussian feels its neighbours' residual; it shall not speak louder than they.
+        So small Gaussians are not dominated by the residuals of those that they overlap.
         """
         shares = self.focus.amplitudes * self.focus.sigma_angst**3
         return shares.clamp(min=float(shares.median()))
+
+    @property
+    def chosen(self) -> Tensor:
+        """(M,) bool, the Gaussians in the focus."""
+        return torch.ones(len(self.model), dtype=torch.bool, device=self.images.device) if self.moves is None else self.moves
 
     @property
     def size(self) -> int:
@@ -119,7 +124,7 @@ class GradientSource:
                 score, direction = frc_score(values, batch, band)
             else:
                 score, direction = likelihood_score(values, batch, band, self.images.noise_power)
-            by_place, by_amplitude, _ = projection.gradients(band.on_grid(direction))
+            by_place, by_amplitude = projection.gradients(band.on_grid(direction))
             if self.kind == "amplitude":
                 vectors = by_amplitude * model.amplitudes
             elif plain:

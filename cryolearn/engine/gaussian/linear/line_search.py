@@ -1,4 +1,4 @@
-"""Place of each particle on one straight eigen-motion: by scanning its score (S2), or by one gradient step as the released programs of Chen 2018."""
+"""Place of each particle on one straight eigen-motion: by scanning its score, or by one gradient step as the released programs of Chen 2018."""
 
 from __future__ import annotations
 

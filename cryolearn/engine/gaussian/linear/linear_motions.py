@@ -9,51 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..model.anchored_motion import AnchoredMotion, anchor_weights, outlier_fraction
 from ..model.projection import Gaussians
-from ..trajectory.trajectory_em import _spread
 
-__all__ = ["LatentPosterior", "LinearMotions", "lattice", "motion_sizes", "start_motions", "to_principal_axes"]
+__all__ = ["LatentPosterior", "LinearMotions", "lattice", "start_motions", "to_principal_axes"]
 
 _REACH = 2.2  # the lattice spans this many standard deviations to either side
 _PHASE = 0.7  # radians by which a wave of the finest ring may move within a standard deviation of a part
 _FIRST_MOVE_ANGST = 4.0
 _FIRST_CHANGE = 0.3
-_LEAST_JUNK, _MOST_JUNK = 0.001, 0.5
 _LARGEST_STEP = 2.0  # factor by which a round may change the size of a motion
 
 
-@dataclass
-class LinearMotions:
-    """K motions. Tensors on the device.
-
-    Attributes
-    ----------
-    base : Gaussians at z = 0
-    spread : (M, A) weights of the anchors; 0 outside the focus
-    bend : (K, A, 3) anchors' displacements in Å by one standard deviation
-    change : (K, A) relative changes of amplitude by one standard deviation
-    moves_places, moves_amplitudes : what differs between particles
-    junk : part of the images that hold no particle
-    """
-
-    base: Gaussians
-    spread: Tensor
-    bend: Tensor
-    change: Tensor
-    moves_places: bool
-    moves_amplitudes: bool
-    junk: float = 0.02
+@dataclass(kw_only=True)
+class LinearMotions(AnchoredMotion):
+    """K motions; displacements and changes of amplitude are those by one standard deviation of the latents."""
 
     def __len__(self) -> int:
         return len(self.bend)
-
-    def displacement(self) -> Tensor:
-        """(K, M, 3) in Å."""
-        return self.spread @ self.bend
-
-    def weight_change(self) -> Tensor:
-        """(K, M)."""
-        return self.change @ self.spread.T
 
     def turned(self, matrix: Tensor, origin: Tensor) -> LinearMotions:
         """The same motions in latents z' with ``z = matrix z' + origin``."""
@@ -91,8 +64,23 @@ class LatentPosterior:
         return self.covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
 
 
-def start_motions(model: Gaussians, vectors: Tensor | None, changes: Tensor | None, moves: Tensor, anchors: int, vary: str, seed: int) -> LinearMotions:
-    """Motions of a few Å along given directions (K, M, 3), or changes of amplitude (K, M).
+def start_motions(
+    model: Gaussians, vectors: Tensor | None, *, moves: Tensor, changes: Tensor | None = None, anchors: int = 32, vary: str = "conformation", seed: int = 1,
+) -> LinearMotions:
+    """Motions of a few Å along given directions.
+
+    Parameters
+    ----------
+    vectors
+        (K, M, 3) directions, eigen-motions for instance; their sizes do not matter.
+    moves
+        (M,) bool, Gaussians that may change.
+    changes
+        (K, M) changes of amplitude to start from.
+    anchors
+        Number of anchors; 0 gives each Gaussian its own.
+    vary
+        'conformation', 'composition' or 'both'.
 
     Raises
     ------
@@ -104,10 +92,8 @@ def start_motions(model: Gaussians, vectors: Tensor | None, changes: Tensor | No
     if first is None:
         raise ValueError(f"to vary '{vary}', directions to start from are needed")
     device, count = model.positions_angst.device, len(first)
-    part = _spread(model.positions_angst[moves], anchors, seed)
-    spread = torch.zeros(len(model), part.shape[1], device=device)
-    spread[moves] = part
-    bend, change = torch.zeros(count, part.shape[1], 3, device=device), torch.zeros(count, part.shape[1], device=device)
+    spread = anchor_weights(model, moves, anchors, seed)
+    bend, change = torch.zeros(count, spread.shape[1], 3, device=device), torch.zeros(count, spread.shape[1], device=device)
     inverse = torch.linalg.pinv(spread.double()).float()
     if with_places:
         assert vectors is not None
@@ -118,7 +104,7 @@ def start_motions(model: Gaussians, vectors: Tensor | None, changes: Tensor | No
         change = changes.float() @ inverse.T
         size = (change @ spread.T).square()[:, moves].mean(1).sqrt()
         change = change * (_FIRST_CHANGE / size.clamp(min=1e-20))[:, None]
-    return LinearMotions(model, spread, bend, change, with_places, with_amplitudes)
+    return LinearMotions(base=model, spread=spread, bend=bend, change=change, moves_places=with_places, moves_amplitudes=with_amplitudes)
 
 
 def lattice(phases: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -160,11 +146,6 @@ def lattice(phases: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
     return centres, torch.tensor(widths, dtype=torch.float64), prior
 
 
-def motion_sizes(motions: LinearMotions) -> Tensor:
-    """(K,) squared sizes of the motions."""
-    return _fields(motions).square().sum(1)
-
-
 def _fields(motions: LinearMotions) -> Tensor:
     """(K, 4 M) displacements in units of 10 Å and relative changes of amplitude."""
     return torch.cat((motions.displacement().flatten(1).double() / 10, motions.weight_change().double()), dim=1)
@@ -177,7 +158,7 @@ def to_principal_axes(motions: LinearMotions, posterior: LatentPosterior) -> Lin
     mean = share @ posterior.mean
     off = posterior.mean - mean
     spread = torch.einsum("n,nkl->kl", share, posterior.covariance) + (off * share[:, None]).T @ off
-    motions = replace(motions, junk=min(_MOST_JUNK, max(_LEAST_JUNK, 1 - float(total) / len(share))))
+    motions = replace(motions, junk=outlier_fraction(float(total) / len(share)))
     values, axes = torch.linalg.eigh(spread)
     root = axes * values.clamp(_LARGEST_STEP**-2, _LARGEST_STEP**2).sqrt() @ axes.T
     scaled = motions.turned(root.float(), mean.float())

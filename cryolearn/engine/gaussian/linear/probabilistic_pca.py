@@ -1,4 +1,4 @@
-"""Several motions at once: probabilistic principal components of the deformation (S4), by expectation-maximisation.
+"""Several motions at once: probabilistic principal components of the deformation by expectation-maximisation.
 
 Each particle has K latents z, normal with unit variance; the Gaussians stand at ``p_m + sum_k z_k u_km`` and weigh ``a_m (1 + sum_k z_k c_km)``.
 Near a place z_g the volume is ``V_g + sum_k (z - z_g)_k D_gk`` with derivative volumes D, so the posterior of z is normal and exact
@@ -6,7 +6,7 @@ Near a place z_g the volume is ``V_g + sum_k (z - z_g)_k D_gk`` with derivative 
 places, each with a normal prior as wide as half the lattice's spacing; together these make up the normal prior: a mixture of factor analysers
 (Ghahramani & Hinton 1996) whose parts share one deformation.
 
-The M-step depends on sums in Fourier space only (:mod:`slices`): ``E[1], E[z_k]`` weigh the numerators and ``E[z_k z_l]`` the denominators, so its
+The M-step depends on sums in Fourier space only (``model/slices.py``): ``E[1], E[z_k]`` weigh the numerators and ``E[z_k z_l]`` the denominators, so its
 cost does not depend on the number of images. After each round the latents are brought back to mean 0, variance 1 and principal axes (the
 parameter expansion of Liu, Rubin & Wu 1998), which makes the expectation-maximisation fast and the result unique.
 """
@@ -16,18 +16,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...progress import Progress
+from ..model.anchored_motion import outlier_mixture
 from ..model.fourier_particles import GaussianImages
 from ..model.m_step_parameters import FreeParameters
-from ..model.projection import Gaussians
 from ..model.slices import SliceGrid, VolumeSums, envelope
 from ..model.volume_jacobian import tangent_misfit, tangent_volumes
-from .linear_motions import LatentPosterior, LinearMotions, lattice, motion_sizes, start_motions, to_principal_axes
+from .linear_motions import LatentPosterior, LinearMotions, lattice, to_principal_axes
 
 __all__ = ["LinearFit", "expectation", "fit_linear", "linear_latents"]
 
@@ -45,92 +43,40 @@ class LinearFit:
     ----------
     motions : the motions, with the Gaussians at z = 0
     posterior : of each particle
-    explained : (K,) part of the squared motion (or change of amplitude) of the Gaussians
     history : mean evidence of each round, with the chance that there is no particle
-    places : parts of the lattice in the last round
     """
 
     motions: LinearMotions
     posterior: LatentPosterior
-    explained: NDArray[np.float64]
     history: list[float] = field(default_factory=list)
-    places: int = 1
-
-    @property
-    def latent(self) -> Tensor:
-        """(n, K) posterior mean, in standard deviations of the particles."""
-        return self.posterior.mean
-
-    @property
-    def log_likelihood(self) -> Tensor:
-        """(n,) at the mean latents, over an empty image."""
-        return self.posterior.log_likelihood
-
-    @property
-    def evidence(self) -> Tensor:
-        """(n,) log-likelihood over an empty image, latents integrated out."""
-        return self.posterior.evidence
-
-    @property
-    def model(self) -> Gaussians:
-        """Gaussians at z = 0."""
-        return self.motions.base
-
-    @property
-    def displacement(self) -> Tensor:
-        """(K, M, 3) Å by one standard deviation."""
-        return self.motions.displacement()
-
-    @property
-    def weight_change(self) -> Tensor:
-        """(K, M) relative change of amplitude by one standard deviation."""
-        return self.motions.weight_change()
 
 
 def fit_linear(
-    images: GaussianImages, model: Gaussians, vectors: Tensor | None, rounds: int, *, moves: Tensor, changes: Tensor | None = None, anchors: int = 32,
-    vary: str = "conformation", seed: int = 1, free_base: bool = True, places: int = 0, start: LinearMotions | None = None, what: str = "Linear motions",
+    images: GaussianImages, motions: LinearMotions, rounds: int, *, rough: bool = True, places: int = 0, what: str = "Linear motions",
 ) -> LinearFit:
     """Fit K linear motions and each particle's latents.
 
     Parameters
     ----------
-    vectors
-        (K, M, 3) directions to start from, eigen-motions for instance; their sizes do not matter.
+    motions
+        To start from.
     rounds
         E- and M-steps.
-    moves
-        (M,) bool, Gaussians that may change.
-    changes
-        (K, M) changes of amplitude to start from.
-    anchors
-        As :func:`curve.make_curve`: number of anchors; 0 gives each Gaussian its own.
-    vary
-        'conformation', 'composition' or 'both'.
-    free_base
-        Also fit places and amplitudes at z = 0.
+    rough
+        The sizes of the motions are arbitrary, as those of :func:`start_motions`: in the first round the lattice has one place.
     places
         Largest number of places of the lattice; 1 is probabilistic PCA proper, 0 chooses by memory and kind of device.
-    start
-        Motions to go on from, of a coarser resolution for instance, instead of what is made of the directions.
-
-    Raises
-    ------
-    ValueError
-        when what varies has no directions to start from.
     """
-    motions = start_motions(model, vectors, changes=changes, moves=moves, anchors=anchors, vary=vary, seed=seed) if start is None else start
     grid, limit = SliceGrid(images.band), _limit(images, len(motions), places)
     progress = Progress(what, rounds, "rounds")
     history: list[float] = []
     for number in range(rounds):
-        centres, widths, prior = lattice(_phases(motions, images), limit if number or start else 1)
+        centres, widths, prior = lattice(_phases(motions, images), limit if number or not rough else 1)
         posterior, sums = expectation(images, motions, grid, centres, widths, prior, gather=True)
         assert sums is not None
-        junk = motions.junk
-        history.append(float(torch.logaddexp(posterior.evidence + math.log(1 - junk), torch.full_like(posterior.evidence, math.log(junk))).mean()))
+        history.append(float(outlier_mixture(posterior.evidence, motions.junk).mean()))
         progress.step(note=f"log-likelihood {history[-1]:.4f}, {len(centres)} places")
-        motions = _maximise(motions, sums, centres, free_base)
+        motions = _maximise(motions, sums, centres)
         motions = to_principal_axes(motions, posterior)
     return replace(linear_latents(images, motions, places), history=history)
 
@@ -139,8 +85,7 @@ def linear_latents(images: GaussianImages, motions: LinearMotions, places: int =
     """Latents of images, also of others than the motions were fitted to."""
     centres, widths, prior = lattice(_phases(motions, images), _limit(images, len(motions), places))
     posterior, _ = expectation(images, motions, SliceGrid(images.band), centres, widths, prior, gather=False)
-    sizes = motion_sizes(motions)
-    return LinearFit(motions, posterior, (sizes / sizes.sum().clamp(min=1e-30)).cpu().numpy(), places=len(centres))
+    return LinearFit(motions, posterior)
 
 
 def _limit(images: GaussianImages, count: int, places: int) -> int:
@@ -182,8 +127,7 @@ def expectation(
     outer = count + 1
     with torch.no_grad():
         volumes = torch.cat([_part_volumes(motions, grid, centre.to(device, torch.float32)) for centre in centres])  # (G (1 + K), ...)
-    flat = volumes.flatten(1).T
-    table = torch.cat((flat.real, flat.imag), dim=1).contiguous()
+    table = grid.table(volumes)
     above = torch.triu_indices(outer, outer, device=device)
     sums = VolumeSums(grid, parts * outer, parts * above.shape[1], device) if gather else None
     total = len(images)
@@ -192,7 +136,7 @@ def expectation(
     centres, precision, prior = centres.to(device), torch.diag(1 / widths.square()).to(device), prior.to(device)
     for batch in images.batches(chunk=grid.images_at_a_time(parts * outer, device)):
         corners = grid.corners(batch.rotation)
-        signal, power = batch.transfer / noise * batch.data, batch.transfer.square() / noise
+        signal, power = batch.filtered(noise)
         slices = grid.sample(table, corners).unflatten(-1, (2, parts, outer)).permute(0, 3, 4, 2, 1)  # (b, G, 1 + K, 2, P)
         ours = torch.stack((signal.real, signal.imag * corners.sign), dim=1)
         cross = torch.einsum("bgarp,brp->bga", slices, ours).double()
@@ -234,13 +178,12 @@ def _quadratic(vector: Tensor, matrix: Tensor) -> Tensor:
     return torch.einsum("bk,bkl,bl->b", vector, matrix, vector)
 
 
-def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor, free_base: bool) -> LinearMotions:
+def _maximise(motions: LinearMotions, sums: VolumeSums, centres: Tensor) -> LinearMotions:
     """Fit base and motions to the sums by L-BFGS; the objective is the expected log-likelihood and the priors."""
     grid, base, outer = sums.grid, motions.base, len(motions) + 1
     signal, power = sums.signal.unflatten(0, (len(centres), outer)), sums.power.unflatten(0, (len(centres), -1))
     fade = envelope(base.positions_angst, grid.band)
-    free = FreeParameters(base, motions.bend, motions.change, moves_places=motions.moves_places, moves_amplitudes=motions.moves_amplitudes,
-                          free_base=free_base, bend_unit_angst=_BEND_STEP_ANGST)
+    free = FreeParameters(motions, _BEND_STEP_ANGST)
     nodes = [centre.to(signal.device, torch.float32) for centre in centres]
     used = [part for part in range(len(centres)) if float(power[part, 0].max()) > 0]
 

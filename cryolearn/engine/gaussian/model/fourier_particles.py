@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -24,9 +24,14 @@ from ...io.stacks import ImageStack
 from ...io.star import CtfTable, ParticleTable
 from ...progress import Progress
 
-__all__ = ["Batch", "Coefficients", "GaussianImages", "band_between", "crop_images"]
+__all__ = ["Batch", "Coefficients", "GaussianImages", "ImageConventions", "band_between", "crop_images", "even_rows"]
 
 _POINTS_AT_A_TIME = {"cpu": 1 << 19, "cuda": 1 << 23}  # Fourier coefficients of the images that are worked on together
+
+
+def even_rows(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` rows spread evenly over ``count``, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
 def band_between(box: int, pixel_size_angst: float, resolution_angst: float, coarse_angst: float, device: torch.device | str = "cpu") -> FourierBand:
@@ -62,6 +67,10 @@ class Batch:
     transfer: Tensor
     rotation: Tensor
     white: Tensor | None = None
+
+    def filtered(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``C Y / noise`` and ``C^2 / noise``, both (b, P), for noise variances (P,)."""
+        return self.transfer / noise * self.data, self.transfer.square() / noise
 
 
 class Coefficients(Protocol):
@@ -112,11 +121,15 @@ class GaussianImages:
     def __len__(self) -> int:
         return len(self.transforms)
 
-    def subset(self, rows: NDArray[np.int64]) -> GaussianImages:
+    def subset(self, rows: NDArray[np.int64]) -> Self:
         """The images in ``rows`` (a copy of their coefficients)."""
+        return self._with_rows(self.transforms[rows], rows)
+
+    def _with_rows(self, transforms: Coefficients, rows: NDArray[np.int64]) -> Self:
+        """These coefficients with the poses and CTF of ``rows``."""
         at = torch.from_numpy(rows).to(self.rotation.device)
         ctf = None if self.ctf is None else self.ctf.subset(rows)
-        return replace(self, transforms=self.transforms[rows], rotation=self.rotation[at], shift_angst=self.shift_angst[at], ctf=ctf)
+        return replace(self, transforms=transforms, rotation=self.rotation[at], shift_angst=self.shift_angst[at], ctf=ctf)
 
     def coarser(self, resolution_angst: float) -> GaussianImages:
         """The same images as far as a coarser resolution."""
@@ -162,9 +175,17 @@ class GaussianImages:
         return ctf_at(ctf, self.band.kx / self.band.length, self.band.ky / self.band.length, self.phase_flipped)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageConventions:
+    """How the images of a set show the density: whether the CTF is left out, was corrected by phase flipping, and whether the contrast is to be inverted."""
+
+    ignore_ctf: bool = False
+    phase_flipped: bool = False
+    invert_contrast: bool = False
+
+
 def crop_images(
-    table: ParticleTable, band: FourierBand, path: Path, device: torch.device, *, radius_angst: float, ignore_ctf: bool = False,
-    phase_flipped: bool = False, invert_contrast: bool = False, batch: int = 500,
+    table: ParticleTable, band: FourierBand, path: Path, device: torch.device, *, radius_angst: float, conventions: ImageConventions, batch: int = 500,
 ) -> GaussianImages:
     """Read all images once and keep the coefficients of ``band`` in the file ``path``; a finished file is used again.
 
@@ -175,7 +196,7 @@ def crop_images(
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
-        sign = -1.0 if invert_contrast else 1.0
+        sign = -1.0 if conventions.invert_contrast else 1.0
         progress = Progress("Read images", count)
         with whole_file(path) as part:
             store = np.lib.format.open_memmap(part, "w+", np.complex64, (count, len(band)))
@@ -191,6 +212,7 @@ def crop_images(
     ones = torch.ones(band.rings, device=device)
     return GaussianImages(
         band=band, transforms=np.load(path, mmap_mode="r"), rotation=euler_to_matrix(torch.from_numpy(table.angles_deg)).float().to(device),
-        shift_angst=torch.from_numpy(-origin).float().to(device), ctf=None if ignore_ctf else table.ctf, phase_flipped=phase_flipped, device=device,
+        shift_angst=torch.from_numpy(-origin).float().to(device), ctf=None if conventions.ignore_ctf else table.ctf,
+        phase_flipped=conventions.phase_flipped, device=device,
         gain=ones, noise_power=ones.clone(),
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...exceptions import InputError
-from .fourier_particles import GaussianImages
+from .fourier_particles import GaussianImages, even_rows
 from .projection import Gaussians, project
 
 __all__ = ["calibrate", "split_noise"]
@@ -32,7 +31,7 @@ def calibrate(images: GaussianImages, model: Gaussians) -> GaussianImages:
         when the model explains nothing of the images: wrong contrast or poses.
     """
     band = images.band
-    rows = np.unique(np.linspace(0, len(images) - 1, min(_SAMPLE, len(images))).round().astype(np.int64))
+    rows = even_rows(len(images), _SAMPLE)
     flat = replace(images, gain=torch.ones_like(images.gain), ctf_noise=None)
     sums = torch.zeros(8, band.rings, device=images.device, dtype=torch.float64)
     for batch in flat.batches(rows):

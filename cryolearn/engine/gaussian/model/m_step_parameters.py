@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .anchored_motion import AnchoredMotion
 from .projection import Gaussians
 
 __all__ = ["FreeParameters"]
@@ -24,20 +25,16 @@ class FreeParameters:
 
     Parameters
     ----------
-    base : Gaussians that carry the motion
-    bend : (..., A, 3) anchors' displacements in Å; free when ``moves_places``
-    change : (..., A) relative changes of amplitude; free when ``moves_amplitudes``
-    free_base : places and amplitudes of the base are free too
+    motion : its base is free, and its displacements and changes of amplitude where it has them
     bend_unit_angst : a step of the displacements
     """
 
-    def __init__(self, base: Gaussians, bend: Tensor, change: Tensor, *, moves_places: bool, moves_amplitudes: bool, free_base: bool,
-                 bend_unit_angst: float) -> None:
-        self._base, self._bend_unit = base, bend_unit_angst
-        self._bend = (bend / bend_unit_angst).requires_grad_(moves_places)
-        self._change = (change / _UNITS["change"]).requires_grad_(moves_amplitudes)
-        self._place = torch.zeros_like(base.positions_angst).requires_grad_(free_base)
-        self._amplitude = torch.zeros_like(base.amplitudes).requires_grad_(free_base)
+    def __init__(self, motion: AnchoredMotion, bend_unit_angst: float) -> None:
+        self._base, self._bend_unit = motion.base, bend_unit_angst
+        self._bend = (motion.bend / bend_unit_angst).requires_grad_(motion.moves_places)
+        self._change = (motion.change / _UNITS["change"]).requires_grad_(motion.moves_amplitudes)
+        self._place = torch.zeros_like(self._base.positions_angst).requires_grad_()
+        self._amplitude = torch.zeros_like(self._base.amplitudes).requires_grad_()
 
     def base(self) -> Gaussians:
         """The base as the parameters have it now."""

@@ -2,7 +2,7 @@
 
 Isotropic Gaussians are separable, so the coefficients of a projection are one matrix product,
 ``F(ky, kx) = sum_j a_j Ey_j(ky) Ex_j(kx)``: no grid of the model, no interpolation, no aliasing. The adjoint of the same product gives the
-derivatives by places, amplitudes and widths. Memory: M (3 r + 2) 8 bytes an image for M Gaussians up to ring r.
+derivatives by positions and amplitudes. Memory: M (3 r + 2) 8 bytes an image for M Gaussians up to ring r.
 """
 
 from __future__ import annotations
@@ -57,36 +57,29 @@ class Projection:
     model: Gaussians
     band: FourierBand
 
-    def gradients(self, direction: Tensor, widths: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
+    def gradients(self, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Derivatives of a score S with ``dS = Re sum conj(direction) dF``.
 
         Parameters
         ----------
         direction
             (b, 2 r + 1, r + 1) complex, on the same grid.
-        widths
-            Also by the widths.
 
         Returns
         -------
-        By the places in the image (b, M, 2), per Å; by the amplitudes (b, M); by the widths (b, M), per Å, or None.
+        By the positions in the image (b, M, 2), per Å, and by the amplitudes (b, M).
         """
         radius, unit = self.band.radius, 2 * math.pi / self.band.length
         kx = torch.arange(radius + 1, device=direction.device, dtype=self.along_x.real.dtype) * unit
         ky = torch.arange(-radius, radius + 1, device=direction.device, dtype=self.along_x.real.dtype) * unit
         conjugate, count = direction.conj(), len(self.model)
-        factors = [self.along_x, self.along_x * kx] + ([self.along_x * kx**2] if widths else [])
-        inner = torch.cat(factors, dim=1) @ conjugate.transpose(1, 2)  # (b, 2M or 3M, ky)
+        inner = torch.cat([self.along_x, self.along_x * kx], dim=1) @ conjugate.transpose(1, 2)  # (b, 2M, ky)
         plain = inner[:, :count] * self.along_y
         by_amplitude = plain.real.sum(-1)
         # d exp(-i k q) / dq = -i k exp(-i k q), and Re(-i z) = Im z
-        by_x = (inner[:, count : 2 * count] * self.along_y).imag.sum(-1)
+        by_x = (inner[:, count:] * self.along_y).imag.sum(-1)
         by_y = plain.imag @ ky
-        by_place = torch.stack((by_x, by_y), dim=-1) * self.model.amplitudes[..., None]
-        if not widths:
-            return by_place, by_amplitude, None
-        squares = (inner[:, 2 * count :] * self.along_y).real.sum(-1) + plain.real @ ky**2
-        return by_place, by_amplitude, -self.model.sigma_angst * self.model.amplitudes * squares
+        return torch.stack((by_x, by_y), dim=-1) * self.model.amplitudes[..., None], by_amplitude
 
 
 def project(model: Gaussians, rotation: Tensor, band: FourierBand) -> Projection:

@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ...alignment.fourier_band import FourierBand
+from .projection import Gaussians
 
 __all__ = ["OVERSAMPLING", "Corners", "SliceGrid", "VolumeSums", "envelope"]
 
@@ -76,6 +77,11 @@ class SliceGrid:
         weight = (pair[2][..., :, None, None] * pair[1][..., None, :, None] * pair[0][..., None, None, :]).flatten(-3)
         return Corners((first[..., None] + steps).view(-1, 8), weight.view(-1, 8), sign)
 
+    def table(self, volumes: Tensor) -> Tensor:
+        """Real parts, then imaginary ones, of (G, z, y, x) volumes as a table (size, 2 G) for :meth:`sample`."""
+        parts = volumes.flatten(1).T
+        return torch.cat((parts.real, parts.imag), dim=1).contiguous()
+
     def sample(self, table: Tensor, corners: Corners) -> Tensor:
         """Slices (b, P, channels) of a table (size, channels); of the imaginary parts the sign is still to be taken."""
         found = torch.nn.functional.embedding_bag(corners.index, table, mode="sum", per_sample_weights=corners.weight)
@@ -99,6 +105,11 @@ class SliceGrid:
         x, y, z = self._waves(positions_angst, sigma_angst)
         planes = (z * amplitudes[..., None])[..., :, None] * y[..., None, :]
         return (planes.flatten(2).transpose(1, 2) @ x).view(len(positions_angst), *self.shape)
+
+    def model_volume(self, model: Gaussians) -> Tensor:
+        """Transform (1, z, y, x) of one model, corrected for the fading of the slices' interpolation."""
+        faded = model.amplitudes / envelope(model.positions_angst, self.band)
+        return self.volumes(model.positions_angst[None], faded[None], model.sigma_angst)
 
     def misfit(self, positions_angst: Tensor, amplitudes: Tensor, sigma_angst: Tensor, signal: Tensor, power: Tensor) -> tuple[float, Tensor, Tensor]:
         """Misfit ``sum_g sum (L |V|^2 - 2 Re b* V)`` of models against sums ``signal`` b and ``power`` L (G, z, y, x), with its derivatives.

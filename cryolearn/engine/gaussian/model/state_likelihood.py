@@ -42,13 +42,12 @@ def state_batches(images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> I
     The log-likelihood is ``2 Re sum (C Y)* V / noise - sum |C V|^2 / noise``, whose second sum is also the expectation when V is right.
     """
     count = len(volumes)
-    parts = volumes.flatten(1).T
-    table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
+    table = grid.table(volumes)
     noise = images.band.per_point(images.noise_power)
     for batch in images.batches(chunk=grid.images_at_a_time(count, images.device)):
         corners = grid.corners(batch.rotation)
         slices = grid.sample(table, corners)
-        signal, power = batch.transfer / noise * batch.data, batch.transfer.square() / noise
+        signal, power = batch.filtered(noise)
         cross = signal.real[:, None] @ slices[..., :count] + (signal.imag * corners.sign)[:, None] @ slices[..., count:]
         slices.square_()
         own = power[:, None] @ (slices[..., :count] + slices[..., count:])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +17,17 @@ from ...progress import Progress
 from ..model.fourier_particles import GaussianImages
 from ..model.gain_and_noise import calibrate, split_noise
 from ..model.projection import Gaussians
-from ..model.slices import SliceGrid, envelope
-from ..trajectory.trajectory_em import Curve, CurveFit, curve_volumes, fit_curve
-from .pose_search import REACH, VALUES_AT_A_TIME, PosePrior, refine_poses
+from ..model.slices import SliceGrid
+from ..summary import SummaryNotes
+from ..trajectory.trajectory_em import CurveFit, fit_curve
+from ..trajectory.trajectory_model import curve_volumes
+from .pose_search import VALUES_AT_A_TIME, PosePrior, PoseRange, refine_poses
 from .state_slices import Slicer
 
-__all__ = ["Alternation", "RefinedPoses", "alternate", "pose_notes", "recalibrate", "refine_with_search", "write_poses"]
+__all__ = ["RefinedPoses", "first_poses", "pose_notes", "recalibrate", "refine_round", "write_poses"]
 
 _STILL_DEG = 0.01
+_FIT_ROUNDS = 3  # of expectation-maximisation for the trajectory of a half set
 
 
 def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, posterior: Tensor) -> GaussianImages:
@@ -58,86 +59,110 @@ def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, poster
     return replace(images, gain=gain.float(), noise_power=noise, ctf_noise=None if images.ctf is None else ctf_noise)
 
 
-@dataclass(kw_only=True)
-class Alternation:
-    """Result of the alternation of trajectory and poses.
+@dataclass(frozen=True, kw_only=True)
+class RefinedPoses:
+    """Poses refined together with the conformations.
 
     Attributes
     ----------
-    images : with the refined poses
-    posterior : (n, G) from the last round, each half set's own, poses integrated out
-    sigma : (n, 5) standard deviations of the poses
-    curves : the trajectory of each half set
+    images : with the refined poses, calibrated against the model at rest
+    limits : of the changes over all rounds
     prior : width of the changes
-    turn_deg, move_angst : (n,) changes of the poses
+    sigma : (n, 5) standard deviations of rotation vector (degrees, about the image's axes) and shift (Å)
     history : of each round: median turn, median move, mean log-likelihood
     """
 
     images: GaussianImages
-    posterior: Tensor
-    sigma: Tensor
-    curves: dict[int, Curve]
+    limits: PoseRange
     prior: PosePrior
-    turn_deg: Tensor
-    move_angst: Tensor
-    history: list[tuple[float, float, float]] = field(default_factory=list)
+    sigma: Tensor
+    history: tuple[tuple[float, float, float], ...] = ()
+
+    @property
+    def turn_deg(self) -> Tensor:
+        """(n,) changes of the rotations."""
+        return angle_between_deg(self.images.rotation, self.limits.centre(self.images)[0])
+
+    @property
+    def move_angst(self) -> Tensor:
+        """(n,) changes of the shifts."""
+        return (self.images.shift_angst - self.limits.centre(self.images)[1]).norm(dim=1)
 
 
-def alternate(
-    images: GaussianImages, curve: Curve, posterior: Tensor, half: NDArray[np.int64], *, rounds: int, fit_rounds: int = 3, range_deg: float,
-    range_angst: float, prior: PosePrior | None = None, about: tuple[Tensor, Tensor] | None = None,
-) -> Alternation:
-    """Rounds of: fit each half set's trajectory, refine the half set's poses against it.
+def first_poses(images: GaussianImages, model: Gaussians, limits: PoseRange, *, centre: bool = True, record: Stage | None = None) -> RefinedPoses:
+    """Poses before the first round, or those that a killed run left in ``record``.
 
-    The half sets share the trajectory they start from and nothing after it. Changes count from the first poses throughout, so a range is a range
-    over all rounds. A turn or a move of all particles together, or in step with their places along the path, could as well be a motion of the whole
-    model: it is taken out of the changes of each half set, so that the path is seen in the frame of the first poses and the halves stay in one frame.
-    Memory: half of the images' coefficients at a time.
+    Rotations are not refined against the model at rest: what moves would pull them along.
 
     Parameters
     ----------
-    posterior
-        (n, G) weights of the images over the path's grid.
+    limits
+        Of one round; all rounds together may go twice as far.
+    centre
+        Refine shifts against the model at rest; not for poses that were refined before.
+    """
+    prior = limits.prior()
+    limits = PoseRange(deg=2 * limits.deg, angst=2 * limits.angst, about=limits.centre(images))
+    sigma, history = torch.full((len(images), 5), float("nan"), device=images.device), []
+    if record is not None and (kept := record.read()):
+        rotation, shift, sigma = (torch.as_tensor(kept[0][name], device=images.device) for name in ("rotation", "shift_angst", "sigma"))
+        prior, history = PosePrior(*kept[1]["prior"]), kept[1]["history"]
+        images = replace(images, rotation=rotation, shift_angst=shift)
+    elif centre:
+        grid, even = SliceGrid(images.band), torch.ones(1, device=images.device)
+        still = replace(limits, deg=_STILL_DEG)
+        found = refine_poses(images, grid.model_volume(model), grid, even, PosePrior(_STILL_DEG, prior.angst), still)
+        images = replace(images, shift_angst=found.shift_angst)
+    return RefinedPoses(
+        images=calibrate(images, model), limits=limits, prior=prior, sigma=sigma, history=tuple((row[0], row[1], row[2]) for row in history))
+
+
+def refine_round(poses: RefinedPoses, model: Gaussians, fit: CurveFit, half: NDArray[np.int64], record: Stage | None = None) -> RefinedPoses:
+    """Fit the trajectory to each half set alone, then refine the half set's poses against its own.
+
+    The half sets share the trajectory they start from and nothing after it. A turn or a move of all particles together, or in step with their places
+    along the path, could as well be a motion of the whole model: it is taken out of the changes of each half set, so that the path is seen in the frame
+    of the first poses and the halves stay in one frame. Memory: half of the images' coefficients at a time.
+
+    Parameters
+    ----------
+    fit
+        Of all images, found anew with their present poses: poses that are wrong look like a motion, so an earlier trajectory may be one of the errors.
     half
         (n,) 1 or 2.
-    prior
-        First width of the changes; without it one that the ranges hold.
-    about
-        Rotations (n, 3, 3) and shifts (n, 2) from which changes count; without it the present ones.
+    record
+        Keeps the refined poses.
     """
-    device = images.device
-    first_rotation, first_shift = (images.rotation, images.shift_angst) if about is None else about
-    prior = prior or PosePrior(range_deg / REACH, range_angst / 2)
-    rotation, shift, weights = images.rotation.clone(), images.shift_angst.clone(), posterior.clone()
-    sigma = torch.empty(len(images), 5, device=device)
-    parts = [int(number) for number in np.unique(half)]
-    curves, priors = dict.fromkeys(parts, curve), dict.fromkeys(parts, prior)
-    progress = Progress("Poses", rounds, "rounds")
-    history = []
-    for _ in range(rounds):
-        mean = 0.0
-        for part in parts:
-            rows = np.flatnonzero(half == part)
-            at = torch.from_numpy(rows).to(device)
-            own = replace(images.subset(rows), rotation=rotation[at], shift_angst=shift[at])
-            fit = fit_curve(own, curves[part], weights[at], fit_rounds, what=f"Trajectory of half set {part}")
-            grid = SliceGrid(own.band)
-            volumes = curve_volumes(fit.curve, grid)
-            own = recalibrate(own, volumes, grid, fit.posterior)
-            found = refine_poses(own, volumes, grid, fit.curve.population, priors[part], range_deg=range_deg, range_angst=range_angst,
-                                 about=(first_rotation[at], first_shift[at]))
-            share = torch.softmax(found.evidence + fit.curve.population.log(), 1)
-            weights[at] = fit.posterior.sum(1, keepdim=True) * share
-            factors = torch.cat((torch.ones(len(rows), 1, device=device), share @ fit.curve.phi), dim=1)
-            rotation[at], shift[at] = _without_common((found.rotation, found.shift_angst), (first_rotation[at], first_shift[at]), factors)
-            curves[part], priors[part], sigma[at] = fit.curve, found.prior, found.sigma
-            mean += float(found.log_likelihood.double().sum()) / len(images)
-        turn, move = angle_between_deg(rotation, first_rotation), (shift - first_shift).norm(dim=1)
-        history.append((float(turn.median()), float(move.median()), mean))
-        progress.step(note=f"poses changed by {history[-1][0]:.2f} degrees and {history[-1][1]:.2f} Å, log-likelihood {mean:.4f}")
-    wide = PosePrior(max(item.deg for item in priors.values()), max(item.angst for item in priors.values()))
-    moved = replace(images, rotation=rotation, shift_angst=shift)
-    return Alternation(images=moved, posterior=weights, sigma=sigma, curves=curves, prior=wide, turn_deg=turn, move_angst=move, history=history)
+    images, device = poses.images, poses.images.device
+    about = poses.limits.centre(images)
+    rotation, shift, sigma = images.rotation.clone(), images.shift_angst.clone(), torch.empty(len(images), 5, device=device)
+    progress = Progress("Poses", 1, "rounds")
+    priors, mean = [], 0.0
+    for part in np.unique(half):
+        rows = np.flatnonzero(half == part)
+        at = torch.from_numpy(rows).to(device)
+        own = images.subset(rows)
+        ours = fit_curve(own, fit.curve, fit.posterior[at], _FIT_ROUNDS, what=f"Trajectory of half set {part}")
+        grid = SliceGrid(own.band)
+        volumes = curve_volumes(ours.curve, grid)
+        own, first = recalibrate(own, volumes, grid, ours.posterior), (about[0][at], about[1][at])
+        found = refine_poses(own, volumes, grid, ours.curve.population, poses.prior, replace(poses.limits, about=first))
+        share = torch.softmax(found.evidence + ours.curve.population.log(), 1)
+        factors = torch.cat((torch.ones(len(rows), 1, device=device), share @ ours.curve.phi), dim=1)
+        rotation[at], shift[at] = _without_common((found.rotation, found.shift_angst), first, factors)
+        sigma[at] = found.sigma
+        priors.append(found.prior)
+        mean += float(found.log_likelihood.double().sum()) / len(images)
+    prior = PosePrior(max(item.deg for item in priors), max(item.angst for item in priors))
+    refined = replace(poses, images=calibrate(replace(images, rotation=rotation, shift_angst=shift), model), prior=prior, sigma=sigma)
+    row = float(refined.turn_deg.median()), float(refined.move_angst.median()), mean
+    progress.step(note=f"poses changed by {row[0]:.2f} degrees and {row[1]:.2f} Å, log-likelihood {mean:.4f}")
+    refined = replace(refined, history=(*poses.history, row))
+    if record is not None:
+        arrays = {"rotation": rotation, "shift_angst": shift, "sigma": sigma}
+        record.write({name: value.cpu().numpy() for name, value in arrays.items()},
+                     {"done": len(refined.history), "prior": [prior.deg, prior.angst], "history": refined.history})
+    return refined
 
 
 def _without_common(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor], factors: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,85 +177,7 @@ def _without_common(pose: tuple[Tensor, Tensor], origin: tuple[Tensor, Tensor], 
     return turned, shift - (plane @ (factors @ move)[..., None])[..., 0]
 
 
-@dataclass
-class RefinedPoses:
-    """Poses refined together with the conformations.
-
-    Attributes
-    ----------
-    images : with the refined poses, calibrated anew
-    turn_deg, move_angst : (n,) changes of the poses
-    sigma : (n, 5) standard deviations of rotation vector (degrees, about the image's axes) and shift (Å)
-    prior : width of the changes
-    history : of each round: median turn, median move, mean log-likelihood
-    """
-
-    images: GaussianImages
-    turn_deg: Tensor
-    move_angst: Tensor
-    sigma: Tensor
-    prior: PosePrior
-    history: list[tuple[float, float, float]]
-
-
-def refine_with_search(
-    images: GaussianImages, model: Gaussians, search: Callable[[GaussianImages, int], CurveFit], half: NDArray[np.int64], *, rounds: int,
-    range_deg: float, range_angst: float, about: tuple[Tensor, Tensor] | None = None, prior: PosePrior | None = None, centre: bool = True,
-    record: Stage | None = None,
-) -> RefinedPoses:
-    """Poses from scratch: shifts against the still model, then rounds of a new search for the trajectory and a round of :func:`alternate`.
-
-    Poses that are wrong look like a motion, so a trajectory that was found with them may be one of the errors; with better poses it is looked for anew.
-    Rotations are not refined against the still model: what moves would pull them along.
-
-    Parameters
-    ----------
-    search
-        Finds the trajectory of images in round 0, 1, ...
-    about
-        Poses from which changes count, twice the ranges at most; without it the present ones.
-    centre
-        Refine shifts against the still model first; not for poses that were refined before.
-    record
-        Keeps the poses after each round; work goes on from it.
-    """
-    about = (images.rotation, images.shift_angst) if about is None else about
-    prior = prior or PosePrior(range_deg / REACH, range_angst / 2)
-    done, sigma = 0, torch.full((len(images), 5), float("nan"), device=images.device)
-    history: list[tuple[float, float, float]] = []
-    if record is not None and (kept := record.read()):
-        rotation, shift, sigma = (torch.as_tensor(kept[0][name], device=images.device) for name in ("rotation", "shift_angst", "sigma"))
-        done, prior, history = kept[1]["done"], PosePrior(*kept[1]["prior"]), [tuple(row) for row in kept[1]["history"]]
-        images = replace(images, rotation=rotation, shift_angst=shift)
-    elif centre:
-        images = _centred(images, model, about, prior, 2 * range_angst)
-    for number in range(done, rounds):
-        images = calibrate(images, model)
-        fit = search(images, number)
-        found = alternate(images, fit.curve, fit.posterior, half, rounds=1, range_deg=2 * range_deg, range_angst=2 * range_angst, prior=prior, about=about)
-        images, prior, sigma = found.images, found.prior, found.sigma
-        history += found.history
-        if record is not None:
-            _keep(record, images, sigma, number + 1, prior, history)
-    turn, move = angle_between_deg(images.rotation, about[0]), (images.shift_angst - about[1]).norm(dim=1)
-    return RefinedPoses(calibrate(images, model), turn, move, sigma, prior, history)
-
-
-def _centred(images: GaussianImages, model: Gaussians, about: tuple[Tensor, Tensor], prior: PosePrior, range_angst: float) -> GaussianImages:
-    """The images with shifts refined against the still model."""
-    grid = SliceGrid(images.band)
-    volume = grid.volumes(model.positions_angst[None], (model.amplitudes / envelope(model.positions_angst, grid.band))[None], model.sigma_angst)
-    found = refine_poses(images, volume, grid, torch.ones(1, device=images.device), PosePrior(_STILL_DEG, prior.angst), range_deg=_STILL_DEG,
-                         range_angst=range_angst, about=about)
-    return replace(images, shift_angst=found.shift_angst)
-
-
-def _keep(record: Stage, images: GaussianImages, sigma: Tensor, done: int, prior: PosePrior, history: list[tuple[float, float, float]]) -> None:
-    arrays = {"rotation": images.rotation, "shift_angst": images.shift_angst, "sigma": sigma}
-    record.write({name: value.cpu().numpy() for name, value in arrays.items()}, {"done": done, "prior": [prior.deg, prior.angst], "history": history})
-
-
-def pose_notes(found: RefinedPoses) -> dict[str, Any]:
+def pose_notes(found: RefinedPoses) -> SummaryNotes:
     """What a summary says of refined poses."""
     return {
         "pose_rounds": len(found.history), "median_turn_deg": float(found.turn_deg.median()), "median_move_angst": float(found.move_angst.median()),

@@ -28,13 +28,14 @@ from ..model.fourier_particles import Batch, GaussianImages
 from ..model.slices import SliceGrid
 from .state_slices import Quadratic, Slicer
 
-__all__ = ["REACH", "VALUES_AT_A_TIME", "PoseFit", "PosePrior", "refine_poses"]
+__all__ = ["VALUES_AT_A_TIME", "PoseFit", "PosePrior", "PoseRange", "refine_poses"]
 
 VALUES_AT_A_TIME = {"cpu": 1 << 24, "cuda": 1 << 28}  # numbers of the slices and their five derivatives that are held together, 4 bytes each
 _LEAST_SIGMA = 0.05  # degrees and Å
-REACH = 2.8  # of the ball, in the prior's standard deviations: 95 % of rotation vectors lie inside
+_REACH = 2.8  # of the ball, in the prior's standard deviations: 95 % of rotation vectors lie inside
 _COARSEST = 2.0  # points of the lattice may be this many standard deviations of the images' own certainty apart
 _FEWEST, _MOST = 27, 257  # points in the ball
+_STEPS = 2  # Gauss-Newton steps before the lattice
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,29 @@ class PosePrior:
     def precision(self, device: torch.device) -> Tensor:
         """(5,) diagonal."""
         return torch.tensor([self.deg**-2] * 3 + [self.angst**-2] * 2, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseRange:
+    """Largest change of a pose.
+
+    Attributes
+    ----------
+    deg, angst : of rotation and shift
+    about : rotations (n, 3, 3) and shifts (n, 2) from which changes count; None takes the images' own
+    """
+
+    deg: float
+    angst: float
+    about: tuple[Tensor, Tensor] | None = None
+
+    def centre(self, images: GaussianImages) -> tuple[Tensor, Tensor]:
+        """Rotations and shifts from which changes count."""
+        return (images.rotation, images.shift_angst) if self.about is None else self.about
+
+    def prior(self) -> PosePrior:
+        """The widest prior whose changes the range holds."""
+        return PosePrior(self.deg / _REACH, self.angst / 2)
 
 
 @dataclass(kw_only=True)
@@ -75,8 +99,7 @@ class PoseFit:
 
 
 def refine_poses(
-    images: GaussianImages, volumes: Tensor, grid: SliceGrid, population: Tensor, prior: PosePrior, *, range_deg: float, range_angst: float,
-    about: tuple[Tensor, Tensor] | None = None, steps: int = 2, estimate_prior: bool = True,
+    images: GaussianImages, volumes: Tensor, grid: SliceGrid, population: Tensor, prior: PosePrior, limits: PoseRange, estimate_prior: bool = True,
 ) -> PoseFit:
     """Refine all poses against the states' volumes, summing over states.
 
@@ -92,24 +115,16 @@ def refine_poses(
         (G,) or (n, G) parts of the particles in each state.
     prior
         First widths of the changes; with ``estimate_prior`` they are estimated again after each pass (expectation-maximisation).
-    range_deg, range_angst
-        Largest change.
-    about
-        Rotations (n, 3, 3) and shifts (n, 2) from which changes are counted; without it the present poses.
-    steps
-        Gauss-Newton steps before the lattice.
     """
     work = _Search(
         images,
         Slicer(images, volumes, grid),
         log_population=population.clamp(min=1e-12).log().expand(len(images), -1),
-        origin=(images.rotation, images.shift_angst) if about is None else about,
-        range_deg=range_deg,
-        range_angst=range_angst,
+        limits=limits,
         prior=prior,
         estimate_prior=estimate_prior,
     )
-    for _ in range(steps):
+    for _ in range(_STEPS):
         work.step()
     fine = work.lattice()
     if not fine:
@@ -131,11 +146,11 @@ def refine_poses(
 class _Search:
     """Present poses of all images and the passes over them."""
 
-    def __init__(self, images: GaussianImages, slicer: Slicer, log_population: Tensor, origin: tuple[Tensor, Tensor], range_deg: float, range_angst: float,
-                 prior: PosePrior, estimate_prior: bool) -> None:
-        self.images, self.slicer, self.log_population, self.origin = images, slicer, log_population, origin
+    def __init__(self, images: GaussianImages, slicer: Slicer, log_population: Tensor, limits: PoseRange, prior: PosePrior,
+                 estimate_prior: bool) -> None:
+        self.images, self.slicer, self.log_population, self.origin = images, slicer, log_population, limits.centre(images)
         self.prior, self.estimate_prior = prior, estimate_prior
-        self.limits = torch.tensor([range_deg, range_angst], device=images.device)
+        self.limits = torch.tensor([limits.deg, limits.angst], device=images.device)
         self.rotation, self.shift = images.rotation.clone(), images.shift_angst.clone()
         self.evidence = torch.empty(len(images), slicer.count, device=images.device)
         self.sigma = torch.empty(len(images), 5, device=images.device)
@@ -186,7 +201,7 @@ class _Search:
         """Compare all rotations of a lattice in a ball; returns False when the lattice is coarser than the images' certainty."""
         device = self.images.device
         precision = self.prior.precision(device)
-        reach = min(float(self.limits[0]), REACH * self.prior.deg)
+        reach = min(float(self.limits[0]), _REACH * self.prior.deg)
         certain = float(self.sigma[:, :3].square().mean(1).sqrt().median())
         points, spacing = ball(reach, _COARSEST * certain)
         fine = spacing <= 1.2 * _COARSEST * certain

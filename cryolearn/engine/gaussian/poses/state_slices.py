@@ -29,8 +29,7 @@ class Slicer:
 
     def __init__(self, images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> None:
         self.band, self.grid, self.count = images.band, grid, len(volumes)
-        parts = volumes.flatten(1).T
-        self.table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
+        self.table = grid.table(volumes)
         self.white = images.band.per_point(images.noise_power).rsqrt()
         self.more, self.less = difference_rotations(images.device)
         self.waves = images.band.points.T * (2 * math.pi / images.band.length)

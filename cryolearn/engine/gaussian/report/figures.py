@@ -1,4 +1,4 @@
-"""Pictures of the Gaussian method, each from plain arrays; its files are written by :mod:`.report_files`."""
+"""Figures of the Gaussian method, each from plain arrays."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from ....common.figures import bars, curves
-from ....common.figures.palette import COLOURS
-from ...figures import landscape, new_figure
-from .result_files import map_positions, write_eigen_arrows, write_gaussian_files, write_particles_star
+from ....common.figures.palette import COLOURS, sample_rows
+from ...figures import PointColours, landscape, new_figure
 
 __all__ = [
-    "draw_comparison", "draw_eigen_motion", "draw_explained_variance", "draw_flexibility", "draw_free_energy", "draw_half_agreement",
-    "draw_landscape", "draw_trajectory", "map_positions", "write_eigen_arrows", "write_gaussian_files", "write_particles_star",
+    "draw_eigen_motion", "draw_explained_variance", "draw_flexibility", "draw_free_energy", "draw_half_agreement", "draw_landscape", "draw_trajectory",
 ]
 
 Array = NDArray[np.float64]
-_MAX_BARS = 400  # points with error bars; more only make a blot
 _MAX_POINTS = 8000
 _SHORTEST_ARROW = 0.05
 
@@ -31,14 +28,11 @@ def draw_explained_variance(explained: ArrayLike, null: ArrayLike, significant: 
     return figure
 
 
-def draw_flexibility(
-    positions_angst: ArrayLike, values: ArrayLike, label: str = "flexibility (relative)", title: str = "Flexibility of the Gaussians",
-    moves: ArrayLike | None = None,
-) -> Figure:
+def draw_flexibility(positions_angst: ArrayLike, values: ArrayLike, moves: ArrayLike | None = None) -> Figure:
     """Gaussians (M, 3) seen along three axes, coloured by (M,) values; those that may not move are hollow."""
     places, colours = np.asarray(positions_angst, float), np.asarray(values, float)
     free = np.ones(len(places), bool) if moves is None else np.asarray(moves, bool)
-    figure, panels = _three_views(places, title)
+    figure, panels = _three_views(places, "Flexibility of the Gaussians")
     high = float(np.percentile(colours[free], 99)) if free.any() else 1.0
     low = min(0.0, float(colours[free].min())) if free.any() else 0.0
     for axes, across, up, depth in panels:
@@ -47,7 +41,7 @@ def draw_flexibility(
         order = np.flatnonzero(free)[np.argsort(_nearness(places, depth)[free])]
         drawn = axes.scatter(places[order, across], places[order, up], c=colours[order], s=_dot_area(places), cmap="inferno", vmin=low,
                              vmax=max(high, low + 1e-12), linewidths=0.3, edgecolors="0.4")
-    figure.colorbar(drawn, ax=[axes for axes, *_ in panels], label=label, shrink=0.8, extend="max")
+    figure.colorbar(drawn, ax=[axes for axes, *_ in panels], label="flexibility (relative)", shrink=0.8, extend="max")
     return figure
 
 
@@ -81,12 +75,12 @@ def draw_eigen_motion(
     return figure
 
 
-def draw_trajectory(positions_angst: ArrayLike, latents: ArrayLike | None = None, label: str = "place along the path") -> Figure:
+def draw_trajectory(positions_angst: ArrayLike, latents: ArrayLike) -> Figure:
     """Ways (F, M, 3) of the Gaussians through F conformations, seen along three axes; colour is the place along the path."""
     from matplotlib.collections import LineCollection
 
     frames = np.asarray(positions_angst, float)
-    places = np.arange(1, len(frames) + 1, dtype=float) if latents is None else np.asarray(latents, float).reshape(len(frames), -1)[:, 0]
+    places = np.asarray(latents, float)
     figure, panels = _three_views(frames.reshape(-1, 3), "Trajectory of the Gaussians")
     middle = frames[len(frames) // 2]
     far = np.linalg.norm(np.diff(frames, axis=0), axis=2).sum(axis=0)
@@ -100,76 +94,51 @@ def draw_trajectory(positions_angst: ArrayLike, latents: ArrayLike | None = None
         axes.add_collection(lines)
         for end, colour in ((way[0], "#3b4cc0"), (way[-1], "#b40426")):
             axes.scatter(end[:, 0], end[:, 1], s=5, color=colour, linewidths=0, zorder=3)
-    figure.colorbar(lines, ax=[axes for axes, *_ in panels], label=label, shrink=0.8)
+    figure.colorbar(lines, ax=[axes for axes, *_ in panels], label="place along the path", shrink=0.8)
     return figure
 
 
 def draw_free_energy(
-    grid: ArrayLike, population: ArrayLike, free_energy: ArrayLike, standard_error: ArrayLike | None = None, label: str = "place along the path c",
-    separate: bool = False,
+    grid: ArrayLike, population: ArrayLike, free_energy: ArrayLike, standard_error: ArrayLike | None = None, separate: bool = False,
 ) -> Figure:
     """Population (numbers, or shares that add up to 1) and free energy (G,) in kT along the path, with error bars.
 
     ``separate`` states are not joined by a line.
     """
     figure = new_figure(6.4, 5.2)
-    curves.draw_free_energy(figure, grid, population=population, free_energy=free_energy, standard_error=standard_error, label=label, separate=separate)
+    curves.draw_free_energy(figure, grid, population=population, free_energy=free_energy, standard_error=standard_error, label="place along the path c",
+                            separate=separate)
     return figure
 
 
-def draw_landscape(latents: ArrayLike, errors: ArrayLike | None = None, names: list[str] | None = None, weights: ArrayLike | None = None) -> Figure:
+def draw_landscape(latents: ArrayLike, errors: ArrayLike, names: list[str], weights: ArrayLike | None = None) -> Figure:
     """Particles over their first two coordinates, coloured by error bar; with one coordinate, its error bar is the second axis."""
     values = np.asarray(latents, float)
     values = values.reshape(len(values), -1)
-    labels = names or [f"coordinate {number + 1}" for number in range(values.shape[1])]
-    deviations = None if errors is None else np.asarray(errors, float).reshape(values.shape)
+    deviations = np.asarray(errors, float).reshape(values.shape)
     if values.shape[1] > 1:
-        colour = None if deviations is None else deviations[:, :2].mean(axis=1)
-        return landscape(values[:, 0], values[:, 1], labels[0], labels[1], colour, "error bar")
-    second = np.zeros(len(values)) if deviations is None else deviations[:, 0]
-    kept = np.isfinite(second)
-    colour = None if weights is None or np.ptp(np.asarray(weights, float)) < 0.01 else np.asarray(weights, float)[kept]
-    return landscape(values[kept, 0], second[kept], labels[0], f"error bar of {labels[0]}", colour, "weight", title="Coordinates and their error bars")
+        return landscape(values[:, 0], values[:, 1], names[0], names[1], PointColours(deviations[:, :2].mean(axis=1), "error bar"))
+    kept = np.isfinite(deviations[:, 0])
+    colours = None if weights is None else PointColours(np.asarray(weights, float)[kept], "weight")
+    return landscape(values[kept, 0], deviations[kept, 0], names[0], f"error bar of {names[0]}", colours, title="Coordinates and their error bars")
 
 
-def draw_comparison(
-    first: ArrayLike, second: ArrayLike, first_error: ArrayLike | None = None, second_error: ArrayLike | None = None,
-    labels: tuple[str, str] = ("truth", "found"), title: str = "Coordinate of each particle", colour: ArrayLike | None = None,
-) -> Figure:
-    """One coordinate (n,) against another with error bars (on a random part of the points), and the rank correlation of the two."""
+def draw_half_agreement(first: ArrayLike, second: ArrayLike) -> Figure:
+    """Coordinates (n,) of the same particles by the models that each half set made alone, with their rank correlation."""
     x, y = np.asarray(first, float).reshape(-1), np.asarray(second, float).reshape(-1)
     kept = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    random = np.random.default_rng(0)
-    drawn = np.sort(random.choice(kept, min(len(kept), _MAX_POINTS), replace=False))
-    barred = np.sort(random.choice(kept, min(len(kept), _MAX_BARS), replace=False))
+    drawn = kept[sample_rows(len(kept), _MAX_POINTS)]
     figure = new_figure(6.0, 5.4)
     axes = figure.subplots()
-
-    def bars(errors: ArrayLike | None) -> Array | None:
-        return None if errors is None else np.nan_to_num(np.asarray(errors, float).reshape(-1)[barred], posinf=0)
-
-    if first_error is not None or second_error is not None:
-        axes.errorbar(x[barred], y[barred], xerr=bars(first_error), yerr=bars(second_error), fmt="none", ecolor="0.75", elinewidth=0.6, zorder=1)
     size = 14 if len(drawn) < 500 else 7 if len(drawn) < 3000 else 3
-    tint: dict[str, Any] = dict(color=COLOURS[0]) if colour is None else dict(c=np.asarray(colour, float)[drawn], cmap="viridis")
-    points = axes.scatter(x[drawn], y[drawn], s=size, linewidths=0, alpha=0.7, zorder=2, rasterized=True, **tint)
-    if colour is not None:
-        figure.colorbar(points, ax=axes)
+    axes.scatter(x[drawn], y[drawn], s=size, linewidths=0, alpha=0.7, zorder=2, rasterized=True, color=COLOURS[0])
     if len(kept):
         ends = [min(x[kept].min(), y[kept].min()), max(x[kept].max(), y[kept].max())]
         axes.plot(ends, ends, color="black", linewidth=1, linestyle="--", zorder=3)
-    rank = _rank_correlation(x[kept], y[kept])
-    axes.set(xlabel=labels[0], ylabel=labels[1], title=f"{title} ({len(kept)} particles)\nrank correlation {rank:.3f}")
+    axes.set(xlabel="coordinate by the model of half set 1", ylabel="coordinate by the model of half set 2",
+             title=f"Agreement of the half sets ({len(kept)} particles)\nrank correlation {_rank_correlation(x[kept], y[kept]):.3f}")
     axes.grid(alpha=0.3)
     return figure
-
-
-def draw_half_agreement(
-    first: ArrayLike, second: ArrayLike, first_error: ArrayLike | None = None, second_error: ArrayLike | None = None,
-) -> Figure:
-    """Coordinates (n,) of the same particles by the models that each half set made alone."""
-    return draw_comparison(first, second, first_error, second_error, ("coordinate by the model of half set 1", "coordinate by the model of half set 2"),
-                           "Agreement of the half sets")
 
 
 def _rank_correlation(x: Array, y: Array) -> float:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ...imaging.poses import matrix_to_euler
 from ...io.atomic import write_text
 from ...io.motions import MotionModel
 from ...io.pseudo_atoms import gaussian_structure, write_gaussians
@@ -33,7 +30,7 @@ def map_positions(model: MotionModel, positions_angst: ArrayLike | None = None) 
 
 def write_gaussian_files(
     output: str, model: MotionModel, flexibility: ArrayLike, excursion: ArrayLike, moves: ArrayLike, *, vectors: ArrayLike | None = None,
-    std_angst: ArrayLike | None = None, significant: ArrayLike | None = None, meta: dict[str, Any] | None = None,
+    std_angst: ArrayLike | None = None, significant: ArrayLike | None = None,
 ) -> None:
     """Write the Gaussians and what moves of them.
 
@@ -53,7 +50,7 @@ def write_gaussian_files(
     places = map_positions(model)
     flexible, far = np.asarray(flexibility, np.float64), np.asarray(excursion, np.float64)
     pixel, box = float(model.meta["pixel_size_angst"]), int(model.meta["box"])
-    notes = {"pixel_size_angst": pixel, "shape": [box] * 3, "origin_angst": list(model.meta.get("origin_angst") or (0.0, 0.0, 0.0)), **(meta or {})}
+    notes = {"pixel_size_angst": pixel, "shape": [box] * 3, "origin_angst": list(model.meta.get("origin_angst") or (0.0, 0.0, 0.0))}
     write_gaussians(output, places, model.weights, model.sigma_angst, notes, {
         "flexibility": flexible, "excursion_angst": far, "moves": np.asarray(moves, bool),
     })
@@ -75,6 +72,7 @@ def write_eigen_arrows(
     Gaussians' widths for all of them, all arrows are lengthened by one factor, which the file's first line says. Arrows below a
     tenth of the longest are left out. Returns the names of the BILD files.
     """
+    os.makedirs(output, exist_ok=True)
     places, directions = np.asarray(places_angst, np.float64), np.asarray(vectors, np.float64)
     has_arrows = directions.ndim == 3 and directions.shape[2] == 3
     deviations = np.ones(len(directions)) if std_angst is None else np.asarray(std_angst, np.float64)
@@ -96,7 +94,7 @@ def write_eigen_arrows(
             if size >= _SHORTEST_ARROW * longest:
                 ends = " ".join(f"{value:.3f}" for value in (*(place - arrow), *(place + arrow)))
                 lines.append(f".arrow {ends} {shaft:.2f} {2.5 * shaft:.2f} 0.75")
-        _write_text(os.path.join(output, name), lines)
+        write_text(os.path.join(output, name), "\n".join(lines) + "\n")
         names.append(name)
     shown = [
         "# Gaussians coloured by flexibility, with their eigen-motions as arrows; open this file in an empty ChimeraX session.",
@@ -105,18 +103,13 @@ def write_eigen_arrows(
         *(f"open {name}" for name in names), *([f"hide #3-{len(names) + 1} models"] if len(names) > 1 else []), "lighting soft", "view",
         *(["# the model panel, or 'show #3 models', shows the other motions"] if len(names) > 1 else []),
     ]
-    _write_text(os.path.join(output, "eigen_motions.cxc"), shown)
+    write_text(os.path.join(output, "eigen_motions.cxc"), "\n".join(shown) + "\n")
     return names
-
-
-def _write_text(path: str, lines: list[str]) -> None:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    write_text(path, "\n".join(lines) + "\n")
 
 
 def write_particles_star(
     output: str, table: ParticleTable, latents: ArrayLike, errors: ArrayLike, weight: ArrayLike | None = None, classes: ArrayLike | None = None,
-    poses: tuple[ArrayLike, ArrayLike] | None = None, name: str = "particles.star",
+    name: str = "particles.star",
 ) -> str:
     """Write ``particles.star``: all columns that the particles came with, and what was found; returns its path.
 
@@ -129,8 +122,6 @@ def write_particles_star(
         (n, K) coordinates and their error bars, in the table's order.
     weight, classes
         (n,) weight (posterior of the place) and class from 1.
-    poses
-        Refined rotations (n, 3, 3) and shifts (n, 2) in Å, which replace the columns of angles and origins.
     """
     values, deviations = (np.asarray(given, np.float64).reshape(len(table), -1) for given in (latents, errors))
     extra = {label: column for label, column in table.extra.items() if not label.startswith("cryolearn")}
@@ -140,11 +131,7 @@ def write_particles_star(
         extra["cryolearnWeight"] = np.round(np.asarray(weight, np.float64), 6)
     if classes is not None:
         extra["cryolearnClass"] = np.asarray(classes, np.int64)
-    found = replace(table, extra=extra)
-    if poses is not None:
-        rotation, shift = (np.asarray(given, np.float64) for given in poses)
-        found = found.with_poses(matrix_to_euler(torch.from_numpy(rotation)).numpy(), -shift)
     os.makedirs(output, exist_ok=True)
     path = os.path.join(output, name)
-    write_particles(path, found)
+    write_particles(path, replace(table, extra=extra))
     return path

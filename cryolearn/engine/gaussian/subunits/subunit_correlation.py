@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ...figures import new_figure
-from ..model.fourier_particles import GaussianImages
+from ..model.fourier_particles import GaussianImages, even_rows
 from ..model.slices import SliceGrid
-from ..trajectory.trajectory_em import CurveFit, curve_volumes
+from ..trajectory.trajectory_em import CurveFit
+from ..trajectory.trajectory_model import curve_volumes
 
 __all__ = ["SubunitCorrelation", "SubunitInformation", "draw_subunit_correlation", "information_of_errors", "ring_distance", "subunit_correlation",
            "subunit_information"]
@@ -61,15 +62,14 @@ def subunit_information(images: GaussianImages, fit: CurveFit, copies: int) -> S
     Parameters
     ----------
     images
-        As :func:`subunits.expand` makes them, whole particles in order.
+        As :func:`.subunit_particles.expand` makes them, whole particles in order.
     fit
-        Of :func:`subunits.fit_subunits`.
+        Of :func:`.subunit_particles.fit_subunits`.
     copies
         Subunits S of a particle.
     """
     curve, grid, device = fit.curve, SliceGrid(images.band), images.device
-    volumes = curve_volumes(curve, grid).flatten(1).T
-    table = torch.cat((volumes.real, volumes.imag), dim=1).contiguous()
+    table = grid.table(curve_volumes(curve, grid))
     total = fit.posterior.sum(1, keepdim=True)
     posterior = fit.posterior / total.clamp(min=1e-12)
     mean = posterior.mean(0)
@@ -78,7 +78,7 @@ def subunit_information(images: GaussianImages, fit: CurveFit, copies: int) -> S
     slope = torch.from_numpy(np.gradient(np.eye(len(curve.grid)), curve.grid.double().cpu().numpy(), axis=0)).to(posterior)
     weights = torch.stack((mean.expand_as(posterior), (posterior - mean) * total, posterior @ slope), dim=-1)
     every = len(images) // copies
-    chosen = np.unique(np.linspace(0, every - 1, min(every, _MOST_PARTICLES)).round().astype(np.int64))
+    chosen = even_rows(every, _MOST_PARTICLES)
     noise = images.band.per_point(images.noise_power)
     step = max(1, grid.images_at_a_time(len(curve.grid), device) // copies)
     slopes, precisions = [], []

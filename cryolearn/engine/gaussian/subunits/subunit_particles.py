@@ -22,7 +22,8 @@ from ...io.records import Stage
 from ...io.star import ParticleTable
 from ..model.fourier_particles import Coefficients, GaussianImages
 from ..model.slices import SliceGrid
-from ..trajectory.trajectory_em import Curve, CurveFit, curve_volumes, fit_curve
+from ..trajectory.trajectory_em import CurveFit, fit_curve
+from ..trajectory.trajectory_model import Curve, curve_volumes
 
 __all__ = ["ExpandedImages", "expand", "expand_table", "fit_subunits", "search_subunits"]
 
@@ -64,8 +65,7 @@ class _WithoutOthers(_Rows):
         super().__init__(images.transforms.source, images.transforms.index)
         self.images, self.deviation, self.copies = images, deviation, copies
         self.grid = SliceGrid(images.band)
-        parts = volumes.flatten(1).T
-        self.table = torch.cat((parts.real, parts.imag), dim=1).contiguous()
+        self.table = self.grid.table(volumes)
 
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, tuple):
@@ -103,9 +103,7 @@ class ExpandedImages(GaussianImages):
 
     def subset(self, rows: NDArray[np.int64]) -> ExpandedImages:
         """The rows in ``rows``; no coefficients are copied."""
-        at = torch.from_numpy(rows).to(self.rotation.device)
-        ctf = None if self.ctf is None else self.ctf.subset(rows)
-        return replace(self, transforms=self.transforms.part(rows), rotation=self.rotation[at], shift_angst=self.shift_angst[at], ctf=ctf)
+        return self._with_rows(self.transforms.part(rows), rows)
 
 
 def expand(images: GaussianImages, matrices: Tensor) -> ExpandedImages:

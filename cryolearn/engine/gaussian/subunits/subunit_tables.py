@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...figures import save_figure
-from ...io.atomic import copy_file, write_csv, write_json
+from ...io.atomic import copy_file, write_csv
 from ...io.star import ParticleTable
 from ...io.tables import read_table, write_table
 from ..conformation_estimates import Found
 from ..report.result_files import write_particles_star
+from ..summary import SummaryNotes
 from .subunit_correlation import (
     SubunitCorrelation,
     SubunitInformation,
@@ -31,8 +31,8 @@ _LEAST_PARTICLES = 10
 
 
 def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: Tensor, centre_angst: NDArray[np.float64],
-                   information: SubunitInformation | None) -> None:
-    """Turn a finished run on expanded images into tables by particle.
+                   information: SubunitInformation | None) -> SummaryNotes:
+    """Turn the tables of a run on expanded images into tables by particle; returns what the summary says of them.
 
     ``expanded.npz`` and ``expanded.star`` keep a row for each subunit, with the columns ``particle`` (its id) and ``subunit`` (from 1);
     ``conformations.npz`` and ``particles.star`` get a row a particle, with a latent a subunit. ``subunits.csv`` and ``figures/subunits.png`` show the
@@ -59,7 +59,7 @@ def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: T
     write_table(str(output / "conformations.npz"), whole, {**meta, "latent_names": names, "subunits": copies})
     write_particles_star(str(output), table, latents, errors, weight)
     first = by_particle(columns["amplitudes"])[..., 0], by_particle(columns["amplitude_sigma"])[..., 0]
-    notes: dict[str, Any] = {"particles": count, "subunits": copies}
+    notes: SummaryNotes = {"particles": count, "subunits": copies}
     if found.motion.basis in ("polynomial", "linear") and count >= _LEAST_PARTICLES:
         known = information_of_errors(*first) if information is None else information
         measured = subunit_correlation(known, first[0], ring_distance(matrices, centre_angst))
@@ -70,8 +70,7 @@ def write_subunits(output: Path, table: ParticleTable, found: Found, matrices: T
             "subunit_reliability": measured.reliability}
         print(f"Neighbouring subunits correlate by {measured.correlation[0]:.3f} ± {measured.error[0]:.3f} (unrelated ones: below {measured.null[0]:.3f})",
               flush=True)
-    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
-    write_json(output / "summary.json", {**summary, **notes})
+    return notes
 
 
 def _write_correlation(output: Path, found: SubunitCorrelation) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...io.records import Stage
 from ..model.fourier_particles import GaussianImages
-from .trajectory_em import Curve, CurveFit, evaluate_curve, fit_curve, thinned
+from .trajectory_em import CurveFit, evaluate_curve, fit_curve
+from .trajectory_model import Curve, thinned
 
 __all__ = ["first_posterior", "search_curve", "start_directions"]
 
@@ -79,4 +80,4 @@ def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor],
     best = max(fits, key=lambda fit: fit.history[-1])
     whole = replace(best.curve, grid=curve.grid, phi=curve.phi, population=curve.population)
     posterior = evaluate_curve(coarse, whole).posterior
-    return replace(fit_curve(images, whole, posterior, rounds, temperatures=() if weak else _REFINE_HEAT, record=record), starts=best.history[-1:])
+    return fit_curve(images, whole, posterior, rounds, temperatures=() if weak else _REFINE_HEAT, record=record)

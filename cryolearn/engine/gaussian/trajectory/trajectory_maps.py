@@ -1,9 +1,9 @@
-"""Maps along the path (S7): each particle goes into every map with the weight that its posterior gives it."""
+"""Maps along the path: each particle goes into every map with the weight that its posterior gives it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ from ...io.atomic import write_json
 from ...io.stacks import ImageStack
 from ...io.star import ParticleTable
 from ...progress import Progress
+from ..model.fourier_particles import ImageConventions, even_rows
 
-__all__ = ["effective_count", "path_weights", "write_path_maps"]
+__all__ = ["PathWeights", "effective_count", "path_weights", "window_weights", "write_path_maps"]
 
 _PADDING = 2.0
 _MEMORY_BYTES = 2 << 30  # of the Fourier volumes that are filled in one pass over the images
@@ -43,9 +44,33 @@ def effective_count(weights: ArrayLike) -> NDArray[np.float64]:
     return np.divide(values.sum(axis=0) ** 2, power, out=np.zeros_like(power), where=power > 0)
 
 
+@dataclass(frozen=True)
+class PathWeights:
+    """What the maps along a path are made of.
+
+    Attributes
+    ----------
+    weights : (n, S) of each particle in each map
+    latents : (S, K) mean latent of what each map holds
+    """
+
+    weights: NDArray[np.float32]
+    latents: NDArray[np.float64]
+
+
+def window_weights(latents: NDArray[np.float64], weight: NDArray[np.float64], maps: int) -> PathWeights:
+    """Overlapping windows of equal population along the first of (n, K) latents, for methods without a grid; particles count by ``weight`` (n,)."""
+    order = np.argsort(np.argsort(latents[:, 0])) / max(1, len(latents) - 1)
+    places = (np.arange(maps) + 0.5) / maps
+    heights = np.clip(1 - np.abs(order[:, None] - places) * maps, 0, None)
+    heights[order < places[0], 0], heights[order > places[-1], -1] = 1.0, 1.0
+    weights = (heights * weight[:, None]).astype(np.float32)
+    return PathWeights(weights, (weights.T.astype(np.float64) @ latents[:, :1]) / np.maximum(weights.sum(0)[:, None], 1e-12))
+
+
 def path_weights(
     state_weight: NDArray[np.float32], grid: ArrayLike, maps: int, periodic: bool = False, separate: bool = False,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+) -> PathWeights:
     """Weight of each particle in each map along the path.
 
     The path is cut by population: with ``u`` the share of particles before a place, map s takes what lies within one window of
@@ -65,12 +90,6 @@ def path_weights(
     separate
         The grid's points are states without order: each makes its own map, and ``maps`` is not looked at.
 
-    Returns
-    -------
-    weights : (n, S) float32
-    latents : (S, 1)
-        Mean latent of what each map holds.
-
     Raises
     ------
     InputError
@@ -81,7 +100,7 @@ def path_weights(
     if not population.sum() > 0:
         raise InputError("No particle has a place on the path: no map can be made of it.")
     if separate:
-        return np.ascontiguousarray(state_weight, np.float32), places[:, None]
+        return PathWeights(np.ascontiguousarray(state_weight, np.float32), places[:, None])
     share = population / population.sum()
     end = np.cumsum(share)
     begin = end - share
@@ -92,7 +111,7 @@ def path_weights(
         latents = np.arctan2((held * np.sin(angle)).sum(axis=0), (held * np.cos(angle)).sum(axis=0)) / np.pi
     else:
         latents = (held * places[:, None]).sum(axis=0) / held.sum(axis=0)
-    return (state_weight @ windows.astype(np.float32)).astype(np.float32), latents[:, None]
+    return PathWeights((state_weight @ windows.astype(np.float32)).astype(np.float32), latents[:, None])
 
 
 def _windows(begin: NDArray[np.float64], end: NDArray[np.float64], maps: int, periodic: bool) -> NDArray[np.float64]:
@@ -118,15 +137,13 @@ def _windows(begin: NDArray[np.float64], end: NDArray[np.float64], maps: int, pe
 
 
 def write_path_maps(
-    output: str, table: ParticleTable, stack: ImageStack, weights: NDArray[np.float32], latents: ArrayLike, *, resolution_angst: float = 0.0,
-    ignore_ctf: bool = False, phase_flipped: bool = False, invert_contrast: bool = False, batch: int = 256,
-    device: torch.device | str = "cpu", symmetry: Tensor | None = None, half: NDArray[np.int64], mask: Tensor | None = None,
-    progress: Callable[[str, int], Progress] | None = Progress, memory_bytes: int = _MEMORY_BYTES,
+    output: str, table: ParticleTable, path: PathWeights, *, half: NDArray[np.int64], conventions: ImageConventions, batch: int = 256,
+    device: torch.device | str = "cpu", mask: Tensor | None = None,
 ) -> list[dict[str, Any]]:
-    """Reconstruct and write one map a column of ``weights`` at the particles' full box.
+    """Reconstruct and write one map a column of ``path.weights`` at the particles' full box.
 
-    As many maps at a time as ``memory_bytes`` take are filled in one pass over the images; a map takes about 96 box^3 bytes while it
-    is filled (25 MB at 64 px, 200 MB at 128 px, 1.6 GB at 256 px; at least one is always made) and as much again while it is finished.
+    As many maps at a time as memory takes are filled in one pass over the images; a map takes about 96 box^3 bytes while it is filled (25 MB at
+    64 px, 200 MB at 128 px, 1.6 GB at 256 px; at least one is always made) and as much again while it is finished.
 
     The half maps are of disjoint particles; the weights come from a model that has seen both halves unless the caller made them
     apart, so their FSC says how much noise is in the maps, not whether the states themselves are right.
@@ -136,18 +153,12 @@ def write_path_maps(
     output
         Folder of the maps (``map_001.mrc``, ``map_001_half1.mrc``, ``map_001_half2.mrc``, ``map_001_fsc.csv``, ``reconstructions.json``) and their
         pictures (``figures/slices.png``, ``figures/fsc.png``).
-    weights, latents
-        (n, S) weights of the particles, a row a row of the table, and (S, K) places of the maps.
-    resolution_angst
-        Resolution of the model that gave the weights; it is noted in the report.
-    symmetry
-        (m, 3, 3) rotations to impose, or none.
+    path
+        A row of weights for each row of the table.
     half
         (n,) half set, 1 or 2.
     mask
         (box, box, box) for the FSC; without it a soft sphere.
-    progress
-        Makes the progress report; None is silent.
 
     Returns
     -------
@@ -155,7 +166,7 @@ def write_path_maps(
         The entries of ``reconstructions.json``: those of the command ``reconstruct`` with ``latent`` and ``weight`` (effective number of
         particles). A map that has less than two effective particles in a half is left out.
     """
-    weights, places = _checked(table, weights, latents)
+    weights, places = _checked(table, path)
     device = torch.device(device)
     os.makedirs(output, exist_ok=True)
     mask = fsc_sphere(table.box, table.pixel_size_angst) if mask is None else mask
@@ -164,28 +175,29 @@ def write_path_maps(
     left_out = {_name(state): float(effective[0][state] + effective[1][state]) for state in range(weights.shape[1]) if state not in wanted}
     for name, count in left_out.items():
         print(f"WARNING: {name} has {count:.1f} particles by weight, too few for two half maps: it is left out.", flush=True)
-    at_once = max(1, int(memory_bytes // _map_bytes(table.box)))
+    at_once = max(1, int(_MEMORY_BYTES // _map_bytes(table.box)))
     passes = [wanted[start : start + at_once] for start in range(0, len(wanted), at_once)]
     if passes:
         print(f"Maps: {len(wanted)} of {table.box} voxels a side, {len(passes[0])} at a time in "
               f"{len(passes[0]) * _map_bytes(table.box) / 2**20:.0f} MiB, {len(passes)} pass(es) over the images", flush=True)
-    report = progress("Maps along the path", len(passes) * len(table)) if progress else None
+    report = Progress("Maps along the path", len(passes) * len(table))
+    stack = ImageStack(table)
     entries, curves, volumes = [], {}, {}
-    shown = set(wanted[np.unique(np.linspace(0, len(wanted) - 1, min(_SHOWN, len(wanted))).round().astype(int))].tolist()) if len(wanted) else set()
+    shown = set(wanted[even_rows(len(wanted), _SHOWN)].tolist())
     for states in passes:
-        works = [new_reconstructor(table, _PADDING, device, phase_flipped) for _ in states]
+        works = [new_reconstructor(table, _PADDING, device, conventions.phase_flipped) for _ in states]
         insert_particles(
             works,
             stack,
             rows=np.arange(len(table)),
             halves=half,
             weights=weights[:, states],
-            options=ImageOptions(use_ctf=not ignore_ctf, invert_contrast=invert_contrast, batch=batch),
+            options=ImageOptions(use_ctf=not conventions.ignore_ctf, invert_contrast=conventions.invert_contrast, batch=batch),
             progress=report,
         )
         for state in states:
             work = works.pop(0)  # freed as soon as it is finished
-            result = finish_reconstruction(work, mask, symmetry=symmetry)
+            result = finish_reconstruction(work, mask)
             name, used = _name(int(state)), weights[:, state] > 0
             entries.append({
                 **write_reconstruction(output, name, result, table.pixel_size_angst), "class": int(state) + 1, "particles": int(used.sum()),
@@ -196,8 +208,7 @@ def write_path_maps(
             if int(state) in shown:
                 curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
     write_json(os.path.join(output, "reconstructions.json"), {
-        "reconstructions": entries, "left_out": left_out, "symmetry_operators": 1 if symmetry is None else len(symmetry),
-        "model_resolution_angst": resolution_angst or None})
+        "reconstructions": entries, "left_out": left_out, "symmetry_operators": 1, "model_resolution_angst": None})
     if entries:
         _draw(output, table, entries, curves, volumes)
     return entries
@@ -213,8 +224,8 @@ def _map_bytes(box: int) -> int:
     return 2 * 12 * (side + 1) ** 2 * (side // 2 + 1)
 
 
-def _checked(table: ParticleTable, weights: NDArray[np.float32], latents: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    places = np.asarray(latents, np.float64)
+def _checked(table: ParticleTable, path: PathWeights) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    weights, places = path.weights, path.latents
     if table.angles_deg is None:
         raise InputError("The particles have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
     if weights.shape != (len(table), len(places)):
@@ -222,7 +233,7 @@ def _checked(table: ParticleTable, weights: NDArray[np.float32], latents: ArrayL
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError("weights must be finite and not negative")
     kept = weights >= _LEAST_WEIGHT * weights.max(axis=1, keepdims=True)
-    return np.where(kept, weights, 0).astype(np.float32), places.reshape(len(places), -1)
+    return np.where(kept, weights, 0).astype(np.float32), places
 
 
 def _draw(output: str, table: ParticleTable, entries: list[dict[str, Any]], curves: dict[str, Any], volumes: dict[str, Any]) -> None:

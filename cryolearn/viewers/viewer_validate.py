@@ -121,7 +121,7 @@ class CryoLearnValidateMapViewer(CryoLearnViewer):
         kinds: Dict[str, List[Any]] = {MODEL: [], HALVES: []}
         for kind, *curve in readFscCurves(self.extra()):
             kinds[MODEL if kind == MODEL else HALVES].append(curve)
-        return [ChoiceWindow(self.title('FSC'), self.formWindow, {kind: curves for kind, curves in kinds.items() if curves or kind == MODEL}, drawFsc,
+        return [ChoiceWindow(self.title('FSC'), self.formWindow, {kind: curves for kind, curves in kinds.items() if curves or kind == MODEL}, drawCurvesOf,
                              CROSS_NOTE if kinds[HALVES] else 'Map and model: read at 0.5.', 'Curves of', size=(7.4, 5.2))]
 
     @whenWritten(RESIDUES_TABLE)
@@ -135,7 +135,7 @@ class CryoLearnValidateMapViewer(CryoLearnViewer):
         return [SlicesWindow(self.title('Slices'), maps, self.formWindow)] if maps else self._notReady('The map')
 
 
-def drawFsc(figure, kind, curves):
+def drawCurvesOf(figure, kind, curves):
     """FSC curves of maps and model, or of half maps."""
     thresholds = (HALF_MAP_THRESHOLD,) if kind == HALVES else (TRUTH_THRESHOLD, HALF_MAP_THRESHOLD)
     drawn = [(label, frequency, values, resolution_of_curve(frequency, values, thresholds[0])) for label, frequency, values in curves]

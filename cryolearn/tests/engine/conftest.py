@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ SCIPION = ("pyworkflow", "pwem", "tomo", "relion", "xmippLib", "emtable")
 WARNINGS = (
     "error",
     "ignore:unclosed file .*substitution_matrices:ResourceWarning",  # Biopython opens its matrices and leaves them open, on import and on use
+    "ignore:Keyword argument 'eigvals' is deprecated:DeprecationWarning",  # ProDy calls SciPy so
 )
 
 
@@ -23,8 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings(*WARNINGS), append=False)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays out of later collections, which take milliseconds then."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def no_scipion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``import pyworkflow`` (pwem, tomo ...) raises ImportError during each engine test."""
+def no_scipion(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """``import pyworkflow`` (pwem, tomo ...) raises ImportError during each engine test, and a file left open is told by the test that opened it."""
     for name in [*SCIPION, *(module for module in sys.modules if module.split(".")[0] in SCIPION)]:
         monkeypatch.setitem(sys.modules, name, None)
+    yield
+    gc.collect()

@@ -349,6 +349,7 @@ def test_shells_of_random_phases_gain_nothing(folder: Path, tmp_path: Path) -> N
 
 # ---------------------------------------------------------------- refusals
 
+@pytest.mark.filterwarnings("ignore:Data array contains NaN:RuntimeWarning")  # mrcfile, of the map that this test writes
 def test_bad_maps_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     def bad(message: str, **changes: object) -> None:
         with pytest.raises(InputError, match=message):

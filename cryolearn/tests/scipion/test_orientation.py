@@ -196,7 +196,7 @@ class TestOrientations(KillingTest, WindowTest):
                                         (CryoLearnOrientationErrorsViewer, self.comparison, 'showSphere'),
                                         (CryoLearnDistanceTrainViewer, self.train, 'showDistances')):
             window = self.window(self.viewer(viewerClass, run), param)
-            for label in window.columns:
+            for label in window.choices:
                 window.which.set(label)
                 window.refresh()
                 window.canvas.draw()

@@ -28,6 +28,7 @@ ENGINE = [
     "prody>=2.6",
     "scikit-learn>=1.5",
     "scikit-image>=0.24",
+    "threadpoolctl>=3.5",
     "safetensors>=0.5",
     "jsonargparse>=4.40",
     "roma>=1.5",

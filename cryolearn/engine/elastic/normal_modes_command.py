@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import prody
+from threadpoolctl import threadpool_limits
 
 from ...common.modes import collectivity
 from ..config import check_config, require
+from ..cpu import cpu_threads
 from ..exceptions import InputError
 from ..figures import mode_table, save_figure
 from ..io.atomic import open_whole, write_csv
@@ -37,7 +39,8 @@ def run(config: NormalModesConfig) -> None:
     cutoff = config.cutoff_angst
     if config.cutoff_mode == "relative":
         cutoff = relative_cutoff(atoms.getCoords(), config.cutoff_percent)
-    values, vectors = compute_modes(atoms, config.method, cutoff, config.residues_per_block, config.number)
+    with threadpool_limits(cpu_threads(config.threads), "blas"):  # eigenvectors of one matrix of thousands of rows
+        values, vectors = compute_modes(atoms, config.method, cutoff, config.residues_per_block, config.number)
     vectors = fix_signs(vectors)
     share = collectivity(vectors)
     modes = Modes(

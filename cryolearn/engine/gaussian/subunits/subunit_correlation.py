@@ -207,9 +207,9 @@ class _Population:
             first = start._stepped()
             second = first._stepped()
             step, bend = first._place - start._place, second._place - first._place - (first._place - start._place)
-            if np.abs(step[:-1]).max() < _SETTLED * first._place[0]:
+            if float(np.abs(step[:-1]).max()) < _SETTLED * float(first._place[0]):
                 return second
-            length = max(1.0, float(np.linalg.norm(step) / max(np.linalg.norm(bend), 1e-30)))
+            length = max(1.0, float(np.linalg.norm(step)) / max(float(np.linalg.norm(bend)), 1e-30))
             far = start._place + 2 * length * step + length**2 * bend
             start = replace(self, values=far[:-1], mean=float(far[-1]))._stepped() if far[0] > 0 else second
         return start

@@ -93,7 +93,16 @@ def fsc_curves(
 
     Parameters
     ----------
-    curves : mapping of label to (n_shells,) values, index 0 being shell 0, which is not drawn.
+    curves
+        Mapping of label to (n_shells,) FSC; index 0 is shell 0, which is not drawn.
+    box
+        Side of the maps in voxels.
+    pixel_size_angst
+        Voxel size in Å.
+    thresholds
+        FSC values that are drawn as lines; the first one gives the resolutions in the legend.
+    title
+        Title of the figure.
     """
     drawn = []
     for label, curve in curves.items():
@@ -122,9 +131,18 @@ def landscape(
 
     Parameters
     ----------
-    x, y : (n,) coordinates; a million take about a second.
-    centres : (c, 2) positions numbered from 1.
-    path : (m, 2) line drawn above all, with its frames as dots.
+    x, y : (n,)
+        Coordinates; a million take about a second.
+    x_label, y_label
+        Labels of the axes.
+    colours
+        Column that colours the points; None draws all alike.
+    centres : (c, 2)
+        Positions that are marked and numbered from 1.
+    path : (m, 2)
+        Line drawn above all, with its frames as dots.
+    title
+        Title of the figure.
     """
     horizontal, vertical = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     figure = new_figure(7.0, 5.4)

@@ -29,6 +29,7 @@ class Observed:
     transfer: torch.Tensor
 
     def subset(self, index: torch.Tensor) -> Observed:
+        """Samples of the images that ``index`` (m,) chooses."""
         return Observed(self.data[index], self.transfer[index])
 
 
@@ -48,14 +49,17 @@ class ElasticPose:
     amplitudes: torch.Tensor
 
     def subset(self, index: torch.Tensor | slice) -> Self:
+        """Part of the batch, chosen by index or slice."""
         return type(self)(**{name: values[index] for name, values in vars(self).items()})
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """One batch of several, joined along its axis."""
         return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
     @classmethod
     def stack(cls, parts: Sequence[Self]) -> Self:
+        """Batches of the same size, stacked along a new first axis."""
         return cls(**{name: torch.stack([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
     def flat(self) -> ElasticPose:
@@ -86,11 +90,20 @@ def refine(
 
     Parameters
     ----------
-    image : (B,) index into ``observed`` of each problem's image
-    start : starting points
-    iterations : Levenberg-Marquardt steps
-    prior_sigma : standard deviation of a zero-mean Gaussian prior on the amplitudes; 0 is none
-    problems_at_once : problems whose Jacobians are in memory together
+    forward
+        Projections of the elastic reference on a band, with their derivatives.
+    observed
+        Whitened samples of the images on the same band.
+    image : (B,)
+        Index into ``observed`` of each problem's image.
+    start
+        Starting points: B poses, shifts and mode amplitudes.
+    iterations
+        Levenberg-Marquardt steps.
+    prior_sigma
+        Standard deviation of a zero-mean Gaussian prior on the amplitudes; 0 is none.
+    problems_at_once
+        Problems whose Jacobians are in memory together.
     """
     parts = []
     for first in range(0, len(image), problems_at_once):

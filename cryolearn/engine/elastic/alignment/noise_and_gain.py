@@ -49,8 +49,18 @@ def solve_set(
 
     Parameters
     ----------
-    aligner : aligner whose image model does not matter
-    rounds : of the calibration; 0 measures the noise only
+    solver
+        Finds poses and amplitudes of the images and makes the columns of the result table.
+    aligner
+        Aligner whose image model is replaced by the one measured.
+    images
+        Particle images with their CTFs.
+    record
+        Keeps the calibration and the finished chunks, from which an interrupted run resumes.
+    config
+        Gives ``chunk``, the images of one record, and ``batch``, the images that are solved together.
+    rounds
+        Rounds of the calibration; 0 measures the noise only.
 
     Returns
     -------
@@ -66,10 +76,16 @@ def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rou
 
     Parameters
     ----------
-    aligner : aligner whose image model does not matter
-    solve : finds pose and amplitudes of images with an aligner, from ``(aligner, images, ctf, rows)``
-    rounds : how often the sample is solved, each time with the gain found before; 0 measures the noise only
-    batch : images at a time
+    aligner
+        Aligner whose image model is replaced by that of each round.
+    images
+        Particle images with their CTFs; up to 48 of them are the sample.
+    solve
+        Finds pose and amplitudes of images with an aligner, from ``(aligner, images, ctf, rows)``.
+    rounds
+        How often the sample is solved, each time with the gain found before; 0 measures the noise only.
+    batch
+        Images that are solved together.
     """
     table, rows = images.table, images.sample_rows(_IMAGES)
     noise = images.noise_power()

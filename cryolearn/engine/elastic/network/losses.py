@@ -30,8 +30,18 @@ def multi_loss(
 
     Parameters
     ----------
-    uniform : (b,) numbers in [0, 1) by which the cell is drawn from those around the true pose, so that the network
-        learns to correct neighbouring cells too
+    network
+        Network that predicts a distribution over poses, and shift and amplitudes for a given cell of poses.
+    images : (b, size, size)
+        Network inputs.
+    rotation : (b, 3, 3)
+        True orientations.
+    shift_angst : (b, 2)
+        True shifts in Å.
+    amplitudes : (b, K)
+        True mode amplitudes.
+    uniform : (b,)
+        Numbers in [0, 1) by which the cell is drawn from those around the true pose, so that the network learns to correct neighbouring cells too.
     """
     features, centre = network.features(images)
     target = soft_cells(rotation, network.cells, network.spacing_rad / 2)

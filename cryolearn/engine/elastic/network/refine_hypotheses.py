@@ -52,8 +52,14 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
 
     Parameters
     ----------
-    coarse, fine : whitened samples of ``b`` images (:meth:`ElasticAligner.observe`)
-    iterations : Levenberg-Marquardt steps at low resolution; at full resolution half as many and one more follow
+    aligner
+        Forward models at both resolutions, and the prior on the amplitudes.
+    coarse, fine
+        Whitened samples of b images at low and at full resolution (:meth:`ElasticAligner.observe`).
+    start
+        Starting points of b images, h hypotheses each.
+    iterations
+        Levenberg-Marquardt steps at low resolution; at full resolution half as many and one more follow.
     """
     batch, count = start.probability.shape
     device = start.probability.device

@@ -41,6 +41,7 @@ class Samples:
 
     @staticmethod
     def concatenate(parts: list[Samples]) -> Samples:
+        """One batch of several, in their order."""
         return Samples(*(torch.cat([getattr(part, name) for part in parts]) for name in Samples.__dataclass_fields__))
 
 

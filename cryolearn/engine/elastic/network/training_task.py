@@ -37,6 +37,7 @@ class ElasticTask(Task):
         self._simulator, self._labelled, self._share, self._seed = simulator, labelled, share, seed
 
     def training_loss(self, blocks: Blocks) -> torch.Tensor:
+        """Mean loss over the labelled and the simulated samples of the blocks."""
         labelled = [block for block in blocks if self._is_labelled(block[0])]
         simulated = [block for block in blocks if not self._is_labelled(block[0])]
         drawn = []
@@ -61,6 +62,7 @@ class ElasticTask(Task):
 
     @torch.no_grad()
     def validation_sums(self, blocks: Blocks) -> dict[str, torch.Tensor]:
+        """Loss over all samples, and mean absolute error of the amplitudes, of labelled and of simulated samples apart."""
         found: dict[str, list[torch.Tensor]] = {"loss": [torch.zeros(2, dtype=torch.float64)]}
         if self._labelled is not None:
             found["labelled_error"] = [torch.zeros(2, dtype=torch.float64)]

@@ -53,6 +53,10 @@ def projection_tangents(model: Gaussians, rotation: Tensor, band: FourierBand, d
     ----------
     model
         positions (b, M, 3), amplitudes (b, M).
+    rotation
+        (b, 3, 3) orientations that take the particle into the frame of the image.
+    band
+        Frequencies of the P coefficients.
     displacement
         (b, K, M, 3) Å by one unit of each latent.
     change

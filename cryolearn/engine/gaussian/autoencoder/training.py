@@ -106,10 +106,16 @@ def fit_autoencoder(
     ----------
     images
         All particles.
+    model
+        Gaussians at rest; the gradients of the likelihood that the encoder reads are taken there.
     spread
         (M, A) weights of the anchors, as of the curve; 0 outside the focus.
+    settings
+        Latents, what they vary, and the training.
     moves
         (M,) bool.
+    comparison
+        Training and held-out rows, and the trajectory's log-likelihood of the latter.
     config
         Output folder of checkpoints and the learning curve; a killed run goes on from there.
     start

@@ -104,6 +104,8 @@ class GradientSource:
 
         Parameters
         ----------
+        rows
+            Images to read, in this order; None reads all.
         shuffle
             (n,) a permutation: image i is given the residual of image ``shuffle[i]``. What is left is noise of the right size without any
             common motion, the null of the eigen-motions.

@@ -52,6 +52,8 @@ def scan_motion(source: GradientSource, motion: Tensor) -> ScanResult:
 
     Parameters
     ----------
+    source
+        Images, Gaussians and kind of score.
     motion
         (M, 3) displacement with 1 Å at the Gaussian that moves most, or (M,) relative change of amplitude with 1 at the largest.
     """

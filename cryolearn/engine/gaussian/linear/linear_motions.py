@@ -71,6 +71,8 @@ def start_motions(
 
     Parameters
     ----------
+    model
+        Gaussians where all latents are 0.
     vectors
         (K, M, 3) directions, eigen-motions for instance; their sizes do not matter.
     moves
@@ -81,6 +83,8 @@ def start_motions(
         Number of anchors; 0 gives each Gaussian its own.
     vary
         'conformation', 'composition' or 'both'.
+    seed
+        Of the k-means clustering that places the anchors.
 
     Raises
     ------

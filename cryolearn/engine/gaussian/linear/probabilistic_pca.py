@@ -58,6 +58,8 @@ def fit_linear(
 
     Parameters
     ----------
+    images
+        Coefficients, poses and noise of the particles.
     motions
         To start from.
     rounds
@@ -66,6 +68,8 @@ def fit_linear(
         The sizes of the motions are arbitrary, as those of :func:`start_motions`: in the first round the lattice has one place.
     places
         Largest number of places of the lattice; 1 is probabilistic PCA proper, 0 chooses by memory and kind of device.
+    what
+        Name in the progress lines.
     """
     grid, limit = SliceGrid(images.band), _limit(images, len(motions), places)
     progress = Progress(what, rounds, "rounds")

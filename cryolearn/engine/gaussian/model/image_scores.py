@@ -20,6 +20,10 @@ def frc_score(projected: Tensor, batch: Batch, band: FourierBand) -> tuple[Tenso
     ----------
     projected
         (b, P) complex, without CTF.
+    batch
+        Images with their CTFs; the division by ``white`` is undone.
+    band
+        Frequencies of the P coefficients and their rings.
 
     Returns
     -------

@@ -19,8 +19,10 @@ def tangent_volumes(
 
     Parameters
     ----------
+    grid
+        Frequencies at which the transform is sampled.
     positions_angst, amplitudes, sigma_angst
-        (M, 3), (M,), (M,).
+        (M, 3), (M,), (M,) positions in Å, amplitudes and standard deviations in Å of the Gaussians.
     displacement
         (K, M, 3) Å by one unit of the latents, or None.
     change
@@ -38,6 +40,8 @@ def tangent_misfit(
 
     Parameters
     ----------
+    grid, positions_angst, amplitudes, sigma_angst, displacement, change
+        As in :func:`tangent_volumes`.
     signal
         b (1 + K, z, y, x).
     power

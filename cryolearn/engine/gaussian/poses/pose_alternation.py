@@ -96,10 +96,16 @@ def first_poses(images: GaussianImages, model: Gaussians, limits: PoseRange, *, 
 
     Parameters
     ----------
+    images
+        Particles with the poses that they came with.
+    model
+        Gaussians at rest.
     limits
         Of one round; all rounds together may go twice as far.
     centre
         Refine shifts against the model at rest; not for poses that were refined before.
+    record
+        State after the last finished round, if there is one.
     """
     prior = limits.prior()
     limits = PoseRange(deg=2 * limits.deg, angst=2 * limits.angst, about=limits.centre(images))
@@ -126,6 +132,10 @@ def refine_round(poses: RefinedPoses, model: Gaussians, fit: CurveFit, half: NDA
 
     Parameters
     ----------
+    poses
+        Present poses, their prior and the range of their changes.
+    model
+        Gaussians at rest, against which all images are calibrated at the end.
     fit
         Of all images, found anew with their present poses: poses that are wrong look like a motion, so an earlier trajectory may be one of the errors.
     half

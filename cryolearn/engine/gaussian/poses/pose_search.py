@@ -108,13 +108,21 @@ def refine_poses(
 
     Parameters
     ----------
+    images
+        Particles with their present poses, gain and noise.
     volumes
         (G, z, y, x) coefficients on ``grid``, corrected for the fading of the interpolation. To keep half sets apart the caller gives
         each half the volumes of its own.
+    grid
+        Frequencies of the volumes.
     population
         (G,) or (n, G) parts of the particles in each state.
     prior
         First widths of the changes; with ``estimate_prior`` they are estimated again after each pass (expectation-maximisation).
+    limits
+        Largest changes of a pose, and the poses from which they count.
+    estimate_prior
+        Estimate the widths of the prior from all images; else they stay as they are.
     """
     work = _Search(
         images,

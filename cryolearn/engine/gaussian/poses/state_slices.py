@@ -35,6 +35,7 @@ class Slicer:
         self.waves = images.band.points.T * (2 * math.pi / images.band.length)
 
     def slices(self, rotation: Tensor, transfer: Tensor) -> Tensor:
+        """Slices of the states at rotations (b, 3, 3), times the transfer (b, P) of the images."""
         corners = self.grid.corners(rotation)
         found = self.grid.sample(self.table, corners).view(*transfer.shape, 2, self.count)
         scale = torch.stack((transfer * self.white, transfer * self.white * corners.sign), dim=-1)

@@ -40,6 +40,10 @@ def write_gaussian_files(
 
     Parameters
     ----------
+    output
+        Folder of the files.
+    model
+        Gaussians, with box, voxel size and origin of their map in ``meta``.
     flexibility, excursion, moves
         (M,) relative flexibility, path length in Å along the trajectory, and whether a Gaussian may move.
     vectors
@@ -118,10 +122,16 @@ def write_particles_star(
 
     Parameters
     ----------
+    output
+        Folder of the file.
+    table
+        The particles, n of them, with all columns that they came with.
     latents, errors
         (n, K) coordinates and their error bars, in the table's order.
     weight, classes
         (n,) weight (posterior of the place) and class from 1.
+    name
+        File name.
     """
     values, deviations = (np.asarray(given, np.float64).reshape(len(table), -1) for given in (latents, errors))
     extra = {label: column for label, column in table.extra.items() if not label.startswith("cryolearn")}

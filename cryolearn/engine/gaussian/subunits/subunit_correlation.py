@@ -151,6 +151,8 @@ def subunit_correlation(information: SubunitInformation, latents: ArrayLike, dis
 
     Parameters
     ----------
+    information
+        Log-likelihood of each image as a quadratic function of its subunits' conformations (:func:`subunit_information`).
     latents
         (n, S) places as reported; their correlation is given beside.
     distance_angst

@@ -61,6 +61,8 @@ def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor],
 
     Parameters
     ----------
+    images
+        Particles at full resolution.
     curve
         Motionless trajectory.
     starts
@@ -69,6 +71,8 @@ def search_curve(images: GaussianImages, curve: Curve, starts: Sequence[Tensor],
         Of the last expectation-maximisation.
     record
         Keeps the state after each round, to go on after a kill.
+    weak
+        The eigen-motions are not told from noise: no start is annealed, and all run at full resolution.
     """
     coarse = images if weak else images.coarser(_COARSENING * images.band.length / images.band.radius)
     few, kept = thinned(curve)

@@ -56,6 +56,10 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
 
     Parameters
     ----------
+    images
+        Coefficients, poses and noise of the particles.
+    curve
+        Trajectory to start from.
     start
         (n, G) first weights of the images over the grid.
     rounds
@@ -63,6 +67,8 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
     temperatures
         Of the first rounds: the log-likelihoods are divided by them, so that images do not settle before the path has formed
         (deterministic annealing, Ueda & Nakano 1998). The other rounds are at 1.
+    what
+        Name in the progress lines.
     record
         Keeps the state after each round; when it is there already, work goes on from it.
     """

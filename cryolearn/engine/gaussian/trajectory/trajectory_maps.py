@@ -153,10 +153,18 @@ def write_path_maps(
     output
         Folder of the maps (``map_001.mrc``, ``map_001_half1.mrc``, ``map_001_half2.mrc``, ``map_001_fsc.csv``, ``reconstructions.json``) and their
         pictures (``figures/slices.png``, ``figures/fsc.png``).
+    table
+        The particles with their poses.
     path
         A row of weights for each row of the table.
     half
         (n,) half set, 1 or 2.
+    conventions
+        How the images carry CTF and contrast.
+    batch
+        Images that are read and inserted together.
+    device
+        Where the maps are summed up.
     mask
         (box, box, box) for the FSC; without it a soft sphere.
 

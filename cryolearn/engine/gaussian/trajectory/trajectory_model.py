@@ -81,10 +81,22 @@ def make_curve(model: Gaussians, *, vary: str, path: str, states: int, degree: i
 
     Parameters
     ----------
-    moves
-        (M,) bool, Gaussians that may change.
+    model
+        Gaussians at rest.
+    vary
+        'conformation', 'composition' or 'both'.
+    path
+        'open', 'closed' or 'states' (separate states without order).
+    states
+        Number G of places along the path, or of states.
+    degree
+        Degree of the polynomials of an open path, number of harmonics of a closed one; separate states do not use it.
     anchors
         Number of anchors; 0, or more than half of the Gaussians, gives each its own.
+    moves
+        (M,) bool, Gaussians that may change.
+    seed
+        Of the k-means clustering that places the anchors.
     """
     device = model.positions_angst.device
     if path == "states":
@@ -114,6 +126,8 @@ def transfer_curve(curve: Curve, old: Gaussians, new: Gaussians) -> Curve:
 
     Parameters
     ----------
+    curve
+        Trajectory carried by ``old``, from which its base may have moved.
     old
         The Gaussians as they were fitted to the map, before the trajectory changed its base.
     new

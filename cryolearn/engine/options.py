@@ -19,6 +19,7 @@ class CommandParser(jsonargparse.ArgumentParser):
     field_names: frozenset[str] = frozenset()
 
     def error(self, message: str, ex: Exception | None = None) -> Any:  # type: ignore[override]
+        """Raise an :class:`InputError` with the message in one sentence."""
         lines = [line.strip() for line in str(message).splitlines() if line.strip()]
         raise InputError(f"{' '.join(lines).rstrip('.')}. Type '{self.prog} --help' for the parameters.")
 

@@ -60,6 +60,7 @@ class GeometryReport:
 
     @property
     def bonds_off_percent(self) -> float:
+        """Percentage of the bonds that are off by more than 0.2 Å."""
         return 100.0 * self.bonds_off / max(self.bonds, 1)
 
 

@@ -76,6 +76,8 @@ def score_maps(
     ----------
     given
         One map or several (before, after) with their half maps; shape, voxel size and origin are the same.
+    structure
+        Heavy atoms of the model.
     chains
         Side chains of the structure that lie inside the maps.
     mask
@@ -83,6 +85,10 @@ def score_maps(
     resolution_angst
         Where the model's map is cut for the correlations, the same for all maps; 0 takes the first map's half-map FSC at 0.143, or its masked
         FSC with the model at 0.5.
+    q_sigma_angst
+        Standard deviation in Å of the reference Gaussian of the Q-score.
+    decoys
+        Also score wrong models, whose side chains are shifted or turned about CA-CB.
     report
         Called with the name of each part that is done.
     """

@@ -70,7 +70,9 @@ def align_o4(reference: Tensor | NDArray[np.float64], other: Tensor | NDArray[np
     Parameters
     ----------
     reference, other : (P, 3, 3)
-    kernel : of the particle's group; None is C1
+        Orientations of the same images; ``other`` is the set that is moved.
+    kernel
+        Distance modulo the particle's point group; None is C1.
     """
     pair, kernel = _pair(reference, other), kernel or SimilarityKernel("C1")
     if len(kernel.matrices) > 1:

@@ -29,6 +29,7 @@ class OrientationErrors:
     o4: Alignment
 
     def of(self, kind: str) -> Alignment:
+        """Alignment of one kind: 'physical', or 'o4'."""
         return self.physical if kind == "physical" else self.o4
 
 

@@ -125,9 +125,11 @@ class BlockDraws:
         return torch.rand(shape, generator=self.generator, device=self._device) * 2 - 1
 
     def normal(self, *shape: int) -> torch.Tensor:
+        """Numbers of a normal distribution of mean 0 and variance 1."""
         return torch.randn(shape, generator=self.generator, device=self._device)
 
     def integers(self, below: int, count: int) -> torch.Tensor:
+        """Integers (count,) from 0 to ``below`` - 1."""
         return torch.randint(below, (count,), generator=self.generator, device=self._device)
 
 

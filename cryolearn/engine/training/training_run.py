@@ -60,9 +60,20 @@ def plan_training(
 
     Parameters
     ----------
-    rate : learning rate where the parameter is 0
-    paper : as a published network was trained, without weight decay and with gradients as they are
-    special : fields of the plan that are not those of the parameters
+    config
+        Parameters that all training commands have.
+    device
+        Where the network is trained; it decides what precision 'auto' is.
+    digest
+        Of all that the result depends on; checkpoints of another digest are never used.
+    samples_per_epoch
+        Samples, not batches, of an epoch.
+    rate
+        Learning rate where the parameter is 0.
+    paper
+        As a published network was trained, without weight decay and with gradients as they are.
+    **special
+        Fields of the plan that are not those of the parameters.
     """
     if paper:
         special = {"weight_decay": 0.0, "gradient_clip": 0.0, **special}

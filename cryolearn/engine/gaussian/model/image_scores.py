@@ -21,7 +21,7 @@ def frc_score(projected: Tensor, batch: Batch, band: FourierBand) -> tuple[Tenso
     projected
         (b, P) complex, without CTF.
     batch
-        Images with their CTFs; the division by ``white`` is undone.
+        Images with their CTFs; the factor ``white`` is divided out again.
     band
         Frequencies of the P coefficients and their rings.
 

@@ -42,10 +42,18 @@ def hold_to_data(
 
     Parameters
     ----------
-    seen, found : input and result (z, y, x)
-    share : (count,) see :func:`signal_share`
-    strength : 0 leaves the result's phases alone
-    sharp_to_angst : resolution to which the result is made no blurrier than the input (:func:`sharpness_gain`); 0 does not look at that
+    seen, found : (z, y, x)
+        Input of the network and its result.
+    share : (count,)
+        Fraction of the input's power in each shell that is signal (:func:`signal_share`).
+    strength
+        Factor of the share; 1 mixes by the share itself, 0 leaves the result's phases alone.
+    shells
+        Shells of the maps' Fourier transforms.
+    mask : (z, y, x)
+        Mask of the molecule, within which the amplitudes are compared.
+    sharp_to_angst
+        Resolution in Å to which the result is made no blurrier than the input (:func:`sharpness_gain`); 0 does no such correction.
     """
     one, two = (fft.rfftn(item * mask) for item in (seen, found))
     power = shells.sum(np.abs(one) ** 2)
@@ -67,7 +75,12 @@ def sharpness_gain(factor: NDArray[np.float64], shells: Shells, resolution_angst
 
     Parameters
     ----------
-    factor : (count,) of :func:`hold_to_data`, what brings the input to the result's amplitude
+    factor : (count,)
+        Factor of :func:`hold_to_data` that brings the input to the result's amplitude.
+    shells
+        Shells of the maps' Fourier transforms.
+    resolution_angst
+        Resolution of the input in Å.
     """
     known = (shells.frequency >= 1 / 12) & (shells.frequency <= 1 / max(6.0, 1.5 * resolution_angst)) & (factor > 0)
     gain = np.ones(len(shells))

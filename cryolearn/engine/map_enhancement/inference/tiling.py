@@ -103,8 +103,18 @@ def apply_network(
 
     Parameters
     ----------
-    resolution_px, target_px : in voxels
-    record : where finished tiles are kept until the caller removes it; its digest is that of all that the result depends on
+    network
+        Network with its stride, reach and overlap.
+    data : (z, y, x)
+        Density on the network's grid, normalised as in its training, 0 in the solvent.
+    resolution_px, target_px
+        Resolutions of the input and of the result in voxels, which the network is given.
+    how
+        Number of orientations, size of the tiles, and device.
+    record
+        Where finished tiles are kept until the caller removes it; its digest is that of all that the result depends on.
+    what
+        Name in the progress lines.
     """
     plan = plan_tiles((data.shape[0], data.shape[1], data.shape[2]), network, how.tile_px)
     tiles = record.array("tiles", (len(plan), 3, *plan.core), np.float32)

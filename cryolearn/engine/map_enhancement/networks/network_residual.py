@@ -88,8 +88,10 @@ class ResidualMapNetwork(nn.Module):
 
         Parameters
         ----------
-        x : (b, 1, z, y, x) density, 0 in the solvent, spread of 1 in the molecule; sides multiples of 4
-        resolution, target : (b,) of the input and of the result, in voxels
+        x : (b, 1, z, y, x)
+            Density, 0 in the solvent, standard deviation 1 in the molecule; sides are multiples of 4.
+        resolution, target : (b,)
+            Resolutions of the input and of the result in voxels.
 
         Returns
         -------

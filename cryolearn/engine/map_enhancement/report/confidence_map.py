@@ -38,8 +38,10 @@ def confidence_map(density: Array, level: float, noise: float) -> Array:
 
     Parameters
     ----------
-    density : map, white
-    level, noise : mean and standard deviation of the noise
+    density : (z, y, x)
+        Map in which the molecule is brighter than the solvent.
+    level, noise
+        Mean and standard deviation of the noise, in units of the density.
     """
     flat = density.ravel()
     total = flat.size

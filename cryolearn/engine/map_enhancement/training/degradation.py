@@ -146,8 +146,16 @@ def cryo_map(signal: Array, distance_angst: Array, voxel_angst: float, draw: Phy
 
     Parameters
     ----------
-    signal : density of the moving atoms on the grid, a periodic box
-    distance_angst : from the nearest atom, 0 inside the molecule
+    signal : (z, y, x)
+        Density of the moving atoms on the grid, a periodic box.
+    distance_angst : (z, y, x)
+        Distance in Å from the nearest atom, 0 inside the molecule.
+    voxel_angst
+        Voxel size in Å.
+    draw
+        Resolution, sharpening, solvent and other properties of the map.
+    random
+        Generator of the noise and of the solvent.
     """
     shells = Shells(signal.shape, (voxel_angst,) * 3)
     inside = distance_angst < 2.5

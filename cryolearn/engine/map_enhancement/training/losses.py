@@ -42,8 +42,14 @@ def residual_losses(
 
     Parameters
     ----------
-    resolution, target_resolution : (b,) of input and target, in voxels
-    fine_weight : of the shells' FSC that are finer than the input's resolution, where the others have 1
+    found, error, target : (b, 1, n, n, n)
+        Enhanced patches, their predicted absolute error (above 0), and the true density.
+    weight : (b, 1, n, n, n)
+        Weight of each voxel in the absolute error.
+    resolution, target_resolution : (b,)
+        Resolutions of input and target in voxels.
+    fine_weight
+        Weight of the FSC of shells that are finer than the input's resolution, where the others have 1.
     """
     wrong = patch_errors(found, target, weight)
     curve = patch_fsc(found, target)

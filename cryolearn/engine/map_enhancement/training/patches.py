@@ -61,6 +61,7 @@ class Setting:
 
     @property
     def box_px(self) -> int:
+        """Side of the box that a patch is cut from: the patch with a border on either side."""
         return self.patch_px + 2 * _PAD_PX
 
 
@@ -89,7 +90,8 @@ class PatchBatch:
 class Source(Protocol):
     """A molecule to cut patches from."""
 
-    def draw(self, setting: Setting, random: np.random.Generator) -> Patch: ...
+    def draw(self, setting: Setting, random: np.random.Generator) -> Patch:
+        """A patch at a random place."""
 
 
 class AtomSource:
@@ -99,6 +101,7 @@ class AtomSource:
         self._structure = structure
 
     def draw(self, setting: Setting, random: np.random.Generator) -> Patch:
+        """Patch in a random orientation, with its input simulated as the setting says."""
         atoms, origin = self._place(setting, random)
         return _physics_patch(atoms, origin, setting, random) if setting.degradation == "physics" else _paper_patch(atoms, origin, setting, random)
 
@@ -128,6 +131,7 @@ class DensitySource:
         self._scale = float(target[tuple(places.T)].std()) or 1.0
 
     def draw(self, setting: Setting, random: np.random.Generator) -> Patch:
+        """Patch near a random place inside the molecule, in one of the orientations that keep the grid."""
         side = setting.box_px
         middle = self._places[random.integers(len(self._places))] + random.integers(-setting.patch_px // 4, setting.patch_px // 4 + 1, 3)
         turn = ROTATIONS[random.integers(len(ROTATIONS))]
@@ -281,6 +285,7 @@ class PatchSampler:
         return PatchBatch(*volumes, *told)
 
     def patches(self, number: int, count: int) -> list[Patch]:
+        """Patches of one block, with random numbers of its own; blocks of negative number are of the validation set."""
         generator = block_generator(self._seed, number)
         random = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
         sources = self._training if number >= 0 else self._validation

@@ -39,6 +39,7 @@ class Entry:
 
     @property
     def name(self) -> str:
+        """File name of the model."""
         return os.path.basename(self.path)
 
 

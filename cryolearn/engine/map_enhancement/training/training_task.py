@@ -32,6 +32,7 @@ class MapTask(Task):
         self._fine_weight = fine_weight
 
     def training_loss(self, blocks: Blocks) -> torch.Tensor:
+        """Mean loss over the patches of the blocks; those of the next step are begun meanwhile."""
         batch = self.sampler.draw(blocks)
         following = [(number + self._step_blocks, count) for number, count in blocks]
         self.sampler.look_ahead([block for block in following if block[0] < self._last_block])

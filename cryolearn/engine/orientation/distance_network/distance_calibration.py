@@ -40,6 +40,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Calibration:
+        """Calibration from what :meth:`to_dict` made."""
         knots = {name: tuple(values[name]) for name in ("similarity", "distance_rad", "variance_rad2")}
         return cls(**{**values, **knots})
 
@@ -48,7 +49,10 @@ class Calibration:
 
         Parameters
         ----------
-        spread : predicted variances of the pairs
+        similarity
+            Similarities of the pairs.
+        spread
+            Their predicted variances, of the same shape.
         """
         knots, distance, variance = (
             torch.tensor(values[::-1], dtype=similarity.dtype, device=similarity.device)

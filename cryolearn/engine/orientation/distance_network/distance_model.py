@@ -88,8 +88,14 @@ class DistanceModel:
 
         Parameters
         ----------
-        landmarks : (L,) rows of the table
-        folder : output folder, for records
+        table
+            P particles.
+        landmarks : (L,)
+            Rows of the table.
+        config
+            How the images carry CTF and contrast, size of chunks and batches, and the seed that orders landmarks for the network 'views'.
+        folder
+            Output folder, for records.
 
         Returns
         -------

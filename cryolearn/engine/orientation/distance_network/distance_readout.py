@@ -50,6 +50,7 @@ class PaperReadout:
     """``d = 2 acos(cos(f, f'))`` (Banjac et al. 2021): no features can make it right for all pairs, as ``|<q, q'>|`` is no positive-definite kernel."""
 
     def distance_rad(self, similarity: torch.Tensor) -> torch.Tensor:
+        """Distances in radians from the cosines between features, any shape."""
         return 2 * torch.acos(similarity.clamp(-1 + _CLOSEST, 1 - _CLOSEST))
 
 

@@ -68,8 +68,18 @@ def simulated_appearance(
 
     Parameters
     ----------
-    power : (size // 2 + 1,) radial power on the network's grid of projections of variance 1
-    ctf : a sample of the images' CTFs, None for images without
+    config
+        SNR (0 is no noise), and whether the images are phase flipped.
+    box
+        Side of the images in pixels.
+    pixel_size_angst
+        Pixel size of the images in Å.
+    size
+        Side in pixels of the network's input.
+    power : (size // 2 + 1,)
+        Radial power on the network's grid of projections of variance 1.
+    ctf
+        A sample of the images' CTFs; None for images without.
     """
     transfer = torch.ones_like(power)
     if ctf is not None:
@@ -84,7 +94,14 @@ def measure_particles(config: DistanceTrainConfig, images: ParticleImages, size:
 
     Parameters
     ----------
-    power : as in :func:`simulated_appearance`; None takes the particles' own
+    config
+        How the images carry their CTF; an SNR above 0 replaces the measured one.
+    images
+        The particle set, of which up to 256 images are read.
+    size
+        Side in pixels of the network's input.
+    power : (size // 2 + 1,)
+        As in :func:`simulated_appearance`; None takes the particles' own.
 
     Raises
     ------

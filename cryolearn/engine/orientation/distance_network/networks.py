@@ -47,8 +47,12 @@ def compare(network: nn.Module, encoded: torch.Tensor, others: torch.Tensor | No
 
     Parameters
     ----------
-    encoded : (..., v, n) sets of images
-    others : (..., w, n) images to compare each with; the set itself when left out
+    network
+        The network that encoded the images.
+    encoded : (..., v, n)
+        Sets of images, as :func:`encode` keeps them.
+    others : (..., w, n)
+        Images to compare each with; the set itself when left out.
 
     Returns
     -------

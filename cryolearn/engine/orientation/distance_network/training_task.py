@@ -22,7 +22,8 @@ _AT_ONCE = 8  # blocks of validation
 class BlockSource(Protocol):
     """What gives samples by block: :class:`.simulator.ImageSimulator` or :class:`.labelled.LabelledImages`."""
 
-    def draw(self, blocks: list[tuple[int, int]]) -> Samples: ...
+    def draw(self, blocks: list[tuple[int, int]]) -> Samples:
+        """Samples of blocks given as (number, images in it)."""
 
 
 class DistanceTask(Task):
@@ -41,10 +42,12 @@ class DistanceTask(Task):
         self.kernel, self.readout, self.weights = kernel, readout, weights
 
     def training_loss(self, blocks: Blocks) -> torch.Tensor:
+        """Mean loss over the blocks, all pairs of images within each."""
         return self._losses(blocks)[0].mean()
 
     @torch.no_grad()
     def validation_sums(self, blocks: Blocks) -> dict[str, torch.Tensor]:
+        """Loss and mean absolute error of the distance in radians, summed over blocks."""
         sums = {name: torch.zeros(2, dtype=torch.float64) for name in ("loss", "distance_error")}
         for start in range(0, len(blocks), _AT_ONCE):
             for name, values in zip(sums, self._losses(blocks[start : start + _AT_ONCE]), strict=True):

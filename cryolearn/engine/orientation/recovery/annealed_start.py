@@ -42,7 +42,16 @@ def anneal(distances: Tensor, weights: Tensor, kernel: SimilarityKernel, starts:
 
     Parameters
     ----------
-    distances, weights : (m, m) symmetric, weights 0 on the diagonal
+    distances : (m, m)
+        Symmetric distances in radians.
+    weights : (m, m)
+        Symmetric weights, 0 on the diagonal.
+    kernel
+        Point group of the particle.
+    starts
+        Number of independent random starts.
+    seed
+        Of the random starts and the sampling.
 
     Returns
     -------
@@ -75,7 +84,18 @@ def place(measured: Measured, rows: Tensor, known: Tensor, columns: Tensor, kern
 
     Parameters
     ----------
-    known : (c, 4) orientations of the landmarks whose columns of the distances are ``columns``
+    measured
+        Distances of all images to the landmarks.
+    rows : (r,)
+        Images to be placed.
+    known : (c, 4)
+        Orientations of some landmarks, as quaternions.
+    columns : (c,)
+        Columns of the distances that belong to those landmarks.
+    kernel
+        Point group of the particle.
+    count
+        Approximate number of poses of the grid.
     """
     grid = domain_grid(kernel, count)
     table = distances_between(grid, known.double(), group_quaternions(kernel)).to(measured.dtype)

@@ -177,6 +177,8 @@ def find_gauge(
         (n, 3, 3) recovered orientations.
     candidates
         Random left rotations that are tried before the best ones are polished.
+    seed
+        Of the candidates, of the pairs of images that are compared, and of the polishing.
     diameter_px
         Of the particle.
     shift_px

@@ -71,6 +71,7 @@ class Measured:
             yield rows, *self.block(rows)
 
     def block(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Distances and weights (b, L) of some rows; what is not known has 0 for both."""
         at = torch.arange(self.images)[rows]
         where = rows if isinstance(rows, slice) else at.numpy()
         distance = torch.as_tensor(self.distances[where]).to(self.dtype)
@@ -98,10 +99,12 @@ class Fit:
 
     @property
     def loss(self) -> float:
+        """Weighted mean squared residual of all distances, rad^2."""
         return float(self.squares.sum() / self.weight.sum())
 
     @property
     def residual_rad(self) -> Tensor:
+        """(P,) root of the weighted mean squared residual of each image."""
         return (self.squares / self.weight.clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
 
     @property
@@ -130,11 +133,21 @@ def evaluate(
     Parameters
     ----------
     quaternions : (P, 4)
+        Orientations of all images.
+    measured
+        Distances to the landmarks and their weights.
     group : (n, 4)
-    trust : (P,) factor of each image's weights
-    limit_rad : largest residual that pulls in full
-    soft_rad : pairs closer than this to a kink of the distance pull less
-    only_rows : landmarks feel their own rows only
+        Rotations of the point group, as quaternions.
+    trust : (P,)
+        Factor of each image's weights.
+    limit_rad
+        Largest residual that pulls in full.
+    soft_rad
+        Pairs closer than this to a kink of the distance pull less.
+    blocks
+        Also compute the blocks of the Gauss-Newton matrix.
+    only_rows
+        Landmarks feel their own rows only.
     """
     dtype = measured.dtype
     q, group, trust = quaternions.to(dtype), group.to(dtype), trust.to(dtype)
@@ -198,8 +211,18 @@ def polish(
 
     Parameters
     ----------
-    quaternions : (P, 4) start
-    movable : (P,) bool, images that may move; None all
+    quaternions : (P, 4)
+        Orientations to start from.
+    measured
+        Distances to the landmarks and their weights.
+    kernel
+        Point group of the particle.
+    iterations
+        Largest number of steps; fewer when they become small beside the expected error.
+    movable : (P,)
+        True for images that may move; None lets all move.
+    report
+        Takes a line of text per iteration.
 
     Returns
     -------

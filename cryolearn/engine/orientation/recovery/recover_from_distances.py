@@ -62,11 +62,20 @@ def recover(
 
     Parameters
     ----------
-    distances_rad : (P, L) array or memory map; values that are no numbers are not known
-    landmarks : (L,) rows of the images that the columns belong to; L = P and 0 ... P - 1 are all pairs
-    weights : (P, L) like the distances, inverse variances up to a factor; None trusts all alike
-    restarts : annealed starts
-    report : takes a line of text per stage
+    distances_rad : (P, L)
+        Array or memory map of distances in radians; values that are not finite are not known.
+    landmarks : (L,)
+        Rows of the images that the columns belong to; L = P and 0 ... P - 1 are all pairs.
+    weights : (P, L)
+        Inverse variances up to a factor, as array or memory map; None trusts all alike.
+    kernel
+        Point group of the particle.
+    restarts
+        Annealed starts.
+    seed
+        Of the order of landmarks and of the annealing.
+    report
+        Takes a line of text per stage.
 
     Raises
     ------

@@ -200,6 +200,8 @@ def match(
 
     Parameters
     ----------
+    images
+        Transforms of the particles with their CTFs.
     poses
         First poses; their map is low-passed where its halves stop to agree, so errors of 20 degrees are no obstacle.
     halves

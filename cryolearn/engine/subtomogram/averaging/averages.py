@@ -42,6 +42,8 @@ class Averages:
 
         Parameters
         ----------
+        volumes
+            (n, box, box, box) density on axes z, y, x, in the frame of the tomogram.
         tilt_deg
             (n, 2) first and last tilt.
         rotation, shift_px
@@ -79,6 +81,8 @@ class Averages:
         ----------
         floor
             Least coverage, in parts of the number of subtomograms: where fewer have measured, the average fades instead of being blown up.
+        joined
+            Average both half sets together.
         """
         signal, weight, count = self.signal, self.weight, self.count
         if joined:

@@ -119,10 +119,18 @@ def correlation_around(
 
     Parameters
     ----------
+    reference
+        Map with its coverage.
+    particles
+        Transforms of m subtomograms with the coverage of their tilt ranges.
+    rotation
+        (m, q, 3, 3) orientations to be tried.
     shift_px
-        (m, 3).
+        (m, 3) shifts in voxels from which the offsets count.
     offsets_px
-        (S, 3).
+        (S, 3) changes of the shift in voxels.
+    weight
+        (P,) weights w of the frequencies.
 
     Returns
     -------
@@ -160,8 +168,18 @@ def refine(
 
     Parameters
     ----------
+    reference
+        Map with its coverage.
+    particles
+        Transforms of n subtomograms with the coverage of their tilt ranges.
     start
         One candidate a subtomogram (n, 1).
+    step_deg, step_px
+        Steps of the rotation in degrees and of the shift in voxels, the same in all rounds.
+    weight
+        (P,) weights w of the frequencies.
+    rounds
+        Steps that each pose may take.
     largest_px
         Shifts are kept within this distance of the box's centre.
     """

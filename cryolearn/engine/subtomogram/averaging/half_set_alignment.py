@@ -57,6 +57,8 @@ def match_classes(maps: Tensor, counts: Tensor, curves: Tensor, plan: Plan) -> C
         (2, K) subtomograms; a map of none is paired last.
     curves
         (K, shells) filters of the first half's maps.
+    plan
+        Steps and ranges of the search over rotations and shifts.
     """
     box, classes = maps.shape[-1], maps.shape[1]
     band = FourierBand.up_to(box, plan.fine_px, 3, device=maps.device)

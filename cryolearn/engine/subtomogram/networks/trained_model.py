@@ -101,7 +101,9 @@ class SubtomogramModel:
         Parameters
         ----------
         volumes : (n, z, y, x)
-        tilt_deg : (n, 2) first and last tilt
+            Density in the frame of the tomogram, of the box and voxel size of the training.
+        tilt_deg : (n, 2)
+            First and last tilt in degrees.
         """
         seen = self.represent(volumes, tilt_deg)
         representation = seen.pop("representation")

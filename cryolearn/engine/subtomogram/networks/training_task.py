@@ -32,6 +32,7 @@ class ClassTask(Task):
         self._weight, self._contrastive = weight, contrastive_weight
 
     def training_loss(self, blocks: Blocks) -> Tensor:
+        """Mean of cross entropy and contrastive loss over the subtomograms of the blocks, weighted by class."""
         seen, number = self.data.draw(blocks)
         BlockDropout.show(self.network, self._seed, blocks)
         logits, features = self.network(seen)

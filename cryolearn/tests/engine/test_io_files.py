@@ -234,6 +234,7 @@ def _prody_anm():
     return anm, atoms
 
 
+@pytest.mark.filterwarnings(r"ignore:.*a\.nmd:pytest.PytestUnraisableExceptionWarning", r"ignore:unclosed file .*a\.nmd:ResourceWarning")  # left open by ProDy
 def test_prody_reads_our_nmd(tmp_path):
     anm, atoms = _prody_anm()
     path = str(tmp_path / "a.nmd")

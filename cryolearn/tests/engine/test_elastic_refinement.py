@@ -11,7 +11,7 @@ import torch
 from cryolearn.engine.elastic.alignment.aligner import ElasticAligner, radial_gain
 from cryolearn.engine.elastic.alignment.forward_model import RIGID, ForwardModel, band_to
 from cryolearn.engine.elastic.alignment.global_search import TemplateBank, conformer_grid, search_band
-from cryolearn.engine.elastic.alignment.levenberg_marquardt import Observed, Refined, _linearise, refine
+from cryolearn.engine.elastic.alignment.levenberg_marquardt import ElasticPose, Observed, Refined, _linearise, refine
 from cryolearn.engine.elastic.alignment.noise_and_gain import calibrate, flat_model
 from cryolearn.engine.elastic.modes.deformable_reference import ElasticReference
 from cryolearn.engine.imaging.ctf import Ctf
@@ -65,6 +65,10 @@ def disturbed(pose: tuple[torch.Tensor, torch.Tensor, torch.Tensor], angle_deg: 
     return [so3_exp(axis * math.radians(angle_deg)) @ rotation, shift + shift_angst * way, amplitudes + amplitude * along]
 
 
+def pose_of(parts: list[torch.Tensor]) -> ElasticPose:
+    return ElasticPose(rotation=parts[0], shift_angst=parts[1], amplitudes=parts[2])
+
+
 def test_the_gradient_of_the_misfit_matches_finite_differences() -> None:
     """With the contrast solved at each point, also of noisy images away from the solution: ``d|r|^2 = -2 J r``."""
     model, pose = forward(), truth(3)
@@ -89,7 +93,7 @@ def test_pose_and_conformer_come_back_from_a_known_start() -> None:
     """Noise-free images, 8 degrees, 3 Å and 2 Å RMSD off: the exact solution, with the contrast."""
     model, pose = forward(), truth(6)
     start = disturbed(pose, 8.0, 3.0, 2.0 * math.sqrt(ATOMS))
-    found = refine(model, observed(model, pose, 1.7), torch.arange(6), *start, iterations=25)
+    found = refine(model, observed(model, pose, 1.7), torch.arange(6), pose_of(start), iterations=25)
     assert float(angle_between_deg(found.rotation, pose[0]).max()) < 0.01
     assert float((found.shift_angst - pose[1]).norm(dim=1).max()) < 1e-3
     assert float((found.amplitudes - pose[2]).norm(dim=1).max()) / math.sqrt(ATOMS) < 1e-3
@@ -104,7 +108,7 @@ def test_the_covariance_is_that_of_the_errors() -> None:
     data = observed(model, pose, 1.0, float(model.project(pose[0], pose[2]).abs().square().mean().sqrt()) / 2)
     noise = float((data.data - observed(model, pose, 1.0).data).real.std())
     images = Observed(data.data / noise, data.transfer / noise)
-    found = refine(model, images, torch.arange(count), *disturbed(pose, 1.0, 0.5, 5.0), iterations=8)
+    found = refine(model, images, torch.arange(count), pose_of(disturbed(pose, 1.0, 0.5, 5.0)), iterations=8)
     turn = found.rotation @ pose[0].transpose(1, 2)
     vector = torch.stack([turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]], 1) / 2  # of a small rotation
     error = torch.cat([vector, found.shift_angst - pose[1], found.amplitudes - pose[2]], 1)

@@ -12,6 +12,7 @@ from cryolearn.engine.alignment.fourier_band import FourierBand
 from cryolearn.engine.gaussian.linear.fisher_information import fisher_metric, settled
 from cryolearn.engine.gaussian.linear.gradients import GradientSource
 from cryolearn.engine.gaussian.linear.line_search import scan_motion
+from cryolearn.engine.gaussian.model.anchored_motion import AnchoredMotion
 from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, band_between
 from cryolearn.engine.gaussian.model.m_step_parameters import FreeParameters
 from cryolearn.engine.gaussian.model.projection import Gaussians, project
@@ -23,6 +24,11 @@ BOX, PIXEL, RESOLUTION, NOISE = 32, 5.0, 25.0, 4.0
 def blobs(count: int = 12) -> Gaussians:
     made = torch.Generator().manual_seed(1)
     return Gaussians(torch.randn(count, 3, generator=made) * 20, 5 + torch.rand(count, generator=made), torch.full((count,), 8.0))
+
+
+def motion_of(model: Gaussians, bend: torch.Tensor, change: torch.Tensor, moves_places: bool = True) -> AnchoredMotion:
+    """Of as many anchors as ``bend`` and ``change`` have rows, the first Gaussians, each with its own."""
+    return AnchoredMotion(base=model, spread=torch.eye(len(model), len(change)), bend=bend, change=change, moves_places=moves_places, moves_amplitudes=True)
 
 
 def values_of(model: Gaussians, rotation: torch.Tensor, band: FourierBand) -> torch.Tensor:
@@ -115,8 +121,7 @@ def test_the_scan_finds_the_place_with_its_error() -> None:
 def test_the_m_step_weighs_data_and_priors() -> None:
     """A quadratic misfit ``a (x - t)^2 / 2`` beside a normal prior of deviation s has its least value at ``t a / (a + s^-2)``."""
     model = blobs(5)
-    bend, change = torch.zeros(3, 3), torch.zeros(3)
-    free = FreeParameters(model, bend, change, moves_places=True, moves_amplitudes=True, free_base=True, bend_unit_angst=2.0)
+    free = FreeParameters(motion_of(model, torch.zeros(3, 3), torch.zeros(3)), bend_unit_angst=2.0)
     target = {"bend": torch.randn(3, 3, generator=torch.Generator().manual_seed(1)) * 10, "change": torch.tensor([0.5, -0.2, 0.1])}
     moved = model.positions_angst + torch.tensor([1.0, -2.0, 0.5])
 
@@ -137,7 +142,7 @@ def test_the_m_step_weighs_data_and_priors() -> None:
 
 def test_parameters_that_are_not_free_stay() -> None:
     model = blobs(4)
-    free = FreeParameters(model, torch.ones(2, 3), torch.ones(2), moves_places=False, moves_amplitudes=True, free_base=False, bend_unit_angst=2.0)
+    free = FreeParameters(motion_of(model, torch.ones(2, 3), torch.ones(2), moves_places=False), bend_unit_angst=2.0)
 
     def objective() -> float:
         loss = (free.change() - 2).square().sum() + free.bend().square().sum()

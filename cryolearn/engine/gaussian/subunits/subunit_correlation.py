@@ -208,7 +208,8 @@ class _Population:
         for _ in range(_ROUNDS):
             first = start._stepped()
             second = first._stepped()
-            step, bend = first._place - start._place, second._place - first._place - (first._place - start._place)
+            step = first._place - start._place
+            bend = second._place - first._place - step
             if float(np.abs(step[:-1]).max()) < _SETTLED * float(first._place[0]):
                 return second
             length = max(1.0, float(np.linalg.norm(step)) / max(float(np.linalg.norm(bend)), 1e-30))

@@ -16,8 +16,8 @@ from cryolearn.protocols import (  # noqa: E402
     CryoLearnProtTrajectory,
     CryoLearnProtVolumeToGaussians,
 )
+from cryolearn.protocols.config_params import rangeText  # noqa: E402
 from cryolearn.wizards.images import lowPass, previewOf  # noqa: E402
-from cryolearn.wizards.wizard_modes import rangeText  # noqa: E402
 
 
 class TestWizards(WindowTest):

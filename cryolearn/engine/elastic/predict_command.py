@@ -30,11 +30,10 @@ from .alignment.levenberg_marquardt import ElasticPose, Observed, Refined, refin
 from .alignment.noise_and_gain import CALIBRATION_ROUNDS, flat_model, solve_set
 from .config import ElasticPredictConfig
 from .modes.deformable_reference import ElasticReference
-from .network.architectures import AmplitudeResNet34, MultiNetwork
+from .network.architectures import AmplitudeResNet34, MultiNetwork, build_network
 from .network.refine_hypotheses import Start, distinct_hypotheses, refine_hypotheses
 from .network.training_task import weighted_amplitudes
 from .report.write_results import write_alignment
-from .train_command import build_network
 
 _SEARCH_PIXEL_ANGST = 4.0
 _CELLS = 32  # most probable cells that hypotheses are chosen from

@@ -30,7 +30,7 @@ from ..training.plan import TrainingPlan
 from ..training.training_run import Training, curve_summary, plan_training, run_training, seeded
 from .config import ElasticTrainConfig
 from .modes.deformable_reference import ElasticReference
-from .network.architectures import AmplitudeResNet34, MultiNetwork
+from .network.architectures import AmplitudeResNet34, MultiNetwork, build_network
 from .network.labelled_particles import LabelledParticles, read_labels, share_of_labels
 from .network.training_simulator import BatchSimulator, DensityRenderer
 from .network.training_task import ElasticTask
@@ -74,11 +74,6 @@ def _training(
     sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å"
     finish = partial(_write_model, config, network, plan, description)
     return Training(task=task, plan=plan, name=config.architecture, sees=sees, unit="images", finish=finish)
-
-
-def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork | AmplitudeResNet34:
-    """A network from its name and the arguments that ``model.json`` holds."""
-    return MultiNetwork(**arguments) if architecture == "multi" else AmplitudeResNet34(**arguments)
 
 
 def _measure(

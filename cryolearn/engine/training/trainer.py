@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from ..config import RunConfig
@@ -21,35 +19,15 @@ from .checkpoints import DIGEST, Checkpointing, find_checkpoint
 from .learning_curve import Row, write_learning_curve
 from .plan import TrainingPlan
 from .processes import quieten, trainer_arguments
+from .task import Blocks, Task
 
-__all__ = ["Task", "train"]
+__all__ = ["train"]
 
-Blocks = list[tuple[int, int]]
 _OPTIMISERS: dict[str, Any] = {
     "adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adam_half": partial(torch.optim.Adam, betas=(0.5, 0.999)),
     "nesterov": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
     "rmsprop": partial(torch.optim.RMSprop, alpha=0.9, eps=1e-7),  # Keras' values, which published networks were trained with
 }
-
-
-class Task(ABC):
-    """What is learned: a network, and losses on blocks of samples (see :mod:`.plan`).
-
-    All random numbers of a block must come from :func:`.plan.block_generator`; blocks of validation have negative numbers.
-    """
-
-    network: nn.Module
-
-    @abstractmethod
-    def training_loss(self, blocks: Blocks) -> torch.Tensor:
-        """Mean loss over the samples of these blocks."""
-
-    @abstractmethod
-    def validation_sums(self, blocks: Blocks) -> dict[str, torch.Tensor]:
-        """Sum over samples and number of samples, (2,), by name: these blocks, and what else the task validates on.
-
-        'loss' is needed; the names are the same in all processes.
-        """
 
 
 class _Learner(L.LightningModule):

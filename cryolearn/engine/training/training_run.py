@@ -14,7 +14,8 @@ from ..launch import is_first_process
 from .learning_curve import Row
 from .plan import TrainingPlan
 from .processes import choose_precision
-from .trainer import Task, train
+from .task import Task
+from .trainer import train
 
 __all__ = ["Training", "count_weights", "curve_summary", "plan_training", "run_training", "seeded"]
 

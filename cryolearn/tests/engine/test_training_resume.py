@@ -21,7 +21,8 @@ import torch
 from torch import nn
 from cryolearn.engine.config import RunConfig
 from cryolearn.engine.training.plan import TrainingPlan, block_generator
-from cryolearn.engine.training.trainer import Task, train
+from cryolearn.engine.training.task import Task
+from cryolearn.engine.training.trainer import train
 
 torch.set_num_threads(1)
 out, seed, schedule, pause = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch.nn import functional
 from ...imaging.poses import rotation_z, so3_exp, view_grid
 from ...training.ring_convolution import ring_layers, ring_pair, ring_points
 
-__all__ = ["AmplitudeResNet34", "Hypotheses", "MultiNetwork"]
+__all__ = ["AmplitudeResNet34", "Hypotheses", "MultiNetwork", "build_network"]
 
 _VIEWS, _TURNS = 75, 24  # cells of the half sphere in front, in-plane angles
 _DEPTH, _KERNEL = 4, 9  # of the layers along the rings
@@ -201,3 +202,8 @@ class AmplitudeResNet34(nn.Module):
         """Amplitudes (b, modes) in the unit of :attr:`amplitude_unit`."""
         result: torch.Tensor = self.head(self.features(images[:, None].contiguous(memory_format=torch.channels_last)))
         return result
+
+
+def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork | AmplitudeResNet34:
+    """A network from its name and the arguments that ``model.json`` holds."""
+    return MultiNetwork(**arguments) if architecture == "multi" else AmplitudeResNet34(**arguments)

@@ -6,7 +6,7 @@ import torch
 
 from ...launch import process_rank
 from ...training.plan import BLOCK, block_generator
-from ...training.trainer import Blocks, Task
+from ...training.task import Blocks, Task
 from .architectures import AmplitudeResNet34, Hypotheses, MultiNetwork
 from .labelled_particles import LabelledParticles, is_labelled, labelled_before
 from .losses import amplitude_loss, multi_loss

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...config import RunConfig
 from ...training.plan import BLOCK, TrainingPlan, block_generator, shuffled
-from ...training.trainer import Blocks, Task, train
+from ...training.task import Blocks, Task
 from ..linear.eigen_motions import principal_components
 from ..linear.gradients import GradientSource
 from ..linear.linear_motions import LatentPosterior
@@ -121,6 +121,8 @@ def fit_autoencoder(
     start
         Linear motions fitted to the training rows, in that order, from which the networks start: without it they start at rest.
     """
+    from ...training.trainer import train  # Lightning takes seconds to import, and the other methods do without
+
     training, held_out = comparison.training, comparison.held_out
     latents, vary, junk, seed = settings.latents, settings.vary, settings.junk, settings.seed
     features = torch.cat([

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ...training.trainer import Blocks, Task
+from ...training.task import Blocks, Task
 from ..networks.by_name import MapNetwork
 from .losses import dice_loss, patch_errors, residual_losses
 from .patches import PatchBatch, PatchSampler

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from ...training.trainer import Blocks, Task
+from ...training.task import Blocks, Task
 from ..similarity_kernel import SimilarityKernel
 from .distance_readout import PaperReadout, Readout
 from .networks import compare, encode

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ...launch import process_rank
 from ...training.distributed import BlockDropout
-from ...training.trainer import Blocks, Task
+from ...training.task import Blocks, Task
 from .labelled_subtomograms import LabelledSubtomograms
 from .network_residual import supervised_contrastive
 

@@ -21,7 +21,7 @@ demo: environment
 
 test: check
 	@rm -rf $(SCIPION)/data/projects
-	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope $(PYTEST_OPTIONS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 # Style, types, import arrows, and Scipion's own inspection of the plugin.
 check: inspect

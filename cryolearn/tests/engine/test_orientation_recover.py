@@ -32,7 +32,7 @@ from cryolearn.engine.simulate.particles_command import run as simulate
 from .imaging_cases import GaussianModel
 from .orientation_cases import BOX, PIXEL, degrees, model
 
-COUNT = 200
+COUNT = 120
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ from .base import structureFile
 from .killing import KillingTest
 from .windows import WindowTest
 
-PARTICLES, BOX, PIXEL, SNR, DIAMETER = 200, 40, 3.0, 1.0, 80
-QUICK = dict(width=32, networkSizePx=40, epochs=8, imagesPerEpoch=1024, batch=32, numberOfThreads=2)
+PARTICLES, BOX, PIXEL, SNR, DIAMETER = 150, 32, 4.0, 1.0, 80
+QUICK = dict(width=32, networkSizePx=32, epochs=8, imagesPerEpoch=1024, batch=32, numberOfThreads=2)
 PAPER_RAD = 0.255  # mean error that Banjac et al. (2021) reach with noisy images of a protein that the network knows (5j0n)
 CONSTANT_RAD = np.pi / 4  # mean error of the best constant answer for distances uniform between 0 and pi
 SOURCES, ALIGNMENTS, STARTS, PRESETS = (fields_of(kind)[name].metadata['choices'] for kind, name in (

@@ -11,7 +11,7 @@ from cryolearn.protocols import CryoLearnProtClusterLandscape, CryoLearnProtElas
 from .base import MODES
 from .killing import KillingTest
 
-IMAGES = 16
+IMAGES = 10
 
 
 class TestResume(KillingTest):
@@ -25,7 +25,7 @@ class TestResume(KillingTest):
 
     # --------------------------------------------------- killed ----------------------------------------------------
     def testKilledAlignmentContinues(self):
-        values = dict(inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES, views=200, conformers=3, chunk=2)
+        values = dict(inputParticles=self.particles, inputModes=self.modes, modeNumbers=MODES, views=100, conformers=2, chunk=2)
         whole = self.launch(CryoLearnProtElasticAlign, **values)
         broken = self.newProtocol(CryoLearnProtElasticAlign, **values)
 

@@ -60,20 +60,23 @@ def anneal(distances: Tensor, weights: Tensor, kernel: SimilarityKernel, starts:
     generator = torch.Generator().manual_seed(seed)
     grid = domain_grid(kernel, _GRID).float()
     table = distances_between(grid, grid, group_quaternions(kernel))
-    count, weights, wanted = len(distances), weights.float(), (weights * distances).float()
+    count, weights = len(distances), weights.float()
     disorder = float(table.var()) * 2
     at = torch.randint(len(grid), (starts, count), generator=generator)
-    rows = table[at]  # (starts, m, g)
+    # sum of w (d - t)^2 but for its constant: distances t and their squares in one array, so that an image's energies are one product over memory
+    terms, factors = torch.stack((table, table.square())), torch.stack((-2 * weights * distances.float(), weights))
+    rows = terms[:, at.T].contiguous()  # (2, m, starts, g)
+    flat = rows.view(2 * count, starts * len(grid))
     for sweep in range(_SWEEPS):
         temperature = disorder * _HOT * (_COLD / _HOT) ** (sweep / (_SWEEPS - 1)) if sweep < _SWEEPS - 3 else 1e-9
         for image in torch.randperm(count, generator=generator).tolist():
-            energy = (weights[image] @ rows.square()) - 2 * (wanted[image] @ rows)
+            energy = (factors[:, image].reshape(-1) @ flat).view(starts, len(grid))
             scale = temperature * float(weights[image].sum()) / math.sqrt(count)
             noise = -torch.log(-torch.log(torch.rand(energy.shape, generator=generator).clamp(1e-9, 1 - 1e-7)))
             chosen = (energy - scale * noise).argmin(1)  # Gumbel: a sample of exp(-energy / scale)
             at[:, image] = chosen
-            rows[:, image] = table[chosen]
-    fitted = rows.gather(2, at[:, None].expand(-1, count, -1))
+            rows[:, image] = terms[:, chosen]
+    fitted = table[at[:, :, None], at[:, None, :]]
     loss = (weights * (fitted - distances.float()).square()).sum((1, 2)) / weights.sum()
     order = loss.argsort()
     return grid[at[order]].double(), loss[order]

@@ -22,6 +22,7 @@ from cryolearn.engine.training.task import Blocks, Task
 from cryolearn.engine.training.trainer import train
 from cryolearn.tests.waiting import HANG_S, waitUntil
 
+
 class Regression(Task):
     """A small network that learns a square from samples that follow from the blocks' numbers."""
 

@@ -59,7 +59,7 @@ BOX, PIXEL, TILT = 24, 9.2, 60
 OF_EACH, SIMULATED = 12, 24
 GROUPS = 3
 SMALLEST = 12  # groups that are averaged: at least one of the three is that large
-QUICK = dict(width=8, embedding=8, epochs=30, batch=16, numberOfThreads=1)
+QUICK = dict(width=8, embedding=8, epochs=20, batch=16, numberOfThreads=1)
 SIMULATION = fields_of(SubtomogramTrainConfig)['source'].metadata['choices'].index('simulation')
 STARTS, MTFS = (fields_of(kind)[name].metadata['choices'] for kind, name in (
     (SubtomogramAverageConfig, 'start'), (SubtomogramSimulateConfig, 'mtf')))

@@ -243,8 +243,8 @@ class TestOrientations(KillingTest, WindowTest):
         self.refused(recover, 'A network is needed', inputParticles=self.truth)
         self.refused(recover, "symmetry 'X2' is not known", inputParticles=self.truth, inputModel=self.model, symmetry='X2')
         self.refused(recover, 'distances of symmetry C1', 'C4', inputParticles=self.truth, inputModel=self.model, symmetry='C4')
-        self.refused(recover, '2.9', '3 Å/px', inputParticles=self.variant(pixel=2.9), inputModel=self.model)
-        self.refused(recover, '32 px', '40 px', inputParticles=self.variant(box=32), inputModel=self.model)
+        self.refused(recover, '2.9', '%g Å/px' % PIXEL, inputParticles=self.variant(pixel=2.9), inputModel=self.model)
+        self.refused(recover, '40 px', '%d px' % BOX, inputParticles=self.variant(box=40), inputModel=self.model)
         self.refused(recover, 'at least one matching round', inputParticles=self.truth, start=STARTS.index('random'), rounds=0)
         self.refused(recover, 'no CTF', inputParticles=self.variant(ctf=False), inputModel=self.model)
 
@@ -312,7 +312,7 @@ class TestSymmetricOrientations(KillingTest):
         train = self.launch(CryoLearnProtDistanceTrain, inputStructures=[self.structure], inputParticles=self.truth, preset=PRESETS.index('views'),
                             networkSizePx=32, epochs=1, imagesPerEpoch=256, numberOfThreads=2)
         self.assertEqual((train.outputModel.getPreset(), train.outputModel.getSymmetry()), ('views', 'C1'))
-        run = self.launch(CryoLearnProtRecoverOrientations, inputParticles=self.truth, inputModel=train.outputModel, rounds=1,
+        run = self.launch(CryoLearnProtRecoverOrientations, inputParticles=self.truth, inputModel=train.outputModel, rounds=1, restarts=1,
                           particleDiameterAngst=120, numberOfThreads=2)
         self.assertSetSize(run.outputParticles, 100)
         self.assertTrue(any('matching from random' in line for line in run.summary()), run.summary())

@@ -28,21 +28,22 @@ SSE = {
 
 @dataclass
 class Setting:
-    """How a processor computes, on how many cores, and what is added to the seeds."""
+    """How a processor computes, on how many cores, with how many threads a process, and what is added to the seeds."""
 
     name: str
     variables: dict[str, str] = field(default_factory=dict)
     cores: int = 2
+    threads: int = 1
     seed: int = 0
 
 
 SETTINGS = (
     Setting("as it is"),
-    Setting("AVX2", AVX2),
+    Setting("AVX2, two threads", AVX2, threads=2),
     Setting("SSE 4.2", SSE),
-    Setting("one core, seeds + 1", {}, 1, 1),
-    Setting("SSE 4.2, one core, seeds + 2", SSE, 1, 2),
-    Setting("AVX2, seeds + 3", AVX2, 2, 3),
+    Setting("one core, seeds + 1", cores=1, seed=1),
+    Setting("SSE 4.2, one core, seeds + 2", SSE, cores=1, seed=2),
+    Setting("AVX2, two threads, seeds + 3", AVX2, threads=2, seed=3),
 )
 
 
@@ -110,7 +111,7 @@ def run(setting: Setting, files: list[str], report: Path, trace: Path | None) ->
     """Run the tests as ``make test`` does, without its other checks."""
     scipion = ROOT / ".cache" / "scipion"
     environment = {
-        **os.environ, **setting.variables, "CRYOLEARN_TEST_SEED": str(setting.seed), "MPLBACKEND": "Agg", "SCIPION_HOME": str(scipion),
+        **os.environ, **setting.variables, "CRYOLEARN_TEST_SEED": str(setting.seed), "OMP_NUM_THREADS": str(setting.threads), "MPLBACKEND": "Agg", "SCIPION_HOME": str(scipion),
         "SCIPION_USER_DATA": str(scipion / "data"), "SCIPION_LOCAL_CONFIG": str(scipion / "config" / "scipion.conf"),
         "SCIPION_HOSTS": str(scipion / "config" / "hosts.conf"), "SCIPION_DOMAIN": "pwem",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

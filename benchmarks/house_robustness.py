@@ -111,7 +111,8 @@ def run(setting: Setting, files: list[str], report: Path, trace: Path | None) ->
     """Run the tests as ``make test`` does, without its other checks."""
     scipion = ROOT / ".cache" / "scipion"
     environment = {
-        **os.environ, **setting.variables, "CRYOLEARN_TEST_SEED": str(setting.seed), "OMP_NUM_THREADS": str(setting.threads), "MPLBACKEND": "Agg", "SCIPION_HOME": str(scipion),
+        **os.environ, **setting.variables, "CRYOLEARN_TEST_SEED": str(setting.seed), "OMP_NUM_THREADS": str(setting.threads),
+        "MPLBACKEND": "Agg", "SCIPION_HOME": str(scipion),
         "SCIPION_USER_DATA": str(scipion / "data"), "SCIPION_LOCAL_CONFIG": str(scipion / "config" / "scipion.conf"),
         "SCIPION_HOSTS": str(scipion / "config" / "hosts.conf"), "SCIPION_DOMAIN": "pwem",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -122,7 +122,7 @@ def curve_of(problem: Problem, images: GaussianImages, name: str, eigen: EigenMo
     curve = make_curve(
         problem.model, vary=config.vary, path=config.path, states=config.states, degree=config.degree, anchors=config.anchors, moves=problem.moves,
         seed=config.seed)
-    if record.exists():
+    if record.read() is not None:
         return fit_curve(images, curve, torch.empty(0), config.rounds, record=record)
     found = eigen or eigen_motions_of(problem, images, "likelihood")
     weak = not found.significant.any()

@@ -35,7 +35,7 @@ from cryolearn.protocols import (
 from .base import ATOMS, BOX, MODES, PIXEL, ProjectTest, compareWithTruth, setColumns
 
 IMAGES = 16
-# methods/elastic: Cramer-Rao bound of the mean amplitude error at 64 px, 4 Å, SNR 0.1, and the factor allowed over it
+# Cramér-Rao bound of the mean amplitude error at 64 px, 4 Å, SNR 0.1 (docs/elastic.rst, error bars), and the factor allowed over it
 BOUND, FACTOR = 10.96, 1.5
 QUICK_SEARCH = dict(views=200, conformers=3)
 
@@ -60,7 +60,7 @@ class TestElasticWorkflow(ProjectTest):
     def testNormalModes(self):
         self.assertIsInstance(self.modes, SetOfNormalModes)
         self.assertEqual([mode.getObjId() for mode in self.modes], list(range(1, 13)))
-        # methods/elastic: eigenvalues and collectivity of the authors' modes 7 to 12
+        # modes 7 to 12 with the authors' settings: all heavy atoms within 8 Å, blocks of ten residues, springs of 1
         with np.load(engineModes(self.modes)) as data:
             np.testing.assert_allclose(data['eigenvalues'][6:12], [.05400, .12556, .23380, .43187, .5231, .83453], rtol=2e-3)
         found = [mode.getCollectivity() for mode in self.modes]

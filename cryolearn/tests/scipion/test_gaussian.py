@@ -51,7 +51,7 @@ pytest.importorskip('relion.convert.convert31')  # scipion-em-relion imports the
 PARTICLES, MODE, STATES = 200, '7', 3
 BOX, PIXEL = 48, 5.0
 SETTINGS = dict(resolutionsAngst='20', components=3, maps=STATES, rounds=4, states=11, halves=False, numberOfThreads=2)
-# methods/gaussian: the target of the curved path for the slides' experiment at an SNR of 1 in the band, which is 0.083 over all pixels
+# target of the curved path for the slides' experiment (docs/gaussian.rst) at an SNR of 1 in the band, which is 0.083 over all pixels
 SPEARMAN, SNR = 0.97, 0.5
 METHODS, VARIES = (fields_of(Config)[name].metadata['choices'] for name in ('method', 'vary'))
 

@@ -215,8 +215,7 @@ def write_path_maps(
             })
             if int(state) in shown:
                 curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
-    write_json(os.path.join(output, "reconstructions.json"), {
-        "reconstructions": entries, "left_out": left_out, "symmetry_operators": 1, "model_resolution_angst": None})
+    write_json(os.path.join(output, "reconstructions.json"), {"reconstructions": entries, "left_out": left_out, "symmetry": "C1"})
     if entries:
         _draw(output, table, entries, curves, volumes)
     return entries

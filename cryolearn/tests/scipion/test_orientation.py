@@ -244,7 +244,7 @@ class TestOrientations(KillingTest, WindowTest):
         self.refused(recover, "symmetry 'X2' is not known", inputParticles=self.truth, inputModel=self.model, symmetry='X2')
         self.refused(recover, 'distances of symmetry C1', 'C4', inputParticles=self.truth, inputModel=self.model, symmetry='C4')
         self.refused(recover, '2.9', '%g Å/px' % PIXEL, inputParticles=self.variant(pixel=2.9), inputModel=self.model)
-        self.refused(recover, '40 px', '%d px' % BOX, inputParticles=self.variant(box=40), inputModel=self.model)
+        self.refused(recover, '24 px', '%d px' % BOX, inputParticles=self.variant(box=24), inputModel=self.model)
         self.refused(recover, 'at least one matching round', inputParticles=self.truth, start=STARTS.index('random'), rounds=0)
         self.refused(recover, 'no CTF', inputParticles=self.variant(ctf=False), inputModel=self.model)
 

@@ -9,18 +9,20 @@ from typing import Any
 
 import gemmi
 import numpy as np
+from numpy.typing import NDArray
 
 from ..exceptions import InputError
 from .atomic_model import Structure
 from .conformers import AtomRow, chosen_atoms, residue_copies
 from .pdb_columns import number_lines
 
-__all__ = ["copies_of_residues", "find_structure", "read_structure"]
+__all__ = ["copies_of_residues", "find_structure", "read_dry_atoms", "read_structure"]
 
 _FIELDS = ("coordinates", "element", "atomic_number", "b_factor", "occupancy", "atom_name", "residue_number", "residue_name",
            "chain", "insertion_code", "hetero", "segment")
 _TYPES: dict[str, Any] = {"coordinates": np.float64, "atomic_number": np.int64, "b_factor": np.float64, "occupancy": np.float64,
                           "residue_number": np.int64, "hetero": np.bool_}
+_WATER = ("HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "TIP4", "TIP5", "TP3", "SPC", "SPCE", "SOL")
 # ions of the CHARMM force field, whose names are not those of their elements
 _CHARMM_IONS = {"SOD": "Na", "CLA": "Cl", "POT": "K", "CAL": "Ca", "CES": "Cs", "LIT": "Li", "RUB": "Rb", "CD2": "Cd"}
 
@@ -76,13 +78,30 @@ def read_structure(path: str, first_conformer: bool = False, quiet: bool = False
     return structure
 
 
+def read_dry_atoms(path: str) -> Structure:
+    """The atoms of a PDB or mmCIF file without hydrogens and water.
+
+    Raises
+    ------
+    InputError
+        when nothing but hydrogen and water is there, or none of the atoms scatters.
+    """
+    structure = read_structure(path)
+    atoms = structure.subset((structure.atomic_number != 1) & ~np.isin(structure.residue_name, _WATER))
+    if not len(atoms):
+        raise InputError(f"The structure '{path}' has no atoms but hydrogen and water.")
+    if not atoms.occupancy.any():
+        raise InputError(f"All atoms of the structure '{path}' but hydrogen and water have occupancy 0: correct the occupancies.")
+    return atoms
+
+
 def find_structure(folder: str, stem: str = "structure") -> str:
     """``STEM.pdb`` of a folder, or ``STEM.cif`` where the PDB format could not hold the model."""
     path = os.path.join(folder, stem)
     return f"{path}.cif" if os.path.exists(f"{path}.cif") and not os.path.exists(f"{path}.pdb") else f"{path}.pdb"
 
 
-def copies_of_residues(structure: Structure) -> Any:
+def copies_of_residues(structure: Structure) -> NDArray[np.int64]:
     """Which copy (N,) of its residue each atom belongs to, from 0; more than one where two chains have one name."""
     columns = (structure.chain, structure.segment, structure.residue_number, structure.insertion_code, structure.atom_name)
     return residue_copies(*(column.tolist() for column in columns))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..exceptions import InputError
 from ..io.atomic import write_csv
 from ..io.modes import Modes, read_modes
-from ..io.structures import Structure, find_structure, fits_pdb, read_structure, write_fitting
+from ..io.structures import Structure, copies_of_residues, find_structure, fits_pdb, read_structure, write_fitting
 from ..progress import Progress
 from .config import TrajectoryConfig
 from .geometry import Geometry, GeometryReport, find_geometry, report_geometry, restore_geometry
@@ -49,7 +49,8 @@ class AtomFrames:
             raise InputError(
                 f"The structure beside '{config.modes}' has {len(self.structure.coordinates)} atoms, but the modes have {len(self.modes.coordinates)}."
             )
-        self.geometry = find_geometry(self.modes.coordinates, self.structure.element, self.structure.residue_number, self.structure.chain)
+        whole = np.char.add(np.char.add(self.structure.chain, self.structure.segment), copies_of_residues(self.structure).astype(str))
+        self.geometry = find_geometry(self.modes.coordinates, self.structure.element, self.structure.residue_number, whole)
 
     @property
     def is_molecule(self) -> bool:

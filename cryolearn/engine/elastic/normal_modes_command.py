@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import prody
+from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 from ...common.modes import collectivity
@@ -107,9 +108,16 @@ def compute_modes(
         model.calcModes(number, zeros=True)
         model, _ = prody.extendModel(model, nodes, atoms)
     values, vectors = model.getEigvals(), model.getEigvecs().T.reshape(len(model.getEigvals()), -1, 3)
-    if len(values) > RIGID_MODES and values[RIGID_MODES] < 1e-6 * values[-1]:
+    # 10 modes of a network in two parts are all free: the springs of a node are the scale then
+    if len(values) > RIGID_MODES and values[RIGID_MODES] < max(1e-6 * values[-1], 1e-8 * _stiffness(nodes.getCoords(), cutoff_angst)):
         raise InputError(_falls_apart(nodes, cutoff_angst, blocks, atoms_by_kind(atoms)))
     return values, vectors / np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
+
+
+def _stiffness(coordinates: np.ndarray, cutoff_angst: float) -> float:
+    """Mean diagonal element of a network's Hessian for a unit spring: a third of a node's neighbours."""
+    tree = cKDTree(coordinates)
+    return float(tree.count_neighbors(tree, cutoff_angst) - len(coordinates)) / (3 * len(coordinates))
 
 
 def _check_weights(structure: Structure, config: NormalModesConfig) -> None:
@@ -137,8 +145,6 @@ def _refuse_too_many(number: int, largest: int, what: str) -> None:
 
 def relative_cutoff(coordinates: np.ndarray, percent: float) -> float:
     """Distance (Å) below which ``percent`` of all atom pairs within 25 Å, ranked per atom by distance to its 20 nearest, lie."""
-    from scipy.spatial import cKDTree
-
     neighbours = min(20, len(coordinates) - 1)
     distance, _ = cKDTree(coordinates).query(coordinates, k=neighbours + 1)
     return float(np.percentile(distance[:, 1:], percent))

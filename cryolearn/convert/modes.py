@@ -9,10 +9,11 @@ import numpy as np
 from pwem.objects import AtomStruct, NormalMode
 from pyworkflow.object import Float
 
+from .structures import modelsFile
 from .tables import readRows
 
 RIGID_MODES = 6
-MODES_FILE, MODES_FOLDER, STRUCTURE_FILE, TABLE_FILE = 'modes.npz', 'modes', 'structure.pdb', 'modes.csv'
+MODES_FILE, MODES_FOLDER, STRUCTURE, TABLE_FILE = 'modes.npz', 'modes', 'structure', 'modes.csv'
 
 
 def fillModes(modes: Any, folder: str) -> None:
@@ -29,16 +30,21 @@ def fillModes(modes: Any, folder: str) -> None:
         modes.append(mode)
 
 
+def structureFile(modesFile: str) -> str:
+    """The atoms beside a modes.npz: PDB, or mmCIF where that format could not hold them."""
+    return modelsFile(os.path.dirname(modesFile), STRUCTURE)
+
+
 def makeStructure(folder: str) -> Any:
     """The atoms that the modes of the engine's folder belong to."""
-    return AtomStruct(filename=os.path.join(folder, STRUCTURE_FILE))
+    return AtomStruct(filename=modelsFile(folder, STRUCTURE))
 
 
 def engineModes(modes: Any) -> Any:
     """Path of the engine's modes.npz behind a set of modes (or a subset of it); None for modes of other programs."""
     modeFile = modes.getFirstItem().getModeFile()
     candidate = os.path.join(os.path.dirname(os.path.dirname(modeFile)), MODES_FILE)
-    isOurs = os.path.exists(candidate) and os.path.exists(os.path.join(os.path.dirname(candidate), STRUCTURE_FILE))
+    isOurs = os.path.exists(candidate) and os.path.exists(structureFile(candidate))
     return candidate if isOurs else None
 
 

@@ -20,10 +20,10 @@ def readFrames(folder: str) -> list[Any]:
     return [(int(number), vector.tolist()) for number, vector in zip(columns['id'], columns['vectors'])]
 
 
-def modelsFile(folder: str, stem: str = 'trajectory') -> Any:
-    """File of a frame's model or of all of them, PDB for atoms and mmCIF for Gaussian models."""
-    path = os.path.join(folder, stem + '.pdb')
-    return path if os.path.exists(path) else os.path.join(folder, stem + '.cif')
+def modelsFile(folder: str, stem: str = 'trajectory') -> str:
+    """File of a model, or of all frames: PDB for atoms, mmCIF for those that the PDB format cannot hold and for Gaussian models."""
+    pdb, cif = os.path.join(folder, stem + '.pdb'), os.path.join(folder, stem + '.cif')
+    return cif if os.path.exists(cif) and not os.path.exists(pdb) else pdb
 
 
 def fillStructures(structures: Any, folder: str) -> None:

@@ -6,7 +6,7 @@ from typing import Optional
 from pwem.objects import SetOfParticlesFlex, SetOfPrincipalComponents
 
 from ..convert.flex import PROGRAM, appendAligned, latentLength, modeNumbers, motionFile
-from ..convert.modes import STRUCTURE_FILE, checkModeNumbers, diameter, engineModes, modeFiles
+from ..convert.modes import checkModeNumbers, diameter, engineModes, modeFiles, structureFile
 from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
 from ..engine.elastic.config import ImportModesConfig
 from ..engine.exceptions import InputError
@@ -53,7 +53,7 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
 
     def getModesStructure(self):
         """The structure file beside the modes."""
-        return self.getModesFile().rsplit('modes.npz', 1)[0] + STRUCTURE_FILE
+        return structureFile(self.getModesFile())
 
     def convertModes(self):
         """Make the engine's file of modes that another program computed; returns the file to use."""

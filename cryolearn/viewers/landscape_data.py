@@ -7,7 +7,7 @@ import numpy as np
 from ..common.axis_labels import axis_label
 from ..common.tables import read_table
 from ..convert.flex import motionFile, writeLatents
-from ..convert.modes import engineModes
+from ..convert.modes import engineModes, structureFile
 from ..convert.motions import MOTION_FILE, describeMotion
 
 HIDDEN = ('id', 'rotation', 'state_weight')
@@ -203,6 +203,6 @@ def traceOfModes(path):
     from .backbone import readModels
     with np.load(path, allow_pickle=False) as data:
         coordinates, vectors, numbers = data['coordinates'], data['eigenvectors'], data['mode_numbers']
-    _, backbone = readModels(os.path.join(os.path.dirname(path), 'structure.pdb'))
+    _, backbone = readModels(structureFile(path))
     rows = backbone.rows
     return coordinates[rows], backbone.linked, {int(k): v[rows] for k, v in zip(numbers, vectors)}, len(coordinates)

@@ -13,7 +13,7 @@ from ..config import RunConfig, param
 class NormalModesConfig(RunConfig):
     """Normal modes of an atomic model or of a Gaussian (pseudo-atom) model.
 
-    Writes ``modes.npz``, ``structure.pdb``, ``modes/vec.K`` (three columns an atom), ``modes.csv``, ``modes.nmd`` and ``figures/``.
+    Writes ``modes.npz``, ``structure.pdb`` (mmCIF where PDB cannot hold it), ``modes/vec.K`` (three columns an atom), ``modes.csv``, ``modes.nmd`` and ``figures/``.
     """
 
     structure: str = param("", "Atomic model or pseudo-atoms (PDB or mmCIF).", path=True)

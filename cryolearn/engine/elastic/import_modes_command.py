@@ -9,7 +9,7 @@ from ..config import check_config, require
 from ..exceptions import InputError
 from ..io.mode_formats import read_mode_texts
 from ..io.modes import write_modes
-from ..io.structures import atom_sigmas, atom_weights, read_structure, write_structure
+from ..io.structures import atom_sigmas, atom_weights, read_structure, write_fitting
 from ..io.summary import ModesSummary, write_summary
 from .config import ImportModesConfig
 from .normal_modes_command import collectivity, collectivity_score
@@ -37,7 +37,7 @@ def run(config: ImportModesConfig) -> None:
     )
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
-    write_structure(str(out / "structure.pdb"), structure)
+    write_fitting(str(out / "structure"), structure)
     write_modes(str(out / "modes.npz"), modes)
     write_summary(out, ModesSummary(atoms=len(structure), modes=len(modes)))
     print(f"{len(modes)} modes of {len(structure)} atoms imported")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import prody
+from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 from ...common.modes import collectivity
@@ -13,12 +14,15 @@ from ..config import check_config, require
 from ..cpu import cpu_threads
 from ..exceptions import InputError
 from ..figures import mode_table, save_figure
-from ..io.atomic import open_whole, write_csv
+from ..io.atomic import write_csv
 from ..io.mode_formats import write_mode_texts, write_nmd
 from ..io.modes import Modes, write_modes
-from ..io.structures import atom_sigmas, atom_weights, read_structure
+from ..io.structures import Structure, atom_sigmas, atom_weights, read_structure, write_fitting
 from ..io.summary import ModesSummary, write_summary
 from .config import NormalModesConfig
+from .modes.atom_selection import atom_group, atoms_by_kind, chosen_rows, loose_nodes, select_atoms
+
+__all__ = ["RIGID_MODES", "collectivity", "collectivity_score", "compute_modes", "fix_signs", "relative_cutoff", "run", "select_atoms"]
 
 RIGID_MODES = 6
 _FEWEST_ATOMS = 10
@@ -29,13 +33,15 @@ def run(config: NormalModesConfig) -> None:
     check_config(config)
     require(config, "structure")
     prody.confProDy(verbosity="none")
-    atoms = select_atoms(config.structure, config.selection)
+    whole = read_structure(config.structure)
+    group = atom_group(whole)
+    rows = chosen_rows(group, config.selection, config.structure)
+    structure, atoms = whole.subset(rows), group[rows].copy()
+    print(f"selected {len(atoms)} of {len(group)} atoms: {atoms_by_kind(atoms)}", flush=True)
+    _check_weights(structure, config)
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
-    structure_path = out / "structure.pdb"
-    with open_whole(structure_path) as handle:
-        prody.writePDBStream(handle, atoms)
-    structure = read_structure(str(structure_path))
+    write_fitting(str(out / "structure"), structure)
     cutoff = config.cutoff_angst
     if config.cutoff_mode == "relative":
         cutoff = relative_cutoff(atoms.getCoords(), config.cutoff_percent)
@@ -64,31 +70,6 @@ def run(config: NormalModesConfig) -> None:
     print(f"{len(values)} modes of {len(atoms)} atoms, cutoff {cutoff:.2f} Å, {int(selected.sum())} above the collectivity threshold")
 
 
-def select_atoms(path: str, selection: str) -> prody.AtomGroup:
-    """Atoms of a PDB or mmCIF file that a ProDy selection keeps.
-
-    Raises
-    ------
-    InputError
-        when the file cannot be read, the selection is not valid or keeps too few atoms.
-    """
-    reader = prody.parseMMCIF if path.lower().endswith((".cif", ".mmcif", ".cif.gz")) else prody.parsePDB
-    try:
-        parsed = reader(path)
-    except (OSError, ValueError, IndexError, KeyError) as error:
-        raise InputError(f"The structure '{path}' cannot be read: {error}.") from error
-    if parsed is None:
-        raise InputError(f"The structure '{path}' has no atoms: give a PDB or mmCIF file with coordinates.")
-    try:
-        chosen = parsed.select(selection)
-    except prody.SelectionError as error:
-        raise InputError(f"The atom selection '{selection}' is not valid: {error}.") from error
-    if chosen is None or len(chosen) < _FEWEST_ATOMS:
-        found = 0 if chosen is None else len(chosen)
-        raise InputError(f"The atom selection '{selection}' keeps {found} atoms of '{path}': at least {_FEWEST_ATOMS} are needed.")
-    return chosen.copy()
-
-
 def compute_modes(
     atoms: prody.AtomGroup, method: str, cutoff_angst: float, residues_per_block: int, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -97,6 +78,7 @@ def compute_modes(
     ``rtb``: uniform springs between all atoms within the cutoff, rotation-translation of blocks (Tama et al. 2000).
     ``anm_ca``: C-alpha anisotropic network, each residue's atoms move with its C-alpha.
     """
+    nodes, blocks = atoms, None
     if method == "rtb":
         residues = atoms.getResindices()
         blocks = residues // residues_per_block
@@ -110,24 +92,50 @@ def compute_modes(
         _refuse_too_many(number, 6 * (blocks.max() + 1), "blocks: take fewer residues a block or fewer modes")
         model.calcModes(number, zeros=True)
     else:
-        nodes = atoms.select("name CA")
+        nodes = atoms.select("name CA and not ion")  # an ion of that name is calcium
         if nodes is None or len(nodes) < _FEWEST_ATOMS:
-            raise InputError("The structure has too few C-alpha atoms for method 'anm_ca': use 'rtb'.")
+            count = 0 if nodes is None else len(nodes)
+            raise InputError(f"The selection has {count} C-alpha atoms, too few for method 'anm_ca': use 'rtb'. It holds {atoms_by_kind(atoms)}.")
+        without = ~np.isin(atoms.getResindices(), nodes.getResindices())
+        if without.any():
+            raise InputError(
+                f"{int(without.sum())} of the {len(atoms)} selected atoms belong to residues without C-alpha, which method 'anm_ca' cannot move: "
+                f"{atoms_by_kind(atoms, without)}. Leave them out of the selection (such as 'protein and not hydrogen') or use method 'rtb'."
+            )
         model = prody.ANM()
         model.buildHessian(nodes, cutoff=cutoff_angst)
         _refuse_too_many(number, 3 * len(nodes), "C-alpha atoms")
         model.calcModes(number, zeros=True)
-        extended, kept = prody.extendModel(model, nodes, atoms)
-        if len(kept) != len(atoms):
-            raise InputError(f"{len(atoms) - len(kept)} atoms belong to residues without C-alpha: leave them out of the selection.")
-        model = extended
+        model, _ = prody.extendModel(model, nodes, atoms)
     values, vectors = model.getEigvals(), model.getEigvecs().T.reshape(len(model.getEigvals()), -1, 3)
-    if len(values) > RIGID_MODES and values[RIGID_MODES] < 1e-6 * values[-1]:
-        raise InputError(
-            "The elastic network falls apart (more than six modes cost nothing): take a larger cutoff than "
-            f"{cutoff_angst:.2f} Å or select one connected molecule."
-        )
+    # 10 modes of a network in two parts are all free: the springs of a node are the scale then
+    if len(values) > RIGID_MODES and values[RIGID_MODES] < max(1e-6 * values[-1], 1e-8 * _stiffness(nodes.getCoords(), cutoff_angst)):
+        raise InputError(_falls_apart(nodes, cutoff_angst, blocks, atoms_by_kind(atoms)))
     return values, vectors / np.linalg.norm(vectors, axis=(1, 2), keepdims=True)
+
+
+def _stiffness(coordinates: np.ndarray, cutoff_angst: float) -> float:
+    """Mean diagonal element of a network's Hessian for a unit spring: a third of a node's neighbours."""
+    tree = cKDTree(coordinates)
+    return float(tree.count_neighbors(tree, cutoff_angst) - len(coordinates)) / (3 * len(coordinates))
+
+
+def _check_weights(structure: Structure, config: NormalModesConfig) -> None:
+    """Refuse atoms none of which scatters."""
+    if not atom_weights(structure).any():
+        raise InputError(f"All atoms that '{config.selection}' selects have occupancy 0 in '{config.structure}': correct the occupancies.")
+
+
+def _falls_apart(nodes: prody.AtomGroup, cutoff_angst: float, blocks: np.ndarray | None, selected: str) -> str:
+    """Which atoms make an elastic network fall apart."""
+    loose = loose_nodes(nodes.getCoords(), cutoff_angst, blocks)
+    where = ""
+    if loose.any():
+        where = f"{int(loose.sum())} of its {len(nodes)} nodes are apart from the rest or held by fewer than three neighbours: {atoms_by_kind(nodes, loose)}. "
+    return (
+        f"The elastic network falls apart (more than six modes cost nothing) with a cutoff of {cutoff_angst:.2f} Å. {where}The selection holds {selected}: "
+        "select one connected molecule or take a larger cutoff."
+    )
 
 
 def _refuse_too_many(number: int, largest: int, what: str) -> None:
@@ -137,8 +145,6 @@ def _refuse_too_many(number: int, largest: int, what: str) -> None:
 
 def relative_cutoff(coordinates: np.ndarray, percent: float) -> float:
     """Distance (Å) below which ``percent`` of all atom pairs within 25 Å, ranked per atom by distance to its 20 nearest, lie."""
-    from scipy.spatial import cKDTree
-
     neighbours = min(20, len(coordinates) - 1)
     distance, _ = cKDTree(coordinates).query(coordinates, k=neighbours + 1)
     return float(np.percentile(distance[:, 1:], percent))

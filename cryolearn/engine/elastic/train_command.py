@@ -22,6 +22,7 @@ from ..io.atomic import copy_file
 from ..io.models import save_model
 from ..io.modes import read_modes
 from ..io.star import read_particles
+from ..io.structures import find_structure
 from ..io.summary import write_summary
 from ..training.learning_curve import Row
 from ..training.network_input import NetworkInput, network_size
@@ -176,9 +177,9 @@ def _write_model(config: ElasticTrainConfig, network: torch.nn.Module, plan: Tra
     folder.mkdir(exist_ok=True)
     # prediction refines with the modes the network learned: they go where the model goes
     copy_file(config.modes, folder / "modes.npz")
-    structure = Path(config.modes).with_name("structure.pdb")
+    structure = Path(find_structure(str(Path(config.modes).parent)))
     if structure.exists():
-        copy_file(structure, folder / "structure.pdb")
+        copy_file(structure, folder / structure.name)
     save_model(str(folder), network.state_dict(), description)
     summary = curve_summary(plan, history, "images")
     if "val_simulated_error" in summary:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..exceptions import InputError
 from ..io.atomic import write_csv
 from ..io.modes import Modes, read_modes
-from ..io.structures import Structure, read_structure, write_models, write_structure
+from ..io.structures import Structure, copies_of_residues, find_structure, fits_pdb, read_structure, write_fitting
 from ..progress import Progress
 from .config import TrajectoryConfig
 from .geometry import Geometry, GeometryReport, find_geometry, report_geometry, restore_geometry
@@ -43,19 +43,21 @@ class AtomFrames:
     def __init__(self, config: TrajectoryConfig, vectors: Array, meta: dict[str, Any]) -> None:
         self.config, self.vectors = config, vectors
         self.modes = _checked_modes(config, vectors, meta)
-        self.structure: Structure = read_structure(os.path.join(os.path.dirname(config.modes), "structure.pdb"))
+        self.structure: Structure = read_structure(find_structure(os.path.dirname(config.modes)), quiet=True)
+        self.models = "trajectory.pdb"  # file of all frames; mmCIF where PDB cannot hold them
         if len(self.structure.coordinates) != len(self.modes.coordinates):
             raise InputError(
                 f"The structure beside '{config.modes}' has {len(self.structure.coordinates)} atoms, but the modes have {len(self.modes.coordinates)}."
             )
-        self.geometry = find_geometry(self.modes.coordinates, self.structure.element, self.structure.residue_number, self.structure.chain)
+        whole = np.char.add(np.char.add(self.structure.chain, self.structure.segment), copies_of_residues(self.structure).astype(str))
+        self.geometry = find_geometry(self.modes.coordinates, self.structure.element, self.structure.residue_number, whole)
 
     @property
     def is_molecule(self) -> bool:
         """Whether there are bonds."""
         return bool(len(self.geometry.bonds))
 
-    models, radius_angst = "trajectory.pdb", 2.0  # file of all frames, and radius of its pseudo-atoms in ChimeraX
+    radius_angst = 2.0  # of pseudo-atoms in ChimeraX
 
     def place(self, columns: dict[str, NDArray[Any]]) -> tuple[Array, Array]:
         """Corners (m, K) of the path and amplitudes (F, K) of the frames."""
@@ -70,9 +72,10 @@ class AtomFrames:
         """Write models, maps and ``geometry.csv``; returns the RMSD (F,) of each frame to the reference, and what the summary says."""
         config = self.config
         coordinates, reports = _conformations(config, frames, self.modes, self.geometry)
+        pdb = fits_pdb(self.structure, coordinates)
         for number, moved in enumerate(coordinates, start=1):
-            write_structure(os.path.join(config.output, f"frame_{number:03d}.pdb"), self.structure, moved)
-        write_models(os.path.join(config.output, self.models), self.structure, coordinates)
+            write_fitting(os.path.join(config.output, f"frame_{number:03d}"), self.structure, [moved], pdb)
+        self.models = os.path.basename(write_fitting(os.path.join(config.output, "trajectory"), self.structure, coordinates, pdb))
         if config.volumes:
             _write_maps(config, self.modes, coordinates)
         _write_geometry(config, frames, reports)

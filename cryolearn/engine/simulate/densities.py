@@ -18,12 +18,11 @@ from ..imaging.fourier_volume import slice_channels, squared_radius
 from ..imaging.gaussians import render_gaussians_3d
 from ..imaging.interpolate import sample_slices
 from ..io.maps import read_map
-from ..io.structures import atom_sigmas, atom_weights, read_structure
+from ..io.structures import atom_sigmas, atom_weights, read_dry_atoms
 
 __all__ = ["ClassDensity", "class_names", "density_of_map", "density_of_structure"]
 
 _PADDING = 2.0
-_WATER = ("HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "SOL")
 _POINTS = {"cpu": 1 << 22, "cuda": 1 << 26}  # samples held at a time
 
 
@@ -75,10 +74,7 @@ def density_of_structure(path: str, pixel_size_angst: float, device: torch.devic
     InputError
         when nothing but hydrogen and water is there.
     """
-    structure = read_structure(path)
-    atoms = structure.subset((structure.atomic_number != 1) & ~np.isin(structure.residue_name, _WATER))
-    if not len(atoms):
-        raise InputError(f"The structure '{path}' has no atoms but hydrogen and water.")
+    atoms = read_dry_atoms(path)
     weights = atom_weights(atoms)
     places = atoms.coordinates - np.average(atoms.coordinates, axis=0, weights=weights)
     step = pixel_size_angst / 2

@@ -17,11 +17,10 @@ from ..imaging.gaussians import render_gaussians_2d
 from ..imaging.slices import VolumeProjector
 from ..io.maps import Map, read_map
 from ..io.modes import Modes, make_modes, read_modes
-from ..io.structures import atom_sigmas, atom_weights, read_structure
+from ..io.structures import atom_sigmas, atom_weights, read_dry_atoms, read_structure
 from .config import SimulateParticlesConfig
 from .resample import centred_window, fit_map
 
-_WATER = ("HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "SOL")
 _OVERSAMPLING = 2
 _CUT_SIGMAS = 5.0
 _SAME_ATOM_ANGST = 0.05
@@ -174,16 +173,12 @@ def open_source(config: SimulateParticlesConfig, device: torch.device) -> Source
 
 def _model(config: SimulateParticlesConfig) -> Modes:
     if not config.modes:
-        structure = read_structure(config.structure)
-        keep = (structure.atomic_number != 1) & ~np.isin(structure.residue_name, _WATER)
-        if not keep.any():
-            raise InputError(f"The structure '{config.structure}' has no atoms but hydrogen and water.")
-        atoms = structure.subset(keep)
+        atoms = read_dry_atoms(config.structure)
         none = np.zeros((0, len(atoms), 3))
         return make_modes(atoms.coordinates, none, [], weights=atom_weights(atoms), sigma_angst=atom_sigmas(atoms))
     modes = read_modes(config.modes).select(config.mode_numbers)
     if config.structure:
-        distance, _ = cKDTree(read_structure(config.structure).coordinates).query(modes.coordinates)
+        distance, _ = cKDTree(read_structure(config.structure, quiet=True).coordinates).query(modes.coordinates)
         if distance.max() > _SAME_ATOM_ANGST:
             raise InputError(
                 f"The modes '{config.modes}' do not belong to the structure '{config.structure}': an atom of theirs is "

@@ -80,6 +80,26 @@ class TestBackbone(unittest.TestCase):
         self.assertEqual([True, False, False], backbone.linked.tolist())  # a gap, then another chain
         self.assertEqual(2.0, models[1][1, 0])
 
+    def testMmcifWithChainNamesOfSeveralLetters(self):
+        """What the engine writes where PDB cannot hold the model: quoted names, chains AA0 and AB0, two models."""
+        columns = ('group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_seq_id pdbx_PDB_ins_code Cartn_x Cartn_y Cartn_z '
+                   'occupancy B_iso_or_equiv auth_seq_id auth_asym_id pdbx_PDB_model_num').split()
+        atoms = [('CA', 'C', 'AA0'), ('CA', 'C', 'AA0'), ('"O5\'"', 'O', 'AA0'), ('CA', 'C', 'AB0'), ('CA', 'CA', 'AB0')]
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'trajectory.cif')
+            with open(path, 'w') as handle:
+                handle.write('data_trajectory\nloop_\n%s\n' % '\n'.join('_atom_site.' + name for name in columns))
+                for model in (1, 2):
+                    for row, (name, element, chain) in enumerate(atoms, 1):
+                        handle.write('ATOM %d %s %s . ALA %sx %d ? %.3f 0 %d 1 20 %d %s %d\n' % (
+                            row, element, name, chain, row, 3.8 * row, model, row, chain, model))
+                handle.write('\n')
+            models, backbone = readModels(path)
+        self.assertEqual([5, 5], [len(model) for model in models])
+        self.assertEqual([0, 1, 3], backbone.rows.tolist())  # neither oxygen nor calcium
+        self.assertEqual([True, False], backbone.linked.tolist())
+        self.assertEqual(2.0, models[1][0, 2])
+
     def testPseudoAtomsAreAllShownAndNotJoined(self):
         with tempfile.TemporaryDirectory() as folder:
             path = self.write(folder, [(' CA ', 'A', 0), (' CA ', 'A', 3), (' CA ', 'A', 6)])

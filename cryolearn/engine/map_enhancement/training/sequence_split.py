@@ -20,6 +20,7 @@ import gemmi
 from Bio.Align import PairwiseAligner, substitution_matrices
 
 from ...exceptions import InputError
+from ...io.structures import gemmi_model, read_structure
 from ...progress import Progress
 
 __all__ = ["Entry", "identity", "related_score", "sequences", "split_models"]
@@ -51,10 +52,8 @@ def sequences(path: str) -> tuple[str, ...]:
     InputError
         when the file cannot be read.
     """
-    try:
-        document = gemmi.read_structure(path)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"The structure '{path}' cannot be read as PDB or mmCIF: {str(error).splitlines()[0]}.") from error
+    document = gemmi.Structure()
+    document.add_model(gemmi_model(read_structure(path, quiet=True)))
     document.setup_entities()
     found = set()
     for chain in document[0]:

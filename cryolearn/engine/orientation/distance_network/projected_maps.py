@@ -14,14 +14,13 @@ from ...imaging.gaussians import render_gaussians_3d
 from ...imaging.poses import random_rotations
 from ...imaging.slices import VolumeProjector
 from ...io.maps import Map, read_map
-from ...io.structures import atom_sigmas, atom_weights, read_structure
+from ...io.structures import atom_sigmas, atom_weights, read_dry_atoms
 from ...simulate.resample import centred_window, fit_map
 
 __all__ = ["ProjectedMaps", "largest_extent", "map_radius"]
 
 _SAMPLE = 64
 _KEPT_BYTES = {"cpu": 2 << 30, "cuda": 8 << 30}
-_WATER = ("HOH", "WAT", "H2O", "DOD", "TIP", "TIP3", "SOL")
 _SYMMETRIC = 0.6  # correlation of whitened projections; without the symmetry it is near 0
 _INSIDE = 0.995  # share of a map's density within its radius
 
@@ -157,10 +156,6 @@ def largest_extent(volumes: list[str], structures: list[str]) -> tuple[float, fl
 
 def _read_atoms(path: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Positions (n, 3) about their centroid, weights and widths (n,), without hydrogens and water."""
-    structure = read_structure(path)
-    keep = (structure.atomic_number != 1) & ~np.isin(structure.residue_name, _WATER)
-    if not keep.any():
-        raise InputError(f"The structure '{path}' has no atoms but hydrogen and water.")
-    atoms = structure.subset(keep)
+    atoms = read_dry_atoms(path)
     positions = atoms.coordinates - atoms.coordinates.mean(0)
     return tuple(torch.from_numpy(np.ascontiguousarray(values)).float() for values in (positions, atom_weights(atoms), atom_sigmas(atoms)))  # type: ignore[return-value]

@@ -1,0 +1,115 @@
+"""Atoms for an elastic network: a structure in ProDy's selection language, and what a selection holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import prody
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from ...exceptions import InputError
+from ...io.structures import Structure, copies_of_residues, read_structure
+
+__all__ = ["atom_group", "atoms_by_kind", "chosen_rows", "loose_nodes", "select_atoms"]
+
+_FEWEST_ATOMS = 10
+_KINDS = ("protein", "nucleic", "water", "ion", "lipid")
+_NAMED = 4  # residue names that are listed of other atoms
+
+
+def atom_group(structure: Structure) -> prody.AtomGroup:
+    """The atoms as ProDy's object; copies of a residue (chains of one name) are told by a segment name of their own."""
+    group = prody.AtomGroup("structure")
+    group.setCoords(structure.coordinates)
+    group.setNames(structure.atom_name)
+    group.setElements(np.char.upper(structure.element))
+    group.setResnames(structure.residue_name)
+    group.setResnums(structure.residue_number)
+    group.setIcodes(structure.insertion_code)
+    group.setChids(np.where(structure.chain == "", " ", structure.chain))
+    copies = copies_of_residues(structure)
+    group.setSegnames(np.where(copies > 0, np.char.add(np.char.add(structure.segment, "_"), copies.astype(str)), structure.segment))
+    group.setBetas(structure.b_factor)
+    group.setOccupancies(structure.occupancy)
+    group.setFlags("hetatm", structure.hetero)
+    return group
+
+
+def chosen_rows(group: prody.AtomGroup, selection: str, path: str) -> NDArray[np.int64]:
+    """Rows of the atoms that a ProDy selection keeps.
+
+    Raises
+    ------
+    InputError
+        when the selection is not valid or keeps too few atoms.
+    """
+    try:
+        chosen = group.select(selection)
+    except prody.SelectionError as error:
+        raise InputError(f"The atom selection '{selection}' is not valid: {error}.") from error
+    if chosen is None or len(chosen) < _FEWEST_ATOMS:
+        found = 0 if chosen is None else len(chosen)
+        raise InputError(
+            f"The atom selection '{selection}' keeps {found} atoms of '{path}': at least {_FEWEST_ATOMS} are needed. The file holds {atoms_by_kind(group)}."
+        )
+    rows: NDArray[np.int64] = chosen.getIndices()
+    return rows
+
+
+def select_atoms(path: str, selection: str) -> prody.AtomGroup:
+    """Atoms of a PDB or mmCIF file that a ProDy selection keeps.
+
+    Raises
+    ------
+    InputError
+        when the file cannot be read, the selection is not valid or keeps too few atoms.
+    """
+    group = atom_group(read_structure(path))
+    return group[chosen_rows(group, selection, path)].copy()
+
+
+def atoms_by_kind(atoms: prody.AtomGroup, rows: NDArray[np.int64] | NDArray[np.bool_] | None = None) -> str:
+    """Numbers of atoms of each kind, as '1656 protein, 1 ion (CA), 12 other (LIG)'."""
+    chosen = np.arange(len(atoms)) if rows is None else np.arange(len(atoms))[rows]
+    names = atoms.getResnames()[chosen]
+    kind = np.full(len(chosen), "other", "U8")
+    for flag in reversed(_KINDS):
+        kind[atoms.getFlags(flag)[chosen]] = flag
+    counts = []
+    for what in (*_KINDS, "other"):
+        of = kind == what
+        if of.any():
+            listed = [name for name, _ in Counter(names[of].tolist()).most_common()]
+            shown = ", ".join(listed[:_NAMED]) + (" ..." if len(listed) > _NAMED else "")
+            counts.append(f"{int(of.sum())} {what}" + (f" ({shown})" if what in ("ion", "lipid", "other") else ""))
+    return ", ".join(counts) or "no atoms"
+
+
+def loose_nodes(coordinates: NDArray[np.float64], cutoff_angst: float, blocks: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+    """Nodes (N,) of an elastic network that are apart from its largest connected part, or have fewer than three neighbours.
+
+    Parameters
+    ----------
+    coordinates : (N, 3)
+        Å.
+    cutoff_angst : float
+        Length of the longest spring.
+    blocks : (N,) int, optional
+        Rigid block of each node; blocks hold their nodes, so that neighbours are not counted.
+    """
+    count = len(coordinates)
+    pairs = cKDTree(coordinates).query_pairs(cutoff_angst, output_type="ndarray")
+    few = np.bincount(pairs.ravel(), minlength=count) < 3
+    if blocks is not None:
+        few = np.zeros(count, bool)
+        order = np.argsort(blocks, kind="stable")
+        together = np.column_stack([order[:-1], order[1:]])
+        pairs = np.concatenate([pairs, together[blocks[order[:-1]] == blocks[order[1:]]]])
+    graph = coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
+    _, part = connected_components(graph, directed=False)
+    loose: NDArray[np.bool_] = few | (part != np.bincount(part).argmax())
+    return loose

@@ -341,6 +341,6 @@ def test_a_network_says_what_was_selected(tmp_path, capsys):
         run(NormalModesConfig(structure=_write(tmp_path, _heavy() + [_moved(line, 300, chain=(21, "B")) for line in _heavy(12)], "far.pdb"), output=output,
                               number=10, method="anm_ca", cutoff_angst=15.0))
     with pytest.raises(InputError, match=r"keeps 1 atoms .*The file holds 1656 protein, 1 ion \(CA\), 12 other"):
-        run(NormalModesConfig(structure=path, selection="calcium", output=output))
+        run(NormalModesConfig(structure=path, selection="resname CA", output=output))
     run(NormalModesConfig(structure=path, selection="name CA and not ion", output=output, number=10, method="anm_ca", cutoff_angst=15.0))
     assert "selected 214 of 1669 atoms: 214 protein" in capsys.readouterr().out

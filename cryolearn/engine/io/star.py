@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .file_lookup import find_file, written_name
 from .mrc_header import read_header
-from .star_columns import find_file, finite_numbers, number_columns, require_columns, written_name
+from .star_columns import finite_numbers, number_columns, require_columns, warn_of_repeated_images
 from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
 from .star_text import Block
 
@@ -90,10 +91,10 @@ class ParticleTable(StarTable):
         return {} if self.ctf is None else {label: getattr(self.ctf, name)[rows] for label, name in _SCOPE.items()}
 
 
-def read_particles(path: str, check_images: bool = True) -> ParticleTable:
-    """Read a RELION 3.1+ particle STAR file.
+def read_particles(path: str, check_images: bool = True, datadir: str = "") -> ParticleTable:
+    """Read a particle STAR file of RELION.
 
-    Image stacks are looked up beside the STAR file, then in the current (project) folder.
+    Image stacks are looked up as :func:`cryolearn.engine.io.file_lookup.find_file` says.
 
     Parameters
     ----------
@@ -101,6 +102,8 @@ def read_particles(path: str, check_images: bool = True) -> ParticleTable:
         STAR file.
     check_images : bool
         Open the header of every stack, so that a missing or truncated stack and an index beyond its end are refused here.
+    datadir : str
+        Folder in which stacks are looked up first.
 
     Raises
     ------
@@ -110,7 +113,8 @@ def read_particles(path: str, check_images: bool = True) -> ParticleTable:
     fields, columns, group_row = read_shared_columns(path, "particles", _OWN)
     ids, optics = fields["ids"], fields["optics"]
     names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
-    files = [find_file(path, name) for name in names]
+    files = [find_file(path, name, datadir) for name in names]
+    warn_of_repeated_images(path, file_index, image_index)
     if check_images:
         _check_sections(path, files, file_index, image_index, ids)
     return ParticleTable(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from .mrc_header import read_header
-from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_repeats, whole_numbers
+from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_contradictions, refuse_repeats, whole_numbers
 from .star_text import Block, read_star, write_star
 
 __all__ = ["DECIMALS", "StarTable", "read_box", "read_shared_columns", "write_set"]
@@ -111,10 +111,11 @@ def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, 
     InputError
         naming the missing column, the id, optics group or number that cannot be used, or the two pixel sizes that differ.
     """
-    optics, columns = particle_blocks(path, read_star(path, ("optics", "particles")), what)
+    optics, columns = particle_blocks(path, read_star(path), what)
     ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(columns["rlnImageName"]) + 1)
     refuse_repeats(path, ids)
     group, group_row = optics_rows(path, optics, columns, ids)
+    refuse_contradictions(path, optics, columns, group_row, ids)
     pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
     if not pixel_size > 0:
         raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
+from .file_lookup import find_file, written_name
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
-from .star_columns import find_file, finite_numbers, number_columns, written_name
+from .star_columns import finite_numbers, number_columns
 from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
 from .star_text import Block
 

@@ -72,8 +72,15 @@ class SubtomogramTable(StarTable):
         return f"subtomogram {self.ids[row]} ('{self.file[row]}')"
 
 
-def read_subtomograms(path: str) -> SubtomogramTable:
-    """Read a set of subtomograms; files are looked up beside the STAR file, then in the current (project) folder.
+def read_subtomograms(path: str, datadir: str = "") -> SubtomogramTable:
+    """Read a set of subtomograms.
+
+    Parameters
+    ----------
+    path : str
+        STAR file.
+    datadir : str
+        Folder in which files are looked up first; see :func:`cryolearn.engine.io.file_lookup.find_file`.
 
     Raises
     ------
@@ -90,7 +97,7 @@ def read_subtomograms(path: str) -> SubtomogramTable:
     stacked = next((row for row, name in enumerate(names) if "@" in name), None)
     if stacked is not None:
         raise InputError(f"The STAR file '{path}' names '{names[stacked]}' for subtomogram {ids[stacked]}: give one MRC file for each subtomogram.")
-    files = [find_file(path, name) for name in names]
+    files = [find_file(path, name, datadir) for name in names]
     low, high = _tilt_range(path, columns, ids)
     origin = number_columns(path, columns, _ORIGIN, ids)
     return SubtomogramTable(

@@ -90,6 +90,8 @@ class ImageStack:
             raise InputError(
                 f"The image {table.image_name(row)} of particle {table.ids[row]} holds NaN or infinite values: remove that particle."
             )
+        if table.image_sign is not None:
+            images *= np.asarray(table.image_sign, np.float32)[at, None, None]
         return images
 
 

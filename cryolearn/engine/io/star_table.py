@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from .mrc_header import read_header
+from .particle_formats import read_blocks
 from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_contradictions, refuse_repeats, whole_numbers
-from .star_text import Block, read_star, write_star
+from .star_text import Block, write_star
 
 __all__ = ["DECIMALS", "StarTable", "read_box", "read_shared_columns", "write_set"]
 
@@ -111,7 +112,7 @@ def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, 
     InputError
         naming the missing column, the id, optics group or number that cannot be used, or the two pixel sizes that differ.
     """
-    optics, columns = particle_blocks(path, read_star(path), what)
+    optics, columns = particle_blocks(path, read_blocks(path), what)
     ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(columns["rlnImageName"]) + 1)
     refuse_repeats(path, ids)
     group, group_row = optics_rows(path, optics, columns, ids)

@@ -52,6 +52,17 @@ class ReconstructConfig(RunConfig):
 
 
 @dataclass
+class ConvertParticlesConfig(RunConfig):
+    """Particles of RELION, cryoSPARC or Xmipp for RELION and cryoSPARC.
+
+    Writes ``particles.star`` and ``particles.cs``, which name the original images, and ``summary.json``.
+    """
+
+    particles: str = shared.particles()
+    datadir: str = shared.datadir()
+
+
+@dataclass
 class FscConfig(RunConfig):
     """Fourier shell correlation of two maps.
 

@@ -100,14 +100,14 @@ class ParticleTable(StarTable):
 
 
 def read_particles(path: str, check_images: bool = True, datadir: str = "") -> ParticleTable:
-    """Read particles from a STAR file of RELION or a ``.cs`` file of cryoSPARC.
+    """Read particles from a STAR file of RELION, a ``.cs`` file of cryoSPARC, or a metadata file of Xmipp.
 
     Image stacks are looked up as :func:`cryolearn.engine.io.file_lookup.find_file` says.
 
     Parameters
     ----------
     path : str
-        STAR or ``.cs`` file.
+        STAR, ``.cs`` or ``.xmd`` file.
     check_images : bool
         Open the header of every stack, so that a missing or truncated stack and an index beyond its end are refused here.
     datadir : str
@@ -118,7 +118,7 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
     InputError
         naming the missing column, stack, image, optics group or id, or the two box or pixel sizes that differ.
     """
-    fields, columns, group_row = read_shared_columns(path, "particles", _OWN)
+    fields, columns, group_row = read_shared_columns(path, "particles", _OWN, datadir)
     ids, optics = fields["ids"], fields["optics"]
     names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
     files = [find_file(path, name, datadir) for name in names]

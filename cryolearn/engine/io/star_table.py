@@ -93,7 +93,7 @@ def _pick(values: Any, at: NDArray[np.int64] | slice) -> Any:
     return values.subset(at)
 
 
-def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, Any], Block, NDArray[np.int64]]:
+def read_shared_columns(path: str, what: str, own: set[str], datadir: str = "") -> tuple[dict[str, Any], Block, NDArray[np.int64]]:
     """Read a STAR file's optics and particles.
 
     Parameters
@@ -102,6 +102,8 @@ def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, 
         STAR file and what it holds, in the plural.
     own
         Labels that the caller reads itself: they are not among the ``extra`` ones.
+    datadir
+        Folder in which image files are looked up first.
 
     Returns
     -------
@@ -112,7 +114,7 @@ def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, 
     InputError
         naming the missing column, the id, optics group or number that cannot be used, or the two pixel sizes that differ.
     """
-    optics, columns = particle_blocks(path, read_blocks(path), what)
+    optics, columns = particle_blocks(path, read_blocks(path, datadir), what)
     ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(columns["rlnImageName"]) + 1)
     refuse_repeats(path, ids)
     group, group_row = optics_rows(path, optics, columns, ids)

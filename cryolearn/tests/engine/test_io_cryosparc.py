@@ -7,10 +7,13 @@ import pytest
 import torch
 from scipy.linalg import expm
 
+from cryolearn.engine.__main__ import main
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.poses import euler_to_matrix
+from cryolearn.engine.io.cryosparc import write_cs
 from cryolearn.engine.io.stacks import ImageStack, write_stack
 from cryolearn.engine.io.star import read_particles, write_particles
+from cryolearn.engine.io.star_text import read_star, write_star
 
 BOX, PIXEL, COUNT = 8, 1.5, 6
 
@@ -136,7 +139,6 @@ def test_particles_of_a_star_as_cs(job, tmp_path):
     _save(job / "J9_particles.cs", _rows())
     write_particles(str(tmp_path / "a.star"), read_particles(str(job / "J9_particles.cs")))
     table = read_particles(str(tmp_path / "a.star"))
-    from cryolearn.engine.io.cryosparc import write_cs
     write_cs(str(tmp_path / "b.cs"), table)
     back = read_particles(str(tmp_path / "b.cs"))
     assert np.array_equal(back.ids, table.ids) and back.image_file == table.image_file and np.array_equal(back.image_index, table.image_index)
@@ -144,6 +146,20 @@ def test_particles_of_a_star_as_cs(job, tmp_path):
     assert np.array_equal(back.random_subset, table.random_subset) and list(back.ctf.voltage_kv) == list(table.ctf.voltage_kv)
     for name, values in vars(table.ctf).items():
         assert getattr(back.ctf, name) == pytest.approx(values, rel=1e-6), name
+
+
+def test_the_command_writes_both(job, tmp_path, capsys):
+    records = _save(job / "J9_particles.cs", _rows())
+    output = tmp_path / "out"
+    assert main(["convert-particles", "--particles", str(job / "J9_particles.cs"), "--output", str(output)]) == 0
+    assert np.load(output / "particles.cs", allow_pickle=False).tobytes() == records.tobytes()
+    blocks = read_star(str(output / "particles.star"))
+    blocks["optics"]["rlnBeamTiltX"] = np.array([0.5, 0.5])
+    write_star(str(tmp_path / "tilted.star"), blocks)
+    assert main(["convert-particles", "--particles", str(tmp_path / "tilted.star"), "--output", str(output)]) == 0
+    assert "rlnBeamTiltX" in capsys.readouterr().out
+    found, back = read_particles(str(tmp_path / "tilted.star")), read_particles(str(output / "particles.cs"))
+    assert np.array_equal(found.ids, back.ids) and found.image_file == back.image_file and back.angles_deg == pytest.approx(found.angles_deg, abs=2e-4)
 
 
 def test_what_cannot_be_used_is_refused(job):

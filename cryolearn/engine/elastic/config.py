@@ -133,11 +133,15 @@ class ElasticErrorsConfig(RunConfig):
 
 @dataclass
 class ImportModesConfig(RunConfig):
-    """Make ``modes.npz`` and ``structure.pdb`` from normal modes that another program wrote as text files.
+    """Make ``modes.npz``, ``structure.pdb``, ``modes/vec.K``, ``modes.csv`` and ``modes.nmd`` from normal modes of another program.
 
     Weights and widths of the atoms are those of the structure, as in the command normal-modes.
     """
 
     structure: str = param("", "Structure that the modes belong to (PDB or mmCIF).", path=True)
-    mode_files: List[str] = param([], "Text files, three columns and one row an atom, one file a mode.", path=True)
-    mode_numbers: List[int] = param([], "Numbers of these modes, counted from 1, the six rigid ones included.")
+    mode_files: List[str] = param([], "One NMD file (ProDy, NMWiz), one npz of ProDy's saveModel, one folder of ContinuousFlex with files vec.K, or a text "
+                                  "file for each mode, three columns and one row an atom.", path=True)
+    mode_numbers: List[int] = param([], "Numbers of the modes in text files, counted from 1, the six rigid ones included; of other files the modes to take, "
+                                    "all when empty.", label="Modes")
+    collectivity_threshold: float = param(0.15, "Modes below this collectivity are kept in the set but marked as not selected.",
+                                          label="Collectivity threshold", low=0, high=1)

@@ -12,10 +12,11 @@ from .config import ConvertParticlesConfig
 
 __all__ = ["run"]
 
-_STAR_ONLY = (
-    "rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike", "rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11", "rlnCtfBfactor",
-    "rlnCtfScalefactor",
-)
+# optics that a .cs file made here does not hold, and what they are without effect
+_STAR_ONLY: dict[str, float | None] = {
+    "rlnBeamTiltX": 0, "rlnBeamTiltY": 0, "rlnOddZernike": None, "rlnEvenZernike": None, "rlnMagMat00": 1, "rlnMagMat01": 0, "rlnMagMat10": 0, "rlnMagMat11": 1,
+    "rlnCtfBfactor": 0, "rlnCtfScalefactor": 1,
+}
 
 
 def run(config: ConvertParticlesConfig) -> None:
@@ -33,7 +34,8 @@ def run(config: ConvertParticlesConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_particles(str(out / "particles.star"), table)
     write_cs(str(out / "particles.cs"), table)
-    lost = [label for label in _STAR_ONLY if table.cryosparc is None and (label in table.extra or label in table.optics)]
+    given = {**table.extra, **table.optics} if table.cryosparc is None else {}
+    lost = [label for label, neutral in _STAR_ONLY.items() if label in given and (given[label] != neutral).any()]
     if lost:
         print(f"WARNING: particles.cs does not have the columns {', '.join(lost)} of '{config.particles}'.", flush=True)
     write_summary(out, ConversionSummary(

@@ -146,4 +146,6 @@ def write_set(path: str, table: StarTable, names: list[str], own: Block) -> None
     if table.random_subset is not None:
         columns["rlnRandomSubset"] = table.random_subset
     columns.update(table.extra)
-    write_star(path, {"optics": table.optics, "particles": columns})
+    count = len(table.optics["rlnOpticsGroup"])
+    needed: Block = {"rlnImageSize": np.full(count, table.box), "rlnImageDimensionality": np.full(count, table.dimensions)}
+    write_star(path, {"optics": {**table.optics, **{label: values for label, values in needed.items() if label not in table.optics}}, "particles": columns})

@@ -10,6 +10,7 @@ import pytest
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.stacks import write_stack
 from cryolearn.engine.io.star import read_particles, write_particles
+from cryolearn.engine.io.star_text import read_star
 from cryolearn.engine.io.subtomograms import read_subtomograms
 
 BOX = 8
@@ -81,6 +82,8 @@ def test_the_same_particles_however_they_are_written(tmp_path, text):
     found = read_particles(path)
     _assert_same(found)
     write_particles(str(tmp_path / "again.star"), found)
+    optics = read_star(str(tmp_path / "again.star"))["optics"]
+    assert list(optics["rlnImageSize"]) == [BOX] and list(optics["rlnImageDimensionality"]) == [2]  # RELION 3.1 refuses a table without
     _assert_same(read_particles(str(tmp_path / "again.star")))
 
 

@@ -47,7 +47,8 @@ def cs_blocks(path: str) -> dict[str, Block]:
         when the file is absent, would have to be unpickled, or lacks a column that everything needs.
     """
     rows = _with_passthrough(path, _load(path))
-    for name in ("blob/path", "blob/idx", "blob/psize_A", "blob/shape"):
+    needed = ["blob/path", "blob/idx", "blob/psize_A", "blob/shape"]
+    for name in needed + ([*_CTF.values()][4:] if "ctf/df1_A" in _names(rows) else []):
         if name not in _names(rows):
             raise InputError(f"The file '{path}' has no column {name}, and no passthrough file of its job (*_passthrough_*.cs) beside it has: copy it there.")
     shape = rows["blob/shape"]
@@ -155,12 +156,14 @@ def _alignment(rows: NDArray[Any]) -> Block:
 
 def _has_changed(table: ParticleTable, rows: NDArray[Any]) -> bool:
     """Whether poses or half sets differ from those of the rows that the particles came from."""
-    came = _alignment(rows)
-    if table.angles_deg is None or (table.random_subset is not None and not np.array_equal(came.get("rlnRandomSubset", -1), table.random_subset)):
-        return table.angles_deg is not None
-    origin = np.zeros((len(table), 2)) if table.origin_angst is None else np.asarray(table.origin_angst)
-    now = dict(zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"), (*np.asarray(table.angles_deg).T, *origin.T)))
-    return not all(label in came and np.array_equal(came[label], values) for label, values in now.items())
+    came, now = _alignment(rows), Block()
+    if table.angles_deg is not None:
+        now.update(zip(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"), np.asarray(table.angles_deg).T))
+    if table.origin_angst is not None:
+        now.update(zip(("rlnOriginXAngst", "rlnOriginYAngst"), np.asarray(table.origin_angst).T))
+    if table.random_subset is not None:
+        now["rlnRandomSubset"] = table.random_subset
+    return any(label not in came or not np.array_equal(came[label], values) for label, values in now.items())
 
 
 def _alignment_columns(table: ParticleTable) -> dict[str, NDArray[Any]]:

@@ -16,6 +16,7 @@ from .mrc_header import read_header
 from .star_columns import finite_numbers, number_columns, require_columns, warn_of_repeated_images
 from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
 from .star_text import Block
+from .star_versions import refuse_volumes
 
 _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
 _ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY")
@@ -120,6 +121,7 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
     """
     fields, columns, group_row = read_shared_columns(path, "particles", _OWN, datadir)
     ids, optics = fields["ids"], fields["optics"]
+    refuse_volumes(path, optics)
     names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
     files = [find_file(path, name, datadir) for name in names]
     warn_of_repeated_images(path, file_index, image_index)

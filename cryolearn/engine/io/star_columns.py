@@ -33,7 +33,7 @@ def particle_blocks(path: str, blocks: dict[str, Block], what: str = "particles"
     require_columns(path, "optics", optics, "rlnOpticsGroup", "rlnImagePixelSize")
     require_columns(path, "particles", columns, "rlnImageName")
     if not len(columns["rlnImageName"]):
-        raise InputError(f"The STAR file '{path}' has no {what}.")
+        raise InputError(f"The file '{path}' has no {what}.")
     return optics, columns
 
 
@@ -41,26 +41,26 @@ def require_columns(path: str, block: str, columns: Block, *labels: str) -> None
     """Refuse a block that lacks one of the columns."""
     for label in labels:
         if label not in columns:
-            raise InputError(f"The block data_{block} of the STAR file '{path}' has no column {label}.")
+            raise InputError(f"The block data_{block} of the file '{path}' has no column {label}.")
 
 
 def optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Optics group of each particle, and its row in the optics table."""
     groups = whole_numbers(path, optics["rlnOpticsGroup"], "rlnOpticsGroup")
     if "rlnOpticsGroup" not in columns and len(groups) > 1:
-        raise InputError(f"The STAR file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
+        raise InputError(f"The file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
     group = whole_numbers(path, columns["rlnOpticsGroup"], "rlnOpticsGroup") if "rlnOpticsGroup" in columns else np.full(len(ids), groups[0])
     order = np.argsort(groups, kind="stable")
     twice = np.flatnonzero(np.diff(groups[order]) == 0)
     if len(twice):
         number = groups[order][twice[0]]
-        raise InputError(f"The STAR file '{path}' describes optics group {number} more than once in data_optics: give each group its own number.")
+        raise InputError(f"The file '{path}' describes optics group {number} more than once in data_optics: give each group its own number.")
     place = np.minimum(np.searchsorted(groups[order], group), len(groups) - 1)
     rows = order[place]
     wrong = np.flatnonzero(groups[rows] != group)
     if len(wrong):
         row = wrong[0]
-        raise InputError(f"The STAR file '{path}' puts particle {ids[row]} in optics group {group[row]}, which it does not describe.")
+        raise InputError(f"The file '{path}' puts particle {ids[row]} in optics group {group[row]}, which it does not describe.")
     return group, rows
 
 
@@ -70,7 +70,7 @@ def only_value(path: str, values: NDArray[Any], what: str, unit: str) -> float:
     different = np.flatnonzero(~(np.abs(numbers - numbers[0]) <= 1e-5 * abs(numbers[0])))
     if len(different):
         raise InputError(
-            f"The STAR file '{path}' mixes {what}: {numbers[0]:g} {unit} and {numbers[different[0]]:g} {unit} "
+            f"The file '{path}' mixes {what}: {numbers[0]:g} {unit} and {numbers[different[0]]:g} {unit} "
             f"(row {different[0] + 1} of data_optics); bring all particles to one."
         )
     return float(numbers[0])
@@ -80,11 +80,11 @@ def finite_numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.
     """A column of numbers; text and NaN are refused."""
     if values.dtype.kind not in "iuf":
         row = next((row for row, value in enumerate(values) if not _is_number(value)), 0)
-        raise InputError(f"The column {label} of the STAR file '{path}' holds text where numbers belong: '{values[row]}' for particle {ids[row]}.")
+        raise InputError(f"The column {label} of the file '{path}' holds text where numbers belong: '{values[row]}' for particle {ids[row]}.")
     numbers = np.asarray(values, np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise InputError(f"The STAR file '{path}' gives no number as {label} of particle {ids[bad[0]]}.")
+        raise InputError(f"The file '{path}' gives no number as {label} of particle {ids[bad[0]]}.")
     return numbers
 
 
@@ -99,7 +99,7 @@ def _is_number(value: object) -> bool:
 def whole_numbers(path: str, values: NDArray[Any], label: str) -> NDArray[np.int64]:
     """A column of whole numbers."""
     if values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
-        raise InputError(f"The column {label} of the STAR file '{path}' does not hold whole numbers only.")
+        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only.")
     return np.asarray(values, np.int64)
 
 
@@ -108,7 +108,7 @@ def refuse_repeats(path: str, ids: NDArray[np.int64]) -> None:
     ranked = np.sort(ids)
     twice = np.flatnonzero(ranked[1:] == ranked[:-1])
     if len(twice):
-        raise InputError(f"The STAR file '{path}' has rlnImageId {ranked[twice[0]]} more than once: give every particle its own id.")
+        raise InputError(f"The file '{path}' has rlnImageId {ranked[twice[0]]} more than once: give every particle its own id.")
 
 
 def number_columns(path: str, columns: Block, labels: tuple[str, ...], ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -130,7 +130,7 @@ def refuse_contradictions(path: str, optics: Block, columns: Block, group_row: N
             if len(off):
                 row = off[0]
                 raise InputError(
-                    f"The STAR file '{path}' contradicts itself: {pixels} of particle {ids[row]} is {first[row]:g} pixels of {pixel[row]:g} Å, {angst} is "
+                    f"The file '{path}' contradicts itself: {pixels} of particle {ids[row]} is {first[row]:g} pixels of {pixel[row]:g} Å, {angst} is "
                     f"{second[row]:g} Å; remove the wrong column."
                 )
     if "rlnImagePixelSize" in columns:
@@ -139,7 +139,7 @@ def refuse_contradictions(path: str, optics: Block, columns: Block, group_row: N
         if len(off):
             row = off[0]
             raise InputError(
-                f"The STAR file '{path}' contradicts itself: rlnImagePixelSize of particle {ids[row]} is {own[row]:g} Å, that of its optics group "
+                f"The file '{path}' contradicts itself: rlnImagePixelSize of particle {ids[row]} is {own[row]:g} Å, that of its optics group "
                 f"{pixel[row]:g} Å; remove the wrong one."
             )
 

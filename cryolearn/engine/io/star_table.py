@@ -121,7 +121,7 @@ def read_shared_columns(path: str, what: str, own: set[str], datadir: str = "") 
     refuse_contradictions(path, optics, columns, group_row, ids)
     pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
     if not pixel_size > 0:
-        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
+        raise InputError(f"The file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
     fields = {
         "ids": ids, "pixel_size_angst": pixel_size, "angles_deg": number_columns(path, columns, _ANGLES, ids), "optics_group": group, "optics": optics,
         "random_subset": whole_numbers(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,

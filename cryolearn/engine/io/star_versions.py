@@ -11,7 +11,7 @@ from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .star_text import Block
 
-__all__ = ["particles_with_optics", "refuse_tilt_stacks"]
+__all__ = ["particles_with_optics", "refuse_tilt_stacks", "refuse_volumes"]
 
 _MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 _PIXEL_SIZES = ("rlnImagePixelSize", "rlnPixelSize")
@@ -40,7 +40,9 @@ def particles_with_optics(path: str, blocks: dict[str, Block]) -> tuple[Block, B
     if "optics" not in blocks:
         return _made_optics(path, columns)
     optics = blocks["optics"]
-    if "rlnImagePixelSize" not in optics and set(_TILTS) <= set(optics):
+    if "rlnImagePixelSize" not in optics and "rlnPixelSize" in optics:
+        optics = {**optics, "rlnImagePixelSize": optics["rlnPixelSize"]}
+    elif "rlnImagePixelSize" not in optics and set(_TILTS) <= set(optics):
         optics = {**optics, "rlnImagePixelSize": np.asarray(optics[_TILTS[0]], np.float64) * np.asarray(optics[_TILTS[1]], np.float64)}
     return optics, columns
 
@@ -61,6 +63,12 @@ def refuse_tilt_stacks(path: str, blocks: dict[str, Block]) -> None:
             f"The STAR file '{path}' holds 2D tilt stacks of RELION 5 or WarpTools (one stack of tilt images a particle), which no command reads yet: "
             "export 3D subtomograms (WarpTools ts_export_particles --3d)."
         )
+
+
+def refuse_volumes(path: str, optics: Block) -> None:
+    """Refuse subtomograms where images are needed."""
+    if (np.asarray(optics.get("rlnImageDimensionality", [2])) == 3).any():
+        raise InputError(f"The file '{path}' holds subtomograms (rlnImageDimensionality 3), not images: use the commands for subtomograms.")
 
 
 def _made_optics(path: str, columns: Block) -> tuple[Block, Block]:

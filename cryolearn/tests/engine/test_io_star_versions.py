@@ -70,6 +70,7 @@ SAME = {
     "blank lines between rows": TEXT.replace("\n000002@", "\n\n \t\n000002@"),
     "particles named data_images": TEXT.replace("data_particles", "data_images"),
     "tables of RELION 5": "data_general\n\n_rlnTomoSubTomosAre2DStacks 0\n\n" + TEXT + "\ndata_job\n\n_rlnJobTypeLabel x\n",
+    "optics with rlnPixelSize": TEXT.replace("rlnImagePixelSize", "rlnPixelSize"),
     "RELION 3.0": OLD,
     "RELION 3.0, data_images": OLD.replace("data_", "data_images"),
     "RELION 3.0, rlnPixelSize": OLD.replace("rlnDetectorPixelSize", "rlnPixelSize").replace(" 15 300", " 1.5 300"),
@@ -115,6 +116,7 @@ REFUSED = {
     "UTF-16": (TEXT.encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
     "no pixel size": (OLD.replace("rlnMagnification", "rlnOther"), ["no block data_optics", "rlnImagePixelSize"]),
     "no voltage": (OLD.replace("_rlnVoltage", "_rlnOther"), ["data_optics", "rlnVoltage"]),
+    "subtomograms": (TEXT.replace("_rlnImageSize", "_rlnImageDimensionality").replace("1.5 8\n", "1.5 3\n"), ["subtomograms", "rlnImageDimensionality 3"]),
     "no particles": (OPTICS, ["data_particles", "rlnImageName"]),
     "two tables of particles": (OPTICS + PARTICLES.replace("data_particles", "data_a") + ROWS[0] + "\n\n" + PARTICLES.replace("data_particles", "data_b")
                                 + ROWS[1] + "\n", ["data_a and data_b"]),

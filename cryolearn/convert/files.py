@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
+PACKED = ('.gz', '.bz2')  # what mrcfile and the engine unpack as they read
+
 
 def plainName(name: Any) -> str:
     """A file's own name, without the format that xmipp puts behind it (``map.mrc:mrc``)."""
     text = str(name)
     return text.rsplit(':', 1)[0] if text.endswith((':mrc', ':mrcs')) else text
+
+
+def unpackedName(name: Any) -> str:
+    """A file's own name without the ending of its compression (``map.mrc.gz`` is ``map.mrc``), by which its format is known."""
+    plain = plainName(name)
+    stem, ending = os.path.splitext(plain)
+    return stem if ending.lower() in PACKED else plain
 
 
 def fileOf(item: Any) -> str:

@@ -14,7 +14,7 @@ from emtable import Table
 from pwem.constants import ALIGN_PROJ
 from pyworkflow.object import Scalar
 
-from .files import plainName
+from .files import plainName, unpackedName
 from .star_rows import ANGLE_LABELS, ORIGIN_LABELS, opticsOf, withImages, writeStar
 
 MRC_EXTENSIONS = ('.mrc', '.mrcs')
@@ -94,6 +94,8 @@ class StackNames:
         plain = plainName(name)
         if os.path.splitext(plain)[1].lower() in MRC_EXTENSIONS:
             return plain if len(plain.split()) == 1 else self._link(plain)
+        if unpackedName(plain) != plain:
+            raise ValueError("The stack '%s' is compressed, and single images cannot be read from it: unpack it (gunzip, bunzip2) and import it again." % plain)
         from pwem.emlib.image import ImageHandler
         converted = os.path.join(self._folder, 'converted_%03d.mrcs' % (len(self._names) + 1))
         ImageHandler().convertStack(plain, converted)

@@ -9,6 +9,7 @@ import mrcfile
 import numpy as np
 
 from ..common.atomic import whole_file
+from .files import unpackedName
 
 MRC_EXTENSIONS = ('.mrc', '.mrcs', '.map', '.ccp4', '.rec', '.st')
 
@@ -29,7 +30,7 @@ class SubtomogramFiles:
         if not os.path.exists(plain):
             raise ValueError("The file '%s' of subtomogram %s does not exist." % (plain, item.getObjId()))
         target = os.path.join(self._folder, 'subtomogram_%06d.mrc' % objId)
-        if os.path.splitext(plain)[1].lower() not in MRC_EXTENSIONS:
+        if os.path.splitext(unpackedName(plain))[1].lower() not in MRC_EXTENSIONS:
             return self._write(target, _foreignData(item), pixelSize)
         if index > 1 or (index == 1 and _isStack(plain)):
             return self._write(target, _volumeOfStack(plain, index, item), pixelSize)
@@ -56,7 +57,8 @@ def _isStack(path: str) -> bool:
 
 def _volumeOfStack(path: str, index: int, item: Any) -> Any:
     """Volume ``index`` (from 1) of an MRC file that holds cubes one after another."""
-    with mrcfile.mmap(path, permissive=True) as mrc:
+    isPacked = unpackedName(path) != path
+    with (mrcfile.open if isPacked else mrcfile.mmap)(path, permissive=True) as mrc:
         data = mrc.data.reshape((-1,) + mrc.data.shape[-2:])
         box = data.shape[-1]
         if index * box > len(data):

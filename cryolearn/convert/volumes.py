@@ -10,6 +10,7 @@ import numpy as np
 from pwem.objects import Transform, Volume
 
 from ..common.atomic import whole_file
+from .files import unpackedName
 
 
 def makeVolume(path: str, halfMaps: Any = None, volumeClass: Any = Volume, **kwargs: Any) -> Any:
@@ -66,7 +67,7 @@ def readData(volume: Any) -> Any:
     """Array (z, y, x) of a Scipion volume in any format that Scipion reads."""
     name = volume.getFileName()
     plain = name.rsplit(':', 1)[0] if name.endswith(':mrc') else name
-    if os.path.splitext(plain)[1].lower() in ('.mrc', '.map', '.ccp4'):
+    if os.path.splitext(unpackedName(plain))[1].lower() in ('.mrc', '.map', '.ccp4'):
         with mrcfile.open(plain, permissive=True) as mrc:
             return np.array(mrc.data)
     from pwem.emlib.image import ImageHandler

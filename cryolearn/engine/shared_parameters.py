@@ -10,7 +10,11 @@ from functools import partial
 from .config import param
 
 # input
-particles = partial(param, default="", help="Particles (RELION 3.1+ STAR).", path=True)
+particles = partial(param, default="", help="Particles (STAR of RELION, or .cs of cryoSPARC).", path=True)
+datadir = partial(
+    param, default="", help="Folder in which image files are looked up first, by their names in the particle file or the last parts of these: for images that "
+    "were moved.", label="Folder of the images", path=True, affects_result=False, expert=True,
+)
 subtomograms = partial(param, default="", help="Subtomograms (STAR with tilt ranges).", path=True)
 modes = partial(param, default="", help="Normal modes (modes.npz).", path=True)
 mode_numbers = partial(param, default=[7, 8, 9], label="Modes")

@@ -9,6 +9,7 @@ from .protocol_elastic_base import CryoLearnProtElasticBase
 from .protocol_elastic_predict import CryoLearnProtElasticPredict
 from .protocol_elastic_train import CryoLearnProtElasticTrain
 from .protocol_gaussian_heterogeneity import CryoLearnProtGaussianHeterogeneity
+from .protocol_import_modes import CryoLearnProtImportModes
 from .protocol_map_enhance import CryoLearnProtMapEnhance
 from .protocol_map_train import CryoLearnProtMapTrain
 from .protocol_normal_modes import CryoLearnProtNormalModes
@@ -30,7 +31,8 @@ from .protocol_volume_to_gaussians import CryoLearnProtVolumeToGaussians
 __all__ = [
     'CryoLearnProtBase', 'CryoLearnProtClusterLandscape', 'CryoLearnProtCompareOrientations', 'CryoLearnProtDistanceTrain',
     'CryoLearnProtElasticAlign', 'CryoLearnProtElasticBase', 'CryoLearnProtElasticPredict', 'CryoLearnProtElasticTrain',
-    'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtMapEnhance', 'CryoLearnProtMapTrain', 'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct',
+    'CryoLearnProtGaussianHeterogeneity', 'CryoLearnProtImportModes', 'CryoLearnProtMapEnhance', 'CryoLearnProtMapTrain',
+    'CryoLearnProtNormalModes', 'CryoLearnProtReconstruct',
     'CryoLearnProtRecoverOrientations', 'CryoLearnProtSelectLandscape', 'CryoLearnProtSelectSubtomograms',
     'CryoLearnProtSimulateParticles', 'CryoLearnProtSimulateSubtomograms', 'CryoLearnProtSubtomogramAverage',
     'CryoLearnProtSubtomogramBase', 'CryoLearnProtSubtomogramClassify', 'CryoLearnProtSubtomogramSubdivide',

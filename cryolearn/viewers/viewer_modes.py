@@ -5,7 +5,7 @@ from pwem.objects import SetOfNormalModes
 
 from ..common.figures.bars import draw_collectivity
 from ..convert.modes import engineModes
-from ..protocols import CryoLearnProtNormalModes
+from ..protocols import CryoLearnProtImportModes, CryoLearnProtNormalModes
 from .modes_window import ModesWindow, modeRows
 from .viewer_base import CryoLearnViewer, ObjectViewer
 
@@ -14,7 +14,7 @@ class CryoLearnModesViewer(CryoLearnViewer):
     """Normal modes with their collectivity, and how each one moves the structure."""
 
     _label = 'normal modes viewer'
-    _targets = [CryoLearnProtNormalModes]
+    _targets = [CryoLearnProtNormalModes, CryoLearnProtImportModes]
 
     def _defineResults(self, form):
         self._addLine(form, 'showModes', 'Modes: table and motion', important=True,

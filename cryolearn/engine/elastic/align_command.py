@@ -36,7 +36,7 @@ def run(config: ElasticAlignConfig) -> None:
     check_config(config)
     require(config, "particles", "modes")
     device = select_device(config)
-    table = read_particles(config.particles)
+    table = read_particles(config.particles, datadir=config.datadir)
     reference = ElasticReference.from_modes(read_modes(config.modes), config.mode_numbers, device, config.atom_sigma_angst)
     if config.start == "local" and table.angles_deg is None:
         raise InputError("The particles carry no poses: start 'blind', or give aligned particles.")

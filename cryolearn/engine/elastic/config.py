@@ -39,6 +39,7 @@ class ElasticAlignConfig(RunConfig):
     """
 
     particles: str = shared.particles()
+    datadir: str = shared.datadir()
     modes: str = shared.modes()
     mode_numbers: List[int] = shared.mode_numbers(help="Modes to use, counted from 1 (1-6 are rigid and refused).")
     start: str = param("blind", "'blind' searches all poses and ignores those of the input; 'local' refines the input's poses.",
@@ -72,6 +73,7 @@ class ElasticTrainConfig(RunConfig):
     mode_numbers: List[int] = shared.mode_numbers(help="Modes to predict.")
     particles: str = param("", "Aligned particles (STAR): their box, pixel size, CTF and noise shape the simulation, and their labels are learned "
                            "when the source of labels says so.", path=True)
+    datadir: str = shared.datadir()
     alignment: str = param("", "Result table (alignment.npz) with amplitudes of these particles.", path=True)
     labels: str = param("both", "What the network learns from: 'simulation' images drawn anew from the modes, 'particles' the aligned particles "
                         "(the paper's way), or 'both'.", label="Learn from", choices=("simulation", "particles", "both"))
@@ -106,6 +108,7 @@ class ElasticPredictConfig(RunConfig):
     """
 
     particles: str = shared.particles()
+    datadir: str = shared.datadir()
     model: str = param("", "Folder of the trained model.", path=True)
     refine: bool = param(True, "Refine the network's answer by steps of the elastic alignment.", label="Refine?")
     refine_iterations: int = param(8, "Refinement steps.", label="Refinement steps", low=1, high=50)
@@ -130,11 +133,15 @@ class ElasticErrorsConfig(RunConfig):
 
 @dataclass
 class ImportModesConfig(RunConfig):
-    """Make ``modes.npz`` and ``structure.pdb`` from normal modes that another program wrote as text files.
+    """Make ``modes.npz``, ``structure.pdb``, ``modes/vec.K``, ``modes.csv`` and ``modes.nmd`` from normal modes of another program.
 
     Weights and widths of the atoms are those of the structure, as in the command normal-modes.
     """
 
     structure: str = param("", "Structure that the modes belong to (PDB or mmCIF).", path=True)
-    mode_files: List[str] = param([], "Text files, three columns and one row an atom, one file a mode.", path=True)
-    mode_numbers: List[int] = param([], "Numbers of these modes, counted from 1, the six rigid ones included.")
+    mode_files: List[str] = param([], "One NMD file (ProDy, NMWiz), one npz of ProDy's saveModel, one folder of ContinuousFlex with files vec.K, or a text "
+                                  "file for each mode, three columns and one row an atom.", path=True)
+    mode_numbers: List[int] = param([], "Numbers of the modes in text files, counted from 1, the six rigid ones included; of other files the modes to take, "
+                                    "all when empty.", label="Modes")
+    collectivity_threshold: float = param(0.15, "Modes below this collectivity are kept in the set but marked as not selected.",
+                                          label="Collectivity threshold", low=0, high=1)

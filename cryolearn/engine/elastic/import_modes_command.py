@@ -1,14 +1,16 @@
-"""Command ``import-modes``: normal modes of other programs (text files of Scipion's plugins) as the engine's file."""
+"""Command ``import-modes``: normal modes of other programs as the engine's files."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from ..config import check_config, require
-from ..exceptions import InputError
-from ..io.mode_formats import read_mode_texts
-from ..io.modes import write_modes
+from ..io.mode_formats import write_mode_table, write_mode_texts, write_nmd
+from ..io.mode_readers import read_foreign_modes
+from ..io.modes import RIGID_MODES, write_modes
 from ..io.structures import atom_sigmas, atom_weights, read_structure, write_fitting
 from ..io.summary import ModesSummary, write_summary
 from .config import ImportModesConfig
@@ -27,17 +29,21 @@ def run(config: ImportModesConfig) -> None:
     """
     check_config(config)
     require(config, "structure", "mode_files")
-    if len(config.mode_files) != len(config.mode_numbers):
-        raise InputError(f"{len(config.mode_files)} mode files are given with {len(config.mode_numbers)} numbers: give one number a file.")
     structure = read_structure(config.structure)
-    modes = read_mode_texts(config.mode_files, config.mode_numbers, structure.coordinates)
-    share = collectivity(modes.eigenvectors)
+    modes = read_foreign_modes(config.mode_files, config.mode_numbers, structure.coordinates)
+    share, moving = collectivity(modes.eigenvectors), modes.mode_numbers > RIGID_MODES
+    score = np.zeros(len(modes))
+    score[moving] = collectivity_score(np.concatenate([np.zeros(RIGID_MODES), share[moving]]))[RIGID_MODES:]
     modes = dataclasses.replace(
-        modes, weights=atom_weights(structure), sigma_angst=atom_sigmas(structure), collectivity=share, score=collectivity_score(share),
+        modes, weights=atom_weights(structure), sigma_angst=atom_sigmas(structure), collectivity=share, score=score,
     )
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
     write_fitting(str(out / "structure"), structure)
     write_modes(str(out / "modes.npz"), modes)
-    write_summary(out, ModesSummary(atoms=len(structure), modes=len(modes)))
+    write_mode_texts(str(out / "modes"), modes)
+    write_nmd(str(out / "modes.nmd"), modes, structure)
+    selected = (share >= config.collectivity_threshold) & moving
+    write_mode_table(str(out / "modes.csv"), modes, selected)
+    write_summary(out, ModesSummary(atoms=len(structure), modes=len(modes), selected=int(selected.sum())))
     print(f"{len(modes)} modes of {len(structure)} atoms imported")

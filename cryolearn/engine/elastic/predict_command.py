@@ -45,7 +45,7 @@ def run(config: ElasticPredictConfig) -> None:
     require(config, "particles", "model")
     device = select_device(config)
     weights, description = load_model(config.model)
-    table = read_particles(config.particles)
+    table = read_particles(config.particles, datadir=config.datadir)
     check_model(config.model, description, table)
     numbers = [int(number) for number in description["mode_numbers"]]
     modes = str(Path(config.model) / "modes.npz")

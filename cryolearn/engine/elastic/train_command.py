@@ -50,7 +50,8 @@ def run(config: ElasticTrainConfig) -> None:
     device = select_device(config)
     reference = ElasticReference.from_modes(read_modes(config.modes), config.mode_numbers, device)
     reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
-    images = ParticleImages(read_particles(config.particles), reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
+    table = read_particles(config.particles, datadir=config.datadir)
+    images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
     scheme, renderer, contrast = _measure(config, images, reference, reach)
     arguments = _network_arguments(config, reference, scheme)
     run_training(_training(config, images, arguments, scheme=scheme, renderer=renderer, contrast=contrast), config)

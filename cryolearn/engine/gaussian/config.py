@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List
 
+from .. import shared_parameters as shared
 from ..config import RunConfig, param
 
 
@@ -16,7 +17,8 @@ class GaussianHeterogeneityConfig(RunConfig):
     ``landscape.csv``, ``particles.star``, ``maps/`` and ``figures/``.
     """
 
-    particles: str = param("", "Particles with poses (RELION 3.1+ STAR).", path=True)
+    particles: str = shared.particles(help="Particles with poses (STAR of RELION, or .cs of cryoSPARC).")
+    datadir: str = shared.datadir()
     volume: str = param("", "Consensus map of the particles' box and pixel size.", path=True)
     gaussians: str = param("", "Gaussians to start from (gaussians.npz of volume-to-gaussians); without it they are made from the map.", path=True)
     mask: str = param("", "Mask of the particle in the map; without it one is made from the map.", path=True)

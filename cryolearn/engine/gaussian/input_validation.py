@@ -72,7 +72,7 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     InputError
         in one sentence, for whatever cannot be used.
     """
-    table = read_particles(config.particles)
+    table = read_particles(config.particles, datadir=config.datadir)
     if not len(table):
         raise InputError(f"The particle set '{config.particles}' is empty: give at least one particle.")
     if table.angles_deg is None:

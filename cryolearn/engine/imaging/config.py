@@ -36,7 +36,8 @@ class ReconstructConfig(RunConfig):
     and ``reconstructions.json`` and ``figures/``.
     """
 
-    particles: str = shared.particles(help="Aligned particles (RELION 3.1+ STAR).")
+    particles: str = shared.particles(help="Aligned particles (STAR of RELION, or .cs of cryoSPARC).")
+    datadir: str = shared.datadir()
     classes: str = param("", "Result table with columns id and class (clusters.npz); without it all particles make one map.", path=True)
     use_ctf: bool = param(True, "Correct for the CTF.", label="Correct CTF?")
     phase_flipped: bool = shared.phase_flipped()
@@ -48,6 +49,17 @@ class ReconstructConfig(RunConfig):
                         label="Wiener filter", choices=("fsc", "constant"), expert=True)
     symmetry: str = shared.symmetry()
     batch: int = shared.image_batch(default=256)
+
+
+@dataclass
+class ConvertParticlesConfig(RunConfig):
+    """Particles of RELION, cryoSPARC or Xmipp for RELION and cryoSPARC.
+
+    Writes ``particles.star`` and ``particles.cs``, which name the original images, and ``summary.json``.
+    """
+
+    particles: str = shared.particles()
+    datadir: str = shared.datadir()
 
 
 @dataclass

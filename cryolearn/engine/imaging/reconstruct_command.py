@@ -88,7 +88,7 @@ def run(config: ReconstructConfig) -> None:
     if not is_first_process():
         return  # one process is enough: the work is bound by memory
     device = select_device(config)
-    table = read_particles(config.particles)
+    table = read_particles(config.particles, datadir=config.datadir)
     if table.angles_deg is None:
         raise InputError(f"The particles in '{config.particles}' have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
     if config.use_ctf and table.ctf is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc, whole_file
-from .mrc_header import MrcHeader, read_header, require_rectangular
+from .mrc_header import MrcHeader, is_packed, open_packed, read_header, require_rectangular
 
 
 @dataclass
@@ -78,15 +77,20 @@ def read_values(header: MrcHeader) -> NDArray[np.float32]:
     Raises
     ------
     InputError
-        when a packed file is truncated.
+        when a packed file is truncated or damaged.
     """
     count = int(np.prod(header.shape))
-    if header.path.endswith(".gz"):
-        with gzip.open(header.path, "rb") as handle:
-            content = handle.read()
-        if len(content) < header.data_offset + count * header.dtype.itemsize:
+    if is_packed(header.path):
+        try:
+            with open_packed(header.path) as handle:
+                content = handle.read()
+        except (OSError, EOFError) as error:
+            raise InputError(f"The map '{header.path}' is damaged: {error}.") from error
+        if header.section_header or len(content) < header.data_offset + count * header.dtype.itemsize:
             raise InputError(f"The map '{header.path}' is truncated.")
         values = np.frombuffer(content, header.dtype, count, header.data_offset)
+    elif header.section_header:
+        values = header.mapped()
     else:
         values = np.fromfile(header.path, header.dtype, count, offset=header.data_offset)
     return values.reshape(header.shape).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..exceptions import InputError
-from .atomic import open_whole
+from .atomic import open_whole, write_csv
 from .modes import RIGID_MODES, Modes, make_modes
 from .structures import Structure
 
@@ -32,6 +32,15 @@ def write_nmd(path: str, modes: Modes, structure: Structure | None = None, title
             if number > RIGID_MODES:
                 scale = 1 / np.sqrt(value) if value > 0 else 1.0
                 handle.write(f"mode {number} {scale:.6g} " + " ".join(f"{x:.7f}" for x in vector.ravel()) + "\n")
+
+
+def write_mode_table(path: str, modes: Modes, selected: ArrayLike) -> None:
+    """Write ``modes.csv``: a row a mode; ``selected`` (K,) says which are collective and not rigid. The frequency of an unknown eigenvalue is 0."""
+    values = np.nan_to_num(np.asarray(modes.eigenvalues, np.float64))
+    write_csv(path, ["mode", "eigenvalue", "frequency", "collectivity", "score", "selected"], (
+        [int(number), f"{value:.6g}", f"{np.sqrt(max(value, 0.0)):.6g}", f"{modes.collectivity[k]:.4f}", f"{modes.score[k]:.4f}", int(chosen)]
+        for k, (number, value, chosen) in enumerate(zip(modes.mode_numbers, values, np.asarray(selected, bool)))
+    ))
 
 
 def write_mode_texts(folder: str, modes: Modes) -> list[str]:

@@ -1,15 +1,19 @@
-"""The header of an MRC file, read without the data and held against the file's size."""
+"""The header of an MRC file (or of another image file, as that of one), read without the data and held against the file's size."""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import os
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
+from numpy.typing import NDArray
 
 from ..exceptions import InputError
+from .foreign_images import FOREIGN_FORMATS, Layout, imagic_files, imagic_layout, mrc_fields, spider_layout
 
 HEADER_BYTES = 1024
 _IMOD_STAMP = 1146047817
@@ -17,6 +21,7 @@ _IMOD_SIGNED_BYTES = 1
 _DTYPES = {1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _COMPLEX_MODES = (3, 4)
 _RIGHT_ANGLE_DEG = 0.05  # what rounding explains
+_PACKED = (".gz", ".bz2")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class MrcHeader:
         Byte at which the first section starts.
     raw : numpy.void
         All header fields (``mrcfile.dtypes.HEADER_DTYPE``).
+    section_header : int
+        Bytes before each section, in SPIDER's stacks.
     """
 
     path: str
@@ -42,11 +49,17 @@ class MrcHeader:
     dtype: np.dtype
     data_offset: int
     raw: np.void
+    section_header: int = 0
 
     @property
     def section_bytes(self) -> int:
         """Bytes of one section."""
-        return self.shape[1] * self.shape[2] * self.dtype.itemsize
+        return self.section_header + self.shape[1] * self.shape[2] * self.dtype.itemsize
+
+    def mapped(self) -> NDArray:
+        """The sections, mapped from the file."""
+        record = np.dtype([("header", f"V{self.section_header}"), ("values", self.dtype, self.shape[1:])])
+        return np.memmap(self.path, record, "r", self.data_offset, self.shape[:1])["values"]
 
     @property
     def voxel_angst(self) -> tuple[float, float, float]:
@@ -71,29 +84,52 @@ def require_rectangular(header: MrcHeader) -> None:
         raise InputError(f"The cell of the map '{header.path}' is not rectangular ({said} degrees): resample it to a rectangular grid.")
 
 
+def is_packed(path: str) -> bool:
+    """Whether a file's name says that it is compressed by gzip or bzip2."""
+    return path.lower().endswith(_PACKED)
+
+
+def open_packed(path: str) -> IO[bytes]:
+    """Open a file for reading, through gzip or bzip2 where its name says so."""
+    if not is_packed(path):
+        return open(path, "rb")
+    return gzip.open(path, "rb") if path.lower().endswith(".gz") else bz2.open(path, "rb")  # type: ignore[return-value]
+
+
 def read_header(path: str) -> MrcHeader:
-    """Read the header of an MRC file and hold it against the size of the file.
+    """Read the header of an MRC, SPIDER or IMAGIC file and hold it against the size of the file.
 
     Parameters
     ----------
     path : str
-        MRC or CCP4 file; a name that ends in ``.gz`` is read through gzip and not held against its size.
+        File; one whose name ends in ``.gz`` or ``.bz2`` is unpacked as it is read and not held against its size.
 
     Raises
     ------
     InputError
-        when the file is absent, is no MRC file, has a mode other than 0, 1, 2, 6 or 12, is truncated, or
+        when the file is absent, is of another format, has a mode other than 0, 1, 2, 6 or 12, is truncated, or
         holds more than its header says.
     """
-    packed = path.endswith(".gz")
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in FOREIGN_FORMATS:
+        raise InputError(f"'{path}' is {FOREIGN_FORMATS[suffix]}, which cannot be read: convert it to MRC.")
+    if suffix in (".hed", ".img"):
+        header_file, path = imagic_files(path)
+        return _foreign(path, imagic_layout(header_file), os.path.getsize(path))
     try:
-        with gzip.open(path, "rb") if packed else open(path, "rb") as handle:
+        with open_packed(path) as handle:
             block = handle.read(HEADER_BYTES)
-        size = None if packed else os.path.getsize(path)
-    except OSError as error:
-        raise InputError(f"The MRC file '{path}' cannot be read: {error.strerror or error}.") from error
+        size = None if is_packed(path) else os.path.getsize(path)
+    except (OSError, EOFError) as error:
+        raise InputError(f"The MRC file '{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if len(block) < HEADER_BYTES:
         raise InputError(f"The MRC file '{path}' is truncated: it has {len(block)} bytes, less than a header.")
+    try:
+        spider = spider_layout(block, size)
+    except InputError as error:
+        raise InputError(f"The file '{path}' cannot be read: {error}.") from error
+    if spider is not None:
+        return _foreign(path, spider, size)
     raw = _decode(block, path)
     mode = int(raw["mode"])
     header = MrcHeader(
@@ -105,6 +141,14 @@ def read_header(path: str) -> MrcHeader:
     )
     if size is not None:
         _check_size(header, size)
+    return header
+
+
+def _foreign(path: str, layout: Layout, size: int | None) -> MrcHeader:
+    shape, dtype, first, before, voxel = layout
+    header = MrcHeader(path=path, shape=shape, dtype=dtype, data_offset=first, raw=mrc_fields(shape, voxel), section_header=before)
+    if size is not None and size < first + shape[0] * header.section_bytes:
+        raise InputError(f"The file '{path}' is truncated: its header promises {shape[0]} sections of {shape[2]} x {shape[1]}; copy or make it again.")
     return header
 
 

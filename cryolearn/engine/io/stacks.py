@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from .atomic import finish_part, part_of
-from .mrc_header import HEADER_BYTES, MrcHeader, read_header
+from .mrc_header import HEADER_BYTES, MrcHeader, is_packed, read_header
 from .star import ParticleTable
 
 
@@ -43,6 +43,8 @@ class ImageStack:
         return len(self.table)
 
     def _open(self, path: str) -> MrcHeader:
+        if is_packed(path):
+            raise InputError(f"The stack '{path}' is compressed, and single images cannot be read from it: unpack it (gunzip, bunzip2) and name that file.")
         header = read_header(path)
         if header.shape[1:] != (self.box, self.box):
             raise InputError(
@@ -79,7 +81,7 @@ class ImageStack:
             if wanted.max() >= header.shape[0]:
                 row = at[here[wanted.argmax()]]
                 raise InputError(f"Particle {table.ids[row]} is image {wanted.max() + 1} of '{header.path}', which has {header.shape[0]}.")
-            data = np.memmap(header.path, header.dtype, "r", header.data_offset, header.shape)
+            data = header.mapped()
             order = np.argsort(wanted, kind="stable")  # ascending on disk
             images[here[order]] = data[wanted[order]]
             del data
@@ -90,6 +92,8 @@ class ImageStack:
             raise InputError(
                 f"The image {table.image_name(row)} of particle {table.ids[row]} holds NaN or infinite values: remove that particle."
             )
+        if table.image_sign is not None:
+            images *= np.asarray(table.image_sign, np.float32)[at, None, None]
         return images
 
 

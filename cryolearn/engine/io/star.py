@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,16 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
+from .file_lookup import find_file, written_name
 from .mrc_header import read_header
-from .star_columns import find_file, finite_numbers, number_columns, require_columns, written_name
+from .star_columns import finite_numbers, number_columns, require_columns, warn_of_repeated_images
 from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
 from .star_text import Block
+from .star_versions import refuse_volumes
 
 _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
 _ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY")
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
 _SCOPE = {"rlnVoltage": "voltage_kv", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
-_OWN = {*_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS}
+_OWN = {*_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS, SIGN_LABEL, CS_COLUMN}
 
 
 @dataclass
@@ -64,6 +68,10 @@ class ParticleTable(StarTable):
     origin_angst : (n, 2) or None
         ``rlnOriginXAngst``, ``rlnOriginYAngst``.
     ctf : CtfTable or None
+    image_sign : (n,) or None
+        -1 where an image is dark on light in its file and is inverted as it is read.
+    cryosparc : (n,) or None
+        Rows of the cryoSPARC file that the particles came from.
     """
 
     dimensions = 2
@@ -74,6 +82,8 @@ class ParticleTable(StarTable):
     image_index: NDArray[np.int64]
     origin_angst: NDArray[np.float64] | None = None
     ctf: CtfTable | None = None
+    image_sign: NDArray[np.int64] | None = None
+    cryosparc: NDArray[Any] | None = None
 
     def with_poses(self, angles_deg: ArrayLike, origin_angst: ArrayLike) -> ParticleTable:
         """The same particles with other poses: ``angles_deg`` (n, 3), ``origin_angst`` (n, 2)."""
@@ -90,37 +100,42 @@ class ParticleTable(StarTable):
         return {} if self.ctf is None else {label: getattr(self.ctf, name)[rows] for label, name in _SCOPE.items()}
 
 
-def read_particles(path: str, check_images: bool = True) -> ParticleTable:
-    """Read a RELION 3.1+ particle STAR file.
+def read_particles(path: str, check_images: bool = True, datadir: str = "") -> ParticleTable:
+    """Read particles from a STAR file of RELION, a ``.cs`` file of cryoSPARC, or a metadata file of Xmipp.
 
-    Image stacks are looked up beside the STAR file, then in the current (project) folder.
+    Image stacks are looked up as :func:`cryolearn.engine.io.file_lookup.find_file` says.
 
     Parameters
     ----------
     path : str
-        STAR file.
+        STAR, ``.cs`` or ``.xmd`` file.
     check_images : bool
         Open the header of every stack, so that a missing or truncated stack and an index beyond its end are refused here.
+    datadir : str
+        Folder in which stacks are looked up first.
 
     Raises
     ------
     InputError
         naming the missing column, stack, image, optics group or id, or the two box or pixel sizes that differ.
     """
-    fields, columns, group_row = read_shared_columns(path, "particles", _OWN)
+    fields, columns, group_row = read_shared_columns(path, "particles", _OWN, datadir)
     ids, optics = fields["ids"], fields["optics"]
+    refuse_volumes(path, optics)
     names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
-    files = [find_file(path, name) for name in names]
+    files = [find_file(path, name, datadir) for name in names]
+    warn_of_repeated_images(path, file_index, image_index)
     if check_images:
         _check_sections(path, files, file_index, image_index, ids)
     return ParticleTable(
         **fields, image_file=files, file_index=file_index, image_index=image_index, box=read_box(path, optics, files[0]),
         origin_angst=_origins(path, columns, ids, fields["pixel_size_angst"]), ctf=_ctf(path, optics, columns, group_row, ids),
+        image_sign=columns.get(SIGN_LABEL), cryosparc=columns.get(CS_COLUMN),
     )
 
 
 def write_particles(path: str, table: ParticleTable) -> None:
-    """Write a particle set as a RELION 3.1+ STAR file.
+    """Write a particle set as a RELION 3.1+ STAR file; particles of cryoSPARC also as a ``.cs`` file beside it.
 
     Stacks beside or below the STAR file are named relative to it, others relative to the current folder
     when they lie in it, else by their whole path.
@@ -132,6 +147,10 @@ def write_particles(path: str, table: ParticleTable) -> None:
     if table.ctf is not None:
         ctf = table.ctf
         own.update(zip(_DEFOCUS, np.round(np.stack((ctf.defocus_u, ctf.defocus_v, ctf.defocus_angle, ctf.phase_shift)), DECIMALS)))
+    if table.image_sign is not None:
+        own[SIGN_LABEL] = table.image_sign
+    if table.cryosparc is not None:
+        write_cs(os.path.splitext(path)[0] + ".cs", table)
     write_set(path, table, [f"{index + 1:06d}@{names[file]}" for file, index in zip(table.file_index, table.image_index)], own)
 
 

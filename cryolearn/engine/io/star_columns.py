@@ -1,41 +1,39 @@
-"""Columns of particle STAR files held to what they must be: whole numbers, numbers, one value for all, files that are there."""
+"""Columns of particle STAR files held to what they must be: whole numbers, numbers, one value for all, no contradictions."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.limits import PIXEL_SIZE_TOLERANCE
 from ..exceptions import InputError
 from .star_text import Block
+from .star_versions import particles_with_optics, refuse_tilt_stacks
+
+_ORIGIN_TOLERANCE = 0.01  # Å, and relative: what rounding of either column explains
 
 __all__ = [
-    "find_file", "finite_numbers", "number_columns", "only_value", "optics_rows", "particle_blocks", "refuse_repeats", "require_columns",
-    "whole_numbers", "written_name",
+    "finite_numbers", "number_columns", "only_value", "optics_rows", "particle_blocks", "refuse_contradictions", "refuse_repeats", "require_columns",
+    "warn_of_repeated_images", "whole_numbers",
 ]
 
 
 def particle_blocks(path: str, blocks: dict[str, Block], what: str = "particles") -> tuple[Block, Block]:
-    """Optics and particles of a STAR file of RELION 3.1 or later.
+    """Optics and particles of a STAR file of any RELION version, as RELION 3.1 has them.
 
     Raises
     ------
     InputError
-        when a block or a column that everything needs is absent, or there are no particles.
+        when a column that everything needs is absent, there are no particles, or each is a stack of tilt images.
     """
-    for name in ("optics", "particles"):
-        if name not in blocks:
-            raise InputError(
-                f"The STAR file '{path}' has no block data_{name}: give a particle STAR of RELION 3.1 or later "
-                "(relion_convert_star converts older ones)."
-            )
-    optics, columns = blocks["optics"], blocks["particles"]
+    refuse_tilt_stacks(path, blocks)
+    optics, columns = particles_with_optics(path, blocks)
     require_columns(path, "optics", optics, "rlnOpticsGroup", "rlnImagePixelSize")
     require_columns(path, "particles", columns, "rlnImageName")
     if not len(columns["rlnImageName"]):
-        raise InputError(f"The STAR file '{path}' has no {what}.")
+        raise InputError(f"The file '{path}' has no {what}.")
     return optics, columns
 
 
@@ -43,34 +41,26 @@ def require_columns(path: str, block: str, columns: Block, *labels: str) -> None
     """Refuse a block that lacks one of the columns."""
     for label in labels:
         if label not in columns:
-            raise InputError(f"The block data_{block} of the STAR file '{path}' has no column {label}.")
-
-
-def find_file(path: str, name: str) -> str:
-    """A file that a STAR file names: beside it, else in the current (project) folder."""
-    beside = os.path.join(os.path.dirname(os.path.abspath(path)), name)
-    for candidate in (beside, os.path.abspath(name)):
-        if os.path.isfile(candidate):
-            return os.path.normpath(candidate)
-    raise InputError(
-        f"The STAR file '{path}' names the image file '{name}', which is neither beside the STAR file nor in the folder "
-        f"'{os.getcwd()}': copy or link it there."
-    )
+            raise InputError(f"The block data_{block} of the file '{path}' has no column {label}.")
 
 
 def optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Optics group of each particle, and its row in the optics table."""
     groups = whole_numbers(path, optics["rlnOpticsGroup"], "rlnOpticsGroup")
     if "rlnOpticsGroup" not in columns and len(groups) > 1:
-        raise InputError(f"The STAR file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
+        raise InputError(f"The file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
     group = whole_numbers(path, columns["rlnOpticsGroup"], "rlnOpticsGroup") if "rlnOpticsGroup" in columns else np.full(len(ids), groups[0])
-    order = np.argsort(groups)
+    order = np.argsort(groups, kind="stable")
+    twice = np.flatnonzero(np.diff(groups[order]) == 0)
+    if len(twice):
+        number = groups[order][twice[0]]
+        raise InputError(f"The file '{path}' describes optics group {number} more than once in data_optics: give each group its own number.")
     place = np.minimum(np.searchsorted(groups[order], group), len(groups) - 1)
     rows = order[place]
     wrong = np.flatnonzero(groups[rows] != group)
     if len(wrong):
         row = wrong[0]
-        raise InputError(f"The STAR file '{path}' puts particle {ids[row]} in optics group {group[row]}, which it does not describe.")
+        raise InputError(f"The file '{path}' puts particle {ids[row]} in optics group {group[row]}, which it does not describe.")
     return group, rows
 
 
@@ -80,7 +70,7 @@ def only_value(path: str, values: NDArray[Any], what: str, unit: str) -> float:
     different = np.flatnonzero(~(np.abs(numbers - numbers[0]) <= 1e-5 * abs(numbers[0])))
     if len(different):
         raise InputError(
-            f"The STAR file '{path}' mixes {what}: {numbers[0]:g} {unit} and {numbers[different[0]]:g} {unit} "
+            f"The file '{path}' mixes {what}: {numbers[0]:g} {unit} and {numbers[different[0]]:g} {unit} "
             f"(row {different[0] + 1} of data_optics); bring all particles to one."
         )
     return float(numbers[0])
@@ -89,18 +79,27 @@ def only_value(path: str, values: NDArray[Any], what: str, unit: str) -> float:
 def finite_numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
     """A column of numbers; text and NaN are refused."""
     if values.dtype.kind not in "iuf":
-        raise InputError(f"The column {label} of the STAR file '{path}' holds text where numbers belong.")
+        row = next((row for row, value in enumerate(values) if not _is_number(value)), 0)
+        raise InputError(f"The column {label} of the file '{path}' holds text where numbers belong: '{values[row]}' for particle {ids[row]}.")
     numbers = np.asarray(values, np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise InputError(f"The STAR file '{path}' gives no number as {label} of particle {ids[bad[0]]}.")
+        raise InputError(f"The file '{path}' gives no number as {label} of particle {ids[bad[0]]}.")
     return numbers
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def whole_numbers(path: str, values: NDArray[Any], label: str) -> NDArray[np.int64]:
     """A column of whole numbers."""
     if values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
-        raise InputError(f"The column {label} of the STAR file '{path}' does not hold whole numbers only.")
+        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only.")
     return np.asarray(values, np.int64)
 
 
@@ -109,7 +108,7 @@ def refuse_repeats(path: str, ids: NDArray[np.int64]) -> None:
     ranked = np.sort(ids)
     twice = np.flatnonzero(ranked[1:] == ranked[:-1])
     if len(twice):
-        raise InputError(f"The STAR file '{path}' has rlnImageId {ranked[twice[0]]} more than once: give every particle its own id.")
+        raise InputError(f"The file '{path}' has rlnImageId {ranked[twice[0]]} more than once: give every particle its own id.")
 
 
 def number_columns(path: str, columns: Block, labels: tuple[str, ...], ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
@@ -120,10 +119,37 @@ def number_columns(path: str, columns: Block, labels: tuple[str, ...], ids: NDAr
     return np.stack([finite_numbers(path, columns[label], label, ids) for label in labels], axis=1)
 
 
-def written_name(path: str, stack: str) -> str:
-    """Name of a file in a STAR file: relative to it or to the current folder when it lies below, else its whole path."""
-    target = os.path.abspath(stack)
-    for folder in (os.path.dirname(os.path.abspath(path)), os.getcwd()):
-        if target.startswith(os.path.join(folder, "")):
-            return os.path.relpath(target, folder)
-    return target
+def refuse_contradictions(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+    """Refuse a table that says two things of one: origins in pixels and in Å, or a pixel size in both blocks, that differ."""
+    pixel = np.asarray(optics["rlnImagePixelSize"], np.float64)[group_row]
+    for axis in "XYZ":
+        pixels, angst = f"rlnOrigin{axis}", f"rlnOrigin{axis}Angst"
+        if pixels in columns and angst in columns:
+            first, second = (finite_numbers(path, columns[label], label, ids) for label in (pixels, angst))
+            off = np.flatnonzero(np.abs(first * pixel - second) > _ORIGIN_TOLERANCE * (1 + np.abs(second)))
+            if len(off):
+                row = off[0]
+                raise InputError(
+                    f"The file '{path}' contradicts itself: {pixels} of particle {ids[row]} is {first[row]:g} pixels of {pixel[row]:g} Å, {angst} is "
+                    f"{second[row]:g} Å; remove the wrong column."
+                )
+    if "rlnImagePixelSize" in columns:
+        own = finite_numbers(path, columns["rlnImagePixelSize"], "rlnImagePixelSize", ids)
+        off = np.flatnonzero(np.abs(own - pixel) > PIXEL_SIZE_TOLERANCE * pixel)
+        if len(off):
+            row = off[0]
+            raise InputError(
+                f"The file '{path}' contradicts itself: rlnImagePixelSize of particle {ids[row]} is {own[row]:g} Å, that of its optics group "
+                f"{pixel[row]:g} Å; remove the wrong one."
+            )
+
+
+def warn_of_repeated_images(path: str, file_index: NDArray[np.int64], image_index: NDArray[np.int64]) -> None:
+    """Say when particles share an image: right after symmetry expansion, an error of joining otherwise."""
+    order = np.lexsort((image_index, file_index))
+    same = (np.diff(file_index[order]) == 0) & (np.diff(image_index[order]) == 0)
+    if same.any():
+        print(
+            f"WARNING: {int(same.sum())} of the {len(order)} particles of '{path}' have an image that another particle has already (right after symmetry "
+            "expansion; else remove the copies: they are in both half sets).", flush=True,
+        )

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from .mrc_header import read_header
-from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_repeats, whole_numbers
-from .star_text import Block, read_star, write_star
+from .particle_formats import read_blocks
+from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_contradictions, refuse_repeats, whole_numbers
+from .star_text import Block, write_star
 
 __all__ = ["DECIMALS", "StarTable", "read_box", "read_shared_columns", "write_set"]
 
@@ -92,7 +93,7 @@ def _pick(values: Any, at: NDArray[np.int64] | slice) -> Any:
     return values.subset(at)
 
 
-def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, Any], Block, NDArray[np.int64]]:
+def read_shared_columns(path: str, what: str, own: set[str], datadir: str = "") -> tuple[dict[str, Any], Block, NDArray[np.int64]]:
     """Read a STAR file's optics and particles.
 
     Parameters
@@ -101,6 +102,8 @@ def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, 
         STAR file and what it holds, in the plural.
     own
         Labels that the caller reads itself: they are not among the ``extra`` ones.
+    datadir
+        Folder in which image files are looked up first.
 
     Returns
     -------
@@ -111,13 +114,14 @@ def read_shared_columns(path: str, what: str, own: set[str]) -> tuple[dict[str, 
     InputError
         naming the missing column, the id, optics group or number that cannot be used, or the two pixel sizes that differ.
     """
-    optics, columns = particle_blocks(path, read_star(path, ("optics", "particles")), what)
+    optics, columns = particle_blocks(path, read_blocks(path, datadir), what)
     ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(columns["rlnImageName"]) + 1)
     refuse_repeats(path, ids)
     group, group_row = optics_rows(path, optics, columns, ids)
+    refuse_contradictions(path, optics, columns, group_row, ids)
     pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
     if not pixel_size > 0:
-        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
+        raise InputError(f"The file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
     fields = {
         "ids": ids, "pixel_size_angst": pixel_size, "angles_deg": number_columns(path, columns, _ANGLES, ids), "optics_group": group, "optics": optics,
         "random_subset": whole_numbers(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,
@@ -142,4 +146,6 @@ def write_set(path: str, table: StarTable, names: list[str], own: Block) -> None
     if table.random_subset is not None:
         columns["rlnRandomSubset"] = table.random_subset
     columns.update(table.extra)
-    write_star(path, {"optics": table.optics, "particles": columns})
+    count = len(table.optics["rlnOpticsGroup"])
+    needed: Block = {"rlnImageSize": np.full(count, table.box), "rlnImageDimensionality": np.full(count, table.dimensions)}
+    write_star(path, {"optics": {**table.optics, **{label: values for label, values in needed.items() if label not in table.optics}}, "particles": columns})

@@ -19,6 +19,10 @@ from .atomic import open_whole
 Block = dict[str, NDArray[Any]]
 _MISSING = ["", "nan", "NaN", "-nan", "NAN", "<NA>", "None"]
 _ROWS_AT_A_TIME = 100_000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_COMMENT_LINE = re.compile(rb"^[ \t]*#[^\n]*", re.MULTILINE)
+_BLOCK_LINE = re.compile(rb"data_\S*[ \t\r]*(#.*)?$")
 _LABEL = re.compile(rb"_\S+(\s+#.*)?$")  # in a loop, where a row may start with "_" as well
 _SINGLE_QUOTED = re.compile(rb"(?<!\S)'([^'\"\n]*)'(?!\S)")
 
@@ -54,24 +58,47 @@ def read_star(path: str, blocks: Iterable[str] | None = None) -> dict[str, Block
             content = handle.read()
     except OSError as error:
         raise InputError(f"The STAR file '{path}' cannot be read: {error.strerror or error}.") from error
+    content = _as_lines(path, content)
     spans = _find_blocks(content)
     if not spans:
         raise InputError(f"'{path}' is not a STAR file: it has no line that starts with 'data_'.")
     wanted = None if blocks is None else set(blocks)
-    return {span.name: _parse_block(path, content, span) for span in spans if wanted is None or span.name in wanted}
+    found: dict[str, Block] = {}
+    for span in spans:
+        if wanted is None or span.name in wanted:
+            if span.name in found:
+                raise InputError(f"The STAR file '{path}' has the block data_{span.name} twice (again in line {_line(content, span.start)}): keep one.")
+            found[span.name] = _parse_block(path, content, span)
+    return found
+
+
+def _as_lines(path: str, content: bytes) -> bytes:
+    """Text without a byte-order mark, its lines ended by line feeds."""
+    if content.startswith(_UTF16_MARKS):
+        raise InputError(f"The STAR file '{path}' is UTF-16 text: save it as UTF-8.")
+    content = content.removeprefix(_BYTE_ORDER_MARK)
+    return content if b"\n" in content else content.replace(b"\r", b"\n")
+
+
+def _line(content: bytes, at: int) -> int:
+    """Number of the line, from 1, that holds the byte ``at``."""
+    return content.count(b"\n", 0, at) + 1
 
 
 def _find_blocks(content: bytes) -> list[_Span]:
-    starts = [0] if content.startswith(b"data_") else []
-    at = content.find(b"\ndata_")
+    starts = []
+    at = content.find(b"data_")
     while at >= 0:
-        starts.append(at + 1)
-        at = content.find(b"\ndata_", at + 1)
+        first = content.rfind(b"\n", 0, at) + 1
+        end = content.find(b"\n", at)
+        if at == first or (not content[first:at].strip() and _BLOCK_LINE.match(content[at : end if end >= 0 else None])):
+            starts.append(at)
+        at = content.find(b"data_", at + 1)
     spans = []
     for start, stop in zip(starts, starts[1:] + [len(content)]):
         end = content.find(b"\n", start, stop)
         end = stop if end < 0 else end
-        spans.append(_Span(content[start + 5 : end].strip().decode(errors="replace"), end, stop))
+        spans.append(_Span(content[start + 5 : end].split(b"#")[0].strip().decode(errors="replace"), end, stop))
     return spans
 
 
@@ -84,10 +111,15 @@ def _parse_block(path: str, content: bytes, span: _Span) -> Block:
         end = content.find(b"\n", at, span.stop)
         end = span.stop if end < 0 else end
         line = content[at:end].strip()
-        if line == b"loop_":
+        if line.lower() == b"loop_":
             loop = True
         elif _LABEL.match(line) if loop else line.startswith(b"_"):
             words = shlex.split(line.decode(errors="replace"), comments=not loop)
+            if words[0][1:] in labels:
+                raise InputError(
+                    f"The block data_{span.name} of the STAR file '{path}' has the column {words[0][1:]} twice (again in line {_line(content, at)}): "
+                    "keep the right one."
+                )
             labels.append(words[0][1:])
             if not loop:
                 pairs[words[0][1:]] = words[1] if len(words) > 1 else ""
@@ -96,7 +128,7 @@ def _parse_block(path: str, content: bytes, span: _Span) -> Block:
         at = end + 1
     if not loop:
         return {label: _column(label, pd.Series([value])) for label, value in pairs.items()}
-    return _parse_loop(path, span.name, labels, _without_tail(content[at : span.stop]))
+    return _parse_loop(_Loop(path, span.name, labels, _line(content, at) if at < len(content) else 0), _without_tail(content[at : span.stop]))
 
 
 def _without_tail(body: bytes) -> bytes:
@@ -109,11 +141,37 @@ def _without_tail(body: bytes) -> bytes:
         body = body[: max(at, 0)].rstrip()
 
 
-def _parse_loop(path: str, name: str, labels: list[str], body: bytes) -> Block:
+@dataclass(frozen=True)
+class _Loop:
+    """What a message says of a loop: its file, block and labels, and the line of its first row."""
+
+    path: str
+    name: str
+    labels: list[str]
+    line: int
+
+    def fault(self, what: object) -> InputError:
+        return InputError(f"The block data_{self.name} of the STAR file '{self.path}' cannot be read: {what}.")
+
+
+def _without_comments(body: bytes, count: int) -> bytes:
+    """Rows of ``count`` values without comments between and behind them; the lines keep their numbers."""
+    if b"#" not in body:
+        return body
+    body = _COMMENT_LINE.sub(b"", body)
+    if b" #" not in body and b"\t#" not in body:
+        return body
+    value = rb'(?:"[^"\n]*"|[^\s"]\S*)'  # values and the blanks between them share no letter: a row matches in one way
+    return re.sub(rb"^([ \t]*%s(?:[ \t]+%s){%d})[ \t]+#[^\n]*" % (value, value, count - 1), rb"\1", body, flags=re.MULTILINE)
+
+
+def _parse_loop(loop: _Loop, body: bytes) -> Block:
+    labels = loop.labels
     if not body:
         return {label: np.zeros(0, dtype=str if label.endswith("Name") else float) for label in labels}
     if b"'" in body:
         body = _SINGLE_QUOTED.sub(rb'"\1"', body)
+    body = _without_comments(body, len(labels))
     text_columns = {column: str for column, label in enumerate(labels) if label.endswith("Name")}
     try:
         frame = pd.read_csv(
@@ -121,19 +179,21 @@ def _parse_loop(path: str, name: str, labels: list[str], body: bytes) -> Block:
             keep_default_na=False, na_values=_MISSING, engine="c", low_memory=False, encoding_errors="replace", float_precision="round_trip",
         )
     except (pd.errors.ParserError, ValueError) as error:
-        raise InputError(f"The block data_{name} of the STAR file '{path}' cannot be read: {_ragged(body, labels) or error}.") from error
+        raise loop.fault(_ragged(body, loop) or error) from error
     last = frame[len(labels) - 1]
-    if (last.isna().any() or len(body.split(b"\n", 1)[0].split()) > len(labels)) and (fault := _ragged(body, labels)):
-        raise InputError(f"The block data_{name} of the STAR file '{path}' cannot be read: {fault}.")
+    if (last.isna().any() or len(body.split(b"\n", 1)[0].split()) > len(labels)) and (fault := _ragged(body, loop)):
+        raise loop.fault(fault)
     return {label: _column(label, frame[column]) for column, label in enumerate(labels)}
 
 
-def _ragged(body: bytes, labels: list[str]) -> str:
+def _ragged(body: bytes, loop: _Loop) -> str:
     """The first row that has not one value for each label, in words ('' when there is none)."""
-    for row, line in enumerate(body.split(b"\n"), 1):
+    row = 0
+    for number, line in enumerate(body.split(b"\n"), loop.line):
         found = len(shlex.split(line.decode(errors="replace"))) if b'"' in line else len(line.split())
-        if found not in (0, len(labels)):
-            return f"row {row} has {found} values for {len(labels)} columns"
+        row += found > 0
+        if found not in (0, len(loop.labels)):
+            return f"row {row} (line {number}) has {found} values for {len(loop.labels)} columns"
     return ""
 
 

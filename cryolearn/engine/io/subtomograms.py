@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
+from .file_lookup import find_file, written_name
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
-from .star_columns import find_file, finite_numbers, number_columns, written_name
+from .star_columns import finite_numbers, number_columns
 from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
 from .star_text import Block
 
@@ -26,6 +27,8 @@ __all__ = ["SubtomogramStack", "SubtomogramTable", "read_subtomograms", "write_s
 _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
 _TILTS = ("rlnTomoTiltAngleMin", "rlnTomoTiltAngleMax")  # RELION has no labels for these
 _CLASS = "rlnClassName"
+_FRAME = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
+_CTF_VOLUME = "rlnCtfImage"
 _OWN = {_CLASS, *_ORIGIN, *_TILTS}
 _UNSET_VOXEL = (0.0, 1.0)  # what programs write that do not know the voxel size
 
@@ -71,31 +74,60 @@ class SubtomogramTable(StarTable):
         return f"subtomogram {self.ids[row]} ('{self.file[row]}')"
 
 
-def read_subtomograms(path: str) -> SubtomogramTable:
-    """Read a set of subtomograms; files are looked up beside the STAR file, then in the current (project) folder.
+def read_subtomograms(path: str, datadir: str = "") -> SubtomogramTable:
+    """Read a set of subtomograms.
+
+    Parameters
+    ----------
+    path : str
+        STAR file.
+    datadir : str
+        Folder in which files are looked up first; see :func:`cryolearn.engine.io.file_lookup.find_file`.
 
     Raises
     ------
     InputError
         naming the column, file, id or subtomogram that cannot be used: no subtomograms, no tilt range, several pixel or box sizes, images in a
-        stack, a file that is not there.
+        stack, a file that is not there, pseudo-subtomograms.
     """
-    fields, columns, _ = read_shared_columns(path, "subtomograms", _OWN)
+    fields, columns, _ = read_shared_columns(path, "subtomograms", _OWN, datadir)
     ids, optics = fields["ids"], fields["optics"]
     dimensions = np.asarray(optics.get("rlnImageDimensionality", [3]))
     if (dimensions == 2).any():
         raise InputError(f"The STAR file '{path}' holds two-dimensional images (rlnImageDimensionality 2): give subtomograms.")
-    names = [str(name) for name in columns["rlnImageName"]]
-    stacked = next((row for row, name in enumerate(names) if "@" in name), None)
-    if stacked is not None:
-        raise InputError(f"The STAR file '{path}' names '{names[stacked]}' for subtomogram {ids[stacked]}: give one MRC file for each subtomogram.")
-    files = [find_file(path, name) for name in names]
+    _refuse_pseudo_subtomograms(path, optics, columns)
+    names = [_own_file(path, str(name), number) for name, number in zip(columns["rlnImageName"], ids)]
+    files = [find_file(path, name, datadir) for name in names]
     low, high = _tilt_range(path, columns, ids)
     origin = number_columns(path, columns, _ORIGIN, ids)
     return SubtomogramTable(
         **fields, file=files, box=read_box(path, optics, files[0]), tilt_min_deg=low, tilt_max_deg=high,
         shifts_angst=None if origin is None else 0.0 - origin, class_name=[str(name) for name in columns[_CLASS]] if _CLASS in columns else None,
     )
+
+
+def _own_file(path: str, name: str, number: int) -> str:
+    """File of a subtomogram; ``000001@`` before a file of one volume, as some programs write, says nothing."""
+    index, at, file = name.rpartition("@")
+    if at and not (index.isdigit() and int(index) == 1):
+        raise InputError(f"The STAR file '{path}' names '{name}' for subtomogram {number}: give one MRC file for each subtomogram.")
+    return file
+
+
+def _refuse_pseudo_subtomograms(path: str, optics: Block, columns: Block) -> None:
+    """Refuse what RELION 4 and 5 extract as 3D: sums of tilt images times their CTF, in a frame turned by the subtomogram's own angles."""
+    said = ""
+    if (np.asarray(optics.get("rlnCtfDataAreCtfPremultiplied", [0])) == 1).any():
+        said = "rlnCtfDataAreCtfPremultiplied is 1"
+    turned = next((label for label in _FRAME if label in columns and np.asarray(columns[label]).any()), None)
+    said = said or (f"{turned} is not 0" if turned else "")
+    if said:
+        raise InputError(
+            f"The STAR file '{path}' holds pseudo-subtomograms of RELION 4 or 5 ({said}), whose CTF and missing wedge are not those of a tomogram: reconstruct "
+            "subtomograms without CTF weighting, or cut them from a tomogram (Warp, IMOD, Dynamo, EMAN2)."
+        )
+    if _CTF_VOLUME in columns:
+        print(f"WARNING: the CTF volumes of '{path}' ({_CTF_VOLUME}) are not used: the missing wedge is that of the tilt range, without CTF.", flush=True)
 
 
 def _tilt_range(path: str, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,8 +13,9 @@ from typing import Any, NotRequired, TypedDict
 from .atomic import write_json
 
 __all__ = [
-    "AlignmentSummary", "AveragingSummary", "ClassificationSummary", "ComparisonSummary", "EnhancementSummary", "ErrorsSummary", "FscSummary", "ModesSummary",
-    "ParticlesSummary", "ReconstructionSummary", "RecoverySummary", "SubdivisionSummary", "SubtomogramsSummary", "ValidationSummary", "write_summary",
+    "AlignmentSummary", "AveragingSummary", "ClassificationSummary", "ComparisonSummary", "ConversionSummary", "EnhancementSummary", "ErrorsSummary",
+    "FscSummary", "ModesSummary", "ParticlesSummary", "ReconstructionSummary", "RecoverySummary", "SubdivisionSummary", "SubtomogramsSummary",
+    "ValidationSummary", "write_summary",
 ]
 
 SUMMARY = "summary.json"
@@ -76,6 +77,17 @@ class ErrorsSummary(TypedDict):
     images: int
     solved_fraction: float
     failures: int
+
+
+class ConversionSummary(TypedDict):
+    """Of convert-particles."""
+
+    particles: int
+    box: int
+    pixel_size_angst: float
+    has_poses: bool
+    has_ctf: bool
+    not_written_to_cs: list[str]
 
 
 class FscSummary(TypedDict):

@@ -36,7 +36,7 @@ def run(config: CompareOrientationsConfig) -> None:
     require(config, "reference", "particles")
     kernel = SimilarityKernel(config.symmetry)
     # truth and answer may come without their images
-    reference, particles = (_with_poses(path) for path in (config.reference, config.particles))
+    reference, particles = (_with_poses(path, config.datadir) for path in (config.reference, config.particles))
     known, judged = shared_rows(reference, particles, config.reference, config.particles)
     truth, found = rotations_of(reference)[known], rotations_of(particles)
     errors = measure_errors(truth, found[judged], kernel)
@@ -53,8 +53,8 @@ def run(config: CompareOrientationsConfig) -> None:
         print(f"The two sets agree no better than chance (mean error {mean:.3f} rad, chance {guess:.3f} rad).", flush=True)
 
 
-def _with_poses(path: str) -> ParticleTable:
-    table = read_particles(path, check_images=False)
+def _with_poses(path: str, datadir: str) -> ParticleTable:
+    table = read_particles(path, check_images=False, datadir=datadir)
     if table.angles_deg is None:
         raise InputError(f"The particles '{path}' have no orientations (rlnAngleRot, rlnAngleTilt, rlnAnglePsi).")
     return table

@@ -21,6 +21,7 @@ class DistanceTrainConfig(RunConfig):
     structures: List[str] = param([], "Atomic models to project (PDB or mmCIF).", path=True)
     particles: str = param("", "Particles (STAR). Learning from 'simulation': particles like those that will be recovered, aligned or not, whose box, pixel size, "
                            "CTF and noise shape the simulation. Learning from 'particles': aligned particles.", path=True)
+    datadir: str = shared.datadir()
     source: str = param("simulation", "'simulation': images drawn anew from maps and models in every step; 'particles': aligned particle images.",
                         label="Learn from", choices=("simulation", "particles"))
     preset: str = param("exact", "'exact': features whose inner product is the orientations' own (default); 'paper': the network, read-out and loss of Banjac et al. "
@@ -68,6 +69,7 @@ class RecoverOrientationsConfig(RunConfig):
     """
 
     particles: str = shared.particles()
+    datadir: str = shared.datadir()
     model: str = param("", "Folder of the trained distance network.", path=True)
     start: str = param("network", "'network' starts from the learned distances; 'random' starts from random orientations and needs no network: what matching alone "
                        "can do, to compare with.", label="Start", choices=("network", "random"), expert=True)
@@ -101,6 +103,7 @@ class CompareOrientationsConfig(RunConfig):
 
     reference: str = param("", "Particles (STAR) with the orientations to compare with.", path=True)
     particles: str = shared.particles(help="Particles (STAR) with the orientations to judge; joined with the reference by image name.")
+    datadir: str = shared.datadir()
     symmetry: str = shared.symmetry(help="Point group of the particle: errors are the smallest over the group.")
     alignment: str = param("physical", "What may be aligned: 'physical' what images leave free (a rotation of the particle and its handedness), 'o4' all that "
                            "distances leave free (also a rotation on the detector's side and transposition).", label="Alignment", choices=("physical", "o4"))

@@ -65,7 +65,7 @@ def run(config: RecoverOrientationsConfig) -> None:
         return
     require(config, "particles")
     device = select_device(config)
-    table = read_particles(config.particles)
+    table = read_particles(config.particles, datadir=config.datadir)
     if len(table) < FEWEST_IMAGES:
         raise InputError(f"'{config.particles}' has {len(table)} images, but orientations are recovered from at least {FEWEST_IMAGES}: give more particles.")
     model = None

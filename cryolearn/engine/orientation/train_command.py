@@ -102,7 +102,7 @@ def _check_inputs(config: DistanceTrainConfig) -> None:
 
 
 def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torch.device) -> _Setting:
-    table = read_particles(config.particles) if config.particles else None
+    table = read_particles(config.particles, datadir=config.datadir) if config.particles else None
     box, pixel = _field(config, table)
     size = choose_size(config, box, pixel)
     maps = None

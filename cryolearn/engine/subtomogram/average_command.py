@@ -45,7 +45,7 @@ def run(config: SubtomogramAverageConfig) -> None:
     """
     require(config, "subtomograms")
     device = select_device(config)
-    table = read_subtomograms(config.subtomograms)
+    table = read_subtomograms(config.subtomograms, config.datadir)
     SubtomogramStack(table)  # every header, before any work
     settings = _settings(config, table)
     known = read_known(config.features, config.known_features, table) if config.features or config.known_features else None

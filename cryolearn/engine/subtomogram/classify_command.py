@@ -34,7 +34,7 @@ def run(config: SubtomogramClassifyConfig) -> None:
     require(config, "subtomograms", "model")
     device = select_device(config)
     model = SubtomogramModel.load(config.model, device)
-    table = read_subtomograms(config.subtomograms)
+    table = read_subtomograms(config.subtomograms, config.datadir)
     out = Path(config.output)
     found = measure(model, table, out, config.batch, config.chunk, config.invert_contrast)
     if found is None:  # another process gathers

@@ -28,6 +28,7 @@ class SubtomogramTrainConfig(SubtomogramSimulation, RunConfig):
     source: str = param("subtomograms", "'subtomograms': labelled ones; 'simulation': drawn from structures and maps as subtomogram-simulate would draw them with the same "
                         "parameters and seed, without storing any.", label="Learn from", choices=("subtomograms", "simulation"))
     subtomograms: str = shared.subtomograms(help="Labelled subtomograms (STAR with rlnClassName and tilt ranges).")
+    datadir: str = shared.datadir()
     invert_contrast: bool = shared.invert_contrast(help="Density is black in the subtomograms, as tomograms come.")
     new_each_epoch: bool = param(True, "Simulated subtomograms are others in each epoch, so that none is learned by heart; otherwise those of the first one come again.",
                                  label="New ones in each epoch?")
@@ -75,6 +76,7 @@ class SubtomogramClassifyConfig(RunConfig):
     """
 
     subtomograms: str = shared.subtomograms()
+    datadir: str = shared.datadir()
     model: str = param("", "Folder of the trained network.", path=True)
     invert_contrast: bool = shared.invert_contrast(help="Density is black in the subtomograms, as tomograms come; networks know it white.")
     reject_fraction: float = param(0.02, "Subtomograms less like their class than all but this part of the validation subtomograms are rejected as unknown; 0 rejects none.",
@@ -94,6 +96,7 @@ class SubtomogramSubdivideConfig(RunConfig):
     """
 
     subtomograms: str = shared.subtomograms()
+    datadir: str = shared.datadir()
     model: str = param("", "Folder of the trained network whose features are taken.", path=True)
     invert_contrast: bool = shared.invert_contrast(help="Density is black in the subtomograms, as tomograms come; networks know it white.")
     method: str = param("kmeans", "'kmeans' (mini-batches): the number of groups that is asked for, more than there are structures, as in the paper; 'gmm': Gaussian mixture, as many "
@@ -118,6 +121,7 @@ class SubtomogramAverageConfig(RunConfig):
     """
 
     subtomograms: str = shared.subtomograms(help="Subtomograms with their tilt range (STAR).")
+    datadir: str = shared.datadir()
     classes: int = param(3, "Number of classes.", label="Number of classes", low=1, high=100)
     each_class: bool = param(False, "Average each class of the input apart (rlnClassName), each into as many classes as asked for.", label="Each input class apart?")
     smallest: int = param(10, "Input classes with fewer subtomograms than this are left out, and named.", label="Smallest input class", low=4, expert=True)

@@ -41,7 +41,7 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     require(config, "subtomograms", "model")
     device = select_device(config)
     model = SubtomogramModel.load(config.model, device)
-    table = read_subtomograms(config.subtomograms)
+    table = read_subtomograms(config.subtomograms, config.datadir)
     check_count("subtomograms", len(table), FEWEST_SUBDIVIDED)
     out = Path(config.output)
     found = measure(model, table, out, config.batch, config.chunk, config.invert_contrast)

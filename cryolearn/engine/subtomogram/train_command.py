@@ -100,7 +100,7 @@ def _training(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> Tra
 def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
     """The subtomograms to learn from."""
     if config.source == "subtomograms":
-        table = read_subtomograms(config.subtomograms)
+        table = read_subtomograms(config.subtomograms, config.datadir)
         check_network_box(config.network, table.box)
         return SubtomogramStack(table, invert_contrast=config.invert_contrast)
     check_network_box(config.network, config.box)

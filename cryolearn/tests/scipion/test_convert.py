@@ -1,5 +1,7 @@
 """Sets, files and tables: what goes out comes back, by id, and scipion-em-relion agrees."""
 
+import bz2
+import gzip
 import os
 
 import mrcfile
@@ -19,7 +21,7 @@ from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, par
 from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.fsc import makeFsc
-from cryolearn.convert.particles import writeParticles
+from cryolearn.convert.particles import StackNames, writeParticles
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
 from cryolearn.common.tables import read_table, write_table
@@ -221,6 +223,21 @@ def test_stack_with_a_space_and_stack_of_another_format(folder):
     index, name = starRows('b.star')[1][IDS[0]].rlnImageName.split('@')
     with mrcfile.mmap(name) as converted, mrcfile.mmap('stack.mrcs') as original:
         np.testing.assert_allclose(converted.data[int(index) - 1], original.data[len(IDS) - 1], atol=1e-6)
+
+
+@pytest.mark.parametrize('ending, module', [('.gz', gzip), ('.bz2', bz2)])
+def test_compressed_maps_are_read_and_stacks_are_refused(folder, ending, module):
+    for name in ('map.mrc', makeStack()):
+        if name == 'map.mrc':
+            with mrcfile.new(name) as mrc:
+                mrc.set_data(np.arange(4 ** 3, dtype=np.float32).reshape(4, 4, 4))
+        with open(name, 'rb') as plain, module.open(name + ending, 'wb') as packed:
+            packed.write(plain.read())
+    volume = Volume()
+    volume.setLocation('map.mrc' + ending)
+    np.testing.assert_array_equal(readData(volume), np.arange(4 ** 3).reshape(4, 4, 4))
+    with pytest.raises(ValueError, match="stack.mrcs%s' is compressed.*unpack it" % ending):
+        StackNames('.')((1, 'stack.mrcs' + ending))
 
 
 # ------------------------------------------------------ landscapes -----------------------------------------------------

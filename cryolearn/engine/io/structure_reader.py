@@ -162,7 +162,8 @@ def _rows(model: gemmi.Model, names: dict[int, str]) -> Iterable[tuple[int, Atom
                 element = gemmi.Element(_CHARMM_IONS[atom.name]) if residue.name == atom.name and atom.name in _CHARMM_IONS else atom.element
                 weight = element.atomic_number
                 name = names.get(atom.serial, residue.name)
-                row = AtomRow(atom.name, atom.altloc.strip("\0"), weight == 1, atom.occ, chain.name, segment, number, code, name)
+                row = AtomRow(name=atom.name, altloc=atom.altloc.strip("\0"), hydrogen=weight == 1, occupancy=atom.occ, chain=chain.name, segment=segment,
+                              number=number, insertion_code=code, residue_name=name)
                 yield atom.serial, row, (
                     atom.pos.tolist(), element.name if weight else "X", weight, atom.b_iso, atom.occ, row.name, number, row.residue_name,
                     row.chain, code, residue.het_flag == "H", segment,

@@ -5,17 +5,16 @@ The identity of a particle is its object id, which travels as ``rlnImageId``; no
 
 from __future__ import annotations
 
-import io
 import os
 from collections import OrderedDict
 from typing import Any, Dict
 
-from emtable import Table
 from pwem.constants import ALIGN_PROJ
 from pyworkflow.object import Scalar
 
 from .files import plainName, unpackedName
-from .star_rows import ANGLE_LABELS, ORIGIN_LABELS, opticsOf, withImages, writeStar
+from .optics_groups import OpticsGroups
+from .star_rows import ANGLE_LABELS, ORIGIN_LABELS, writeStar
 
 MRC_EXTENSIONS = ('.mrc', '.mrcs')
 POSE_LABELS = ANGLE_LABELS + ORIGIN_LABELS[:2]
@@ -59,9 +58,10 @@ def writeParticles(particles: Any, starFile: str, stackFolder: str | None = None
         Number of particles written.
     """
     hasPoses = poses and particles.getAlignment() == ALIGN_PROJ
-    toRow = _RowMaker(particles.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)))
+    optics = OpticsGroups(particles, TYPES)
+    toRow = _RowMaker(particles.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)), optics)
     rows = ((toRow(particle), particle.getTransform().getMatrix() if hasPoses else None) for particle in (particles.iterItems() if items is None else items))
-    return writeStar(starFile, _optics(particles), rows, particles.getSamplingRate(), origins=2, what='particle set')
+    return writeStar(starFile, optics.rows, rows, particles.getSamplingRate(), origins=2, what='particle set')
 
 
 def realName(name: str) -> str:
@@ -112,15 +112,15 @@ class StackNames:
 class _RowMaker:
     """Row of a particle, without its pose. The columns are those of the first particle."""
 
-    def __init__(self, hasCtf: bool, stackName: Any) -> None:
-        self._hasCtf, self._stackName = hasCtf, stackName
+    def __init__(self, hasCtf: bool, stackName: Any, opticsGroup: Any) -> None:
+        self._hasCtf, self._stackName, self._opticsGroup = hasCtf, stackName, opticsGroup
         self._extra: Any = None
 
     def __call__(self, particle: Any) -> Any:
         if self._extra is None:
             self._inspect(particle)
         row = OrderedDict(rlnImageId=particle.getObjId(), rlnImageName=self._stackName(particle.getLocation()))
-        row['rlnOpticsGroup'] = int(particle.getAttributeValue('_rlnOpticsGroup', 1))
+        row['rlnOpticsGroup'] = self._opticsGroup(particle)
         if self._hasCtf:
             ctf = particle.getCTF()
             row.update(zip(CTF_LABELS, (float(value) for value in ctf.getDefocus())))
@@ -143,14 +143,3 @@ class _RowMaker:
         self._extra = [name[1:] for name, attribute in particle.getAttributes()
                        if name.startswith('_rln') and name[1:] not in OWN_LABELS and isinstance(attribute, Scalar)
                        and attribute.get() is not None]
-
-
-def _optics(properties: Any) -> list[Any]:
-    """Optics groups: those that an import kept in the acquisition, with this set's pixel and image size; else one group."""
-    acquisition = properties.getAcquisition()
-    text, groups = acquisition.getAttributeValue('opticsGroupInfo'), None
-    if text:
-        table = Table()
-        table.readStar(io.StringIO(text), tableName='optics', types=TYPES)
-        groups = [row._asdict() for row in table]
-    return [withImages(group, properties, 2) for group in groups or [opticsOf(acquisition)]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections import OrderedDict
 from typing import Any, Iterable, Iterator
 
@@ -24,11 +26,11 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
     Parameters
     ----------
     optics : list of OrderedDict
-        Optics groups.
+        Optics groups; looked at after all rows, which may add to it.
     rows : iterable of (OrderedDict, matrix (4, 4) or None)
-        Columns of a row, those of the first one hold for all, and its pose.
+        Columns of a row, those of the first one hold for all, and its pose, whose shift is in pixels of the row's optics group.
     pixelSize : float
-        Å.
+        Å, of optics groups that say none.
     origins : int
         Origins of a pose: 2 of an image, 3 of a volume.
     what : str
@@ -40,17 +42,13 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
         when there is no row.
     """
     labels, count = ANGLE_LABELS + ORIGIN_LABELS[:origins], 0
-    with open_whole(starFile) as handle:
-        handle.write('# Written by scipion-em-cryolearn\n\n# version 30001\n')
-        table = Table(columns=_columnsOf(optics[0]))
-        for group in optics:
-            table.addRow(**group)
-        table.writeStar(handle, tableName='optics')
-        handle.write('# version 30001\n')
-        writer = Table.Writer(handle)
+    with open_whole(starFile) as handle, tempfile.TemporaryFile('w+', encoding='utf-8') as body:
+        writer = Table.Writer(body)
         for chunk in _chunks(rows):
             if chunk[0][1] is not None:
-                angles, shifts = relionFromTransforms(np.array([matrix for _, matrix in chunk]), pixelSize)
+                pixels = {group['rlnOpticsGroup']: group.get('rlnImagePixelSize', pixelSize) for group in optics}
+                angles, shifts = relionFromTransforms(np.array([matrix for _, matrix in chunk]), 1.)
+                shifts = shifts * np.array([pixels.get(row.get('rlnOpticsGroup'), pixelSize) for row, _ in chunk])[:, None]
                 for (row, _), angle, shift in zip(chunk, angles.tolist(), shifts.tolist()):
                     row.update(zip(labels, angle + shift))
             if count == 0:
@@ -61,7 +59,23 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
             count += len(chunk)
         if not count:
             raise ValueError("The %s is empty: there is nothing to write to '%s'." % (what, starFile))
+        handle.write('# Written by scipion-em-cryolearn\n\n# version 30001\n')
+        columns = OrderedDict((label, value) for group in reversed(optics) for label, value in group.items())
+        table = Table(columns=_columnsOf(OrderedDict((label, columns[label]) for label in [*optics[0], *columns])))
+        for group in optics:
+            table.addRow(**{label: group.get(label, _missing(label, value)) for label, value in columns.items()})
+        table.writeStar(handle, tableName='optics')
+        handle.write('# version 30001\n')
+        body.seek(0)
+        shutil.copyfileobj(body, handle)
     return count
+
+
+def _missing(label: str, value: Any) -> Any:
+    """What an optics group has in a column that only other groups say: what has no effect."""
+    if label in ('rlnMagMat00', 'rlnMagMat11', 'rlnCtfScalefactor'):
+        return 1.
+    return '[]' if isinstance(value, str) else type(value)(0)
 
 
 def _chunks(rows: Iterable[Any]) -> Iterator[Any]:

@@ -122,7 +122,7 @@ def run(config: GaussianHeterogeneityConfig) -> None:
         if before is not None and found.motion.basis == "polynomial":  # places around a circle, or in states, have no such correlation
             information = subunit_information(problem.images, before[0], copies)
         summary |= write_subunits(output, by_particle, found, matrices, places, information)
-    write_summary(output, summary)
+    write_summary(output, summary, warnings=table.warnings)
     record.remove()
 
 

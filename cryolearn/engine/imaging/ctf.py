@@ -1,7 +1,8 @@
 """Contrast transfer function with RELION's parameters and sign.
 
 ``CTF(k) = sin(pi lambda Df(theta) k^2 - pi/2 Cs lambda^3 k^4 + phase + asin(Q0))``: positive at the origin, so that positive
-density gives positive images. The value at the origin is the amplitude contrast Q0.
+density gives positive images. The value at the origin is the amplitude contrast Q0. Even Zernike terms are taken off the phase, and a B factor and a scale
+multiply the sine.
 
 torch-ctf gives the same numbers (a test compares them) but works in 32 bits only and takes 31 ms where this takes 1.2 ms
 (64 images of 128 pixels, 2 CPU cores), as it forms angles and azimuths point by point.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,11 @@ import torch
 from torch import Tensor
 
 from .fourier import frequency_grid
+from .zernike import aberration_phase
 
-__all__ = ["Ctf", "Microscope", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst"]
+__all__ = ["Ctf", "Microscope", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst", "plain_factor"]
+
+_LEAST_CTF = 0.1  # premultiplied images are not divided by less; what they hold of the density's information below that is 4e-4
 
 
 def electron_wavelength_angst(voltage_kv: Tensor) -> Tensor:
@@ -43,7 +47,10 @@ class Ctf:
     """CTF parameters of a batch of images, each a tensor (b,).
 
     ``defocus_u_angst`` is the defocus (Å, positive is underfocus) along the axis at ``defocus_angle_deg`` from x towards y,
-    ``defocus_v_angst`` the one across it.
+    ``defocus_v_angst`` the one across it. What comes after ``phase_shift_deg`` is none where no image has it: ``b_factor_angst2`` and ``scale`` of the
+    envelope ``scale exp(-B k^2 / 4)``, coefficients ``even_zernike`` (b, k), whether images are ``phase_flipped`` or were ``premultiplied`` (these are
+    divided by their CTF where they are read, see :func:`plain_factor`), the frequency along x and y, ``limit_inv_angst``, from which on they hold nothing,
+    and matrices ``magnification`` (b, 2, 2) that take the frequencies of images to those at which the CTF is meant.
     """
 
     defocus_u_angst: Tensor
@@ -53,17 +60,34 @@ class Ctf:
     cs_mm: Tensor
     amplitude_contrast: Tensor
     phase_shift_deg: Tensor
+    b_factor_angst2: Tensor | None = None
+    scale: Tensor | None = None
+    even_zernike: Tensor | None = None
+    phase_flipped: Tensor | None = None
+    premultiplied: Tensor | None = None
+    limit_inv_angst: Tensor | None = None
+    magnification: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.defocus_u_angst.shape[0])
 
     def __getitem__(self, rows: Any) -> Ctf:
         """The parameters of some of the images (slice, mask or indices)."""
-        return Ctf(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+        return self._each(lambda values: values[rows])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Ctf:
         """The same parameters on another device or in another precision."""
-        return Ctf(*(getattr(self, field.name).to(device=device, dtype=dtype) for field in dataclasses.fields(self)))
+        return self._each(lambda values: values.to(device=device, dtype=dtype if values.is_floating_point() else None))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Ctf:
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Ctf(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ctf]) -> Ctf:
+        """Parameters of several batches of one set, one after the other."""
+        names = [field.name for field in dataclasses.fields(cls) if getattr(parts[0], field.name) is not None]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
     @classmethod
     def constant(
@@ -82,9 +106,17 @@ class Ctf:
     ) -> Ctf:
         """Parameters of some rows of the ``CtfTable`` of a particle table (:mod:`cryolearn.engine.io.star`)."""
         names = ("defocus_u", "defocus_v", "defocus_angle", "voltage_kv", "cs_mm", "amplitude_contrast", "phase_shift")
+        more = ("b_factor", "scale", "even_zernike", "phase_flipped", "premultiplied", "limit")
         take = slice(None) if rows is None else rows
-        columns = (np.ascontiguousarray(np.asarray(getattr(table, name), dtype=np.float64)[take]) for name in names)
-        return cls(*(torch.from_numpy(column).to(device=device, dtype=dtype) for column in columns))
+
+        def column(name: str) -> Any:
+            values = getattr(table, name)
+            if values is None:
+                return None
+            found = torch.from_numpy(np.ascontiguousarray(np.asarray(values)[take]))
+            return found.to(device) if found.dtype == torch.bool else found.to(device=device, dtype=dtype)
+
+        return cls(*map(column, (*names, *more)))
 
 
 def ctf_2d(ctf: Ctf, box: int, pixel_size_angst: float, phase_flipped: bool = False) -> Tensor:
@@ -117,7 +149,43 @@ def ctf_2d(ctf: Ctf, box: int, pixel_size_angst: float, phase_flipped: bool = Fa
 
 
 def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Tensor:
-    """CTF (b, ...) at frequencies in 1/Å: tensors of any, broadcastable shapes."""
+    """Transfer function (b, ...) of images as they are after reading, at frequencies in 1/Å: tensors of any, broadcastable shapes.
+
+    ``phase_flipped`` holds for all images, besides those of which ``ctf`` says so.
+    """
+    result = _as_taken(ctf, kx, ky)
+    like, plain = kx * ky, result
+    if phase_flipped:
+        result = plain.abs()
+    elif ctf.phase_flipped is not None:
+        result = torch.where(_column(ctf.phase_flipped, like), plain.abs(), plain)
+    if ctf.premultiplied is not None:
+        result = torch.where(_column(ctf.premultiplied, like), plain * (plain.square() / _LEAST_CTF**2).clamp(max=1), result)
+    if ctf.limit_inv_angst is not None:
+        result = result * (torch.maximum(kx.abs(), ky.abs()) < _column(ctf.limit_inv_angst, like))
+    return result
+
+
+def plain_factor(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
+    """What the transforms of premultiplied images are multiplied by (b, ...) to become plain ones.
+
+    Where the CTF is .1 or more that is one over it, and the noise is white again. Below, the images stay weaker by ``g = CTF^2 / .01``, signal and noise
+    alike, which :func:`ctf_at` knows of: as the noise is taken for white, they count by ``g^2`` of what they are worth, and nothing is divided by a small CTF.
+    """
+    transfer = _as_taken(ctf, kx, ky)
+    return transfer / transfer.square().clamp(min=_LEAST_CTF**2)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *(1 for _ in like.shape))
+
+
+def _as_taken(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
+    """CTF (b, ...) of images as the microscope took them."""
+    axes = (kx * ky).shape
+    if ctf.magnification is not None:
+        matrix = ctf.magnification.reshape(-1, 2, 2, *(1 for _ in axes))
+        kx, ky = matrix[:, 0, 0] * kx + matrix[:, 0, 1] * ky, matrix[:, 1, 0] * kx + matrix[:, 1, 1] * ky
     k2 = ky * ky + kx * kx
     # Df(theta) k^2 = mean k^2 + half difference (cos 2(theta - angle)) k^2, without ever forming theta
     cos2, sin2 = kx * kx - ky * ky, 2 * kx * ky
@@ -128,14 +196,18 @@ def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Ten
     offset = torch.deg2rad(ctf.phase_shift_deg) + torch.asin(ctf.amplitude_contrast)
 
     def column(values: Tensor) -> Tensor:
-        return values.reshape(-1, *(1 for _ in k2.shape))
+        return values.reshape(-1, *(1 for _ in axes))
 
     phase = column(math.pi * wavelength * mean) * k2
     phase = phase + column(math.pi * wavelength * half * torch.cos(axis)) * cos2
     phase = phase + column(math.pi * wavelength * half * torch.sin(axis)) * sin2
     phase = phase - column(math.pi / 2 * ctf.cs_mm * 1e7 * wavelength**3) * (k2 * k2)
+    if ctf.even_zernike is not None:
+        phase = phase - aberration_phase(ctf.even_zernike, kx, ky, odd=False, axes=len(axes))
     result = torch.sin(phase + column(offset))
-    return result.abs() if phase_flipped else result
+    if ctf.b_factor_angst2 is not None:
+        result = result * torch.exp(column(-ctf.b_factor_angst2 / 4) * k2)
+    return result if ctf.scale is None else result * column(ctf.scale)
 
 
 def apply_ctf(images: Tensor, ctf: Ctf, pixel_size_angst: float, phase_flipped: bool = False) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from torch import Tensor
 from ...common.fsc import HALF_MAP_THRESHOLD, first_shell_below, resolution_at
 from ..io.atomic import write_csv
 from ..io.maps import write_map
-from ..io.stacks import ImageStack
 from ..io.star import ParticleTable
 from ..progress import Progress
 from .ctf import Ctf
@@ -24,6 +23,7 @@ from .fsc import fsc
 from .masks import sphere_mask
 from .poses import euler_to_matrix
 from .reconstruction import Reconstructor
+from .standard_images import StandardImages
 
 __all__ = ["ImageOptions", "Reconstruction", "finish_reconstruction", "fsc_sphere", "halves_of", "insert_particles",
            "new_reconstructor", "split_halves", "write_fsc_csv", "write_reconstruction"]
@@ -64,9 +64,8 @@ def halves_of(ids: NDArray[np.int64], given: NDArray[np.int64] | None = None) ->
 
 
 def new_reconstructor(table: ParticleTable, padding: float, device: torch.device, phase_flipped: bool) -> Reconstructor:
-    """An empty reconstructor for the images of a table, which says whether they are multiplied by their CTF."""
-    premultiplied = bool(np.any(np.asarray(table.optics.get("rlnCtfDataAreCtfPremultiplied", [0])).astype(float) != 0))
-    return Reconstructor(table.box, table.pixel_size_angst, padding, device, phase_flipped, premultiplied)
+    """An empty reconstructor for the images of a table."""
+    return Reconstructor(table.box, table.pixel_size_angst, padding, device, phase_flipped)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +85,7 @@ class ImageOptions:
 
 
 def insert_particles(
-    works: Sequence[Reconstructor], stack: ImageStack, rows: NDArray[np.int64], halves: NDArray[np.int64], weights: NDArray[np.float32] | None = None,
+    works: Sequence[Reconstructor], stack: StandardImages, rows: NDArray[np.int64], halves: NDArray[np.int64], weights: NDArray[np.float32] | None = None,
     options: ImageOptions = ImageOptions(), progress: Progress | None = None,
 ) -> None:
     """Add particles to one or several reconstructors in one pass over their images.
@@ -117,6 +116,9 @@ def insert_particles(
         rotations = euler_to_matrix(torch.from_numpy(table.angles_deg[part]).to(works[0].device))
         shift = None if table.origin_angst is None else -torch.from_numpy(table.origin_angst[part])
         ctf = Ctf.from_table(table.ctf, part, works[0].device) if options.use_ctf and table.ctf is not None else None
+        magnification = stack.magnification(part)
+        if magnification is not None:
+            rotations, shift, ctf = _as_magnified(torch.from_numpy(magnification).to(rotations), rotations, shift, ctf)
         for work, weight in zip(works, weights_here.T):
             used = np.flatnonzero(weight)
             if not len(used):
@@ -130,6 +132,14 @@ def insert_particles(
             )
         if progress:
             progress.step(len(part))
+
+
+def _as_magnified(matrix: Tensor, rotations: Tensor, shift: Tensor | None, ctf: Ctf | None) -> tuple[Tensor, Tensor | None, Ctf | None]:
+    """Poses, shifts and CTFs by which coefficients at k of images are those of the particle at ``matrix k``, for matrices (b, 2, 2)."""
+    turned = rotations.clone()
+    turned[:, :2] = matrix.mT @ rotations[:, :2]
+    moved = None if shift is None else (matrix.cpu().mT.to(shift) @ shift[..., None])[..., 0]
+    return turned, moved, None if ctf is None else replace(ctf, magnification=matrix.to(ctf.voltage_kv))
 
 
 def finish_reconstruction(work: Reconstructor, mask: Tensor, wiener: str = "fsc", symmetry: Tensor | None = None) -> Reconstruction:

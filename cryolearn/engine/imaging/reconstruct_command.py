@@ -15,7 +15,6 @@ from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
 from ..io.atomic import write_json
 from ..io.maps import read_map
-from ..io.stacks import ImageStack
 from ..io.star import ParticleTable, read_particles
 from ..io.summary import ReconstructionSummary, write_summary
 from ..io.tables import join, read_table
@@ -32,13 +31,14 @@ from .half_set_maps import (
     split_halves,
     write_reconstruction,
 )
+from .standard_images import StandardImages
 from .symmetry import symmetry_matrices
 
 __all__ = ["reconstruct_rows", "run"]
 
 
 def reconstruct_rows(
-    table: ParticleTable, stack: ImageStack, rows: NDArray[np.int64], config: ReconstructConfig, mask: Tensor,
+    table: ParticleTable, stack: StandardImages, rows: NDArray[np.int64], config: ReconstructConfig, mask: Tensor,
     device: torch.device, progress: Progress | None = None,
 ) -> Reconstruction:
     """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches."""
@@ -102,7 +102,7 @@ def run(config: ReconstructConfig) -> None:
         print(f"WARNING: {name} has {count} particle(s), too few for two half maps: it is left out.", flush=True)
     if not usable:
         raise InputError(f"No class has at least two particles of '{config.particles}': nothing can be reconstructed.")
-    stack = ImageStack(table)
+    stack = StandardImages(table, keep_magnification=True)
     progress = Progress("Reconstruction", sum(len(rows) for rows in usable.values()))
     entries, curves, volumes = [], {}, {}
     for name, rows in usable.items():
@@ -137,7 +137,7 @@ def _write_reports(
     write_summary(config.output, ReconstructionSummary(
         maps=len(entries), particles=sum(int(str(entry["particles"])) for entry in entries), box=table.box, pixel_size_angst=pixel,
         best_resolution_angst=min(found, default=None), worst_resolution_angst=max(found, default=None), left_out_classes=len(left_out),
-    ))
+    ), warnings=table.warnings)
     figures = os.path.join(config.output, "figures")
     save_figure(fsc_curves(curves, table.box, pixel, (HALF_MAP_THRESHOLD,), title="FSC of the half maps"), os.path.join(figures, "fsc.png"))
     save_figure(map_slices(volumes, pixel), os.path.join(figures, "slices.png"))

@@ -65,7 +65,7 @@ class Reconstructor:
         images
             (b, box, box) real images, particle positive.
         rotations
-            (b, 3, 3) poses.
+            (b, 3, 3) poses; rows longer than 1 put samples at higher frequencies, those beyond Nyquist are left out.
         shift_angst
             (b, 2) x, y in Å of the particle from the pixel ``box // 2``.
         ctf
@@ -138,12 +138,16 @@ class Reconstructor:
         stride_z, stride_y = self.numerator[half].stride()[:2]
         index_type = torch.int32 if denominator.numel() < 2**31 else torch.int64
         plane = frequencies * scale
+        stretched = bool((rotations.norm(dim=2) > 1 + 1e-5).any())  # by magnification: some samples come to lie beyond Nyquist
         chunk = max(1, _CHUNK_POINTS.get(self.device.type, 1 << 20) // plane.shape[1])
         for start in range(0, len(values), chunk):
             rows = slice(start, start + chunk)
             position = rotations[rows, : len(plane)].transpose(1, 2) @ plane  # (c, 3, m): A^T (kx, ky, 0 or kz)
             sign = torch.where(position[:, 0] < 0, -1.0, 1.0)  # the mate of a point with x < 0 is stored instead
             position *= sign[:, None]
+            inside = (position.abs() <= centre - 1).all(1) if stretched else None
+            if inside is not None:
+                position = position * inside[:, None]
             base = position.floor()
             fraction = position - base
             x0, y0, z0 = base.to(index_type).unbind(1)
@@ -151,6 +155,8 @@ class Reconstructor:
             sample = values[rows]
             sample = torch.complex(sample.real, sample.imag * sign).flatten()
             amount = power[rows].reshape(-1)
+            if inside is not None:
+                sample, amount = sample * inside.flatten(), amount * inside.flatten()
             fx, fy, fz = (fraction[:, axis].flatten() for axis in range(3))
             for dz, wz in ((0, 1 - fz), (1, fz)):
                 for dy, wy in ((0, 1 - fy), (1, fy)):

@@ -17,7 +17,7 @@ from .star import ParticleTable
 
 
 class ImageStack:
-    """The images of a particle set.
+    """The images of a particle set as they are in their files; :class:`cryolearn.engine.imaging.standard_images.StandardImages` brings them to one standard.
 
     Opening checks every stack's header; reading maps a stack only as long as it is read, so that
     memory stays that of the images asked for, whatever the size and number of the stacks.
@@ -35,21 +35,22 @@ class ImageStack:
 
     def __init__(self, table: ParticleTable) -> None:
         self.table = table
-        self.box = table.box
-        used = np.unique(table.file_index)
-        self._headers: dict[int, MrcHeader] = {int(file): self._open(table.image_file[file]) for file in used}
+        groups, rows = table.groups()
+        self.boxes = np.where(groups.box > 0, groups.box, table.box)[rows]
+        used = np.unique(np.stack((table.file_index, self.boxes)), axis=1).T
+        self._headers: dict[int, MrcHeader] = {int(file): self._open(table.image_file[file], int(box)) for file, box in used}
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def _open(self, path: str) -> MrcHeader:
+    def _open(self, path: str, box: int) -> MrcHeader:
         if is_packed(path):
             raise InputError(f"The stack '{path}' is compressed, and single images cannot be read from it: unpack it (gunzip, bunzip2) and name that file.")
         header = read_header(path)
-        if header.shape[1:] != (self.box, self.box):
+        if header.shape[1:] != (box, box):
             raise InputError(
                 f"The images of the stack '{path}' are {header.shape[2]} x {header.shape[1]} px, but the STAR file says "
-                f"{self.box} x {self.box} px."
+                f"{box} x {box} px."
             )
         return header
 
@@ -59,7 +60,7 @@ class ImageStack:
         Parameters
         ----------
         rows : (b,) int
-            Rows of the table, in any order.
+            Rows of the table, in any order; their images are of one box.
 
         Returns
         -------
@@ -73,7 +74,11 @@ class ImageStack:
         at = np.atleast_1d(np.asarray(rows, np.int64))
         table = self.table
         files, sections = table.file_index[at], table.image_index[at]
-        images = np.empty((len(at), self.box, self.box), np.float32)
+        boxes = np.unique(self.boxes[at])
+        if len(boxes) > 1:
+            raise ValueError(f"images of {boxes[0]} and of {boxes[1]} px cannot be read together")
+        box = int(boxes[0]) if len(boxes) else self.table.box
+        images = np.empty((len(at), box, box), np.float32)
         for file in np.unique(files):
             header = self._headers[int(file)]
             here = np.flatnonzero(files == file)

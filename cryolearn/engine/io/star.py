@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from ..exceptions import InputError
 from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
 from .file_lookup import find_file, written_name
 from .mrc_header import read_header
+from .optics import OpticsGroups, read_optics_groups, same_pixel, unused_columns
 from .star_columns import finite_numbers, number_columns, require_columns, warn_of_repeated_images
-from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
+from .star_table import DECIMALS, StarTable, read_shared_columns, write_set
 from .star_text import Block
 from .star_versions import refuse_volumes
 
@@ -22,6 +23,8 @@ _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
 _ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY")
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
 _SCOPE = {"rlnVoltage": "voltage_kv", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
+_MORE = {"rlnCtfBfactor": "b_factor", "rlnCtfScalefactor": "scale", "rlnCtfDataArePhaseFlipped": "phase_flipped",
+          "rlnCtfDataAreCtfPremultiplied": "premultiplied"}  # these stay among the extra columns
 _OWN = {*_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS, SIGN_LABEL, CS_COLUMN}
 
 
@@ -37,6 +40,10 @@ class CtfTable:
     voltage_kv : kV
     cs_mm : mm
     amplitude_contrast : fraction
+    b_factor, scale : Å^2, factor; of the envelope ``scale exp(-B k^2 / 4)``. This and what follows is None where no particle has it
+    even_zernike : (n, k) coefficients in rad for frequencies in 1/Å
+    phase_flipped, premultiplied : whether the image is multiplied by the sign of its CTF, or by its CTF
+    limit : frequency along x and y in 1/Å, from which on the image holds nothing
     """
 
     defocus_u: NDArray[np.float64]
@@ -46,11 +53,18 @@ class CtfTable:
     voltage_kv: NDArray[np.float64]
     cs_mm: NDArray[np.float64]
     amplitude_contrast: NDArray[np.float64]
+    b_factor: NDArray[np.float64] | None = None
+    scale: NDArray[np.float64] | None = None
+    even_zernike: NDArray[np.float64] | None = None
+    phase_flipped: NDArray[np.bool_] | None = None
+    premultiplied: NDArray[np.bool_] | None = None
+    limit: NDArray[np.float64] | None = None
 
     def subset(self, rows: ArrayLike | slice) -> CtfTable:
         """The same for the particles in ``rows``."""
         at = rows if isinstance(rows, slice) else np.asarray(rows)
-        return CtfTable(**{name: values[at] for name, values in vars(self).items()})
+        picked: dict[str, Any] = {name: None if values is None else values[at] for name, values in vars(self).items()}
+        return CtfTable(**picked)
 
 
 @dataclass(kw_only=True)
@@ -66,16 +80,18 @@ class ParticleTable(StarTable):
     image_index : (n,) int
         Section of that stack, counted from 0.
     origin_angst : (n, 2) or None
-        ``rlnOriginXAngst``, ``rlnOriginYAngst``.
+        ``rlnOriginXAngst``, ``rlnOriginYAngst``, without the anisotropic magnification.
     ctf : CtfTable or None
     image_sign : (n,) or None
         -1 where an image is dark on light in its file and is inverted as it is read.
     cryosparc : (n,) or None
         Rows of the cryoSPARC file that the particles came from.
+    warnings : list of str
+        What the file says of the image formation that is not used.
     """
 
     dimensions = 2
-    of_the_set = StarTable.of_the_set | {"image_file"}
+    of_the_set = StarTable.of_the_set | {"image_file", "warnings"}
 
     image_file: list[str]
     file_index: NDArray[np.int64]
@@ -84,6 +100,12 @@ class ParticleTable(StarTable):
     ctf: CtfTable | None = None
     image_sign: NDArray[np.int64] | None = None
     cryosparc: NDArray[Any] | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def groups(self) -> tuple[OpticsGroups, NDArray[np.int64]]:
+        """What the optics groups say, and the row of each particle's group among them (n,)."""
+        found = read_optics_groups("", self.optics)
+        return found, found.rows(np.asarray(self.optics_group))
 
     def with_poses(self, angles_deg: ArrayLike, origin_angst: ArrayLike) -> ParticleTable:
         """The same particles with other poses: ``angles_deg`` (n, 3), ``origin_angst`` (n, 2)."""
@@ -117,7 +139,7 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
     Raises
     ------
     InputError
-        naming the missing column, stack, image, optics group or id, or the two box or pixel sizes that differ.
+        naming the missing column, stack, image, optics group or id.
     """
     fields, columns, group_row = read_shared_columns(path, "particles", _OWN, datadir)
     ids, optics = fields["ids"], fields["optics"]
@@ -127,9 +149,22 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
     warn_of_repeated_images(path, file_index, image_index)
     if check_images:
         _check_sections(path, files, file_index, image_index, ids)
+    groups = read_optics_groups(path, optics)
+    common = groups.most_common(group_row)
+    pixel_size, box = float(groups.pixel_size_angst[common]), int(groups.box[common]) or read_header(files[0]).shape[2]
+    ctf = _ctf(path, optics, columns, group_row, ids)
+    if ctf is not None:
+        ctf = _with_optics(ctf, groups, group_row, pixel_size)
+    elif groups.premultiplied[group_row].any():
+        raise InputError(f"The images of '{path}' are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied), but it gives no defocus (rlnDefocusU).")
+    said = unused_columns(path, optics, columns)
+    if not (same_pixel(pixel_size, groups.pixel_size_angst) & (groups.box == groups.box[common]))[group_row].all():
+        print(f"Images of several pixel sizes or boxes: all are brought to {pixel_size:g} Å and {box} px, those of most particles.", flush=True)
+    for text in said:
+        print(f"WARNING: {text}", flush=True)
     return ParticleTable(
-        **fields, image_file=files, file_index=file_index, image_index=image_index, box=read_box(path, optics, files[0]),
-        origin_angst=_origins(path, columns, ids, fields["pixel_size_angst"]), ctf=_ctf(path, optics, columns, group_row, ids),
+        **fields, pixel_size_angst=pixel_size, box=box, image_file=files, file_index=file_index, image_index=image_index,
+        origin_angst=_origins(path, columns, ids, groups, group_row), ctf=ctf, warnings=said,
         image_sign=columns.get(SIGN_LABEL), cryosparc=columns.get(CS_COLUMN),
     )
 
@@ -143,7 +178,9 @@ def write_particles(path: str, table: ParticleTable) -> None:
     names = [written_name(path, name) for name in table.image_file]
     own: Block = {}
     if table.origin_angst is not None:
-        own.update(zip(_ORIGIN, np.round(table.origin_angst.T, DECIMALS)))
+        groups, rows = table.groups()
+        shift = np.einsum("nji,nj->ni", groups.magnification[rows], table.origin_angst)
+        own.update(zip(_ORIGIN, np.round(shift.T, DECIMALS)))
     if table.ctf is not None:
         ctf = table.ctf
         own.update(zip(_DEFOCUS, np.round(np.stack((ctf.defocus_u, ctf.defocus_v, ctf.defocus_angle, ctf.phase_shift)), DECIMALS)))
@@ -183,12 +220,17 @@ def _check_sections(path: str, files: list[str], file_index: NDArray[np.int64], 
         )
 
 
-def _origins(path: str, columns: Block, ids: NDArray[np.int64], pixel_size_angst: float) -> NDArray[np.float64] | None:
+def _origins(
+    path: str, columns: Block, ids: NDArray[np.int64], groups: OpticsGroups, group_row: NDArray[np.int64],
+) -> NDArray[np.float64] | None:
     origin = number_columns(path, columns, _ORIGIN, ids)
-    if origin is not None:
-        return origin
-    pixels = number_columns(path, columns, _ORIGIN_PIXELS, ids)
-    return None if pixels is None else pixels * pixel_size_angst
+    if origin is None:
+        pixels = number_columns(path, columns, _ORIGIN_PIXELS, ids)
+        if pixels is None:
+            return None
+        origin = pixels * groups.pixel_size_angst[group_row, None]
+    # frequencies k of the image are M k in truth, so its points x are inv(M^T) x
+    return np.einsum("nji,nj->ni", np.linalg.inv(groups.magnification)[group_row], origin)
 
 
 def _ctf(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64], ids: NDArray[np.int64]) -> CtfTable | None:
@@ -199,15 +241,33 @@ def _ctf(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64],
     def of_particle(label: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
         return finite_numbers(path, columns[label], label, ids) if label in columns else default
 
-    scope = {}
-    for label, name in _SCOPE.items():
+    def of_either(label: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """A column of the particles, else that of their optics groups."""
         if label in columns:
-            scope[name] = finite_numbers(path, columns[label], label, ids)
-        else:
-            require_columns(path, "optics", optics, label)
-            scope[name] = finite_numbers(path, optics[label], label, np.asarray(optics["rlnOpticsGroup"]))[group_row]
+            return finite_numbers(path, columns[label], label, ids)
+        require_columns(path, "optics", optics, label)
+        return finite_numbers(path, optics[label], label, np.asarray(optics["rlnOpticsGroup"]))[rows]
+
+    scope: dict[str, Any] = {name: of_either(label, group_row) for label, name in _SCOPE.items()}
+    scope.update((name, of_either(label, group_row)) for label, name in _MORE.items() if label in columns or label in optics)
     zero = np.zeros(len(ids))
     return CtfTable(
         defocus_u=defocus_u, defocus_v=of_particle("rlnDefocusV", defocus_u), defocus_angle=of_particle("rlnDefocusAngle", zero),
         phase_shift=of_particle("rlnPhaseShift", zero), **scope,
+    )
+
+
+def _with_optics(ctf: CtfTable, groups: OpticsGroups, group_row: NDArray[np.int64], pixel_size_angst: float) -> CtfTable:
+    """CTF with what the optics groups add to it."""
+    coarser = np.where(groups.pixel_size_angst > pixel_size_angst * 1.001, 0.5 / groups.pixel_size_angst, np.inf)
+    even, limit = groups.even_zernike[group_row], coarser[group_row]
+
+    def flag(of_particles: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+        return None if of_particles is None or not of_particles.any() else of_particles != 0
+
+    return replace(
+        ctf, even_zernike=even if even.any() else None, limit=limit if np.isfinite(limit).any() else None,
+        b_factor=None if ctf.b_factor is None or not ctf.b_factor.any() else ctf.b_factor,
+        scale=None if ctf.scale is None or (ctf.scale == 1).all() else ctf.scale,
+        phase_flipped=flag(ctf.phase_flipped), premultiplied=flag(ctf.premultiplied),
     )

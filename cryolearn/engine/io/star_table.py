@@ -14,7 +14,7 @@ from .particle_formats import read_blocks
 from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_contradictions, refuse_repeats, whole_numbers
 from .star_text import Block, write_star
 
-__all__ = ["DECIMALS", "StarTable", "read_box", "read_shared_columns", "write_set"]
+__all__ = ["DECIMALS", "StarTable", "read_sampling", "read_shared_columns", "write_set"]
 
 DECIMALS = 6  # of poses and defocus, as RELION writes them
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
@@ -30,7 +30,7 @@ class StarTable:
     ids : (n,) int64
         ``rlnImageId``, else 1 to n; every table is joined by them.
     pixel_size_angst, box : float, int
-        Pixel size in Å and side in pixels, one for the whole set.
+        Pixel size in Å and side in pixels of the whole set; images of other optics groups are brought to it where they are read.
     angles_deg : (n, 3) or None
         rot, tilt, psi in degrees.
     random_subset : (n,) int or None
@@ -107,32 +107,32 @@ def read_shared_columns(path: str, what: str, own: set[str], datadir: str = "") 
 
     Returns
     -------
-    fields of :class:`StarTable` but for the box, all columns, and (n,) rows of the optics table
+    fields of :class:`StarTable` but for pixel size and box, all columns, and (n,) rows of the optics table
 
     Raises
     ------
     InputError
-        naming the missing column, the id, optics group or number that cannot be used, or the two pixel sizes that differ.
+        naming the missing column, or the id, optics group or number that cannot be used.
     """
     optics, columns = particle_blocks(path, read_blocks(path, datadir), what)
     ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(columns["rlnImageName"]) + 1)
     refuse_repeats(path, ids)
     group, group_row = optics_rows(path, optics, columns, ids)
     refuse_contradictions(path, optics, columns, group_row, ids)
-    pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
-    if not pixel_size > 0:
-        raise InputError(f"The file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
     fields = {
-        "ids": ids, "pixel_size_angst": pixel_size, "angles_deg": number_columns(path, columns, _ANGLES, ids), "optics_group": group, "optics": optics,
+        "ids": ids, "angles_deg": number_columns(path, columns, _ANGLES, ids), "optics_group": group, "optics": optics,
         "random_subset": whole_numbers(path, columns["rlnRandomSubset"], "rlnRandomSubset") if "rlnRandomSubset" in columns else None,
         "extra": {label: values for label, values in columns.items() if label not in _SHARED | own},
     }
     return fields, columns, group_row
 
 
-def read_box(path: str, optics: Block, first_file: str) -> int:
-    """Side of the images in pixels: that of the optics groups, else of the first file."""
-    return int(only_value(path, optics["rlnImageSize"], "box sizes", "px")) if "rlnImageSize" in optics else read_header(first_file).shape[2]
+def read_sampling(path: str, optics: Block, first_file: str) -> tuple[float, int]:
+    """Pixel size in Å and side in pixels, which all optics groups must share; the side is that of the first file where they do not say it."""
+    pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
+    if not pixel_size > 0:
+        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
+    return pixel_size, int(only_value(path, optics["rlnImageSize"], "box sizes", "px")) if "rlnImageSize" in optics else read_header(first_file).shape[2]
 
 
 def write_set(path: str, table: StarTable, names: list[str], own: Block) -> None:

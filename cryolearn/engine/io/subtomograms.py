@@ -19,7 +19,7 @@ from .file_lookup import find_file, written_name
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
 from .star_columns import finite_numbers, number_columns
-from .star_table import DECIMALS, StarTable, read_box, read_shared_columns, write_set
+from .star_table import DECIMALS, StarTable, read_sampling, read_shared_columns, write_set
 from .star_text import Block
 
 __all__ = ["SubtomogramStack", "SubtomogramTable", "read_subtomograms", "write_subtomograms"]
@@ -98,10 +98,11 @@ def read_subtomograms(path: str, datadir: str = "") -> SubtomogramTable:
     _refuse_pseudo_subtomograms(path, optics, columns)
     names = [_own_file(path, str(name), number) for name, number in zip(columns["rlnImageName"], ids)]
     files = [find_file(path, name, datadir) for name in names]
+    pixel_size, box = read_sampling(path, optics, files[0])
     low, high = _tilt_range(path, columns, ids)
     origin = number_columns(path, columns, _ORIGIN, ids)
     return SubtomogramTable(
-        **fields, file=files, box=read_box(path, optics, files[0]), tilt_min_deg=low, tilt_max_deg=high,
+        **fields, file=files, pixel_size_angst=pixel_size, box=box, tilt_min_deg=low, tilt_max_deg=high,
         shifts_angst=None if origin is None else 0.0 - origin, class_name=[str(name) for name in columns[_CLASS]] if _CLASS in columns else None,
     )
 

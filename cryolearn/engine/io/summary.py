@@ -6,7 +6,7 @@ Numbers whose names depend on the input (errors of each mode, losses of a networ
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, NotRequired, TypedDict
 
@@ -21,9 +21,12 @@ __all__ = [
 SUMMARY = "summary.json"
 
 
-def write_summary(folder: str | PathLike[str], summary: Mapping[str, Any], measures: Mapping[str, Any] | None = None) -> None:
-    """Write the summary of a run into its output folder."""
-    write_json(os.path.join(folder, SUMMARY), {**summary, **(measures or {})})
+def write_summary(
+    folder: str | PathLike[str], summary: Mapping[str, Any], measures: Mapping[str, Any] | None = None, warnings: Sequence[str] = (),
+) -> None:
+    """Write the summary of a run into its output folder; ``warnings``, if any, are added to its own."""
+    said = {"warnings": [*summary.get("warnings", ()), *warnings]} if warnings else {}
+    write_json(os.path.join(folder, SUMMARY), {**summary, **(measures or {}), **said})
 
 
 class ParticlesSummary(TypedDict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from ..io.atomic import write_json
@@ -47,6 +47,6 @@ class TrajectorySummary(FrameNotes):
     mean_distance_to_path: float
 
 
-def write_summary(output: str | os.PathLike[str], summary: Mapping[str, object]) -> None:
-    """Write ``summary.json`` into the folder of a run."""
-    write_json(os.path.join(output, "summary.json"), summary)
+def write_summary(output: str | os.PathLike[str], summary: Mapping[str, object], warnings: Sequence[str] = ()) -> None:
+    """Write ``summary.json`` into the folder of a run, with ``warnings`` if there are any."""
+    write_json(os.path.join(output, "summary.json"), {**summary, **({"warnings": list(warnings)} if warnings else {})})

@@ -20,9 +20,9 @@ from ..exceptions import InputError
 from ..imaging.ctf import ctf_2d
 from ..imaging.half_set_maps import ImageOptions, Reconstruction, finish_reconstruction, fsc_sphere, insert_particles, new_reconstructor, split_halves
 from ..imaging.poses import matrix_to_euler
+from ..imaging.standard_images import StandardImages
 from ..imaging.symmetry import symmetry_matrices
 from ..io.records import RunRecord, remove_records
-from ..io.stacks import ImageStack
 from ..io.star import ParticleTable, read_particles
 from ..io.tables import Columns
 from ..launch import is_first_process
@@ -232,6 +232,7 @@ def _reconstruct(
     posed = dataclasses.replace(posed, random_subset=found.half)
     work = new_reconstructor(posed, 2.0, device, config.phase_flipped)
     options = ImageOptions(use_ctf=not config.ignore_ctf, invert_contrast=config.invert_contrast, batch=config.batch)
-    insert_particles([work], ImageStack(posed), np.arange(len(posed)), found.half, options=options, progress=Progress("Reconstruction", len(posed)))
+    stack = StandardImages(posed, keep_magnification=True)
+    insert_particles([work], stack, np.arange(len(posed)), found.half, options=options, progress=Progress("Reconstruction", len(posed)))
     mask = fsc_sphere(table.box, table.pixel_size_angst, diameter / 2)
     return posed, finish_reconstruction(work, mask, symmetry=symmetry_matrices(kernel.group))

@@ -9,7 +9,7 @@ from ..exceptions import InputError
 from ..imaging.ctf import Ctf
 from ..imaging.normalise import noise_spectrum, normalise_background
 from ..imaging.poses import euler_to_matrix
-from ..io.stacks import ImageStack
+from ..imaging.standard_images import StandardImages
 from ..io.star import ParticleTable
 
 __all__ = ["ParticleImages"]
@@ -49,7 +49,7 @@ class ParticleImages:
                 "or check the pixel size."
             )
         self.table, self.device = table, device
-        self._stack = ImageStack(table)
+        self._stack = StandardImages(table)
         # at least the image's corners are background
         self.radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
         self._sign = -1.0 if invert_contrast else 1.0

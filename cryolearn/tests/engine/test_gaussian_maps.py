@@ -96,7 +96,7 @@ def _joined(data: Path):
     from cryolearn.engine.io.star import CtfTable, ParticleTable
 
     parts = [read_particles(str(data / name / "particles.star")) for name in "ab"]
-    ctf = CtfTable(**{name: np.concatenate([getattr(part.ctf, name) for part in parts]) for name in vars(parts[0].ctf)})
+    ctf = CtfTable(**{name: np.concatenate([getattr(part.ctf, name) for part in parts]) for name, values in vars(parts[0].ctf).items() if values is not None})
     return ParticleTable(
         ids=np.arange(1, 601), image_file=[part.image_file[0] for part in parts], file_index=np.repeat([0, 1], 300),
         image_index=np.concatenate([part.image_index for part in parts]), pixel_size_angst=PIXEL, box=BOX,

@@ -167,6 +167,31 @@ def test_optics_groups_of_an_import_survive(folder):
     assert {objId: row.rlnOpticsGroup for objId, row in rows.items()} == {objId: 1 + objId % 2 for objId in IDS}
 
 
+def test_what_items_say_of_their_acquisition_wins(folder):
+    """Sets joined in Scipion: each distinct voltage and box of items is an optics group."""
+    particles = makeParticles(extras=False)
+    with mrcfile.new('large.mrcs', overwrite=True) as mrc:
+        mrc.set_data(np.zeros((len(IDS), 20, 20), np.float32))
+        mrc.set_image_stack()
+    joined = SetOfParticles(filename='joined.sqlite')
+    joined.copyInfo(particles)
+    for particle in particles:
+        voltage = 200 + 100 * (particle.getObjId() % 2)
+        particle.setAcquisition(Acquisition(voltage=voltage, sphericalAberration=2.0, amplitudeContrast=0.07, magnification=50000))
+        if particle.getObjId() == 120:
+            particle.setLocation(particle.getLocation()[0], 'large.mrcs')
+        joined.append(particle)
+    joined.write()
+    writeParticles(joined, 'ours.star')
+    writeParticles(particles, 'before.star')
+    (star, rows), (_, before) = starRows('ours.star'), starRows('before.star')
+    found = {objId: star.optics[[group.rlnOpticsGroup for group in star.optics].index(row.rlnOpticsGroup)] for objId, row in rows.items()}
+    assert len(star.optics) == 3
+    for objId, group in found.items():
+        assert (group.rlnVoltage, group.rlnImageSize) == (200 + 100 * (objId % 2), 20 if objId == 120 else BOX)
+        assert rows[objId].rlnOriginXAngst == before[objId].rlnOriginXAngst
+
+
 def test_set_without_ctf_or_poses(folder):
     particles = makeParticles(ctf=False, poses=False, extras=False)
     writeParticles(particles, 'ours.star')

@@ -31,7 +31,7 @@ def write_alignment(out: Path, table: ParticleTable, columns: dict[str, np.ndarr
         flagged=int((flags != 0).sum()),
     )
     counts = flag_counts(flags, AlignmentFlag)
-    write_summary(out, summary, counts)
+    write_summary(out, summary, counts, warnings=table.warnings)
     amplitudes = columns["amplitudes"]
     labels = [axis_label(f"amplitudes:{index}", {"mode_numbers": mode_numbers}) for index in range(len(mode_numbers))]
     second = 1 if len(mode_numbers) > 1 else 0

@@ -19,8 +19,8 @@ from ...imaging.ctf import Ctf, ctf_at
 from ...imaging.fourier import rfft2_centred
 from ...imaging.normalise import normalise_background
 from ...imaging.poses import euler_to_matrix
+from ...imaging.standard_images import StandardImages
 from ...io.atomic import whole_file
-from ...io.stacks import ImageStack
 from ...io.star import CtfTable, ParticleTable
 from ...progress import Progress
 
@@ -191,7 +191,7 @@ def crop_images(
 
     The images are brought to background mean 0 and deviation 1 outside ``radius_angst``.
     """
-    stack = ImageStack(table)
+    stack = StandardImages(table)
     count = len(table)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ from ...imaging.half_set_maps import (
     new_reconstructor,
     write_reconstruction,
 )
+from ...imaging.standard_images import StandardImages
 from ...io.atomic import write_json
-from ...io.stacks import ImageStack
 from ...io.star import ParticleTable
 from ...progress import Progress
 from ..model.fourier_particles import ImageConventions, even_rows
@@ -189,7 +189,7 @@ def write_path_maps(
         print(f"Maps: {len(wanted)} of {table.box} voxels a side, {len(passes[0])} at a time in "
               f"{len(passes[0]) * _map_bytes(table.box) / 2**20:.0f} MiB, {len(passes)} pass(es) over the images", flush=True)
     report = Progress("Maps along the path", len(passes) * len(table))
-    stack = ImageStack(table)
+    stack = StandardImages(table, keep_magnification=True)
     entries, curves, volumes = [], {}, {}
     shown = set(wanted[even_rows(len(wanted), _SHOWN)].tolist())
     for states in passes:

@@ -32,9 +32,6 @@ def read_fourier_images(source: ParticleImages, rings: int, batch: int, phase_fl
         data[int(rows[0]) : int(rows[-1]) + 1] = transform_images(pictures, band)
         ctfs += [] if ctf is None else [ctf]
         progress.step(len(rows))
-    whole = None
-    if ctfs:
-        names = list(vars(ctfs[0]))
-        whole = Ctf(*(torch.cat([getattr(ctf, name) for ctf in ctfs]) for name in names))
+    whole = Ctf.joined(ctfs) if ctfs else None
     images = FourierImages(band=band, data=data, noise=torch.ones(band.rings, device=source.device), ctf=whole, phase_flipped=phase_flipped)
     return replace(images, noise=images.mean_power())

@@ -59,7 +59,7 @@ def write_report(
     save_figure(map_slices({"map": maps.volume.numpy()}, pixel), os.path.join(figures, "slices.png"))
     save_figure(confidence_histogram(found.confidence), os.path.join(figures, "confidence.png"))
     save_figure(views_figure(rotation), os.path.join(figures, "viewing_directions.png"))
-    write_summary(folder, summary)
+    write_summary(folder, summary, warnings=posed.warnings)
     for line in (*summary["trust_reasons"], *summary["warnings"]):
         print(f"WARNING: {line}", flush=True)
     resolution = summary["resolution_angst"]

@@ -1,0 +1,21 @@
+"""Inputs that people bring: each row of the table is measured by the part that its module is named for."""
+
+from __future__ import annotations
+
+import _inputs_optics
+from _results import parser, record
+
+PARTS = {"optics": _inputs_optics.rows}
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--only", choices=sorted(PARTS), nargs="*", default=sorted(PARTS), help="parts to measure")
+    options = arguments.parse_args()
+    for name in options.only:
+        for row in PARTS[name](options.work.resolve() / "inputs" / name):
+            record("inputs", row.what, row.condition, row.target, row.measured, row.holds, options.scale)
+
+
+if __name__ == "__main__":
+    main()

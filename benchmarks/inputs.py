@@ -5,7 +5,7 @@ from __future__ import annotations
 import _inputs_optics
 from _results import parser, record
 
-PARTS = {"optics": _inputs_optics.rows}
+PARTS = {"aberrations": _inputs_optics.aberrations, "premultiplied-elastic": _inputs_optics.elastic, "premultiplied-gaussian": _inputs_optics.gaussian}
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import prody
@@ -15,6 +14,7 @@ from _elastic import judge
 from _foreign_particles import density, write_map
 from _gaussian import consensus, rank_correlation
 from _gaussian_data import Imaging, slides_set
+from _inputs import Row
 from _run import engine
 
 from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
@@ -37,16 +37,6 @@ CASES: dict[str, dict[str, object]] = {
     "OddZernike": {"rlnOddZernike": "[0,0,30,-10,20,-40]"},
     "magnification 1.5 %": {"rlnMagMat00": 1.015, "rlnMagMat01": 0.0, "rlnMagMat10": 0.0, "rlnMagMat11": 0.985},
 }
-
-
-class Row(NamedTuple):
-    """A row of the table, without where and when."""
-
-    what: str
-    condition: str
-    target: str
-    measured: str
-    holds: bool
 
 
 def _said(star: Path, path: Path, columns: dict[str, object], stack: str = "") -> Path:

@@ -8,10 +8,10 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import prody
+from _inputs import Row
 
 from cryolearn.engine.elastic.config import NormalModesConfig
 from cryolearn.engine.elastic.normal_modes_command import run as normal_modes
@@ -20,22 +20,12 @@ from cryolearn.engine.io.tables import write_table
 from cryolearn.engine.landscape.config import TrajectoryConfig
 from cryolearn.engine.landscape.trajectory_command import run as trajectory
 
-__all__ = ["Row", "atoms_in_file", "ribosome_rows", "structure_rows"]
+__all__ = ["atoms_in_file", "ribosome_rows", "structure_rows"]
 
 DATA = Path(prody.__file__).parent / "tests" / "datafiles"
 RIBOSOME = "mmcif_6zu5.cif"
 _ALTERNATES = re.compile(r"(\d+) of \d+ atoms are alternate locations that are left out")
 _RIBOSOME_CHAINS = "SE0 SG0 SI0 LB0 LC0"  # of the small and the large subunit
-
-
-class Row(NamedTuple):
-    """A row of the benchmark: what, under which condition, the value aimed at, the value measured, and whether it holds."""
-
-    what: str
-    condition: str
-    target: str
-    measured: str
-    holds: bool
 
 
 def atoms_in_file(path: Path) -> int:
@@ -94,8 +84,3 @@ def ribosome_rows() -> Iterator[Row]:
             "chain names unchanged", f"ribosome 6ZU5, {len(names)} chains, normal modes and trajectory: {name}", f"{len(expected)} atoms of {', '.join(names)}",
             f"{len(chains)} atoms of {', '.join(dict.fromkeys(chains))}", chains == expected,
         )
-
-
-if __name__ == "__main__":
-    for item in (*structure_rows(), *ribosome_rows()):
-        print("holds" if item.holds else "FAILS", item.condition, item.target, item.measured, sep="; ", flush=True)

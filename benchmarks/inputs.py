@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import _inputs_optics
+import _inputs_structures
 from _results import parser, record
 
-PARTS = {"aberrations": _inputs_optics.aberrations, "premultiplied-elastic": _inputs_optics.elastic, "premultiplied-gaussian": _inputs_optics.gaussian}
+PARTS = {
+    "aberrations": _inputs_optics.aberrations, "premultiplied-elastic": _inputs_optics.elastic, "premultiplied-gaussian": _inputs_optics.gaussian,
+    "structures": lambda _: _inputs_structures.structure_rows(), "ribosome": lambda _: _inputs_structures.ribosome_rows(),
+}
 
 
 def main() -> None:
@@ -14,7 +18,7 @@ def main() -> None:
     options = arguments.parse_args()
     for name in options.only:
         for row in PARTS[name](options.work.resolve() / "inputs" / name):
-            record("inputs", row.what, row.condition, row.target, row.measured, row.holds, options.scale)
+            record("inputs", row.what, condition=row.condition, target=row.target, measured=row.measured, holds=row.holds, scale=options.scale)
 
 
 if __name__ == "__main__":

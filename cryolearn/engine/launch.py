@@ -30,6 +30,12 @@ def is_first_process() -> bool:
     return process_rank()[0] == 0
 
 
+def say_once(text: str) -> None:
+    """Print a line for the log: one of all processes does."""
+    if is_first_process():
+        print(text, flush=True)
+
+
 def launch_processes(processes: int, words: Sequence[str], status_file: str | None = None) -> int:
     """Start the same command in ``processes`` processes and wait for them.
 

@@ -3,15 +3,14 @@
 import os
 
 import pyworkflow.protocol.params as params
-from pwem.objects import AtomStruct, SetOfNormalModes
 
-from ..convert.modes import MODES_FILE, TABLE_FILE, fillModes, makeStructure
+from ..convert.modes import MODES_FILE, TABLE_FILE
 from ..engine.elastic.config import ImportModesConfig as Config
-from .input_checks import missingFiles
-from .protocol_base import CryoLearnProtBase, EngineStep
+from .protocol_base import EngineStep
+from .protocol_modes_base import CryoLearnProtModesBase
 
 
-class CryoLearnProtImportModes(CryoLearnProtBase):
+class CryoLearnProtImportModes(CryoLearnProtModesBase):
     """Imports normal modes that another program computed: an NMD file (ProDy, NMWiz), an npz file of ProDy's saveModel, or the folder of a run
     of ContinuousFlex with files vec.7, vec.8 ...
 
@@ -21,45 +20,30 @@ class CryoLearnProtImportModes(CryoLearnProtBase):
     """
 
     _label = 'import normal modes'
-    _possibleOutputs = {'outputModes': SetOfNormalModes, 'outputStructure': AtomStruct}
-    _references = ['Hamitouche2021']
-    _madeFrom = ('inputStructure',)
 
     def _defineParams(self, form):
         form.addSection(label='Input')
-        self.addInput(form, 'inputStructure', 'AtomStruct', 'Structure', 'The atoms that the modes were computed for.')
+        self.addStructure(form, 'The atoms that the modes were computed for.')
         form.addParam('modesPath', params.PathParam, label='Modes',
                       help='NMD file, npz file of ProDy, or folder with the files vec.7, vec.8 ... of ContinuousFlex (or the run that holds it).')
         self.addEngineParam(form, Config, 'mode_numbers', default='', help='Modes to take, such as 7-12. Empty: all.')
         self.addEngineParam(form, Config, 'collectivity_threshold')
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        self._insertResultSteps()
-
     def _config(self):
         return self.buildConfig(Config, structure=self.inputStructure.get().getFileName(), mode_files=[self.modesPath.get()])
 
     importModesStep = EngineStep('import-modes', MODES_FILE, TABLE_FILE)
 
-    def _makeOutputs(self):
-        structure = makeStructure(self._getExtraPath())
-        structure.setPseudoAtoms(self.inputStructure.get().getPseudoAtoms())
-        yield 'outputStructure', structure
-        modes = self.newSet(SetOfNormalModes, fillModes, self._getExtraPath())
-        modes.setPdb(self.outputStructure)
-        yield 'outputModes', modes
-
     def _describe(self):
         found = self._readEngineSummary()
         return (['%d modes of %d atoms from %s.' % (found['modes'], found['atoms'], self.modesPath.get()),
-                 '%d modes reach the collectivity %g.' % (found['selected'], self.collectivityThreshold.get())],
+                 self._collective(found)],
                 'Normal modes of %d atoms were imported from %s.' % (found['atoms'], os.path.basename(self.modesPath.get())))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):
-        structures = [self.inputStructure.get()] if self.inputStructure.get() is not None else []
-        errors = missingFiles(structures, "The structure's file '%s' does not exist.")
+        errors = super()._validateInputs()
         path = self.modesPath.get() or ''
         if not os.path.exists(path):
             errors.append("The modes '%s' do not exist: give an NMD file, an npz file of ProDy, or a folder with files vec.7, vec.8 ..." % path)

@@ -1,15 +1,13 @@
 """Normal modes of an atomic or pseudo-atomic model."""
 
-from pwem.objects import AtomStruct, SetOfNormalModes
-
-from ..convert.modes import MODES_FILE, RIGID_MODES, TABLE_FILE, fillModes, makeStructure
+from ..convert.modes import MODES_FILE, RIGID_MODES, TABLE_FILE
 from ..engine.elastic.config import NormalModesConfig
 from .config_params import isChoice
-from .input_checks import missingFiles
-from .protocol_base import CryoLearnProtBase, EngineStep
+from .protocol_base import EngineStep
+from .protocol_modes_base import CryoLearnProtModesBase
 
 
-class CryoLearnProtNormalModes(CryoLearnProtBase):
+class CryoLearnProtNormalModes(CryoLearnProtModesBase):
     """Computes the normal modes of an atomic structure or of pseudo-atoms: the directions in which an elastic network
     moves most easily. Each mode has a collectivity (the part of the atoms that it moves) and a score that is low for slow
     and collective modes. The first six modes move the structure as a rigid body and are never used.
@@ -19,13 +17,10 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
     """
 
     _label = 'normal modes'
-    _possibleOutputs = {'outputModes': SetOfNormalModes, 'outputStructure': AtomStruct}
-    _references = ['Hamitouche2021']
-    _madeFrom = ('inputStructure',)
 
     def _defineParams(self, form):
         form.addSection(label='Input')
-        self.addInput(form, 'inputStructure', 'AtomStruct', 'Structure', 'Atomic model (PDB or mmCIF) or pseudo-atoms of a map.')
+        self.addStructure(form, 'Atomic model (PDB or mmCIF) or pseudo-atoms of a map.')
         self.addEngineParam(form, NormalModesConfig, 'selection')
         form.addSection(label='Modes')
         self.addEngineParams(form, NormalModesConfig, 'number', 'method')
@@ -37,35 +32,23 @@ class CryoLearnProtNormalModes(CryoLearnProtBase):
         form.addParallelSection(threads=2, mpi=0)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
-    def _insertAllSteps(self):
-        self._insertResultSteps()
-
     def _config(self):
         return self.buildConfig(NormalModesConfig, structure=self.inputStructure.get().getFileName())
 
     computeModesStep = EngineStep('normal-modes', MODES_FILE, TABLE_FILE)
-
-    def _makeOutputs(self):
-        structure = makeStructure(self._getExtraPath())
-        structure.setPseudoAtoms(self.inputStructure.get().getPseudoAtoms())
-        yield 'outputStructure', structure
-        modes = self.newSet(SetOfNormalModes, fillModes, self._getExtraPath())
-        modes.setPdb(self.outputStructure)
-        yield 'outputModes', modes
 
     def _describe(self):
         found = self._readEngineSummary()
         how = ('rotation-translation blocks of %d residues' % self.residuesPerBlock.get() if self.getEngineValue(NormalModesConfig, 'method') == 'rtb'
                else 'a C-alpha anisotropic network extended to all atoms')
         lines = ['%d modes of %d atoms (the first %d are rigid), springs up to %g Å.' % (found['modes'], found['atoms'], RIGID_MODES, found['cutoff_angst']),
-                 '%d modes reach the collectivity %g.' % (found['selected'], self.collectivityThreshold.get())]
+                 self._collective(found)]
         return lines, ('Normal modes of the %d atoms selected by "%s" were computed with ProDy (%s, cutoff %g Å).'
                        % (found['atoms'], self.selection.get(), how, found['cutoff_angst']))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):
-        structures = [self.inputStructure.get()] if self.inputStructure.get() is not None else []
-        errors = missingFiles(structures, "The structure's file '%s' does not exist.")
+        errors = super()._validateInputs()
         if not (self.selection.get() or '').strip():
             errors.append('The atom selection is empty: write "all" to keep every atom.')
         return errors

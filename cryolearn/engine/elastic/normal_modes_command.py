@@ -14,15 +14,14 @@ from ..config import check_config, require
 from ..cpu import cpu_threads
 from ..exceptions import InputError
 from ..figures import mode_table, save_figure
-from ..io.atomic import write_csv
-from ..io.mode_formats import write_mode_texts, write_nmd
+from ..io.mode_formats import write_mode_table, write_mode_texts, write_nmd
 from ..io.modes import Modes, write_modes
-from ..io.structures import Structure, atom_sigmas, atom_weights, read_structure, write_fitting
+from ..io.structures import Structure, atom_sigmas, atom_weights, write_fitting
 from ..io.summary import ModesSummary, write_summary
 from .config import NormalModesConfig
-from .modes.atom_selection import atom_group, atoms_by_kind, chosen_rows, loose_nodes, select_atoms
+from .modes.atom_selection import atoms_by_kind, loose_nodes, select_atoms
 
-__all__ = ["RIGID_MODES", "collectivity", "collectivity_score", "compute_modes", "fix_signs", "relative_cutoff", "run", "select_atoms"]
+__all__ = ["RIGID_MODES", "collectivity", "collectivity_score", "compute_modes", "fix_signs", "relative_cutoff", "run"]
 
 RIGID_MODES = 6
 _FEWEST_ATOMS = 10
@@ -33,11 +32,7 @@ def run(config: NormalModesConfig) -> None:
     check_config(config)
     require(config, "structure")
     prody.confProDy(verbosity="none")
-    whole = read_structure(config.structure)
-    group = atom_group(whole)
-    rows = chosen_rows(group, config.selection, config.structure)
-    structure, atoms = whole.subset(rows), group[rows].copy()
-    print(f"selected {len(atoms)} of {len(group)} atoms: {atoms_by_kind(atoms)}", flush=True)
+    structure, atoms = select_atoms(config.structure, config.selection)
     _check_weights(structure, config)
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
@@ -59,10 +54,7 @@ def run(config: NormalModesConfig) -> None:
     write_nmd(str(out / "modes.nmd"), modes, structure)
     selected = share >= config.collectivity_threshold
     selected[:RIGID_MODES] = False
-    write_csv(out / "modes.csv", ["mode", "eigenvalue", "frequency", "collectivity", "score", "selected"], (
-        [k + 1, f"{value:.6g}", f"{np.sqrt(max(value, 0.0)):.6g}", f"{share[k]:.4f}", f"{modes.score[k]:.4f}", int(selected[k])]
-        for k, value in enumerate(values)
-    ))
+    write_mode_table(str(out / "modes.csv"), modes, selected)
     inner = slice(RIGID_MODES, None)
     figure = mode_table(modes.mode_numbers[inner], share[inner], modes.score[inner], selected[inner])
     save_figure(figure, str(out / "figures" / "modes.png"))

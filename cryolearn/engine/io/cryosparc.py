@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..exceptions import InputError
+from ..launch import say_once
 from .atomic import open_whole
 from .file_lookup import written_name
 from .star_text import Block
@@ -206,6 +207,6 @@ def unused_columns(rows: NDArray[Any]) -> list[str]:
 def _warn_of_unused(path: str, rows: NDArray[Any]) -> None:
     unused = unused_columns(rows)
     if unused:
-        print(f"WARNING: not used of '{path}', and written back to .cs files only: {', '.join(unused)}.", flush=True)
+        say_once(f"WARNING: not used of '{path}', and written back to .cs files only: {', '.join(unused)}.")
     if "blob/sign" in _names(rows) and (rows["blob/sign"] < 0).any():
-        print(f"'{path}' says that its images are dark on light (blob/sign -1): their contrast is inverted as they are read.", flush=True)
+        say_once(f"'{path}' says that its images are dark on light (blob/sign -1): their contrast is inverted as they are read.")

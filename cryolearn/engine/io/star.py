@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
+from ..launch import say_once
 from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
 from .file_lookup import find_file, written_name
 from .mrc_header import read_header
@@ -159,9 +160,9 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
         raise InputError(f"The images of '{path}' are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied), but it gives no defocus (rlnDefocusU).")
     said = unused_columns(path, optics, columns)
     if not (same_pixel(pixel_size, groups.pixel_size_angst) & (groups.box == groups.box[common]))[group_row].all():
-        print(f"Images of several pixel sizes or boxes: all are brought to {pixel_size:g} Å and {box} px, those of most particles.", flush=True)
+        say_once(f"Images of several pixel sizes or boxes: all are brought to {pixel_size:g} Å and {box} px, those of most particles.")
     for text in said:
-        print(f"WARNING: {text}", flush=True)
+        say_once(f"WARNING: {text}")
     return ParticleTable(
         **fields, pixel_size_angst=pixel_size, box=box, image_file=files, file_index=file_index, image_index=image_index,
         origin_angst=_origins(path, columns, ids, groups, group_row), ctf=ctf, warnings=said,

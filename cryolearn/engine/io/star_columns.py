@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...common.limits import PIXEL_SIZE_TOLERANCE
 from ..exceptions import InputError
+from ..launch import say_once
 from .star_text import Block
 from .star_versions import particles_with_optics, refuse_tilt_stacks
 
@@ -149,7 +150,7 @@ def warn_of_repeated_images(path: str, file_index: NDArray[np.int64], image_inde
     order = np.lexsort((image_index, file_index))
     same = (np.diff(file_index[order]) == 0) & (np.diff(image_index[order]) == 0)
     if same.any():
-        print(
+        say_once(
             f"WARNING: {int(same.sum())} of the {len(order)} particles of '{path}' have an image that another particle has already (right after symmetry "
-            "expansion; else remove the copies: they are in both half sets).", flush=True,
+            "expansion; else remove the copies: they are in both half sets)."
         )

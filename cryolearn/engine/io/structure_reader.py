@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import InputError
+from ..launch import say_once
 from .atomic_model import Structure
 from .conformers import AtomRow, chosen_atoms, residue_copies
 from .pdb_columns import number_lines
@@ -74,7 +75,7 @@ def read_structure(path: str, first_conformer: bool = False, quiet: bool = False
     _note_copies(structure, notes)
     _note_assembly(document, notes)
     if notes and not quiet:
-        print("\n".join(f"NOTE: '{os.path.basename(path)}': {note}." for note in notes), flush=True)
+        say_once("\n".join(f"NOTE: '{os.path.basename(path)}': {note}." for note in notes))
     return structure
 
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
+from ..launch import say_once
 from .file_lookup import find_file, written_name
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
@@ -128,7 +129,7 @@ def _refuse_pseudo_subtomograms(path: str, optics: Block, columns: Block) -> Non
             "subtomograms without CTF weighting, or cut them from a tomogram (Warp, IMOD, Dynamo, EMAN2)."
         )
     if _CTF_VOLUME in columns:
-        print(f"WARNING: the CTF volumes of '{path}' ({_CTF_VOLUME}) are not used: the missing wedge is that of the tilt range, without CTF.", flush=True)
+        say_once(f"WARNING: the CTF volumes of '{path}' ({_CTF_VOLUME}) are not used: the missing wedge is that of the tilt range, without CTF.")
 
 
 def _tilt_range(path: str, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

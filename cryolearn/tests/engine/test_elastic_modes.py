@@ -9,13 +9,13 @@ import prody
 import pytest
 
 from cryolearn.engine.elastic.config import NormalModesConfig
+from cryolearn.engine.elastic.modes.atom_selection import select_atoms
 from cryolearn.engine.elastic.normal_modes_command import (
     collectivity,
     compute_modes,
     fix_signs,
     relative_cutoff,
     run,
-    select_atoms,
 )
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.modes import read_modes
@@ -27,7 +27,7 @@ OPEN = str(DATA / "4akeA_alg_fixed.pdb")
 @pytest.fixture(scope="module")
 def atoms() -> prody.AtomGroup:
     prody.confProDy(verbosity="none")
-    return select_atoms(OPEN, "not hydrogen")
+    return select_atoms(OPEN, "not hydrogen")[1]
 
 
 @pytest.fixture(scope="module")

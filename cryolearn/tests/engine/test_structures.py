@@ -11,7 +11,8 @@ import prody
 import pytest
 
 from cryolearn.engine.elastic.config import NormalModesConfig
-from cryolearn.engine.elastic.normal_modes_command import run, select_atoms
+from cryolearn.engine.elastic.modes.atom_selection import select_atoms
+from cryolearn.engine.elastic.normal_modes_command import run
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.modes import read_modes
 from cryolearn.engine.io.pdb_columns import hybrid36
@@ -92,7 +93,7 @@ def test_two_chains_of_one_name_are_both_kept(tmp_path, capsys, between):
     assert len(structure) == 3312 and "chain A holds residues of one number more than once (1656 atoms" in capsys.readouterr().out
     assert np.allclose(structure.coordinates[1656:, 0] - structure.coordinates[:1656, 0], 35)
     assert copies_of_residues(structure).tolist() == [0] * 1656 + [1] * 1656
-    atoms = select_atoms(path, "chain A")
+    atoms = select_atoms(path, "chain A")[1]
     assert len(atoms) == 3312 and len(np.unique(atoms.getResindices())) == 2 * 214  # blocks of the network hold one copy only
     for ending in ("pdb", "cif"):
         write_structure(str(tmp_path / f"b.{ending}"), structure)
@@ -104,7 +105,7 @@ def test_chains_without_a_name_are_told_by_their_segments(tmp_path):
     lines = [_moved(line, x, chain=(21, " "), segment=(72, name)) for name, x in (("PROA", 0), ("PROB", 35)) for line in one]
     structure = read_structure(_write(tmp_path, lines))
     assert len(structure) == 2 * len(one) and set(structure.segment) == {"PROA", "PROB"} and not copies_of_residues(structure).any()
-    assert len(select_atoms(_write(tmp_path, lines), "segment PROB")) == len(one)
+    assert len(select_atoms(_write(tmp_path, lines), "segment PROB")[1]) == len(one)
     write_structure(str(tmp_path / "b.cif"), structure)
     assert set(read_structure(str(tmp_path / "b.cif")).chain) == {"PROA", "PROB"}
 
@@ -137,7 +138,7 @@ def test_the_most_occupied_conformer_of_a_residue_is_kept_whole(tmp_path, capsys
     assert "3 of 10 atoms are alternate locations that are left out; the most occupied conformer of 1 residue(s) is kept" in capsys.readouterr().out
     first = read_structure(_write(tmp_path, lines), first_conformer=True)
     assert first.coordinates[:, 0].tolist() == [0, 1, 1, 1, 2, 3, 4]
-    assert len(select_atoms(os.path.join(DATA, "pdb3hsy.pdb"), "all")) == 6508
+    assert len(select_atoms(os.path.join(DATA, "pdb3hsy.pdb"), "all")[1]) == 6508
 
 
 def test_a_heavy_atom_that_one_conformer_alone_has_is_kept(tmp_path):
@@ -253,7 +254,7 @@ def test_an_assembly_is_said_not_applied(tmp_path, capsys):
 
 
 def test_hydrogens_are_read_and_left_out_by_the_selection():
-    assert (read_structure(OPEN).atomic_number == 1).sum() == 1685 and len(select_atoms(OPEN, "not hydrogen and not water")) == 1656
+    assert (read_structure(OPEN).atomic_number == 1).sum() == 1685 and len(select_atoms(OPEN, "not hydrogen and not water")[1]) == 1656
 
 
 def test_selenomethionine_is_protein(tmp_path):
@@ -261,7 +262,7 @@ def test_selenomethionine_is_protein(tmp_path):
              for line in _heavy(40)]
     structure = read_structure(_write(tmp_path, lines))
     assert (structure.element == "Se").sum() == sum(line[12:16] == "SE  " for line in lines) > 0
-    assert len(select_atoms(_write(tmp_path, lines), "protein")) == len(lines)
+    assert len(select_atoms(_write(tmp_path, lines), "protein")[1]) == len(lines)
 
 
 def test_the_content_tells_the_format(tmp_path):

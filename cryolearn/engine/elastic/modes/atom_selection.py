@@ -14,14 +14,14 @@ from scipy.spatial import cKDTree
 from ...exceptions import InputError
 from ...io.structures import Structure, copies_of_residues, read_structure
 
-__all__ = ["atom_group", "atoms_by_kind", "chosen_rows", "loose_nodes", "select_atoms"]
+__all__ = ["atoms_by_kind", "loose_nodes", "select_atoms"]
 
 _FEWEST_ATOMS = 10
 _KINDS = ("protein", "nucleic", "water", "ion", "lipid")
 _NAMED = 4  # residue names that are listed of other atoms
 
 
-def atom_group(structure: Structure) -> prody.AtomGroup:
+def _atom_group(structure: Structure) -> prody.AtomGroup:
     """The atoms as ProDy's object; copies of a residue (chains of one name) are told by a segment name of their own."""
     group = prody.AtomGroup("structure")
     group.setCoords(structure.coordinates)
@@ -39,7 +39,7 @@ def atom_group(structure: Structure) -> prody.AtomGroup:
     return group
 
 
-def chosen_rows(group: prody.AtomGroup, selection: str, path: str) -> NDArray[np.int64]:
+def _chosen_rows(group: prody.AtomGroup, selection: str, path: str) -> NDArray[np.int64]:
     """Rows of the atoms that a ProDy selection keeps.
 
     Raises
@@ -60,16 +60,20 @@ def chosen_rows(group: prody.AtomGroup, selection: str, path: str) -> NDArray[np
     return rows
 
 
-def select_atoms(path: str, selection: str) -> prody.AtomGroup:
-    """Atoms of a PDB or mmCIF file that a ProDy selection keeps.
+def select_atoms(path: str, selection: str) -> tuple[Structure, prody.AtomGroup]:
+    """Atoms of a PDB or mmCIF file that a ProDy selection keeps, for the engine and for ProDy; what they are is said in one line.
 
     Raises
     ------
     InputError
         when the file cannot be read, the selection is not valid or keeps too few atoms.
     """
-    group = atom_group(read_structure(path))
-    return group[chosen_rows(group, selection, path)].copy()
+    structure = read_structure(path)
+    group = _atom_group(structure)
+    rows = _chosen_rows(group, selection, path)
+    atoms = group[rows].copy()
+    print(f"selected {len(atoms)} of {len(group)} atoms: {atoms_by_kind(atoms)}", flush=True)
+    return structure.subset(rows), atoms
 
 
 def atoms_by_kind(atoms: prody.AtomGroup, rows: NDArray[np.int64] | NDArray[np.bool_] | None = None) -> str:

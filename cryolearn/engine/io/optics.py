@@ -84,7 +84,7 @@ def read_optics_groups(path: str, optics: Block) -> OpticsGroups:
     count = len(number)
 
     def numbers(label: str, default: float) -> NDArray[np.float64]:
-        return finite_numbers(path, optics[label], label, number) if label in optics else np.full(count, default)
+        return finite_numbers(path, optics[label], label, number, row_is="optics group") if label in optics else np.full(count, default)
 
     pixel = numbers("rlnImagePixelSize", 0)
     if not (pixel > 0).all():

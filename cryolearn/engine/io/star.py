@@ -155,6 +155,9 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
     pixel_size, box = float(groups.pixel_size_angst[common]), int(groups.box[common]) or read_header(files[0]).shape[2]
     ctf = _ctf(path, optics, columns, group_row, ids)
     if ctf is not None:
+        if ctf.scale is not None and not (ctf.scale > 0).any():
+            raise InputError(f"The CTF scale (rlnCtfScalefactor) of all particles in '{path}' is 0 or less, so that no image shows anything: correct it, or "
+                             "remove the column.")
         ctf = _with_optics(ctf, groups, group_row, pixel_size)
     elif groups.premultiplied[group_row].any():
         raise InputError(f"The images of '{path}' are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied), but it gives no defocus (rlnDefocusU).")

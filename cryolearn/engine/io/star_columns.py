@@ -77,15 +77,15 @@ def only_value(path: str, values: NDArray[Any], what: str, unit: str) -> float:
     return float(numbers[0])
 
 
-def finite_numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A column of numbers; text and NaN are refused."""
+def finite_numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.int64], row_is: str = "particle") -> NDArray[np.float64]:
+    """A column of numbers; text and NaN are refused, naming what the row is and its id."""
     if values.dtype.kind not in "iuf":
         row = next((row for row, value in enumerate(values) if not _is_number(value)), 0)
-        raise InputError(f"The column {label} of the file '{path}' holds text where numbers belong: '{values[row]}' for particle {ids[row]}.")
+        raise InputError(f"The column {label} of the file '{path}' holds text where numbers belong: '{values[row]}' for {row_is} {ids[row]}.")
     numbers = np.asarray(values, np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
-        raise InputError(f"The file '{path}' gives no number as {label} of particle {ids[bad[0]]}.")
+        raise InputError(f"The file '{path}' gives no number as {label} of {row_is} {ids[bad[0]]}.")
     return numbers
 
 

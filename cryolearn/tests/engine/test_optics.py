@@ -247,6 +247,10 @@ def test_what_is_not_used_is_named(folder: Path, capsys: pytest.CaptureFixture[s
     assert len(warnings) == 1 and "rlnBeamTiltX" in warnings[0] and f"WARNING: {warnings[0]}" in capsys.readouterr().out
     with pytest.raises(InputError, match="rlnEvenZernike"):
         read_particles(_said(folder / "bad.star", rlnEvenZernike="[1,x]"))
+    with pytest.raises(InputError, match="no number as rlnBeamTiltX of optics group 1"):
+        read_particles(_said(folder / "nan.star", rlnBeamTiltX=float("nan")))
+    with pytest.raises(InputError, match="rlnCtfScalefactor"):
+        read_particles(_said(folder / "zero.star", rlnCtfScalefactor=0.0))
     blocks = read_star(_said(folder / "no_ctf.star", rlnCtfDataAreCtfPremultiplied=1))
     for label in ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift"):
         del blocks["particles"][label]

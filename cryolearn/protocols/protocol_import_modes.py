@@ -24,7 +24,7 @@ class CryoLearnProtImportModes(CryoLearnProtModesBase):
     def _defineParams(self, form):
         form.addSection(label='Input')
         self.addStructure(form, 'The atoms that the modes were computed for.')
-        form.addParam('modesPath', params.PathParam, label='Modes',
+        form.addParam('modesPath', params.PathParam, label='File or folder of modes',
                       help='NMD file, npz file of ProDy, or folder with the files vec.7, vec.8 ... of ContinuousFlex (or the run that holds it).')
         self.addEngineParam(form, Config, 'mode_numbers', default='', help='Modes to take, such as 7-12. Empty: all.')
         self.addEngineParam(form, Config, 'collectivity_threshold')

@@ -142,6 +142,6 @@ class ImportModesConfig(RunConfig):
     mode_files: List[str] = param([], "One NMD file (ProDy, NMWiz), one npz of ProDy's saveModel, one folder of ContinuousFlex with files vec.K, or a text "
                                   "file for each mode, three columns and one row an atom.", path=True)
     mode_numbers: List[int] = param([], "Numbers of the modes in text files, counted from 1, the six rigid ones included; of other files the modes to take, "
-                                    "all when empty.", label="Modes")
+                                    "all when empty.", label="Mode numbers")
     collectivity_threshold: float = param(0.15, "Modes below this collectivity are kept in the set but marked as not selected.",
                                           label="Collectivity threshold", low=0, high=1)

@@ -12,7 +12,8 @@ if pw.Config.SCIPION_DOMAIN != 'pwem':
     pw.Config.setDomain('pwem')
 
 from pwem.protocols import ProtImportPdb  # noqa: E402
-from pyworkflow.tests import BaseTest, setupTestProject  # noqa: E402
+from pyworkflow.project import Manager  # noqa: E402
+from pyworkflow.tests import BaseTest  # noqa: E402
 
 from cryolearn.convert.poses import posesFromTransforms  # noqa: E402
 from cryolearn.common.tables import read_table  # noqa: E402
@@ -37,7 +38,10 @@ class ProjectTest(BaseTest):
     def setUpClass(cls):
         cls._folder = os.getcwd()
         os.makedirs(os.path.join(pw.Config.SCIPION_USER_DATA, 'projects'), exist_ok=True)
-        setupTestProject(cls)
+        # Scipion deletes a project of the same name, and classes of one name run side by side in two modules.
+        cls.proj = Manager().createProject('%s_%s' % (cls.__module__.rpartition('.')[2], cls.__name__))
+        cls.outputPath = cls.proj.path
+        os.chdir(cls.outputPath)
 
     @classmethod
     def tearDownClass(cls):
@@ -52,7 +56,11 @@ class ProjectTest(BaseTest):
             protocol.setObjLabel(label)
         errors = protocol.validate()
         assert not errors, '%s refuses its input: %s' % (protocolClass.__name__, errors)
-        cls.launchProtocol(protocol)
+        try:
+            cls.launchProtocol(protocol)
+        except Exception as failure:
+            log = '\n'.join(line for stream in (0, 1) for line in protocol.getLogsLastLines(30, logFile=stream))
+            raise AssertionError('%s (%s)\n%s' % (failure, protocol.getErrorMessage(), log)) from failure
         return protocol
 
     @classmethod

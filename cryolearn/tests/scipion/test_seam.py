@@ -15,7 +15,6 @@ pw.Config.setDomain('pwem')
 
 from pwem.objects import Particle, SetOfParticles
 from pyworkflow.protocol import params
-from pyworkflow.tests import BaseTest, setupTestProject
 from scipion.install.funcs import Environment
 
 import cryolearn.plugin as seam
@@ -27,6 +26,8 @@ from cryolearn.engine.imaging.config import ReconstructConfig
 from cryolearn.engine_install import findPython
 from cryolearn.protocols.engine_run import EngineError
 from cryolearn.protocols.protocol_base import CryoLearnProtBase
+
+from .base import ProjectTest
 
 BAD_MODES = 'resname XYZ'
 
@@ -128,12 +129,12 @@ class ProtSeam(CryoLearnProtBase):
         form.addParallelSection(threads=1, mpi=0)
 
 
-class TestBase(BaseTest):
+class TestBase(ProjectTest):
     """Forms, digests and errors of the base protocol."""
 
     @classmethod
     def setUpClass(cls):
-        setupTestProject(cls)
+        super().setUpClass()
         pw.Config.getDomain().getProtocols()
         ProtSeam._package = sys.modules['cryolearn']
         ProtSeam._plugin = Plugin()

@@ -67,6 +67,12 @@ class CtfTable:
         picked: dict[str, Any] = {name: None if values is None else values[at] for name, values in vars(self).items()}
         return CtfTable(**picked)
 
+    @classmethod
+    def flat(cls, limit: NDArray[np.float64]) -> CtfTable:
+        """No CTF: 1 at all frequencies below the limit of each image."""
+        zero, one = np.zeros(len(limit)), np.ones(len(limit))
+        return cls(defocus_u=zero, defocus_v=zero, defocus_angle=zero, phase_shift=zero, voltage_kv=300 * one, cs_mm=zero, amplitude_contrast=one, limit=limit)
+
 
 @dataclass(kw_only=True)
 class ParticleTable(StarTable):
@@ -263,8 +269,7 @@ def _ctf(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64],
 
 def _with_optics(ctf: CtfTable, groups: OpticsGroups, group_row: NDArray[np.int64], pixel_size_angst: float) -> CtfTable:
     """CTF with what the optics groups add to it."""
-    coarser = np.where(groups.pixel_size_angst > pixel_size_angst * 1.001, 0.5 / groups.pixel_size_angst, np.inf)
-    even, limit = groups.even_zernike[group_row], coarser[group_row]
+    even, limit = groups.even_zernike[group_row], groups.limits(pixel_size_angst)[group_row]
 
     def flag(of_particles: NDArray[Any] | None) -> NDArray[np.bool_] | None:
         return None if of_particles is None or not of_particles.any() else of_particles != 0

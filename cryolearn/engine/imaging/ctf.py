@@ -184,7 +184,7 @@ def noise_kept(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor | None:
     """
     like, kept = kx * ky, None
     if ctf.premultiplied is not None:
-        weak = (_as_taken(ctf, kx, ky).square() / _LEAST_CTF**2).clamp(max=1).square()
+        weak = (_as_taken(ctf, kx, ky) * plain_factor(ctf, kx, ky)).square()
         kept = torch.where(_column(ctf.premultiplied, like), weak, 1.0)
     if ctf.limit_inv_angst is not None:
         inside = (torch.maximum(kx.abs(), ky.abs()) < _column(ctf.limit_inv_angst, like)).to(like)

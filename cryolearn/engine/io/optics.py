@@ -21,7 +21,9 @@ MAGNIFICATION = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
 _COMA = slice(3, 5)  # odd Zernike coefficients that hold the beam tilt
 _OF_GROUPS = (*MAGNIFICATION, *_TILT, "rlnOddZernike", "rlnEvenZernike")
-_SAME_PIXEL = 1e-5  # relative difference of pixel sizes that are the same
+# Relative difference of pixel sizes below which images of two groups need no resampling: rounding in the file's last digit. PIXEL_SIZE_TOLERANCE, by which two
+# files are taken to mean the same pixel size, is wider: within a set each group's own value is believed, as refined pixel sizes differ by .1 % and less.
+_SAME_PIXEL = 1e-5
 _NYQUIST = 1e-3  # images that end so much before the Nyquist frequency miss no shell
 
 

@@ -65,7 +65,7 @@ def _training(
     task, per_epoch = _task(config, images, scheme=scheme, renderer=renderer, contrast=contrast, network=network)
     plan = plan_training(
         config, images.device, digest=digest_config(config, tuple(table.image_file)), samples_per_epoch=per_epoch, rate=_RATES[config.architecture],
-        schedule="cosine" if config.architecture == "multi" else "plateau",
+        schedule="cosine" if config.architecture == "multi" else "plateau", warnings=table.warnings,
     )
     description = {
         "architecture": config.architecture, "arguments": arguments, "input": scheme.to_dict(), "mode_numbers": list(config.mode_numbers),

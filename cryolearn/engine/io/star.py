@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..exceptions import InputError
 from ..launch import say_once
 from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
+from .cryosparc import unused_columns as unused_of_cryosparc
 from .file_lookup import find_file, written_name
 from .mrc_header import read_header
 from .optics import OpticsGroups, read_optics_groups, same_pixel, unused_columns
@@ -168,6 +169,9 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
     elif groups.premultiplied[group_row].any():
         raise InputError(f"The images of '{path}' are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied), but it gives no defocus (rlnDefocusU).")
     said = unused_columns(path, optics, columns)
+    foreign = unused_of_cryosparc(columns[CS_COLUMN]) if CS_COLUMN in columns else []
+    if foreign:
+        said.append(f"{', '.join(foreign)} of '{path}' are not used, and written back to .cs files only: refine aberrations and magnification in RELION.")
     if not (same_pixel(pixel_size, groups.pixel_size_angst) & (groups.box == groups.box[common]))[group_row].all():
         say_once(f"Images of several pixel sizes or boxes: all are brought to {pixel_size:g} Å and {box} px, those of most particles.")
     for text in said:

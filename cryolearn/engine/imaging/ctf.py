@@ -22,7 +22,7 @@ from torch import Tensor
 from .fourier import frequency_grid
 from .zernike import aberration_phase
 
-__all__ = ["Ctf", "Microscope", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst", "plain_factor"]
+__all__ = ["Ctf", "Microscope", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst", "noise_kept", "plain_factor"]
 
 _LEAST_CTF = 0.1  # premultiplied images are not divided by less; what they hold of the density's information below that is 4e-4
 
@@ -174,6 +174,22 @@ def plain_factor(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
     """
     transfer = _as_taken(ctf, kx, ky)
     return transfer / transfer.square().clamp(min=_LEAST_CTF**2)
+
+
+def noise_kept(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor | None:
+    """Part (b, ...) of its variance that noise has in images after reading, at frequencies in 1/Å; none where it is 1 in all of them.
+
+    It is ``g^2`` in premultiplied images (see :func:`plain_factor`) and 0 beyond the frequency at which an image ends. Noise is estimated as a sum of powers
+    over the sum of these parts, so that images which do not hold a frequency do not count there.
+    """
+    like, kept = kx * ky, None
+    if ctf.premultiplied is not None:
+        weak = (_as_taken(ctf, kx, ky) * plain_factor(ctf, kx, ky)).square()
+        kept = torch.where(_column(ctf.premultiplied, like), weak, 1.0)
+    if ctf.limit_inv_angst is not None:
+        inside = (torch.maximum(kx.abs(), ky.abs()) < _column(ctf.limit_inv_angst, like)).to(like)
+        kept = inside if kept is None else kept * inside
+    return kept
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

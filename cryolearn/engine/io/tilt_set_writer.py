@@ -11,7 +11,7 @@ from .file_lookup import written_name
 from .star_columns import number_columns
 from .star_text import Block, write_star
 from .tilt_geometry import euler_angles, euler_matrices
-from .tilt_stacks import ANGLES, FRAME, OPTIMISATION_SET, ORIGIN, Tilts
+from .tilt_stacks import ANGLES, FRAME, OPTIMISATION_SET, ORIGIN, Tilts, particle_poses
 
 __all__ = ["write_tilt_set"]
 
@@ -28,7 +28,7 @@ def write_tilt_set(
     tilts
         Those of the images.
     angles_deg, origin_angst
-        (n, 3) and (n, 2) of the images; a particle's pose is that of its first image, its origin the one that its images' origins fit best.
+        (n, 3) and (n, 2) of the images.
     extra
         (n,) further columns of the images, of which a particle takes its first image's.
     decimals
@@ -41,18 +41,14 @@ def write_tilt_set(
     columns = {label: column[row] for label, column in source.columns.items()}
     columns["rlnImageName"] = np.array([written_name(path, source.image_file[one]) for one in row], dtype=object)
     columns["rlnImageId"] = ids
-    turned_by = number_columns(path, columns, FRAME, ids)
-    frame = np.broadcast_to(np.eye(3), (len(ids), 3, 3)) if turned_by is None else euler_matrices(turned_by)
-    turned = tilts.matrix @ frame[member]
     if angles_deg is not None:
-        pose = euler_matrices(angles_deg[first])
-        columns.update(zip(ANGLES, np.round(euler_angles(turned[first].transpose(0, 2, 1) @ pose).T, decimals)))
-    if origin_angst is not None:
-        seen = turned[:, :2]
-        normal, right = np.zeros((len(ids), 3, 3)), np.zeros((len(ids), 3))
-        np.add.at(normal, member, seen.transpose(0, 2, 1) @ seen)
-        np.add.at(right, member, np.einsum("nij,ni->nj", seen, origin_angst))
-        columns.update(zip(ORIGIN, np.round((np.linalg.pinv(normal, hermitian=True, rcond=1e-6) @ right[..., None])[..., 0].T, decimals)))
+        pose, shift = particle_poses(tilts, member, euler_matrices(angles_deg), np.zeros((len(member), 2)) if origin_angst is None else -origin_angst)
+        frame = number_columns(path, columns, FRAME, ids)
+        if frame is not None:  # both are counted from it
+            back = euler_matrices(frame).transpose(0, 2, 1)
+            pose, shift = back @ pose, np.einsum("nij,nj->ni", back, shift)
+        columns.update(zip(ANGLES, np.round(euler_angles(pose).T, decimals)))
+        columns.update(zip(ORIGIN, 0.0 - np.round(shift.T, decimals)))
     columns.update((label, values[first]) for label, values in extra.items())
     general: Block = {**source.general, "rlnTomoSubTomosAre2DStacks": np.array([1])}
     write_star(path, {"general": general, "optics": source.optics, "particles": columns})

@@ -19,7 +19,7 @@ from .star_text import Block, read_star
 from .star_versions import holds_tilt_stacks, particles_with_optics
 from .tilt_geometry import TiltTable, euler_angles, euler_matrices, number_lists, read_tilt_tables
 
-__all__ = ["ANGLES", "DOSE_COLUMN", "FRAME", "OPTIMISATION_SET", "ORIGIN", "TiltSource", "Tilts", "read_image_blocks"]
+__all__ = ["ANGLES", "DOSE_COLUMN", "FRAME", "OPTIMISATION_SET", "ORIGIN", "TiltSource", "Tilts", "particle_poses", "read_image_blocks"]
 
 DOSE_COLUMN = "cryolearnDose"  # of an image, between this reader and the table
 OPTIMISATION_SET = ("rlnTomoParticlesFile", "rlnTomoTomogramsFile")
@@ -77,6 +77,29 @@ class Tilts:
         return replace(self, particle_ids=self.particle_ids[at], matrix=self.matrix[at], dose=None if self.dose is None else self.dose[at])
 
 
+def particle_poses(
+    tilts: Tilts, member: NDArray[np.int64], rotation: NDArray[np.float64], shift_angst: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Poses (p, 3, 3) of particles in the tomogram and their shifts (p, 3) from those of their images.
+
+    Parameters
+    ----------
+    tilts
+        Those of the images.
+    member
+        (n,) particle, counted from 0, of each image.
+    rotation, shift_angst
+        (n, 3, 3) and (n, 2) of the images. A particle's pose is that of its first image, its shift the one that those of its images fit best.
+    """
+    first = np.unique(member, return_index=True)[1]
+    seen = tilts.matrix[:, :2]
+    normal, right = np.zeros((len(first), 3, 3)), np.zeros((len(first), 3))
+    np.add.at(normal, member, seen.transpose(0, 2, 1) @ seen)
+    np.add.at(right, member, np.einsum("nij,ni->nj", seen, shift_angst))
+    shift = (np.linalg.pinv(normal, hermitian=True, rcond=1e-6) @ right[..., None])[..., 0]
+    return tilts.matrix[first].transpose(0, 2, 1) @ rotation[first], shift
+
+
 def read_image_blocks(path: str, datadir: str, tilt_series: bool) -> tuple[str, dict[str, Block], Tilts | None]:
     """Read a particle file, or the one that an optimisation set names.
 
@@ -105,8 +128,8 @@ def read_image_blocks(path: str, datadir: str, tilt_series: bool) -> tuple[str, 
     if not holds_tilt_stacks(blocks):
         return particles, blocks, None
     if not tilt_series:
-        raise InputError(f"The STAR file '{particles}' holds tilt-series particles (2D tilt stacks of RELION 5 or WarpTools), which this command does not take; "
-                         "reconstruct, elastic-align and gaussian-heterogeneity do.")
+        raise InputError(f"The STAR file '{particles}' holds tilt-series particles (2D tilt stacks of RELION 5 or WarpTools), which this command does not "
+                         "take; reconstruct, elastic-align and gaussian-heterogeneity do.")
     return particles, *_expand(path, particles, blocks, datadir)
 
 

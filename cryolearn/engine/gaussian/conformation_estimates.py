@@ -46,6 +46,11 @@ class Found:
     state_weight: NDArray[np.float32]
     notes: SummaryNotes = field(default_factory=lambda: SummaryNotes())
 
+    def of_particles(self, first: NDArray[np.int64]) -> Found:
+        """One row a particle where images of a particle share their rows: that of its ``first`` image."""
+        names = ("latents", "errors", "weight", "log_likelihood", "gain", "surprise", "at_end", "state_weight")
+        return replace(self, **{name: getattr(self, name)[first] for name in names})
+
 
 def latents_on_grid(posterior: Array, grid: Array, basis: str) -> tuple[Array, Array]:
     """Mean and standard deviation (n,) of latents with posteriors (n, G) over a grid (G,).

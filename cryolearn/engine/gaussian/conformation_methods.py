@@ -21,7 +21,7 @@ from .linear.gradients import GradientSource
 from .linear.line_search import scan_motion
 from .linear.linear_estimates import linear_of
 from .model.anchored_motion import written_motion
-from .model.fourier_particles import GaussianImages, even_rows
+from .model.fourier_particles import GaussianImages
 from .model.projection import Gaussians
 from .model.slices import SliceGrid
 from .model.state_likelihood import state_likelihood
@@ -91,7 +91,7 @@ def motions_in_angst(problem: Problem, eigen: EigenMotions) -> tuple[Tensor, NDA
     A gradient has no scale; a scan of some images along each motion finds one. The scatter that error bars explain is taken away.
     """
     images = problem.images
-    sample = images.subset(even_rows(len(images), _SCALE_SAMPLE))
+    sample = images.subset(images.sample_rows(_SCALE_SAMPLE))
     vectors = eigen_displacements(problem, eigen)
     deviations = np.zeros(len(vectors))
     for number, vector in enumerate(vectors):

@@ -21,6 +21,7 @@ from ..io.atomic import copy_file, write_csv
 from ..io.motions import write_motion
 from ..io.records import RunRecord
 from ..io.tables import write_table
+from ..io.tilt_stacks import particle_poses
 from ..landscape.summary import write_summary
 from .config import GaussianHeterogeneityConfig
 from .conformation_estimates import Found, free_energy
@@ -126,9 +127,12 @@ def run(config: GaussianHeterogeneityConfig) -> None:
     record.remove()
 
 
-def _write(inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions, halves: NDArray[np.float64] | None) -> HeterogeneitySummary:
+def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotions, halves: NDArray[np.float64] | None) -> HeterogeneitySummary:
     """Write all files but the summary, which is returned."""
-    config, table, basis = problem.config, inputs.table, found.motion.basis
+    config, table, basis = problem.config, inputs.table, of_images.motion.basis
+    ids, member = table.particles()
+    first = np.unique(member, return_index=True)[1]  # image of each particle
+    found = of_images.of_particles(first)
     output = Path(config.output)
     vectors, deviations = motions_in_angst(problem, eigen)
     write_motion(str(output / "motion.npz"), found.motion)
@@ -147,12 +151,14 @@ def _write(inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions, 
     flags = _flags(found)
     names = [f"latent {number + 1}" for number in range(found.latents.shape[1])]
     rotation, shift = (values.double().cpu().numpy() for values in (problem.images.rotation, problem.images.shift_angst))
+    poses = (rotation, shift) if table.tilts is None else particle_poses(table.tilts, member, rotation, shift)
     columns: dict[str, NDArray[Any]] = {
-        "id": table.ids, "amplitudes": found.latents, "amplitude_sigma": found.errors, "weight": found.weight, "gain": found.gain,
-        "log_likelihood": found.log_likelihood, "state_weight": found.state_weight, "rotation": rotation, "shift_angst": shift,
-        "half": inputs.half, "flags": flags, "eigen_projection": eigen.projection,
+        "id": ids, "amplitudes": found.latents, "amplitude_sigma": found.errors, "weight": found.weight, "gain": found.gain,
+        "log_likelihood": found.log_likelihood, "state_weight": found.state_weight, "rotation": poses[0], "shift_angst": poses[1],
+        "half": inputs.half[first], "flags": flags, "eigen_projection": eigen.projection[first],
     }
     if halves is not None:
+        halves = halves[first]
         columns["half_latents"] = halves
     write_table(str(output / "conformations.npz"), columns, {
         **problem.meta, "basis": basis, "grid": found.grid[:, 0].tolist() if len(found.grid) else [], "latent_names": names, "symmetry": config.symmetry,
@@ -178,11 +184,11 @@ def _write(inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions, 
         save_figure(report.draw_half_agreement(halves[:, 0], halves[:, 1]), str(figures / "half_sets.png"))
     classes = np.ones(len(table), np.int64)
     if config.maps:
-        classes = _write_maps(inputs, problem, found, rotation, shift)
-    write_particles_star(str(output), table, found.latents, found.errors, found.weight, classes)
+        classes = _write_maps(inputs, problem, of_images, rotation, shift)
+    write_particles_star(str(output), table, of_images.latents, of_images.errors, of_images.weight, classes)
     counts = flag_counts(flags, ConformationFlag)
     summary: HeterogeneitySummary = {
-        "particles": len(table), "gaussians": len(problem.model), "moving_gaussians": int(problem.moves.sum()),
+        "particles": len(ids), "gaussians": len(problem.model), "moving_gaussians": int(problem.moves.sum()),
         "resolution_angst": inputs.resolutions_angst[-1], "method": config.method, "vary": config.vary, "latents": found.latents.shape[1],
         "components": len(eigen.explained), "significant_components": int(eigen.significant.sum()),
         "explained_by_first": float(eigen.explained[0]), "null_of_first": float(eigen.null[0]),
@@ -194,8 +200,8 @@ def _write(inputs: Inputs, problem: Problem, found: Found, eigen: EigenMotions, 
     }
     agree = found.notes.get("half_set_agreement")
     print(
-        f"{len(table)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "
-        f"log-likelihood gain {summary['mean_gain']:.3g} an image over a still model"
+        f"{len(ids)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "
+        f"log-likelihood gain {summary['mean_gain']:.3g} a particle over a still model"
         + (f", half sets agree to {agree:.3f}" if agree is not None else ""), flush=True)
     return summary
 

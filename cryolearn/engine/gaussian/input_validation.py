@@ -72,14 +72,15 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     InputError
         in one sentence, for whatever cannot be used.
     """
-    table = read_particles(config.particles, datadir=config.datadir)
+    table = read_particles(config.particles, datadir=config.datadir, tilt_series=True)
     if not len(table):
         raise InputError(f"The particle set '{config.particles}' is empty: give at least one particle.")
     if table.angles_deg is None:
         raise InputError(f"The particles in '{config.particles}' have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
     if table.ctf is None and not config.ignore_ctf:
         raise InputError(f"The particles in '{config.particles}' have no CTF (rlnDefocusU): estimate it, or choose to ignore the CTF.")
-    check_components(config.components, len(table))
+    _check_tilt_series(config, table)
+    check_components(config.components, len(table.particles()[0]))
     _check_views(config, table)
     symmetry_matrices(config.symmetry)
     source = read_map(config.volume)
@@ -94,6 +95,14 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     return Inputs(
         table=table, source=source, volume=volume * mask, mask=mask, resolutions_angst=resolutions, half=split_halves(table, np.arange(len(table))),
         conventions=conventions)
+
+
+def _check_tilt_series(config: GaussianHeterogeneityConfig, table: ParticleTable) -> None:
+    asked = [("the method 'autoencoder'", config.method == "autoencoder"), ("pose refinement", config.refine_poses > 0),
+             (f"the symmetry {config.symmetry}", config.symmetry.upper() != "C1")]
+    for what, chosen in asked:
+        if chosen and table.tilts is not None:
+            raise InputError(f"The particles in '{config.particles}' are tilt series, which {what} does not take: leave it out.")
 
 
 def _check_views(config: GaussianHeterogeneityConfig, table: ParticleTable) -> None:

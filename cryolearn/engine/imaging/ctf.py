@@ -22,9 +22,12 @@ from torch import Tensor
 from .fourier import frequency_grid
 from .zernike import aberration_phase
 
-__all__ = ["Ctf", "Microscope", "apply_ctf", "ctf_2d", "ctf_at", "electron_wavelength_angst", "noise_kept", "plain_factor"]
+__all__ = [
+    "Ctf", "Microscope", "apply_ctf", "critical_exposure", "ctf_2d", "ctf_at", "electron_wavelength_angst", "noise_kept", "plain_factor",
+]
 
 _LEAST_CTF = 0.1  # premultiplied images are not divided by less; what they hold of the density's information below that is 4e-4
+_LEAST_ENVELOPE = 0.05  # of it, by which premultiplied images were multiplied too: what 16-bit files round is not blown up
 
 
 def electron_wavelength_angst(voltage_kv: Tensor) -> Tensor:
@@ -49,8 +52,9 @@ class Ctf:
     ``defocus_u_angst`` is the defocus (Å, positive is underfocus) along the axis at ``defocus_angle_deg`` from x towards y,
     ``defocus_v_angst`` the one across it. What comes after ``phase_shift_deg`` is none where no image has it: ``b_factor_angst2`` and ``scale`` of the
     envelope ``scale exp(-B k^2 / 4)``, coefficients ``even_zernike`` (b, k), whether images are ``phase_flipped`` or were ``premultiplied`` (these are
-    divided by their CTF where they are read, see :func:`plain_factor`), the frequency along x and y, ``limit_inv_angst``, from which on they hold nothing,
-    and matrices ``magnification`` (b, 2, 2) that take the frequencies of images to those at which the CTF is meant.
+    divided by their CTF where they are read, see :func:`plain_factor`), the frequency along x and y, ``limit_inv_angst``, from which on they hold nothing, the
+    electrons ``dose_e_angst2`` that the specimen had received before, and matrices ``magnification`` (b, 2, 2) that take the frequencies of images to those
+    at which the CTF is meant.
     """
 
     defocus_u_angst: Tensor
@@ -66,6 +70,7 @@ class Ctf:
     phase_flipped: Tensor | None = None
     premultiplied: Tensor | None = None
     limit_inv_angst: Tensor | None = None
+    dose_e_angst2: Tensor | None = None
     magnification: Tensor | None = None
 
     def __len__(self) -> int:
@@ -106,7 +111,7 @@ class Ctf:
     ) -> Ctf:
         """Parameters of some rows of the ``CtfTable`` of a particle table (:mod:`cryolearn.engine.io.star`)."""
         names = ("defocus_u", "defocus_v", "defocus_angle", "voltage_kv", "cs_mm", "amplitude_contrast", "phase_shift")
-        more = ("b_factor", "scale", "even_zernike", "phase_flipped", "premultiplied", "limit")
+        more = ("b_factor", "scale", "even_zernike", "phase_flipped", "premultiplied", "limit", "dose")
         take = slice(None) if rows is None else rows
 
         def column(name: str) -> Any:
@@ -160,7 +165,7 @@ def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Ten
     elif ctf.phase_flipped is not None:
         result = torch.where(_column(ctf.phase_flipped, like), plain.abs(), plain)
     if ctf.premultiplied is not None:
-        result = torch.where(_column(ctf.premultiplied, like), plain * (plain.square() / _LEAST_CTF**2).clamp(max=1), result)
+        result = torch.where(_column(ctf.premultiplied, like), plain * (plain.square() / _least(ctf, kx, ky).square()).clamp(max=1), result)
     if ctf.limit_inv_angst is not None:
         result = result * (torch.maximum(kx.abs(), ky.abs()) < _column(ctf.limit_inv_angst, like))
     return result
@@ -169,11 +174,20 @@ def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Ten
 def plain_factor(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
     """What the transforms of premultiplied images are multiplied by (b, ...) to become plain ones.
 
-    Where the CTF is .1 or more that is one over it, and the noise is white again. Below, the images stay weaker by ``g = CTF^2 / .01``, signal and noise
-    alike, which :func:`ctf_at` knows of: as the noise is taken for white, they count by ``g^2`` of what they are worth, and nothing is divided by a small CTF.
+    Where the CTF is .1 (of its envelope) or more that is one over it, and the noise is white again. Below, the images stay weaker by ``g = CTF^2 / .01``,
+    signal and noise alike, which :func:`ctf_at` knows of: as the noise is taken for white, they count by ``g^2`` of what they are worth, and nothing is
+    divided by a small CTF.
     """
     transfer = _as_taken(ctf, kx, ky)
-    return transfer / transfer.square().clamp(min=_LEAST_CTF**2)
+    return transfer / torch.maximum(transfer.square(), _least(ctf, kx, ky).square())
+
+
+def _least(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
+    """Smallest transfer (b, ...) that premultiplied images are divided by."""
+    axes = (kx * ky).dim()
+    kx, ky = _true_frequencies(ctf, kx, ky)
+    envelope = _envelope(ctf, kx * kx + ky * ky, axes)
+    return kx.new_tensor(_LEAST_CTF) if envelope is None else _LEAST_CTF * envelope.clamp(min=_LEAST_ENVELOPE)
 
 
 def noise_kept(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor | None:
@@ -199,9 +213,7 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
 def _as_taken(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
     """CTF (b, ...) of images as the microscope took them."""
     axes = (kx * ky).shape
-    if ctf.magnification is not None:
-        matrix = ctf.magnification.reshape(-1, 2, 2, *(1 for _ in axes))
-        kx, ky = matrix[:, 0, 0] * kx + matrix[:, 0, 1] * ky, matrix[:, 1, 0] * kx + matrix[:, 1, 1] * ky
+    kx, ky = _true_frequencies(ctf, kx, ky)
     k2 = ky * ky + kx * kx
     # Df(theta) k^2 = mean k^2 + half difference (cos 2(theta - angle)) k^2, without ever forming theta
     cos2, sin2 = kx * kx - ky * ky, 2 * kx * ky
@@ -221,9 +233,41 @@ def _as_taken(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
     if ctf.even_zernike is not None:
         phase = phase - aberration_phase(ctf.even_zernike, kx, ky, odd=False, axes=len(axes))
     result = torch.sin(phase + column(offset))
+    envelope = _envelope(ctf, k2, len(axes))
+    return result if envelope is None else result * envelope
+
+
+def _true_frequencies(ctf: Ctf, kx: Tensor, ky: Tensor) -> tuple[Tensor, Tensor]:
+    """Frequencies (...), or (b, ...) with anisotropic magnification, at which the CTF is meant."""
+    if ctf.magnification is None:
+        return kx, ky
+    matrix = ctf.magnification.reshape(-1, 2, 2, *(1 for _ in (kx * ky).shape))
+    return matrix[:, 0, 0] * kx + matrix[:, 0, 1] * ky, matrix[:, 1, 0] * kx + matrix[:, 1, 1] * ky
+
+
+def _envelope(ctf: Ctf, k2: Tensor, axes: int) -> Tensor | None:
+    """What multiplies the sine (b, ...) at squared frequencies (...) or (b, ...) with so many axes but the batch's; None is 1."""
+    def column(values: Tensor) -> Tensor:
+        return values.reshape(-1, *(1,) * axes)
+
+    found = None if ctf.scale is None else column(ctf.scale)
     if ctf.b_factor_angst2 is not None:
-        result = result * torch.exp(column(-ctf.b_factor_angst2 / 4) * k2)
-    return result if ctf.scale is None else result * column(ctf.scale)
+        fall = torch.exp(column(-ctf.b_factor_angst2 / 4) * k2)
+        found = fall if found is None else found * fall
+    if ctf.dose_e_angst2 is not None:
+        fall = torch.exp(column(-ctf.dose_e_angst2 / 2) / critical_exposure(k2))
+        found = fall if found is None else found * fall
+    return found
+
+
+def critical_exposure(squared_frequency: Tensor) -> Tensor:
+    """Electrons per Å^2 after which amplitudes at k^2 (1/Å^2) have fallen to exp(-1/2), infinite at 0.
+
+    References
+    ----------
+    Grant & Grigorieff, eLife 4 (2015) e06980, at 300 kV; RELION 5 and WarpTools weight tilts by it.
+    """
+    return 0.245 * squared_frequency.pow(-1.665 / 2) + 2.81
 
 
 def apply_ctf(images: Tensor, ctf: Ctf, pixel_size_angst: float, phase_flipped: bool = False) -> Tensor:

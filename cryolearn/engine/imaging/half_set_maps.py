@@ -44,7 +44,9 @@ class Reconstruction:
 
 
 def split_halves(table: ParticleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Half set, 1 or 2, of some particles: ``rlnRandomSubset`` when it is there, else a fixed rule on the id."""
+    """Half set, 1 or 2, of some images: ``rlnRandomSubset`` when it is there, else a fixed rule on the id; of tilt-series particles odd and even ones."""
+    if table.tilts is not None and table.random_subset is None:
+        return 1 + table.particles()[1][rows] % 2
     return halves_of(table.ids[rows], None if table.random_subset is None else table.random_subset[rows])
 
 

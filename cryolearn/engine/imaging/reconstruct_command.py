@@ -56,8 +56,9 @@ def _class_rows(config: ReconstructConfig, table: ParticleTable) -> dict[str, ND
     if "class" not in columns:
         raise InputError(f"The table '{config.classes}' has no column 'class': give the result of a clustering.")
     labels = np.asarray(columns["class"]).astype(np.int64)
-    rows = join(columns["id"], table.ids)
-    named = {f"class_{label:03d}": np.sort(rows[labels == label]) for label in np.unique(labels) if label > 0}
+    ids, member = table.particles()
+    rows = join(columns["id"], ids)
+    named = {f"class_{label:03d}": np.flatnonzero(np.isin(member, rows[labels == label])) for label in np.unique(labels) if label > 0}
     if not named:
         raise InputError(f"The table '{config.classes}' puts no particle in a class: choose other clusters.")
     return named
@@ -88,7 +89,7 @@ def run(config: ReconstructConfig) -> None:
     if not is_first_process():
         return  # one process is enough: the work is bound by memory
     device = select_device(config)
-    table = read_particles(config.particles, datadir=config.datadir)
+    table = read_particles(config.particles, datadir=config.datadir, tilt_series=True)
     if table.angles_deg is None:
         raise InputError(f"The particles in '{config.particles}' have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
     if config.use_ctf and table.ctf is None:
@@ -96,10 +97,11 @@ def run(config: ReconstructConfig) -> None:
     symmetry_matrices(config.symmetry)
     mask = _fsc_mask(config, table)
     groups = _class_rows(config, table)
-    usable = {name: rows for name, rows in groups.items() if len(rows) >= 2}
-    left_out = {name: len(rows) for name, rows in groups.items() if len(rows) < 2}
-    for name, count in left_out.items():
-        print(f"WARNING: {name} has {count} particle(s), too few for two half maps: it is left out.", flush=True)
+    count = {name: _particles(table, rows) for name, rows in groups.items()}
+    usable = {name: rows for name, rows in groups.items() if count[name] >= 2}
+    left_out = {name: number for name, number in count.items() if number < 2}
+    for name, number in left_out.items():
+        print(f"WARNING: {name} has {number} particle(s), too few for two half maps: it is left out.", flush=True)
     if not usable:
         raise InputError(f"No class has at least two particles of '{config.particles}': nothing can be reconstructed.")
     stack = StandardImages(table, keep_magnification=True)
@@ -114,16 +116,23 @@ def run(config: ReconstructConfig) -> None:
     _write_reports(config, table, entries, left_out, curves, volumes)
 
 
+def _particles(table: ParticleTable, rows: NDArray[np.int64]) -> int:
+    """Number of particles that the images in ``rows`` show."""
+    return len(np.unique(table.particles()[1][rows]))
+
+
 def _write(config: ReconstructConfig, table: ParticleTable, name: str, rows: NDArray[np.int64], result: Reconstruction) -> dict[str, object]:
     """Write one class's files; returns its entry for ``reconstructions.json``."""
     entry = write_reconstruction(config.output, name, result, table.pixel_size_angst)
     halves = split_halves(table, rows)
     resolution = entry["resolution_angst"]
     text = "none" if resolution is None else f"{resolution:.2f} Å"
-    print(f"{name}: {len(rows)} particles, resolution {text} (FSC {HALF_MAP_THRESHOLD})", flush=True)
+    number = _particles(table, rows)
+    images = "" if table.tilts is None else f" ({len(rows)} tilt images)"
+    print(f"{name}: {number} particles{images}, resolution {text} (FSC {HALF_MAP_THRESHOLD})", flush=True)
     return {
-        **entry, "class": int(name[-3:]) if name.startswith("class_") else None, "particles": len(rows),
-        "particles_half1": int((halves == 1).sum()), "particles_half2": int((halves == 2).sum()),
+        **entry, "class": int(name[-3:]) if name.startswith("class_") else None, "particles": number,
+        "particles_half1": _particles(table, rows[halves == 1]), "particles_half2": _particles(table, rows[halves == 2]),
     }
 
 

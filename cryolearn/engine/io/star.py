@@ -20,6 +20,8 @@ from .star_columns import finite_numbers, number_columns, require_columns, warn_
 from .star_table import DECIMALS, StarTable, read_shared_columns, write_set
 from .star_text import Block
 from .star_versions import refuse_volumes
+from .tilt_set_writer import write_tilt_set
+from .tilt_stacks import DOSE_COLUMN, Tilts, read_image_blocks
 
 _ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
 _ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY")
@@ -27,7 +29,7 @@ _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift")
 _SCOPE = {"rlnVoltage": "voltage_kv", "rlnSphericalAberration": "cs_mm", "rlnAmplitudeContrast": "amplitude_contrast"}
 _MORE = {"rlnCtfBfactor": "b_factor", "rlnCtfScalefactor": "scale", "rlnCtfDataArePhaseFlipped": "phase_flipped",
           "rlnCtfDataAreCtfPremultiplied": "premultiplied"}  # these stay among the extra columns
-_OWN = {*_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS, SIGN_LABEL, CS_COLUMN}
+_OWN = {DOSE_COLUMN, *_ORIGIN, *_ORIGIN_PIXELS, *_DEFOCUS, SIGN_LABEL, CS_COLUMN}
 
 
 @dataclass
@@ -46,6 +48,7 @@ class CtfTable:
     even_zernike : (n, k) coefficients in rad for frequencies in 1/Å
     phase_flipped, premultiplied : whether the image is multiplied by the sign of its CTF, or by its CTF
     limit : frequency along x and y in 1/Å, from which on the image holds nothing
+    dose : e/Å^2 received before the image, which weakens it by the exposure filter
     """
 
     defocus_u: NDArray[np.float64]
@@ -61,6 +64,7 @@ class CtfTable:
     phase_flipped: NDArray[np.bool_] | None = None
     premultiplied: NDArray[np.bool_] | None = None
     limit: NDArray[np.float64] | None = None
+    dose: NDArray[np.float64] | None = None
 
     def subset(self, rows: ArrayLike | slice) -> CtfTable:
         """The same for the particles in ``rows``."""
@@ -94,6 +98,8 @@ class ParticleTable(StarTable):
         -1 where an image is dark on light in its file and is inverted as it is read.
     cryosparc : (n,) or None
         Rows of the cryoSPARC file that the particles came from.
+    tilts : Tilts or None
+        Of tilt-series particles: which particle each image shows, and how its tilt lies.
     warnings : list of str
         What the file says of the image formation that is not used.
     """
@@ -108,12 +114,21 @@ class ParticleTable(StarTable):
     ctf: CtfTable | None = None
     image_sign: NDArray[np.int64] | None = None
     cryosparc: NDArray[Any] | None = None
+    tilts: Tilts | None = None
     warnings: list[str] = field(default_factory=list)
 
     def groups(self) -> tuple[OpticsGroups, NDArray[np.int64]]:
         """What the optics groups say, and the row of each particle's group among them (n,)."""
         found = read_optics_groups("", self.optics)
         return found, found.rows(np.asarray(self.optics_group))
+
+    def particles(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids of the particles (p,), and the place among them of the one that each image shows (n,); a single particle is one image."""
+        if self.tilts is None:
+            return self.ids, np.arange(len(self))
+        ids, first, member = np.unique(self.tilts.particle_ids, return_index=True, return_inverse=True)
+        rank = np.argsort(np.argsort(first))  # in the order of the file
+        return ids[np.argsort(first)], rank[member]
 
     def with_poses(self, angles_deg: ArrayLike, origin_angst: ArrayLike) -> ParticleTable:
         """The same particles with other poses: ``angles_deg`` (n, 3), ``origin_angst`` (n, 2)."""
@@ -130,7 +145,7 @@ class ParticleTable(StarTable):
         return {} if self.ctf is None else {label: getattr(self.ctf, name)[rows] for label, name in _SCOPE.items()}
 
 
-def read_particles(path: str, check_images: bool = True, datadir: str = "") -> ParticleTable:
+def read_particles(path: str, check_images: bool = True, datadir: str = "", tilt_series: bool = False) -> ParticleTable:
     """Read particles from a STAR file of RELION, a ``.cs`` file of cryoSPARC, or a metadata file of Xmipp.
 
     Image stacks are looked up as :func:`cryolearn.engine.io.file_lookup.find_file` says.
@@ -143,13 +158,16 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
         Open the header of every stack, so that a missing or truncated stack and an index beyond its end are refused here.
     datadir : str
         Folder in which stacks are looked up first.
+    tilt_series : bool
+        Tilt-series particles of RELION 5 and WarpTools (their STAR file or optimisation set) are read with one row for each tilt image, instead of refused.
 
     Raises
     ------
     InputError
         naming the missing column, stack, image, optics group or id.
     """
-    fields, columns, group_row = read_shared_columns(path, "particles", _OWN, datadir)
+    path, blocks, tilts = read_image_blocks(path, datadir, tilt_series)
+    fields, columns, group_row = read_shared_columns(path, blocks, "particles", _OWN)
     ids, optics = fields["ids"], fields["optics"]
     refuse_volumes(path, optics)
     names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
@@ -168,7 +186,7 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
         ctf = _with_optics(ctf, groups, group_row, pixel_size)
     elif groups.premultiplied[group_row].any():
         raise InputError(f"The images of '{path}' are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied), but it gives no defocus (rlnDefocusU).")
-    said = unused_columns(path, optics, columns)
+    said = unused_columns(path, optics, columns) if tilts is None else [*unused_columns(path, optics, tilts.source.columns), *tilts.source.warnings]
     foreign = unused_of_cryosparc(columns[CS_COLUMN]) if CS_COLUMN in columns else []
     if foreign:
         said.append(f"{', '.join(foreign)} of '{path}' are not used, and written back to .cs files only: refine aberrations and magnification in RELION.")
@@ -179,16 +197,22 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "") -> P
     return ParticleTable(
         **fields, pixel_size_angst=pixel_size, box=box, image_file=files, file_index=file_index, image_index=image_index,
         origin_angst=_origins(path, columns, ids, groups, group_row), ctf=ctf, warnings=said,
-        image_sign=columns.get(SIGN_LABEL), cryosparc=columns.get(CS_COLUMN),
+        image_sign=columns.get(SIGN_LABEL), cryosparc=columns.get(CS_COLUMN), tilts=tilts,
     )
 
 
 def write_particles(path: str, table: ParticleTable) -> None:
     """Write a particle set as a RELION 3.1+ STAR file; particles of cryoSPARC also as a ``.cs`` file beside it.
 
+    Tilt-series particles are written as RELION 5 has them, with their optimisation set.
+
     Stacks beside or below the STAR file are named relative to it, others relative to the current folder
     when they lie in it, else by their whole path.
     """
+    if table.tilts is not None:
+        extra = table.extra if table.random_subset is None else {"rlnRandomSubset": table.random_subset, **table.extra}
+        write_tilt_set(path, table.tilts, table.angles_deg, table.origin_angst, extra, DECIMALS)
+        return
     names = [written_name(path, name) for name in table.image_file]
     own: Block = {}
     if table.origin_angst is not None:
@@ -267,7 +291,7 @@ def _ctf(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64],
     zero = np.zeros(len(ids))
     return CtfTable(
         defocus_u=defocus_u, defocus_v=of_particle("rlnDefocusV", defocus_u), defocus_angle=of_particle("rlnDefocusAngle", zero),
-        phase_shift=of_particle("rlnPhaseShift", zero), **scope,
+        phase_shift=of_particle("rlnPhaseShift", zero), dose=columns.get(DOSE_COLUMN), **scope,
     )
 
 

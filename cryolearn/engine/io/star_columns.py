@@ -11,7 +11,7 @@ from ...common.limits import PIXEL_SIZE_TOLERANCE
 from ..exceptions import InputError
 from ..launch import say_once
 from .star_text import Block
-from .star_versions import particles_with_optics, refuse_tilt_stacks
+from .star_versions import particles_with_optics
 
 _ORIGIN_TOLERANCE = 0.01  # Å, and relative: what rounding of either column explains
 
@@ -27,9 +27,8 @@ def particle_blocks(path: str, blocks: dict[str, Block], what: str = "particles"
     Raises
     ------
     InputError
-        when a column that everything needs is absent, there are no particles, or each is a stack of tilt images.
+        when a column that everything needs is absent, or there are no particles.
     """
-    refuse_tilt_stacks(path, blocks)
     optics, columns = particles_with_optics(path, blocks)
     require_columns(path, "optics", optics, "rlnOpticsGroup", "rlnImagePixelSize")
     require_columns(path, "particles", columns, "rlnImageName")

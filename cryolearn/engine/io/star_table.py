@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from .mrc_header import read_header
-from .particle_formats import read_blocks
 from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_contradictions, refuse_repeats, whole_numbers
 from .star_text import Block, write_star
 
@@ -93,17 +92,17 @@ def _pick(values: Any, at: NDArray[np.int64] | slice) -> Any:
     return values.subset(at)
 
 
-def read_shared_columns(path: str, what: str, own: set[str], datadir: str = "") -> tuple[dict[str, Any], Block, NDArray[np.int64]]:
+def read_shared_columns(path: str, blocks: dict[str, Block], what: str, own: set[str]) -> tuple[dict[str, Any], Block, NDArray[np.int64]]:
     """Read a STAR file's optics and particles.
 
     Parameters
     ----------
-    path, what
-        STAR file and what it holds, in the plural.
+    path, blocks
+        STAR file and its blocks.
+    what
+        What it holds, in the plural.
     own
         Labels that the caller reads itself: they are not among the ``extra`` ones.
-    datadir
-        Folder in which image files are looked up first.
 
     Returns
     -------
@@ -114,7 +113,7 @@ def read_shared_columns(path: str, what: str, own: set[str], datadir: str = "") 
     InputError
         naming the missing column, or the id, optics group or number that cannot be used.
     """
-    optics, columns = particle_blocks(path, read_blocks(path, datadir), what)
+    optics, columns = particle_blocks(path, blocks, what)
     ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(columns["rlnImageName"]) + 1)
     refuse_repeats(path, ids)
     group, group_row = optics_rows(path, optics, columns, ids)

@@ -11,7 +11,7 @@ from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .star_text import Block
 
-__all__ = ["particles_with_optics", "refuse_tilt_stacks", "refuse_volumes"]
+__all__ = ["holds_tilt_stacks", "particles_with_optics", "refuse_tilt_stacks", "refuse_volumes"]
 
 _MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
@@ -49,21 +49,26 @@ def particles_with_optics(path: str, blocks: dict[str, Block]) -> tuple[Block, B
     return optics, columns
 
 
+def holds_tilt_stacks(blocks: dict[str, Block]) -> bool:
+    """Whether a row is a particle with a stack of the images of all its tilts, as RELION 5 and WarpTools write them."""
+    general, particles = blocks.get("general", {}), blocks.get("particles", {})
+    said = np.asarray(general.get("rlnTomoSubTomosAre2DStacks", [0]))
+    flat = (np.asarray(blocks.get("optics", {}).get("rlnImageDimensionality", [3])) == 2).any()
+    return bool((said == 1).any() or (flat and "rlnTomoVisibleFrames" in particles))
+
+
 def refuse_tilt_stacks(path: str, blocks: dict[str, Block]) -> None:
-    """Refuse two-dimensional tilt stacks of RELION 5 and WarpTools: a row of theirs is a particle with the images of all its tilts.
+    """Refuse two-dimensional tilt stacks where volumes are needed.
 
     Raises
     ------
     InputError
         saying what they are.
     """
-    general, particles = blocks.get("general", {}), blocks.get("particles", {})
-    said = np.asarray(general.get("rlnTomoSubTomosAre2DStacks", [0]))
-    flat = (np.asarray(blocks.get("optics", {}).get("rlnImageDimensionality", [3])) == 2).any()
-    if (said == 1).any() or (flat and "rlnTomoVisibleFrames" in particles):
+    if holds_tilt_stacks(blocks):
         raise InputError(
-            f"The STAR file '{path}' holds 2D tilt stacks of RELION 5 or WarpTools (one stack of tilt images a particle), which no command reads yet: "
-            "export 3D subtomograms (WarpTools ts_export_particles --3d)."
+            f"The STAR file '{path}' holds 2D tilt stacks of RELION 5 or WarpTools (one stack of tilt images a particle), not subtomograms: use reconstruct, "
+            "elastic-align or gaussian-heterogeneity, or export 3D subtomograms (WarpTools ts_export_particles --3d)."
         )
 
 

@@ -19,9 +19,11 @@ from ..launch import say_once
 from .file_lookup import find_file, written_name
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
+from .particle_formats import read_blocks
 from .star_columns import finite_numbers, number_columns
 from .star_table import DECIMALS, StarTable, read_sampling, read_shared_columns, write_set
 from .star_text import Block
+from .star_versions import refuse_tilt_stacks
 
 __all__ = ["SubtomogramStack", "SubtomogramTable", "read_subtomograms", "write_subtomograms"]
 
@@ -91,7 +93,9 @@ def read_subtomograms(path: str, datadir: str = "") -> SubtomogramTable:
         naming the column, file, id or subtomogram that cannot be used: no subtomograms, no tilt range, several pixel or box sizes, images in a
         stack, a file that is not there, pseudo-subtomograms.
     """
-    fields, columns, _ = read_shared_columns(path, "subtomograms", _OWN, datadir)
+    blocks = read_blocks(path, datadir)
+    refuse_tilt_stacks(path, blocks)
+    fields, columns, _ = read_shared_columns(path, blocks, "subtomograms", _OWN)
     ids, optics = fields["ids"], fields["optics"]
     dimensions = np.asarray(optics.get("rlnImageDimensionality", [3]))
     if (dimensions == 2).any():

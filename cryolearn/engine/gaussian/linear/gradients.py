@@ -97,7 +97,7 @@ class GradientSource:
     def vectors(
         self, rows: NDArray[np.int64] | None = None, shuffle: NDArray[np.int64] | None = None, plain: bool = False,
     ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-        """Rows, scores (b,) and vectors (b, size) of batches of images.
+        """Rows, scores (b,) and vectors (b, size) of batches of images; of tilt images the sums over those of the same particle.
 
         Position gradients are divided by the Gaussian's amplitude and volume, so that heavy Gaussians do not rule (as in the programs
         of Chen 2018).
@@ -124,6 +124,7 @@ class GradientSource:
                 batch = replace(batch, data=self._with_residual_of(shuffle[batch.rows], values, batch))
             if self.score == "frc":
                 score, direction = frc_score(values, batch, band)
+                score = score / batch.pooled(torch.ones_like(score))  # the mean over the tilts of a particle
             else:
                 score, direction = likelihood_score(values, batch, band, self.images.noise_power)
             by_place, by_amplitude = projection.gradients(band.on_grid(direction))
@@ -135,7 +136,7 @@ class GradientSource:
                 vectors = (by_place @ batch.rotation[:, :2] / shares[:, None]).flatten(1)
             if rigid is not None and not plain:
                 vectors = vectors - (vectors @ rigid.T) @ rigid
-            yield batch.rows, score, vectors
+            yield batch.rows, batch.pooled(score), batch.pooled(vectors)
 
     def _with_residual_of(self, others: NDArray[np.int64], values: Tensor, batch: Batch) -> Tensor:
         """Images made of this batch's model and the phase-flipped residuals of other images, noise made even in both."""

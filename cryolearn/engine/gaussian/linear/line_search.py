@@ -102,8 +102,8 @@ def _score(source: GradientSource, batch: Batch, motion: Tensor, place: Tensor, 
     band = images.band
     values = project(_displaced(source.model, motion, place), batch.rotation, band).values.flatten(1)[:, band.grid_index]
     if (score or source.score) == "frc":
-        return frc_score(values, batch, band)[0]
-    return likelihood_score(values, batch, band, images.noise_power)[0]
+        return batch.pooled(frc_score(values, batch, band)[0])
+    return batch.pooled(likelihood_score(values, batch, band, images.noise_power)[0])
 
 
 def _judge(source: GradientSource, batch: Batch, motion: Tensor, place: Tensor, ends: Tensor) -> tuple[Tensor, ...]:
@@ -111,7 +111,7 @@ def _judge(source: GradientSource, batch: Batch, motion: Tensor, place: Tensor, 
     step = 1.0 if motion.dim() == 2 else 0.1
     low, middle, high = (_score(source, batch, motion, place + shift * step, "likelihood") for shift in (-1, 0, 1))
     curvature = -(low - 2 * middle + high) / step**2
-    empty = (batch.data.abs().square() / source.images.band.per_point(source.images.noise_power)).sum(-1)
+    empty = batch.pooled((batch.data.abs().square() / source.images.band.per_point(source.images.noise_power)).sum(-1))
     rigid = _score(source, batch, motion, torch.zeros_like(place), "likelihood")
     # an image that does not see the motion has no curvature: its error bar is the whole range
     error = 1 / torch.sqrt(curvature.clamp(min=1e-4 if motion.dim() == 2 else 1e-2))

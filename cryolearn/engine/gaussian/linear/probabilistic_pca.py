@@ -143,9 +143,9 @@ def expectation(
         signal, power = batch.filtered(noise)
         slices = grid.sample(table, corners).unflatten(-1, (2, parts, outer)).permute(0, 3, 4, 2, 1)  # (b, G, 1 + K, 2, P)
         ours = torch.stack((signal.real, signal.imag * corners.sign), dim=1)
-        cross = torch.einsum("bgarp,brp->bga", slices, ours).double()
+        cross = batch.pooled(torch.einsum("bgarp,brp->bga", slices, ours).double())
         weighted = (slices * power.sqrt()[:, None, None, None]).flatten(-2)
-        inner = (weighted @ weighted.transpose(-1, -2)).double()
+        inner = batch.pooled((weighted @ weighted.transpose(-1, -2)).double())
         slope = 2 * (cross[..., 1:] - inner[..., 0, 1:])
         curvature = 2 * inner[..., 1:, 1:]
         hessian = curvature + precision

@@ -59,7 +59,7 @@ class Batch:
     """Some images, shifted to their centres.
 
     Coefficients ``data`` (b, P), the real transfer of the microscope ``transfer`` (b, P), and poses ``rotation`` (b, 3, 3). The first two were multiplied by
-    ``white`` (b, P), if any, so that the noise of a ring is the same in all images.
+    ``white`` (b, P), if any, so that the noise of a ring is the same in all images. ``member`` (b,) counts the particles of the batch; None is one an image.
     """
 
     rows: NDArray[np.int64]
@@ -67,6 +67,14 @@ class Batch:
     transfer: Tensor
     rotation: Tensor
     white: Tensor | None = None
+    member: Tensor | None = None
+
+    def pooled(self, values: Tensor) -> Tensor:
+        """Sums of (b, ...) over the images of each particle, given to each of them: what tilt images say together."""
+        if self.member is None:
+            return values
+        total = values.new_zeros(int(self.member[-1]) + 1, *values.shape[1:]).index_add_(0, self.member, values)
+        return total[self.member]
 
     def filtered(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``C Y / noise`` and ``C^2 / noise``, both (b, P), for noise variances (P,)."""
@@ -105,6 +113,8 @@ class GaussianImages:
     gain, noise_power : (rings,) radial factor between model and images, and variance of the noise of a coefficient
     ctf_noise : (rings,) or None: the noise is that at a zero of the CTF, ``noise_power``, times ``1 + ctf_noise CTF^2``. What ice, carbon and neighbours add
         has passed the CTF as the particle has
+    particle : (n,) or None: the particle, counted from 0, that a tilt image shows; images of a particle follow one another. Likelihoods, gradients and latents
+        of tilt images are those of their particle
     """
 
     band: FourierBand
@@ -117,6 +127,7 @@ class GaussianImages:
     gain: Tensor
     noise_power: Tensor
     ctf_noise: Tensor | None = None
+    particle: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.transforms)
@@ -129,7 +140,15 @@ class GaussianImages:
         """These coefficients with the poses and CTF of ``rows``."""
         at = torch.from_numpy(rows).to(self.rotation.device)
         ctf = None if self.ctf is None else self.ctf.subset(rows)
-        return replace(self, transforms=transforms, rotation=self.rotation[at], shift_angst=self.shift_angst[at], ctf=ctf)
+        particle = None if self.particle is None else self.particle[rows]
+        return replace(self, transforms=transforms, rotation=self.rotation[at], shift_angst=self.shift_angst[at], ctf=ctf, particle=particle)
+
+    def sample_rows(self, most: int) -> NDArray[np.int64]:
+        """All images of at most ``most`` particles, spread evenly over the set."""
+        if self.particle is None:
+            return even_rows(len(self), most)
+        known = np.unique(self.particle)
+        return np.flatnonzero(np.isin(self.particle, known[even_rows(len(known), most)]))
 
     def coarser(self, resolution_angst: float) -> GaussianImages:
         """The same images as far as a coarser resolution."""
@@ -145,17 +164,31 @@ class GaussianImages:
         return max(8, _POINTS_AT_A_TIME[self.device.type] // len(self.band))
 
     def batches(self, rows: NDArray[np.int64] | None = None, chunk: int = 0) -> Iterator[Batch]:
-        """All images, or those of ``rows``, a chunk at a time; ``transfer`` holds CTF and gain, and noise is made even (see :class:`Batch`)."""
+        """All images, or those of ``rows``, a chunk at a time; ``transfer`` holds CTF and gain, and noise is made even (see :class:`Batch`).
+
+        Tilt images of a particle come together, however small the chunk.
+        """
         todo = np.arange(len(self)) if rows is None else rows
-        step = chunk or self.chunk
-        for start in range(0, len(todo), step):
-            part = todo[start : start + step]
+        for part in self._parts(todo, chunk or self.chunk):
             data = torch.from_numpy(np.ascontiguousarray(self.transforms[part])).to(self.device)
             data, ctf = data * self.band.phase(-self.shift_angst[part]), self._ctf(part)
             transfer, white = ctf * self.band.per_point(self.gain), self._white(ctf)
             if white is not None:
                 data, transfer = data * white, transfer * white
-            yield Batch(rows=part, data=data, transfer=transfer, rotation=self.rotation[part], white=white)
+            member = None if self.particle is None else torch.from_numpy(np.unique(self.particle[part], return_inverse=True)[1]).to(self.device)
+            yield Batch(rows=part, data=data, transfer=transfer, rotation=self.rotation[part], white=white, member=member)
+
+    def _parts(self, todo: NDArray[np.int64], step: int) -> list[NDArray[np.int64]]:
+        """Rows in pieces of about ``step``, never between two images of a particle."""
+        if self.particle is None:
+            return [todo[start : start + step] for start in range(0, len(todo), step)]
+        ends = np.append(np.flatnonzero(np.diff(self.particle[todo])) + 1, len(todo))
+        cuts, start = [], 0
+        for end, following in zip(ends, [*ends[1:], len(todo) + step]):
+            if following - start > step:
+                cuts.append(end)
+                start = end
+        return [part for part in np.split(todo, cuts) if len(part)]
 
     def transfer(self, rows: NDArray[np.int64]) -> Tensor:
         """CTF times radial gain (b, P)."""
@@ -221,5 +254,5 @@ def crop_images(
     return GaussianImages(
         band=band, transforms=np.load(path, mmap_mode="r"), rotation=euler_to_matrix(torch.from_numpy(table.angles_deg)).float().to(device),
         shift_angst=torch.from_numpy(-origin).float().to(device), ctf=ctf, phase_flipped=conventions.phase_flipped,
-        device=device, gain=ones, noise_power=ones.clone(),
+        device=device, gain=ones, noise_power=ones.clone(), particle=None if table.tilts is None else table.particles()[1],
     )

@@ -25,7 +25,7 @@ class StateBatch:
     rows : (b,) which images
     corners : where their slices lie
     signal, power : (b, P) filtered images ``C Y / noise``, and ``C^2 / noise``
-    likelihood, expected : (b, G) log-likelihoods over that of an empty image, and what they are expected to be
+    likelihood, expected : (b, G) log-likelihoods over that of an empty image, and what they are expected to be; of a tilt image those of its particle
     """
 
     rows: NDArray[np.int64]
@@ -51,7 +51,8 @@ def state_batches(images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> I
         cross = signal.real[:, None] @ slices[..., :count] + (signal.imag * corners.sign)[:, None] @ slices[..., count:]
         slices.square_()
         own = power[:, None] @ (slices[..., :count] + slices[..., count:])
-        yield StateBatch(rows=batch.rows, corners=corners, signal=signal, power=power, likelihood=(2 * cross - own)[:, 0], expected=own[:, 0])
+        likelihood, expected = batch.pooled((2 * cross - own)[:, 0]), batch.pooled(own[:, 0])
+        yield StateBatch(rows=batch.rows, corners=corners, signal=signal, power=power, likelihood=likelihood, expected=expected)
 
 
 def state_likelihood(images: GaussianImages, volumes: Tensor, grid: SliceGrid) -> tuple[Tensor, Tensor]:

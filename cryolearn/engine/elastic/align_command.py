@@ -26,6 +26,7 @@ from ..training.particle_images import ParticleImages
 from .alignment.aligner import Aligned, ElasticAligner
 from .alignment.levenberg_marquardt import Refined
 from .alignment.noise_and_gain import CALIBRATION, flat_model, solve_set
+from .alignment.tilt_particles import ParticleRows
 from .config import ElasticAlignConfig
 from .modes.deformable_reference import ElasticReference
 from .report.write_results import write_alignment
@@ -36,10 +37,13 @@ def run(config: ElasticAlignConfig) -> None:
     check_config(config)
     require(config, "particles", "modes")
     device = select_device(config)
-    table = read_particles(config.particles, datadir=config.datadir)
+    table = read_particles(config.particles, datadir=config.datadir, tilt_series=True)
     reference = ElasticReference.from_modes(read_modes(config.modes), config.mode_numbers, device, config.atom_sigma_angst)
     if config.start == "local" and table.angles_deg is None:
         raise InputError("The particles carry no poses: start 'blind', or give aligned particles.")
+    if config.start == "blind" and table.tilts is not None:
+        raise InputError(f"The particles in '{config.particles}' are tilt series, whose poses are not searched from scratch: give aligned particles and start "
+                         "'local'.")
     reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
     images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
     aligner = ElasticAligner.build(
@@ -52,7 +56,7 @@ def run(config: ElasticAlignConfig) -> None:
     if is_first_process():
         print(_memory_line(config, aligner, process_rank()[1]), flush=True)
     record = RunRecord(config.output, "alignment", digest_config(config, tuple(table.image_file)))
-    columns = solve_set(_Search(config, images), aligner, images, record, config)
+    columns = solve_set(_Search(config, images, ParticleRows(images)), aligner, images, record, config)
     if columns is not None:
         copy_file(record.file(CALIBRATION), Path(config.output) / CALIBRATION)
         write_alignment(Path(config.output), table, columns, config.mode_numbers, {"digest": record.digest, "atoms": reference.n_atoms})
@@ -61,22 +65,24 @@ def run(config: ElasticAlignConfig) -> None:
 
 @dataclass(frozen=True)
 class _Search:
-    """Blind or local search of every image."""
+    """Blind or local search of every particle."""
 
     config: ElasticAlignConfig
     images: ParticleImages
+    particles: ParticleRows
 
     def solve(self, aligner: ElasticAligner, images: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
         return self._align(aligner, images, ctf, rows).best
 
     def columns(self, aligner: ElasticAligner, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self._align(aligner, *self.images.read(rows), rows).columns()
+        return self._align(aligner, *self.images.read(self.particles.image_rows(rows)), rows).columns()
 
     def _align(self, aligner: ElasticAligner, images: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Aligned:
         if self.config.start == "blind":
             return aligner.align(images, ctf)
-        rotation, shift = self.images.poses(rows)
-        return aligner.align_locally(images, ctf, rotation, shift, self.config.local_range_deg, self.config.conformers)
+        rotation, shift = self.particles.poses(rows)
+        return aligner.align_locally(
+            images, ctf, rotation, shift, range_deg=self.config.local_range_deg, conformers_per_mode=self.config.conformers, tilts=self.particles.tilts(rows))
 
 
 def _memory_line(config: ElasticAlignConfig, aligner: ElasticAligner, world: int) -> str:

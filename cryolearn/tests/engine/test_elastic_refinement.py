@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from cryolearn.engine.elastic.alignment.aligner import ElasticAligner, radial_gain
@@ -13,6 +14,7 @@ from cryolearn.engine.elastic.alignment.forward_model import RIGID, ForwardModel
 from cryolearn.engine.elastic.alignment.global_search import TemplateBank, conformer_grid, search_band
 from cryolearn.engine.elastic.alignment.levenberg_marquardt import ElasticPose, Observed, Refined, _linearise, refine
 from cryolearn.engine.elastic.alignment.noise_and_gain import calibrate, flat_model
+from cryolearn.engine.elastic.alignment.tilt_particles import TiltGroups
 from cryolearn.engine.elastic.modes.deformable_reference import ElasticReference
 from cryolearn.engine.imaging.ctf import Ctf
 from cryolearn.engine.imaging.fourier import rfft2_centred
@@ -61,7 +63,8 @@ def disturbed(pose: tuple[torch.Tensor, torch.Tensor, torch.Tensor], angle_deg: 
     """Poses a known way off, each in a direction of its own."""
     made = torch.Generator().manual_seed(7)
     rotation, shift, amplitudes = pose
-    axis, way, along = (torch.nn.functional.normalize(torch.randn(len(rotation), n, generator=made, dtype=torch.float64), dim=1) for n in (3, 2, MODES))
+    sizes = 3, shift.shape[1], MODES
+    axis, way, along = (torch.nn.functional.normalize(torch.randn(len(rotation), n, generator=made, dtype=torch.float64), dim=1) for n in sizes)
     return [so3_exp(axis * math.radians(angle_deg)) @ rotation, shift + shift_angst * way, amplitudes + amplitude * along]
 
 
@@ -69,21 +72,35 @@ def pose_of(parts: list[torch.Tensor]) -> ElasticPose:
     return ElasticPose(rotation=parts[0], shift_angst=parts[1], amplitudes=parts[2])
 
 
-def test_the_gradient_of_the_misfit_matches_finite_differences() -> None:
+def tilted(model: ForwardModel, count: int, scale: float, noise: float = 0.0) -> tuple[Observed, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Tilt images, 3, 4, 5 ... of each of ``count`` particles, and the particles' poses with shifts in 3D."""
+    member = torch.repeat_interleave(torch.arange(count), torch.arange(count) + 3)
+    made = torch.Generator().manual_seed(9)
+    tilts = TiltGroups(matrix=random_rotations(len(member), made).double(), member=member, count=count)
+    rotation, _, amplitudes = truth(count)
+    shift = 8 * torch.rand(count, 3, generator=made, dtype=torch.float64) - 4
+    images = observed(model, (*tilts.seen(rotation, shift), amplitudes[member]), scale, noise)
+    return Observed(images.data, images.transfer, tilts), (rotation, shift, amplitudes)
+
+
+@pytest.mark.parametrize("rigid", [RIGID, 6], ids=["images", "tilt series"])
+def test_the_gradient_of_the_misfit_matches_finite_differences(rigid: int) -> None:
     """With the contrast solved at each point, also of noisy images away from the solution: ``d|r|^2 = -2 J r``."""
     model, pose = forward(), truth(3)
     images = observed(model, pose, 1.7, 20.0)
+    if rigid == 6:
+        images, pose = tilted(model, 3, 1.7, 20.0)
     at = disturbed(pose, 5.0, 2.0, 20.0)
     point = _linearise(model, images, *at)
-    found = -2 * (point.jacobian @ point.residual[:, :, None])[..., 0]
+    found = -2 * point.gradient
     assert float((point.scale - 1.7).abs().min()) > 1e-3  # not the trivial contrast
-    for index in range(SIZE):
-        size = 1e-2 if index >= RIGID else 1e-5 if index < 3 else 1e-3
+    for index in range(rigid + MODES):
+        size = 1e-2 if index >= rigid else 1e-5 if index < 3 else 1e-3
         ends = []
         for sign in (1, -1):
-            step = torch.zeros(3, SIZE, dtype=torch.float64)
+            step = torch.zeros(3, rigid + MODES, dtype=torch.float64)
             step[:, index] = sign * size
-            ends.append(_linearise(model, images, so3_exp(step[:, :3]) @ at[0], at[1] + step[:, 3:RIGID], at[2] + step[:, RIGID:]).cost)
+            ends.append(_linearise(model, images, so3_exp(step[:, :3]) @ at[0], at[1] + step[:, 3:rigid], at[2] + step[:, rigid:]).cost)
         difference = (ends[0] - ends[1]) / (2 * size)
         # the window's aliases, 0.04 % of the signal at the band's edge, are in both up to their own derivative
         torch.testing.assert_close(found[:, index], difference, rtol=2e-3, atol=2e-3 * float(difference.abs().max()))
@@ -99,6 +116,19 @@ def test_pose_and_conformer_come_back_from_a_known_start() -> None:
     assert float((found.amplitudes - pose[2]).norm(dim=1).max()) / math.sqrt(ATOMS) < 1e-3
     torch.testing.assert_close(found.scale, torch.full_like(found.scale, 1.7), rtol=1e-4, atol=0)
     assert float(found.correlation.min()) > 1 - 1e-6 and bool(found.converged.all())
+
+
+def test_tilt_images_of_a_particle_give_one_pose_and_conformer() -> None:
+    """Noise-free tilt images of particles 8 degrees, 3 Å and 2 Å RMSD off: one pose, 3D shift and conformer each, in any order of the particles."""
+    model = forward()
+    images, pose = tilted(model, 4, 1.7)
+    order = torch.tensor([2, 0, 3, 1, 2])
+    wanted = tuple(part[order] for part in pose)
+    found = refine(model, images, order, pose_of(disturbed(wanted, 8.0, 3.0, 2.0 * math.sqrt(ATOMS))), iterations=25, problems_at_once=2)
+    assert float(angle_between_deg(found.rotation, wanted[0]).max()) < 0.01
+    assert float((found.shift_angst - wanted[1]).norm(dim=1).max()) < 1e-3
+    assert float((found.amplitudes - wanted[2]).norm(dim=1).max()) / math.sqrt(ATOMS) < 1e-3
+    assert found.covariance.shape == (5, 6 + MODES, 6 + MODES) and float(found.correlation.min()) > 1 - 1e-6
 
 
 def test_the_covariance_is_that_of_the_errors() -> None:

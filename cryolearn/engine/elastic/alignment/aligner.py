@@ -18,9 +18,10 @@ from ...imaging.ctf import Ctf, ctf_2d
 from ...imaging.fourier import rfft2_centred
 from ...imaging.poses import random_rotations, so3_exp
 from ..modes.deformable_reference import ElasticReference
-from .forward_model import RIGID, ForwardModel, band_to
+from .forward_model import ForwardModel, band_to
 from .global_search import Candidates, TemplateBank, conformer_grid, search_band
 from .levenberg_marquardt import Observed, Refined, refine
+from .tilt_particles import TiltGroups
 
 # ln(1000): another solution is at least a thousandth as likely
 _AMBIGUOUS_LOG_LIKELIHOOD = math.log(1000.0)
@@ -28,6 +29,7 @@ _SAME_POSE_DEG = 12.0
 _COARSE_ITERATIONS = 8
 _FINE_ITERATIONS = 6
 _FINE_CANDIDATES = 2
+_SEARCH_TILTS = 9  # of a particle that the local search looks at; the refinement takes all
 _COARSE_CELL_PER_PIXEL = 1.5  # Å of a coarse Gaussian's cell for each Å of the search's pixel
 
 
@@ -46,14 +48,14 @@ class ImageModel:
     noise_power: torch.Tensor
     gain: torch.Tensor
 
-    def observe(self, images: torch.Tensor, ctf: Ctf | None, band: FourierBand, phase_flipped: bool = False) -> Observed:
+    def observe(self, images: torch.Tensor, ctf: Ctf | None, band: FourierBand, phase_flipped: bool = False, tilts: TiltGroups | None = None) -> Observed:
         """Whitened samples on a band of images (B, box, box)."""
         white = (2 / (self.noise_power[band.ring] * self.box**2)).sqrt()  # each frequency stands for its Friedel mate too
         data = band.gather(rfft2_centred(images)) * white
         transfer = (white * self.gain[band.ring]).expand(len(images), -1)
         if ctf is not None:
             transfer = transfer * band.gather(ctf_2d(ctf, self.box, self.pixel_size_angst, phase_flipped))
-        return Observed(data, transfer)
+        return Observed(data, transfer, tilts)
 
 
 @dataclass
@@ -73,11 +75,11 @@ class Aligned:
 
         return {
             "amplitudes": array(self.best.amplitudes),
-            "amplitude_sigma": spread[:, RIGID:],
+            "amplitude_sigma": spread[:, self.best.rigid :],
             "rotation": array(self.best.rotation),
             "shift_angst": array(self.best.shift_angst),
             "pose_sigma_deg": np.rad2deg(np.sqrt((spread[:, :3] ** 2).sum(1))),
-            "shift_sigma_angst": np.sqrt((spread[:, 3:RIGID] ** 2).sum(1)),
+            "shift_sigma_angst": np.sqrt((spread[:, 3 : self.best.rigid] ** 2).sum(1)),
             "correlation": array(self.best.correlation),
             "cost": array(self.best.cost),
             "scale": array(self.best.scale),
@@ -140,12 +142,12 @@ class ElasticAligner:
         """The same aligner for images of another noise and gain."""
         return replace(self, image_model=image_model)
 
-    def observe(self, images: torch.Tensor, ctf: Ctf | None) -> tuple[Observed, Observed]:
-        """Whitened samples of images on the coarse and on the fine band."""
+    def observe(self, images: torch.Tensor, ctf: Ctf | None, tilts: TiltGroups | None = None) -> tuple[Observed, Observed]:
+        """Whitened samples of images on the coarse and on the fine band; ``tilts`` says which show the same particle."""
         model = self.image_model
         return (
-            model.observe(images, ctf, self.coarse.band, self.phase_flipped),
-            model.observe(images, ctf, self.fine.band, self.phase_flipped),
+            model.observe(images, ctf, self.coarse.band, self.phase_flipped, tilts),
+            model.observe(images, ctf, self.fine.band, self.phase_flipped, tilts),
         )
 
     def align(self, images: torch.Tensor, ctf: Ctf | None) -> Aligned:
@@ -157,30 +159,37 @@ class ElasticAligner:
 
     def align_locally(
         self, images: torch.Tensor, ctf: Ctf | None, rotation: torch.Tensor, shift_angst: torch.Tensor, range_deg: float,
-        conformers_per_mode: int,
+        conformers_per_mode: int, tilts: TiltGroups | None = None,
     ) -> Aligned:
-        """Alignment near given poses (B, 3, 3) and shifts (B, 2) Å: all conformers, turns up to ``range_deg``."""
-        coarse, fine = self.observe(images, ctf)
+        """Alignment near given poses (B, 3, 3) and shifts (B, 2) Å: all conformers, turns up to ``range_deg``.
+
+        With ``tilts`` poses and shifts (B, 3) are those of the particles in the tomogram.
+        """
+        coarse, fine = self.observe(images, ctf, tilts)
         grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range).to(images.device)
         turns = _local_turns(range_deg).to(images.device)
         found = [
             self._local_candidates(coarse.subset(torch.tensor([i], device=images.device)), rotation[i], shift_angst[i], grid, turns)
-            for i in range(len(images))
+            for i in range(len(coarse))
         ]
         return self.refine_candidates(coarse, fine, Candidates.stack(found))
 
     def _local_candidates(
         self, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, grid: torch.Tensor, turns: torch.Tensor
     ) -> Candidates:
+        observed = observed.thinned(_SEARCH_TILTS)
         poses = (turns @ rotation).repeat_interleave(len(grid), 0)
         amplitudes = grid.repeat(len(turns), 1)
-        data = observed.data * self.coarse.band.phase(-shift[None])
+        tilt, moved = observed.seen(torch.eye(3, device=shift.device)[None], shift[None])
+        data = observed.data * self.coarse.band.phase(-moved)
         scores = []
-        for some_poses, some_amplitudes in zip(poses.split(64), amplitudes.split(64), strict=True):
-            model = self.coarse.project(some_poses, some_amplitudes) * observed.transfer
-            scores.append((model.conj() * data).real.sum(1) / model.abs().square().sum(1).sqrt())
+        at_once = max(1, 64 // len(data))
+        for some_poses, some_amplitudes in zip(poses.split(at_once), amplitudes.split(at_once), strict=True):
+            seen = (tilt @ some_poses[:, None]).flatten(0, 1)
+            model = self.coarse.project(seen, some_amplitudes.repeat_interleave(len(tilt), 0)).unflatten(0, (-1, len(tilt))) * observed.transfer
+            scores.append((model.conj() * data).real.sum((1, 2)) / model.abs().square().sum((1, 2)).sqrt())
         score, order = torch.cat(scores).topk(min(self.candidates, len(poses)))
-        return Candidates(rotation=poses[order], shift_angst=shift.expand(len(order), 2), amplitudes=amplitudes[order], score=score)
+        return Candidates(rotation=poses[order], shift_angst=shift.expand(len(order), -1), amplitudes=amplitudes[order], score=score)
 
     def refine_candidates(self, coarse: Observed, fine: Observed, start: Candidates) -> Aligned:
         """Refine all candidates at low resolution and the best distinct ones at full resolution."""
@@ -197,7 +206,7 @@ class ElasticAligner:
     def refine_fine(self, fine: Observed, image: torch.Tensor, start: Refined, batch: int) -> Aligned:
         """Full-resolution refinement of equally many starts an image, and the choice of the best."""
         end = refine(self.fine, fine, image, start, _FINE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=4)
-        return choose_best(self, end, batch)
+        return choose_best(self, end, batch, None if fine.tilts is None else fine.tilts.images_each)
 
     def _distinct(self, refined: Refined, batch: int, count: int) -> torch.Tensor:
         """(batch, 2) indices of the best candidate and of the best one that is another solution."""
@@ -220,10 +229,10 @@ class ElasticAligner:
         return near & (rmsd < 1.0)
 
 
-def choose_best(aligner: ElasticAligner, refined: Refined, batch: int) -> Aligned:
-    """Best of the solutions of each image (``batch`` images, equally many solutions each), with margin and flags.
+def choose_best(aligner: ElasticAligner, refined: Refined, batch: int, images_each: torch.Tensor | None = None) -> Aligned:
+    """Best of the solutions of each particle (``batch`` particles, equally many solutions each), with margin and flags.
 
-    The margin is the log likelihood ratio to the best solution that differs; infinite when there is none.
+    The margin is the log likelihood ratio to the best solution that differs; infinite when there is none. ``images_each`` (batch,) are the tilt images of each.
     """
     count = len(refined.cost) // batch
     cost = refined.cost.reshape(batch, count)
@@ -237,8 +246,8 @@ def choose_best(aligner: ElasticAligner, refined: Refined, batch: int) -> Aligne
     flags = AlignmentFlag.AMBIGUOUS * (margin < _AMBIGUOUS_LOG_LIKELIHOOD).long()
     flags |= AlignmentFlag.AMPLITUDE_AT_BOUND * (chosen.amplitudes.abs().amax(1) > 1.2 * aligner.amplitude_range).long()
     # noise alone reaches a whitened correlation of sqrt(parameters / samples)
-    samples = 2 * len(aligner.fine.band)
-    by_chance = 3 * math.sqrt((RIGID + 1 + chosen.amplitudes.shape[1]) / samples)
+    samples = 2 * len(aligner.fine.band) * (torch.ones_like(chosen.cost) if images_each is None else images_each)
+    by_chance = 3 * ((refined.rigid + 1 + chosen.amplitudes.shape[1]) / samples).sqrt()
     flags |= AlignmentFlag.LOW_CORRELATION * (chosen.correlation < by_chance).long()
     flags |= AlignmentFlag.NOT_CONVERGED * (~chosen.converged).long()
     return Aligned(chosen, margin, flags)
@@ -263,8 +272,9 @@ def radial_gain(
     Least squares in each ring over all images, g = sum Re(conj(M) D) / sum |M|^2, smoothed over rings by a Gaussian
     weighted with the denominators; never below 0.02 of its largest value, so that no ring is lost for good.
     """
-    model = forward.project(solved.rotation, solved.amplitudes) * observed.transfer * forward.band.phase(solved.shift_angst)
-    model = model * solved.scale[:, None]
+    rotation, shift = observed.seen(solved.rotation, solved.shift_angst)
+    model = forward.project(rotation, observed.each(solved.amplitudes)) * observed.transfer * forward.band.phase(shift)
+    model = model * observed.each(solved.scale)[:, None]
     rings = box // 2 + 1
     ring = forward.band.ring
 

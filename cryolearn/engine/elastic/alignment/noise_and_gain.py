@@ -17,9 +17,11 @@ from ...training.particle_images import ParticleImages
 from ..config import ElasticAlignConfig, ElasticPredictConfig
 from .aligner import ElasticAligner, ImageModel, radial_gain
 from .levenberg_marquardt import Observed, Refined
+from .tilt_particles import ParticleRows
 
 CALIBRATION = "calibration.npz"
 _IMAGES = 48
+_FEWEST = 8  # particles of the sample, where each has many tilt images
 CALIBRATION_ROUNDS = 2
 
 Solve = Callable[[ElasticAligner, torch.Tensor, Ctf | None, np.ndarray], Refined]
@@ -68,7 +70,9 @@ def solve_set(
     """
     path = record.once(CALIBRATION, lambda path: write_calibration(path, calibrate(aligner, images, solver.solve, rounds, config.batch)))
     calibrated = aligner.with_image_model(read_calibration(path, images))
-    return record.in_chunks(images.table.ids, config.chunk, lambda rows: solver.columns(calibrated, rows), f"elastic {record.name}", config.batch)
+    particles = ParticleRows(images)
+    batch = max(1, config.batch // particles.tilts_each)
+    return record.in_chunks(particles.ids, config.chunk, lambda rows: solver.columns(calibrated, rows), f"elastic {record.name}", batch)
 
 
 def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rounds: int, batch: int) -> ImageModel:
@@ -81,25 +85,25 @@ def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rou
     images
         Particle images with their CTFs; up to 48 of them are the sample.
     solve
-        Finds pose and amplitudes of images with an aligner, from ``(aligner, images, ctf, rows)``.
+        Finds pose and amplitudes of particles with an aligner, from ``(aligner, images, ctf, rows)``, rows being those of the particles.
     rounds
         How often the sample is solved, each time with the gain found before; 0 measures the noise only.
     batch
         Images that are solved together.
     """
-    table, rows = images.table, images.sample_rows(_IMAGES)
+    table, particles = images.table, ParticleRows(images)
+    chosen = particles.sample(_IMAGES, _FEWEST)
     noise = images.noise_power()
     model = ImageModel(table.box, table.pixel_size_angst, noise, torch.ones_like(noise))
     for _ in range(rounds):
         present = aligner.with_image_model(model)
         solved: list[Refined] = []
         observed: list[Observed] = []
-        for some in np.array_split(rows, max(1, -(-len(rows) // batch))):
-            data, ctf = images.read(some)
+        for some in np.array_split(chosen, max(1, -(-len(chosen) * particles.tilts_each // batch))):
+            data, ctf = images.read(particles.image_rows(some))
             solved.append(solve(present, data, ctf, some))
-            observed.append(present.observe(data, ctf)[1])
-        together = Observed(torch.cat([part.data for part in observed]), torch.cat([part.transfer for part in observed]))
-        model = replace(model, gain=model.gain * radial_gain(present.fine, together, Refined.concatenate(solved), table.box))
+            observed.append(present.observe(data, ctf, particles.tilts(some))[1])
+        model = replace(model, gain=model.gain * radial_gain(present.fine, Observed.joined(observed), Refined.concatenate(solved), table.box))
     return model
 
 

@@ -21,11 +21,14 @@ def write_alignment(out: Path, table: ParticleTable, columns: dict[str, np.ndarr
     """Write ``alignment.npz``, ``particles.star``, ``summary.json`` and the figures of an alignment."""
     notes = {"box": table.box, "pixel_size_angst": table.pixel_size_angst, "mode_numbers": list(mode_numbers), **notes}
     write_table(str(out / "alignment.npz"), columns, notes)
-    angles = matrix_to_euler(torch.from_numpy(columns["rotation"]).double()).numpy()
-    write_particles(str(out / "particles.star"), table.with_poses(angles, -columns["shift_angst"].astype(float)))
+    rotation, shift = columns["rotation"].astype(float), columns["shift_angst"].astype(float)
+    if table.tilts is not None:  # poses in the tomogram, as the tilts see them
+        member = table.particles()[1]
+        rotation, shift = table.tilts.matrix @ rotation[member], np.einsum("nij,nj->ni", table.tilts.matrix[:, :2], shift[member])
+    write_particles(str(out / "particles.star"), table.with_poses(matrix_to_euler(torch.from_numpy(rotation)).numpy(), -shift))
     flags = columns["flags"]
     summary = AlignmentSummary(
-        particles=len(table), median_correlation=round(float(np.median(columns["correlation"])), 4),
+        particles=len(flags), median_correlation=round(float(np.median(columns["correlation"])), 4),
         median_pose_sigma_deg=round(float(np.median(columns["pose_sigma_deg"])), 3),
         median_amplitude_sigma=[round(float(value), 3) for value in np.median(columns["amplitude_sigma"], axis=0)],
         flagged=int((flags != 0).sum()),
@@ -43,4 +46,4 @@ def write_alignment(out: Path, table: ParticleTable, columns: dict[str, np.ndarr
     spread |= {f"sigma of mode {number}": columns["amplitude_sigma"][:, k] for k, number in enumerate(mode_numbers)}
     save_figure(error_histogram(spread, title="Standard deviations by the Cramér-Rao bound"), str(out / "figures" / "precision.png"))
     parts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-    print(f"{len(table)} particles aligned; {summary['flagged']} flagged ({parts})", flush=True)
+    print(f"{len(flags)} particles aligned; {summary['flagged']} flagged ({parts})", flush=True)

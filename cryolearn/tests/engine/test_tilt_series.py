@@ -1,0 +1,162 @@
+"""Tilt-series particles: reading both styles, writing, half sets, and the three commands that take them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.gaussian import heterogeneity_command
+from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
+from cryolearn.engine.imaging import reconstruct_command
+from cryolearn.engine.imaging.config import ReconstructConfig
+from cryolearn.engine.imaging.ctf import critical_exposure
+from cryolearn.engine.imaging.fsc import fsc
+from cryolearn.engine.imaging.half_set_maps import split_halves
+from cryolearn.engine.imaging.masks import sphere_mask
+from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix
+from cryolearn.engine.io.maps import read_map, write_map
+from cryolearn.engine.io.star import ParticleTable, read_particles, write_particles
+from cryolearn.engine.io.star_text import read_star, write_star
+from cryolearn.engine.io.subtomograms import read_subtomograms
+from cryolearn.engine.io.tables import read_table
+
+from .gaussian_cases import SIGMA, hinge, weights_of
+from .imaging_cases import gaussian_model
+from .tilt_cases import HIDDEN, TILTS_DEG, TiltCase, write_case
+
+BOX, PIXEL, COUNT = 32, 4.0, 24
+MODEL = gaussian_model(22, 6.0)
+
+
+def _case(folder: Path, **changes: object) -> TiltCase:
+    positions = MODEL.positions.expand(COUNT, -1, -1)
+    return write_case(folder, positions, MODEL.weights, MODEL.sigma, box=BOX, pixel=PIXEL, **{"noise": 1.0, **changes})
+
+
+def _read(folder: Path, name: str = "particles.star") -> ParticleTable:
+    return read_particles(str(folder / name), tilt_series=True)
+
+
+@pytest.mark.parametrize("style", ["relion", "warp"])
+def test_each_tilt_is_seen_with_its_pose_its_defocus_and_its_dose(tmp_path: Path, style: str) -> None:
+    case = _case(tmp_path, style=style)
+    table = _read(tmp_path, "optimisation_set.star")
+    ids, member = table.particles()
+    tilts = len(TILTS_DEG)
+    kept = np.delete(np.arange(COUNT * tilts), HIDDEN)
+    assert ids.tolist() == list(range(1, COUNT + 1)) and len(table) == len(kept)
+    assert np.array_equal(member, kept // tilts)
+    pose = (case.matrix @ case.rotation[:, None]).flatten(0, 1)[kept]
+    assert float(angle_between_deg(euler_to_matrix(torch.from_numpy(table.angles_deg)), pose).max()) < 1e-4
+    seen = (case.matrix[:, :2] @ case.shift_angst[:, None, :, None])[..., 0].flatten(0, 1)[kept]
+    assert np.abs(table.origin_angst + seen.numpy()).max() < 1e-5
+    assert np.abs(table.ctf.defocus_u - case.defocus_angst.flatten()[kept].numpy()).max() < 0.01
+    assert np.array_equal(table.ctf.dose, np.tile(case.dose, COUNT)[kept]) and table.warnings == []
+    # RELION's stacks hold the visible tilts, those of WarpTools all
+    sections = kept % tilts
+    sections[: tilts - 1] = np.arange(tilts - 1) if style == "relion" else sections[: tilts - 1]
+    assert np.array_equal(table.image_index, sections)
+
+
+def test_the_exposure_filter_written_out() -> None:
+    """Grant & Grigorieff 2015: 0.245 k^-1.665 + 2.81; amplitudes fall to exp(-1/2) at that exposure, and never at k = 0."""
+    frequency = torch.tensor([0.0, 0.05, 0.25], dtype=torch.float64)
+    found = critical_exposure(frequency.square())
+    assert torch.isinf(found[0])
+    assert found[1:].tolist() == pytest.approx([0.245 * 0.05**-1.665 + 2.81, 0.245 * 0.25**-1.665 + 2.81])
+
+
+def test_what_cannot_be_used_is_left_out_or_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _case(tmp_path, style="warp")
+    path = tmp_path / "particles.star"
+    for read in (read_particles, read_subtomograms):
+        with pytest.raises(InputError, match="2D tilt stacks of RELION 5 or WarpTools"):
+            read(str(path))
+    blocks = read_star(str(tmp_path / "tomograms.star"))
+    hand = blocks["global"]["rlnTomoHand"]
+    blocks["TS_1"]["rlnCtfScalefactor"][0] = 0
+    write_star(str(tmp_path / "tomograms.star"), {**blocks, "global": {**blocks["global"], "rlnTomoHand": -hand}})
+    table = _read(tmp_path)
+    assert f"left out: 1 not visible, {COUNT} without contrast" in capsys.readouterr().out
+    assert ["rlnTomoHand -1" in text for text in table.warnings] == [True]
+    blocks["TS_1"]["rlnTomoProjX"][1] = "[1,1,0,0]"
+    write_star(str(tmp_path / "tomograms.star"), blocks)
+    with pytest.raises(InputError, match="projection matrix of tilt 2 of 'TS_1'"):
+        _read(tmp_path)
+    (tmp_path / "tomograms.star").unlink()
+    (tmp_path / "optimisation_set.star").unlink()
+    with pytest.raises(InputError, match="no tomograms table"):
+        _read(tmp_path)
+
+
+def test_half_sets_and_subsets_are_of_particles(tmp_path: Path) -> None:
+    _case(tmp_path)
+    table = _read(tmp_path)
+    member = table.particles()[1]
+    halves = split_halves(table, np.arange(len(table)))
+    assert np.array_equal(halves, 1 + member % 2)
+    some = table.subset(member >= 3)
+    assert some.particles()[0].tolist() == list(range(4, COUNT + 1)) and len(some.tilts.matrix) == len(some)
+    assert np.array_equal(split_halves(table, np.flatnonzero(member >= 3)), halves[member >= 3])
+
+
+@pytest.mark.parametrize("style", ["relion", "warp"])
+def test_what_is_written_is_read_as_the_same_particles(tmp_path: Path, style: str) -> None:
+    """Poses, origins, further columns and the tomograms come back, also with other poses and of a part of the particles."""
+    _case(tmp_path, style=style)
+    table = _read(tmp_path)
+    for some in (table, table.subset(table.particles()[1] % 2 == 1)):
+        write_particles(str(tmp_path / "out.star"), some)
+        back = _read(tmp_path, "out.star")
+        turn = angle_between_deg(*(euler_to_matrix(torch.from_numpy(one.angles_deg)) for one in (back, some)))
+        assert float(turn.max()) < 1e-4 and np.abs(back.origin_angst - some.origin_angst).max() < 1e-4
+        assert np.array_equal(back.particles()[0], some.particles()[0]) and np.abs(back.ctf.defocus_u - some.ctf.defocus_u).max() < 0.01
+    written = read_star(str(tmp_path / "out.star"))
+    assert np.array_equal(written["particles"]["rlnGroupNumber"], (written["particles"]["rlnImageId"] - 1) % 5)
+    assert written["general"]["rlnTomoSubTomosAre2DStacks"][0] == 1
+
+
+@pytest.mark.parametrize("premultiplied", [False, True])
+def test_the_map_is_the_density(tmp_path: Path, premultiplied: bool) -> None:
+    _case(tmp_path, premultiplied=premultiplied)
+    reconstruct_command.run(ReconstructConfig(particles=str(tmp_path / "particles.star"), output=str(tmp_path), threads=1))
+    with open(tmp_path / "reconstructions.json") as handle:
+        (entry,) = json.load(handle)["reconstructions"]
+    assert (entry["particles"], entry["particles_half1"], entry["particles_half2"]) == (COUNT, COUNT // 2, COUNT // 2)
+    found = torch.from_numpy(read_map(str(tmp_path / "map.mrc")).data.copy())
+    # the Gaussians' amplitude, exp(-2 pi^2 sigma^2 / d^2), is above 10 % to 17.6 Å: shell 7
+    assert float(fsc(found, MODEL.volume(BOX, PIXEL), sphere_mask(BOX, 0.45 * BOX, 0.05 * BOX))[:8].min()) > 0.9
+
+
+def test_a_motion_is_found_better_from_all_tilts_than_from_one(tmp_path: Path) -> None:
+    """An arm that turns by 25 degrees: one latent a particle, whose order is that of the angles."""
+    count, pixel = 60, 6.0
+    angle = torch.linspace(-25, 25, count)[torch.randperm(count, generator=torch.Generator().manual_seed(2))]
+    positions = hinge(angle)
+    write_case(tmp_path, positions, weights_of(1)[0], SIGMA, box=BOX, pixel=pixel, noise=3.0)
+    mean = gaussian_model(1, 1.0)
+    mean.positions, mean.weights, mean.sigma = hinge(torch.zeros(1))[0], weights_of(1)[0], SIGMA
+    write_map(str(tmp_path / "map.mrc"), mean.volume(BOX, pixel).numpy(), pixel)
+    order = {}
+    for name, visible in (("all", None), ("one", len(TILTS_DEG) // 2)):
+        blocks = read_star(str(tmp_path / "particles.star"))
+        if visible is not None:
+            sections = [str(text) for text in blocks["particles"]["rlnTomoVisibleFrames"]]
+            blocks["particles"] = {label: column[1:] for label, column in blocks["particles"].items()}  # the first stack lacks a tilt
+            only = np.array(["[" + ",".join(str(int(tilt == visible)) for tilt in range(len(TILTS_DEG))) + "]"] * (len(sections) - 1), dtype=object)
+            blocks["particles"]["rlnTomoVisibleFrames"] = only
+        write_star(str(tmp_path / f"{name}.star"), blocks)
+        heterogeneity_command.run(GaussianHeterogeneityConfig(
+            particles=str(tmp_path / f"{name}.star"), volume=str(tmp_path / "map.mrc"), output=str(tmp_path / name), method="linear", components=1, rounds=4,
+            maps=0, halves=False, resolutions_angst=[36.0], threads=1))
+        columns, _ = read_table(str(tmp_path / name / "conformations.npz"))
+        truth = angle.numpy()[len(angle) - len(columns["id"]) :]
+        order[name] = abs(float(spearmanr(columns["amplitudes"][:, 0], truth).statistic))
+        assert len(_read(tmp_path / name)) and columns["rotation"].shape == (len(truth), 3, 3)
+    assert order["all"] > 0.9 and order["all"] > order["one"] + 0.1

@@ -137,7 +137,8 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
         source = ImageSimulator(
             maps, appearance, ctf, snr_factor=config.snr_factor, shift_range_angst=config.shift_range_angst, largest_rad=largest, seed=config.seed,
         )
-    return _Setting(box, pixel, files, appearance, source, radius, [] if table is None else table.warnings)
+    said = [] if table is None else table.warnings
+    return _Setting(box, pixel, files=files, appearance=appearance, source=source, radius_angst=radius, warnings=said)
 
 
 def _field(config: DistanceTrainConfig, table: ParticleTable | None) -> tuple[int, float]:

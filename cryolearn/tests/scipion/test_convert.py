@@ -219,7 +219,8 @@ def withGroups(particles, filename, numbers=True, **columns):
 def test_particles_that_do_not_say_their_optics_group(folder):
     """scipion-em-relion's import drops the group of a particle: harmless where groups are alike, else refused by the names of what differs."""
     particles = makeParticles(extras=False)
-    writeParticles(withGroups(particles, 'alike.sqlite', numbers=False, rlnBeamTiltX=[0.5, 0.5]), 'alike.star')
+    writeParticles(withGroups(particles, 'alike.sqlite', numbers=False, rlnBeamTiltX=[0.5, 0.5], rlnMtfFileName=['a.star', 'b.star']),
+                   'alike.star')
     star, rows = starRows('alike.star')
     assert {row.rlnOpticsGroup for row in rows.values()} == {1} and star.optics[0].rlnBeamTiltX == 0.5
     with pytest.raises(ValueError, match='2 optics groups that differ in rlnBeamTiltX'):

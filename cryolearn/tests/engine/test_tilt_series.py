@@ -124,7 +124,7 @@ def test_what_is_written_is_read_as_the_same_particles(tmp_path: Path, style: st
 
 @pytest.mark.parametrize("premultiplied", [False, True])
 def test_the_map_is_the_density(tmp_path: Path, premultiplied: bool) -> None:
-    _case(tmp_path, premultiplied=premultiplied)
+    _case(tmp_path, premultiplied=premultiplied, noise=0.5)
     reconstruct_command.run(ReconstructConfig(particles=str(tmp_path / "particles.star"), output=str(tmp_path), threads=1))
     with open(tmp_path / "reconstructions.json") as handle:
         (entry,) = json.load(handle)["reconstructions"]
@@ -139,7 +139,7 @@ def test_a_motion_is_found_better_from_all_tilts_than_from_one(tmp_path: Path) -
     count, pixel = 60, 6.0
     angle = torch.linspace(-25, 25, count)[torch.randperm(count, generator=torch.Generator().manual_seed(2))]
     positions = hinge(angle)
-    write_case(tmp_path, positions, weights_of(1)[0], SIGMA, box=BOX, pixel=pixel, noise=3.0)
+    write_case(tmp_path, positions, weights_of(1)[0], SIGMA, box=BOX, pixel=pixel, noise=8.0)
     mean = gaussian_model(1, 1.0)
     mean.positions, mean.weights, mean.sigma = hinge(torch.zeros(1))[0], weights_of(1)[0], SIGMA
     write_map(str(tmp_path / "map.mrc"), mean.volume(BOX, pixel).numpy(), pixel)

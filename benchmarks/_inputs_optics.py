@@ -123,7 +123,7 @@ def elastic(work: Path, number: int = 48) -> Iterator[Row]:
                               failures[name] <= most)
 
 
-def gaussian(work: Path, number: int = 1000) -> Iterator[Row]:
+def gaussian(work: Path, number: int = 500) -> Iterator[Row]:
     """Rank correlation of the latents with the truth, an arm that turns; the bound is two standard errors of a rank correlation of independent sets."""
     made = slides_set(work / "set", 30.0, Imaging(snr=0.1), number, torch.device("cpu"))
     consensus(made, work / "consensus")
@@ -132,7 +132,7 @@ def gaussian(work: Path, number: int = 1000) -> Iterator[Row]:
         output = work / name.replace(" ", "-")
         engine("gaussian-heterogeneity", output, particles=star, volume=made.consensus, method="linear")
         columns, _ = read_table(str(output / "conformations.npz"))
-        found[name] = rank_correlation(columns["latent"], made.columns["latent"][join(columns["id"], made.columns["id"])])
+        found[name] = rank_correlation(columns["amplitudes"], made.columns["latent"][join(columns["id"], made.columns["id"])])
         if name != "plain":
             least = np.tanh(np.arctanh(found["plain"]) - 2 * (2 / (number - 3)) ** 0.5)
             yield Row("Gaussian heterogeneity, rank correlation with the truth", name, "as plain within 2 sigma",

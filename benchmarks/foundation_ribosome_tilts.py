@@ -17,7 +17,8 @@ from _results import RESULTS, parser, record
 from torch import Tensor
 
 from cryolearn.engine.figures import map_slices, new_figure, save_figure
-from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
+from cryolearn.engine.imaging.ctf import Ctf, ctf_2d, plain_factor
+from cryolearn.engine.imaging.fourier import frequency_grid
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import euler_to_matrix
@@ -35,7 +36,7 @@ Poses = Callable[[Tensor, Tensor], Tensor]
 
 
 def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float]:
-    """Images (n, y, x), tilt matrices and particle matrices (n, 3, 3), CTF (n, y, x // 2 + 1), particle numbers (n,), pixel size (Å)."""
+    """Plain images (n, y, x), tilt matrices and particle matrices (n, 3, 3), their CTF (n, y, x // 2 + 1), particle numbers (n,), pixel size (Å)."""
     blocks = read_star(str(folder / f"{NAME}.star"))
     series = read_star(str(folder / f"{NAME}_tomograms.star"))
     particles, optics = blocks["particles"], blocks["optics"]
@@ -56,8 +57,12 @@ def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float]:
     defocus = torch.from_numpy(np.concatenate(parameters))
     constants = [float(optics[label][0]) for label in ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")]
     ctf = Ctf(*defocus.T, *(torch.full((len(defocus),), value, dtype=torch.float64) for value in [*constants, 0.0]))
+    ctf.premultiplied = torch.ones(len(defocus), dtype=torch.bool)  # rlnCtfDataAreCtfPremultiplied is 1
+    ky, kx = (axis.double() / pixel for axis in frequency_grid(box))
+    taken = torch.from_numpy(np.concatenate(images))
+    plain = torch.fft.irfft2(torch.fft.rfft2(taken) * plain_factor(ctf, kx, ky).to(taken), s=(box, box))
     return (
-        torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(tilts)), euler_to_matrix(torch.tensor(angles, dtype=torch.float64)),
+        plain, torch.from_numpy(np.concatenate(tilts)), euler_to_matrix(torch.tensor(angles, dtype=torch.float64)),
         ctf_2d(ctf, box, pixel), torch.tensor(numbers), pixel,
     )
 
@@ -77,7 +82,7 @@ def main() -> None:
     }
     curves: dict[str, np.ndarray] = {}
     for label, pose in ways.items():
-        work = Reconstructor(box, pixel, premultiplied=True)  # rlnCtfDataAreCtfPremultiplied is 1
+        work = Reconstructor(box, pixel)
         work.insert(images, pose(tilts, angles), None, ctf, half=1 + numbers % 2)
         halves = work.half_maps(fsc(*work.half_maps(), mask))
         curve = fsc(*halves, mask)

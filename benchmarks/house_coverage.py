@@ -7,6 +7,7 @@ written for all tests only. A process that is killed on purpose loses what it ha
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,8 @@ def main() -> None:
     settings.write_text(SETTINGS.format(root=ROOT, work=work), encoding="utf-8")
     coverage = [sys.executable, "-m", "coverage"]
     rc = [f"--rcfile={settings}"]
-    tests = subprocess.run([*coverage, "run", *rc, "-m", "pytest", "-q", *(options.tests or AS_MAKE_TEST)], cwd=ROOT, check=False)
+    tests = subprocess.run([*coverage, "run", *rc, "-m", "pytest", "-q", *(options.tests or AS_MAKE_TEST)], cwd=ROOT, check=False,
+                           env={**os.environ, "CRYOLEARN_TESTS_COLD": "1"})  # coverage.py enters processes at their start
     subprocess.run([*coverage, "combine", *rc, "--quiet", str(work)], cwd=ROOT, check=True)
     subprocess.run([*coverage, "json", *rc, "--quiet", "-o", str(work / "coverage.json")], cwd=ROOT, check=True)
     counts = {name: (one["summary"]["covered_lines"], one["summary"]["num_statements"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _inputs_group_rows
 import _inputs_optics
 import _inputs_structures
 from _results import parser, record
 
 PARTS = {
     "aberrations": _inputs_optics.aberrations, "premultiplied-elastic": _inputs_optics.elastic, "premultiplied-gaussian": _inputs_optics.gaussian,
+    "groups-reconstruct": _inputs_group_rows.reconstruct, "groups-elastic": _inputs_group_rows.elastic, "groups-gaussian": _inputs_group_rows.gaussian,
+    "magnification-elastic": _inputs_group_rows.magnification,
     "structures": lambda _: _inputs_structures.structure_rows(), "ribosome": lambda _: _inputs_structures.ribosome_rows(),
 }
 

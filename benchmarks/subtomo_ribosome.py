@@ -47,7 +47,7 @@ def back_projected(folder: Path) -> tuple[Tensor, Tensor, np.ndarray]:
     volumes, poses, ranges = [], [], []
     for number in range(int(numbers.max()) + 1):
         at = numbers == number
-        work = Reconstructor(images.shape[-1], pixel, premultiplied=True)
+        work = Reconstructor(images.shape[-1], pixel)
         work.insert(images[at], tilts[at], None, ctf[at])
         whole = work.finish(constant=0.1)
         low = (whole.shape[-1] - BOX) // 2

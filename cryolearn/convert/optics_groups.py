@@ -8,8 +8,10 @@ from typing import Any
 
 from emtable import Table
 
+from ..common.limits import same_pixel_size as samePixelSize
 from .star_rows import opticsOf, withImages
 
+_NAMES = ('rlnOpticsGroup', 'rlnOpticsGroupName')
 _MICROSCOPE = (('rlnVoltage', 'getVoltage'), ('rlnSphericalAberration', 'getSphericalAberration'), ('rlnAmplitudeContrast', 'getAmplitudeContrast'))
 
 
@@ -17,6 +19,7 @@ class OpticsGroups:
     """A group for each distinct acquisition, pixel size and box of the items of a set.
 
     ``rows`` holds the groups as columns of data_optics; calling with a particle gives the number of its group, adding a group where there is none.
+    ``poseUnits`` is the Å of a pixel of the poses by group: sets give all items their own sampling rate, whatever the images' pixel size.
 
     Parameters
     ----------
@@ -30,6 +33,7 @@ class OpticsGroups:
         self._known: dict[Any, int] = {}
         self._ofText: dict[str, Any] = {}
         self._boxes: dict[str, int] = {}
+        self.poseUnits: dict[int, float] = {}
         self._box, self._pixel = int(properties.getXDim()), float(properties.getSamplingRate())
         acquisition = properties.getAcquisition()
         self._ofSet = tuple(getattr(acquisition, name)() for _, name in _MICROSCOPE)
@@ -38,18 +42,61 @@ class OpticsGroups:
             withImages(opticsOf(acquisition), properties, 2)]
 
     def __call__(self, particle: Any) -> int:
-        """Number of the group of a particle."""
-        number = int(particle.getAttributeValue('_rlnOpticsGroup', 1))
+        """Number of the group of a particle.
+
+        Raises
+        ------
+        ValueError
+            when the groups that an import kept differ, and the particle does not say which is its own or their pixel sizes contradict the set's.
+        """
         own = particle.getAcquisition() if particle.hasAcquisition() else None
         values = tuple(None if own is None else getattr(own, name)() for _, name in _MICROSCOPE)
-        if values == self._ofSet:
-            values = (None,) * len(values)  # a copy of the set's, which the groups that an import kept go before
         text = (own.getAttributeValue('opticsGroupInfo') if own is not None else None) or self._text
+        if values == (self._ofSet if text == self._text else self._ofFirst(text)):
+            values = (None,) * len(values)  # a copy of the set's that the particle came in, which the groups that an import kept go before
         pixel = float(particle.getSamplingRate() or self._pixel)
-        key = number, values, text, pixel, self._boxOf(particle)
+        number = particle.getAttributeValue('_rlnOpticsGroup')
+        key = None if number is None else int(number), values, text, pixel, self._boxOf(particle)
         if key not in self._known:
-            self._known[key] = self._numberOf(*key)
+            number = self._keptNumber(key[0], text, particle)
+            self._known[key] = self._numberOf(number, values, text, self._pixelOf(number, text, pixel, key[-1]), key[-1])
+            self.poseUnits[self._known[key]] = pixel
         return self._known[key]
+
+    def _ofFirst(self, text: str) -> Any:
+        """Microscope of the first group that an import kept, which is what it gave its set."""
+        first = next(iter(self._groups(text).values()))
+        return tuple(first.get(label) for label, _ in _MICROSCOPE)
+
+    def _keptNumber(self, number: int | None, text: str, particle: Any) -> int:
+        """Number among the groups that an import kept; where the particle names none, that of the only one, or of any if all are alike."""
+        groups = self._groups(text)
+        if number in groups or not groups:
+            return 1 if number is None else number
+        differ = sorted({label for group in groups.values() for label, value in group.items()
+                         if label not in _NAMES and any(other.get(label) != value for other in groups.values())})
+        if differ:
+            raise ValueError(
+                'The particles come from %d optics groups that differ in %s, but particle %s does not say which is its own (imports of scipion-em-relion drop '
+                'rlnOpticsGroup): import the particles of each optics group from a STAR file of its own, and join the sets.'
+                % (len(groups), ', '.join(differ), particle.getObjId()))
+        return min(groups)
+
+    def _pixelOf(self, number: int, text: str, pixel: float, box: int) -> float:
+        """Pixel size of the images of a group.
+
+        A set gives its own sampling rate to every item, also where an import kept groups of several pixel sizes. These are right as long as the set's is one
+        of them and the images have the box that their group says; a set that was resampled as a whole has one pixel size.
+        """
+        groups = self._groups(text)
+        kept = sorted({group['rlnImagePixelSize'] for group in groups.values() if group.get('rlnImagePixelSize')})
+        if len(kept) < 2:
+            return pixel
+        if not any(samePixelSize(pixel, size) for size in kept) or groups[number].get('rlnImageSize', box) != box:
+            raise ValueError(
+                'The optics groups of the particles have pixel sizes of %s Å, and their set has one of %g Å for all: which images were resampled is not known. '
+                'Join sets of one pixel size each.' % (', '.join('%g' % size for size in kept), pixel))
+        return groups[number].get('rlnImagePixelSize') or pixel
 
     def _numberOf(self, number: int, values: Any, text: str, pixel: float, box: int) -> int:
         """Number of a group with these properties: one that is there, else a new one."""

@@ -61,7 +61,7 @@ def writeParticles(particles: Any, starFile: str, stackFolder: str | None = None
     optics = OpticsGroups(particles, TYPES)
     toRow = _RowMaker(particles.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)), optics)
     rows = ((toRow(particle), particle.getTransform().getMatrix() if hasPoses else None) for particle in (particles.iterItems() if items is None else items))
-    return writeStar(starFile, optics.rows, rows, particles.getSamplingRate(), origins=2, what='particle set')
+    return writeStar(starFile, optics.rows, rows, particles.getSamplingRate(), origins=2, what='particle set', poseUnits=optics.poseUnits)
 
 
 def realName(name: str) -> str:

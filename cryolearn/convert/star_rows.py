@@ -20,7 +20,7 @@ ANGLE_LABELS = ('rlnAngleRot', 'rlnAngleTilt', 'rlnAnglePsi')
 ORIGIN_LABELS = ('rlnOriginXAngst', 'rlnOriginYAngst', 'rlnOriginZAngst')
 
 
-def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float, origins: int, what: str) -> int:
+def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float, origins: int, what: str, poseUnits: Any = None) -> int:
     """Write a STAR file whole or not at all; returns the number of rows.
 
     Parameters
@@ -35,6 +35,8 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
         Origins of a pose: 2 of an image, 3 of a volume.
     what : str
         What the rows are, as in "particle set".
+    poseUnits : dict, optional
+        Å of a pixel of the poses by optics group, where it is not that of the images.
 
     Raises
     ------
@@ -47,6 +49,7 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
         for chunk in _chunks(rows):
             if chunk[0][1] is not None:
                 pixels = {group['rlnOpticsGroup']: group.get('rlnImagePixelSize', pixelSize) for group in optics}
+                pixels.update(poseUnits or {})
                 angles, shifts = relionFromTransforms(np.array([matrix for _, matrix in chunk]), 1.)
                 shifts = shifts * np.array([pixels.get(row.get('rlnOpticsGroup'), pixelSize) for row, _ in chunk])[:, None]
                 for (row, _), angle, shift in zip(chunk, angles.tolist(), shifts.tolist()):

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..imaging.ctf import Ctf, ctf_at
+from ..imaging.ctf import Ctf, ctf_at, noise_kept
 from ..imaging.fourier import rfftn_centred
 from ..imaging.missing_wedge import wedge_coverage
 from .fourier_band import FourierBand
 
 __all__ = ["FourierImages", "tilt_groups", "transform_images", "wedged_volumes"]
+
+_AT_A_TIME = 4096  # images whose CTFs are in memory together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +101,21 @@ class FourierImages:
         return table if self.group is None else table[self.group[rows]]
 
     def measured_power(self) -> tuple[Tensor, Tensor]:
-        """Sums (P,) over all images of ``M |Y|^2`` and of the coverage M, which is 1 for images."""
+        """Sums (P,) over all images of ``M |Y|^2`` and of the coverage M; of images ``|Y|^2`` and the part of the noise that they hold."""
         square = self.data.abs().square()
-        measured = self.measured(torch.arange(len(self), device=self.device))
+        every = torch.arange(len(self), device=self.device)
+        measured = self.measured(every)
         if measured is None:
-            return square.sum(0), torch.full_like(square[0], len(self))
+            return square.sum(0), self.noise_counts()
         return (square * measured).sum(0), measured.sum(0)
+
+    def noise_counts(self) -> Tensor:
+        """(P,) number of images whose noise is at a frequency; those count less that hold a part of it, see :func:`cryolearn.engine.imaging.ctf.noise_kept`."""
+        total = torch.zeros(len(self.band), device=self.device)
+        for rows in torch.arange(len(self), device=self.device).split(_AT_A_TIME):
+            kept = None if self.ctf is None else noise_kept(self.ctf[rows], self.band.kx / self.band.length, self.band.ky / self.band.length)
+            total += len(rows) if kept is None else kept.sum(0)
+        return total
 
     def mean_power(self) -> Tensor:
         """(rings,) mean power of what was measured: the variance of the noise if there is nothing else."""

@@ -125,4 +125,4 @@ def unexplained_power(images: FourierImages, reference: Reference, rotation: Ten
         if transfer is not None:
             slices = slices * transfer
         total += (images.data[rows] * images.band.phase(-shift[rows]) - slices).abs().square().sum(0)
-    return images.band.ring_mean(total / len(images))
+    return images.band.ring_sum(total) / images.band.ring_sum(images.noise_counts()).clamp(min=1e-6)

@@ -19,7 +19,7 @@ from ..io.modes import Modes, write_modes
 from ..io.structures import Structure, atom_sigmas, atom_weights, write_fitting
 from ..io.summary import ModesSummary, write_summary
 from .config import NormalModesConfig
-from .modes.atom_selection import atoms_by_kind, loose_nodes, select_atoms
+from .modes.atom_selection import atoms_by_kind, loose_nodes, rigid_blocks, select_atoms
 
 __all__ = ["RIGID_MODES", "collectivity", "collectivity_score", "compute_modes", "fix_signs", "relative_cutoff", "run"]
 
@@ -72,13 +72,7 @@ def compute_modes(
     """
     nodes, blocks = atoms, None
     if method == "rtb":
-        residues = atoms.getResindices()
-        blocks = residues // residues_per_block
-        # a block needs three atoms that are not on a line to have six degrees of freedom: small ones join their neighbour
-        sizes = np.bincount(blocks)
-        for block in np.flatnonzero(sizes < 4):
-            blocks[blocks == block] = block - 1 if block else 1
-        _, blocks = np.unique(blocks, return_inverse=True)
+        blocks = rigid_blocks(atoms, residues_per_block)
         model = prody.RTB()
         model.buildHessian(atoms.getCoords(), blocks, cutoff=cutoff_angst)
         _refuse_too_many(number, 6 * (blocks.max() + 1), "blocks: take fewer residues a block or fewer modes")

@@ -65,7 +65,7 @@ def _training(
     task, per_epoch = _task(config, images, scheme=scheme, renderer=renderer, contrast=contrast, network=network)
     plan = plan_training(
         config, images.device, digest=digest_config(config, tuple(table.image_file)), samples_per_epoch=per_epoch, rate=_RATES[config.architecture],
-        schedule="cosine" if config.architecture == "multi" else "plateau",
+        schedule="cosine" if config.architecture == "multi" else "plateau", warnings=table.warnings,
     )
     description = {
         "architecture": config.architecture, "arguments": arguments, "input": scheme.to_dict(), "mode_numbers": list(config.mode_numbers),
@@ -118,13 +118,14 @@ def _contrast(scheme: NetworkInput, images: ParticleImages, density: torch.Tenso
     rows = images.sample_rows(_SAMPLE)
     whole = replace(scheme, size=images.table.box - images.table.box % 2)
     shells = scheme.size // 2 + 1
-    power, transfer = torch.zeros(shells, device=images.device), torch.zeros(shells, device=images.device)
+    power, transfer, kept = (torch.zeros(shells, device=images.device) for _ in range(3))
     for some in np.array_split(rows, max(1, len(rows) // 64)):
         data, ctf = images.read(some)
         power += power_spectrum(data)[:, :shells].sum(0) * (scheme.size / scheme.box) ** 2 / len(rows)
         squares = whole.transfer(ctf, images.device).square().expand(len(some), -1, -1)
         transfer += radial_average(squares, whole.size)[:, :shells].sum(0) / len(rows)
-    found = fit_contrast(power, noise, density * transfer)
+        kept += images.noise_kept(some)[:shells] * len(some) / len(rows)
+    found = fit_contrast(power, noise * kept, density * transfer)
     if not found > 0:
         raise InputError(
             "The particles' images hold no more power than their background: check the CTF, the contrast (black or white) and the box."

@@ -41,5 +41,5 @@ def run(config: ConvertParticlesConfig) -> None:
     write_summary(out, ConversionSummary(
         particles=len(table), box=table.box, pixel_size_angst=table.pixel_size_angst, has_poses=table.angles_deg is not None, has_ctf=table.ctf is not None,
         not_written_to_cs=lost,
-    ))
+    ), warnings=table.warnings)
     print(f"{len(table)} particles written to particles.star and particles.cs")

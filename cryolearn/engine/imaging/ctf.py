@@ -22,7 +22,9 @@ from torch import Tensor
 from .fourier import frequency_grid
 from .zernike import aberration_phase
 
-__all__ = ["Ctf", "Microscope", "apply_ctf", "critical_exposure", "ctf_2d", "ctf_at", "electron_wavelength_angst", "plain_factor"]
+__all__ = [
+    "Ctf", "Microscope", "apply_ctf", "critical_exposure", "ctf_2d", "ctf_at", "electron_wavelength_angst", "noise_kept", "plain_factor",
+]
 
 _LEAST_CTF = 0.1  # premultiplied images are not divided by less; what they hold of the density's information below that is 4e-4
 _LEAST_ENVELOPE = 0.05  # of it, by which premultiplied images were multiplied too: what 16-bit files round is not blown up
@@ -186,6 +188,22 @@ def _least(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
     kx, ky = _true_frequencies(ctf, kx, ky)
     envelope = _envelope(ctf, kx * kx + ky * ky, axes)
     return kx.new_tensor(_LEAST_CTF) if envelope is None else _LEAST_CTF * envelope.clamp(min=_LEAST_ENVELOPE)
+
+
+def noise_kept(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor | None:
+    """Part (b, ...) of its variance that noise has in images after reading, at frequencies in 1/Å; none where it is 1 in all of them.
+
+    It is ``g^2`` in premultiplied images (see :func:`plain_factor`) and 0 beyond the frequency at which an image ends. Noise is estimated as a sum of powers
+    over the sum of these parts, so that images which do not hold a frequency do not count there.
+    """
+    like, kept = kx * ky, None
+    if ctf.premultiplied is not None:
+        weak = (_as_taken(ctf, kx, ky) * plain_factor(ctf, kx, ky)).square()
+        kept = torch.where(_column(ctf.premultiplied, like), weak, 1.0)
+    if ctf.limit_inv_angst is not None:
+        inside = (torch.maximum(kx.abs(), ky.abs()) < _column(ctf.limit_inv_angst, like)).to(like)
+        kept = inside if kept is None else kept * inside
+    return kept
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def insert_particles(
         seen = torch.from_numpy(-images if options.invert_contrast else images).to(works[0].device)
         rotations = euler_to_matrix(torch.from_numpy(table.angles_deg[part]).to(works[0].device))
         shift = None if table.origin_angst is None else -torch.from_numpy(table.origin_angst[part])
-        ctf = Ctf.from_table(table.ctf, part, works[0].device) if options.use_ctf and table.ctf is not None else None
+        ctf = stack.ctf(part, works[0].device, ignore_ctf=not options.use_ctf)
         magnification = stack.magnification(part)
         if magnification is not None:
             rotations, shift, ctf = _as_magnified(torch.from_numpy(magnification).to(rotations), rotations, shift, ctf)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .fourier import power_spectrum
+from .fourier import hermitian_weight, power_spectrum
 from .masks import sphere_mask
 
-__all__ = ["background_mask", "background_statistics", "noise_spectrum", "normalise_background"]
+__all__ = ["background_mask", "background_statistics", "kept_share", "noise_spectrum", "normalise_background"]
 
 
 def background_mask(box: int, radius_px: float | None = None, device: torch.device | str | None = None) -> Tensor:
@@ -32,11 +32,23 @@ def background_statistics(images: Tensor, radius_px: float | None = None) -> tup
     return values.mean(-1), values.std(-1, correction=0)
 
 
-def normalise_background(images: Tensor, radius_px: float | None = None) -> Tensor:
-    """Images with background of mean 0 and standard deviation 1; an image with a flat background is only centred."""
+def normalise_background(images: Tensor, radius_px: float | None = None, noise_kept: Tensor | None = None) -> Tensor:
+    """Images with background of mean 0 and standard deviation 1; an image with a flat background is only centred.
+
+    Where images hold the part ``noise_kept`` (b, box, box // 2 + 1) of the noise only, that of all of it is brought to 1, so that images which end at different
+    frequencies have the same noise where they hold it.
+    """
     mean, std = background_statistics(images, radius_px)
     std = torch.where(std > 0, std, torch.ones_like(std))
+    if noise_kept is not None:
+        std = std / kept_share(noise_kept).sqrt()
     return (images - mean[..., None, None]) / std[..., None, None]
+
+
+def kept_share(noise_kept: Tensor) -> Tensor:
+    """Variance (b,) left of white noise of variance 1 of which the part (b, box, box // 2 + 1) is kept."""
+    box = noise_kept.shape[-2]
+    return (noise_kept * hermitian_weight(box, noise_kept.device, noise_kept.dtype)).sum((-2, -1)) / box**2
 
 
 def noise_spectrum(images: Tensor, radius_px: float | None = None, soft_px: float = 5.0) -> Tensor:

@@ -36,18 +36,15 @@ class Reconstructor:
         Where the volume lives and the work is done. Memory: ``2 x 12 bytes x (padding box)^3 / 2``.
     phase_flipped
         The images are phase flipped: |CTF| is used.
-    premultiplied
-        The images are multiplied by their CTF already, as RELION's subtomogram stacks are.
     """
 
     def __init__(
-        self, box: int, pixel_size_angst: float, padding: float = 2.0, device: torch.device | str = "cpu",
-        phase_flipped: bool = False, premultiplied: bool = False,
+        self, box: int, pixel_size_angst: float, padding: float = 2.0, device: torch.device | str = "cpu", phase_flipped: bool = False,
     ) -> None:
         self.box, self.pixel_size_angst = box, pixel_size_angst
         self.side = padded_side(box, padding)
         self.device = torch.device(device)
-        self.phase_flipped, self.premultiplied = phase_flipped, premultiplied
+        self.phase_flipped = phase_flipped
         shape = (self.side + 1, self.side + 1, self.side // 2 + 1)
         self.numerator = [torch.zeros(shape, dtype=torch.complex64, device=self.device) for _ in range(2)]
         self.denominator = [torch.zeros(shape, dtype=torch.float32, device=self.device) for _ in range(2)]
@@ -87,7 +84,7 @@ class Reconstructor:
             if power is None:
                 power = torch.ones((), device=self.device).expand(values.shape)
             else:
-                values = values if self.premultiplied else values * power
+                values = values * power
                 power = power * power
             if weights is not None:
                 scale = weights.to(self.device, torch.float32)[:, None]

@@ -6,6 +6,7 @@ What remains of an image's optics is its CTF at true frequencies (:mod:`cryolear
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from torch import Tensor
 from ..exceptions import InputError
 from ..io.optics import OpticsGroups, same_pixel
 from ..io.stacks import ImageStack
-from ..io.star import ParticleTable
+from ..io.star import CtfTable, ParticleTable
 from .affine_resampling import AffineResampling
-from .ctf import Ctf, electron_wavelength_angst, plain_factor
+from .ctf import Ctf, electron_wavelength_angst, noise_kept, plain_factor
 from .fourier import frequency_grid
 from .zernike import aberration_phase
 
@@ -53,6 +54,8 @@ class StandardImages:
         self._odd = {row for row in present if self._groups.beam_tilt_mrad[row].any() or self._groups.odd_zernike[row].any()}
         self._scope = _microscope(table, self._groups, present)
         self._as_they_are = not (self._odd or self._premultiplied.any() or any(self._resampling.values()))
+        limits = self._groups.limits(table.pixel_size_angst)
+        self._limit = np.where(self._kept, np.inf, limits)[self._group_row] if keep_magnification else limits[self._group_row]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -75,6 +78,26 @@ class StandardImages:
         found = np.where(self._kept[at, None, None], self._groups.magnification[at], np.eye(2))
         return None if np.array_equal(found, np.broadcast_to(np.eye(2), found.shape)) else found
 
+    def ctf_table(self, ignore_ctf: bool = False) -> CtfTable | None:
+        """CTFs of the images read, 1 where they are ignored or not given, which end where the images do; none where that is 1 everywhere."""
+        limit = self._limit if np.isfinite(self._limit).any() else None
+        if self.table.ctf is not None and not ignore_ctf:
+            return replace(self.table.ctf, limit=limit)
+        return None if limit is None else CtfTable.flat(limit)
+
+    def ctf(self, rows: ArrayLike, device: torch.device | str | None = None, ignore_ctf: bool = False) -> Ctf | None:
+        """Rows (b,) of :meth:`ctf_table`."""
+        table = self.ctf_table(ignore_ctf)
+        return None if table is None else Ctf.from_table(table, np.asarray(rows, np.int64), device)
+
+    def noise_kept(self, rows: ArrayLike, device: torch.device | str | None = None) -> Tensor | None:
+        """Part (b, box, box // 2 + 1) of its variance that white noise has in the images read; none where it is 1, see :func:`.ctf.noise_kept`."""
+        ctf = self.ctf(rows, device)
+        if ctf is None:
+            return None
+        ky, kx = (axis / self.table.pixel_size_angst for axis in frequency_grid(self.table.box, device=device))
+        return noise_kept(ctf, kx, ky)
+
     def _resampler(self, row: int) -> AffineResampling | None:
         """How images of a group come to the set's pixel size and box; none where they have them."""
         groups, table = self._groups, self.table
@@ -83,7 +106,8 @@ class StandardImages:
         same = box == table.box and bool(same_pixel(pixel, table.pixel_size_angst))
         if same and (self._keep_magnification or np.array_equal(matrix, np.eye(2))):
             return None
-        return AffineResampling(box, table.box, matrix.T * (table.pixel_size_angst / pixel))
+        limit = groups.limits(table.pixel_size_angst)[row] * table.pixel_size_angst
+        return AffineResampling(box, table.box, matrix.T * (table.pixel_size_angst / pixel), limit)
 
     def _standard(self, row: int, rows: NDArray[np.int64], premultiplied: bool) -> NDArray[np.float32]:
         """Images of one optics group."""

@@ -33,6 +33,8 @@ _CTF = {
     "rlnVoltage": "ctf/accel_kv", "rlnSphericalAberration": "ctf/cs_mm", "rlnAmplitudeContrast": "ctf/amp_contrast",
 }
 _RADIANS = ("rlnDefocusAngle", "rlnPhaseShift")
+# Neither signs and axes of the aberrations nor the direction of the magnification are documented: pyem, which takes tilt and magnification, calls it untested,
+# and a coma of the wrong sign does more harm than none.
 _UNUSED = {"ctf/shift_A": 0.0, "ctf/tilt_A": 0.0, "ctf/trefoil_A": 0.0, "ctf/tetra_A": 0.0, "ctf/anisomag": 0.0, "ctf/bfactor": 0.0, "ctf/scale": 1.0}
 _POSITIVE = np.uint64((1 << 63) - 1)
 
@@ -74,7 +76,8 @@ def cs_blocks(path: str) -> dict[str, Block]:
     }
     if "blob/sign" in _names(rows) and (rows["blob/sign"] < 0).any():
         columns[SIGN_LABEL] = np.where(rows["blob/sign"] < 0, -1, 1)
-    _warn_of_unused(path, rows)
+    if SIGN_LABEL in columns:
+        say_once(f"'{path}' says that its images are dark on light (blob/sign -1): their contrast is inverted as they are read.")
     return {"optics": optics, "particles": columns}
 
 
@@ -202,11 +205,3 @@ def _image_columns(path: str, table: ParticleTable) -> dict[str, NDArray[Any]]:
 def unused_columns(rows: NDArray[Any]) -> list[str]:
     """Columns that change the CTF (aberrations, magnification, B factor, scale) and hold more than their neutral values."""
     return [name for name, neutral in _UNUSED.items() if name in _names(rows) and (np.abs(rows[name] - neutral) > 0).any()]
-
-
-def _warn_of_unused(path: str, rows: NDArray[Any]) -> None:
-    unused = unused_columns(rows)
-    if unused:
-        say_once(f"WARNING: not used of '{path}', and written back to .cs files only: {', '.join(unused)}.")
-    if "blob/sign" in _names(rows) and (rows["blob/sign"] < 0).any():
-        say_once(f"'{path}' says that its images are dark on light (blob/sign -1): their contrast is inverted as they are read.")

@@ -21,7 +21,10 @@ MAGNIFICATION = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
 _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
 _COMA = slice(3, 5)  # odd Zernike coefficients that hold the beam tilt
 _OF_GROUPS = (*MAGNIFICATION, *_TILT, "rlnOddZernike", "rlnEvenZernike")
-_SAME_PIXEL = 1e-5  # relative difference of pixel sizes that are the same
+# Relative difference of pixel sizes below which images of two groups need no resampling: rounding in the file's last digit. PIXEL_SIZE_TOLERANCE, by which two
+# files are taken to mean the same pixel size, is wider: within a set each group's own value is believed, as refined pixel sizes differ by .1 % and less.
+_SAME_PIXEL = 1e-5
+_NYQUIST = 1e-3  # images that end so much before the Nyquist frequency miss no shell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,14 @@ class OpticsGroups:
         count = np.bincount(rows, minlength=len(self.number))
         alike = same_pixel(self.pixel_size_angst[:, None], self.pixel_size_angst) & (self.box[:, None] == self.box)
         return int((alike @ count * (count > 0)).argmax())
+
+    def limits(self, pixel_size_angst: float) -> NDArray[np.float64]:
+        """Frequencies along x and y in 1/Å (g,) from which on images hold nothing at this pixel size; infinity where they reach its Nyquist frequency.
+
+        Images of coarser pixels end at their own Nyquist frequency, and anisotropic magnification moves that of one direction inwards.
+        """
+        reach = 0.5 / self.pixel_size_angst / np.abs(np.linalg.inv(self.magnification)).sum(2).max(1)
+        return np.where(reach * pixel_size_angst < 0.5 * (1 - _NYQUIST), reach, np.inf)
 
 
 def same_pixel(first: ArrayLike, second: ArrayLike) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..exceptions import InputError
 from ..launch import say_once
 from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
+from .cryosparc import unused_columns as unused_of_cryosparc
 from .file_lookup import find_file, written_name
 from .mrc_header import read_header
 from .optics import OpticsGroups, read_optics_groups, same_pixel, unused_columns
@@ -70,6 +71,12 @@ class CtfTable:
         at = rows if isinstance(rows, slice) else np.asarray(rows)
         picked: dict[str, Any] = {name: None if values is None else values[at] for name, values in vars(self).items()}
         return CtfTable(**picked)
+
+    @classmethod
+    def flat(cls, limit: NDArray[np.float64]) -> CtfTable:
+        """No CTF: 1 at all frequencies below the limit of each image."""
+        zero, one = np.zeros(len(limit)), np.ones(len(limit))
+        return cls(defocus_u=zero, defocus_v=zero, defocus_angle=zero, phase_shift=zero, voltage_kv=300 * one, cs_mm=zero, amplitude_contrast=one, limit=limit)
 
 
 @dataclass(kw_only=True)
@@ -180,6 +187,9 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "", tilt
     elif groups.premultiplied[group_row].any():
         raise InputError(f"The images of '{path}' are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied), but it gives no defocus (rlnDefocusU).")
     said = unused_columns(path, optics, columns) if tilts is None else [*unused_columns(path, optics, tilts.source.columns), *tilts.source.warnings]
+    foreign = unused_of_cryosparc(columns[CS_COLUMN]) if CS_COLUMN in columns else []
+    if foreign:
+        said.append(f"{', '.join(foreign)} of '{path}' are not used, and written back to .cs files only: refine aberrations and magnification in RELION.")
     if not (same_pixel(pixel_size, groups.pixel_size_angst) & (groups.box == groups.box[common]))[group_row].all():
         say_once(f"Images of several pixel sizes or boxes: all are brought to {pixel_size:g} Å and {box} px, those of most particles.")
     for text in said:
@@ -287,8 +297,7 @@ def _ctf(path: str, optics: Block, columns: Block, group_row: NDArray[np.int64],
 
 def _with_optics(ctf: CtfTable, groups: OpticsGroups, group_row: NDArray[np.int64], pixel_size_angst: float) -> CtfTable:
     """CTF with what the optics groups add to it."""
-    coarser = np.where(groups.pixel_size_angst > pixel_size_angst * 1.001, 0.5 / groups.pixel_size_angst, np.inf)
-    even, limit = groups.even_zernike[group_row], coarser[group_row]
+    even, limit = groups.even_zernike[group_row], groups.limits(pixel_size_angst)[group_row]
 
     def flag(of_particles: NDArray[Any] | None) -> NDArray[np.bool_] | None:
         return None if of_particles is None or not of_particles.any() else of_particles != 0

@@ -14,6 +14,8 @@ from .star_text import Block
 __all__ = ["holds_tilt_stacks", "particles_with_optics", "refuse_tilt_stacks", "refuse_volumes"]
 
 _MICROSCOPE = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
+_TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
+_MOST_GROUPS = 5000  # optics groups of distinct beam tilts; images are read group by group
 _PIXEL_SIZES = ("rlnImagePixelSize", "rlnPixelSize")
 _DETECTOR = ("rlnDetectorPixelSize", "rlnMagnification")
 _MICROMETRE_ANGST = 1e4
@@ -24,12 +26,12 @@ def particles_with_optics(path: str, blocks: dict[str, Block]) -> tuple[Block, B
     """Optics and particles of a STAR file.
 
     A table of RELION 3.0 or older, without ``data_optics``, gets an optics group for each acquisition in it: pixel size (``rlnImagePixelSize``,
-    ``rlnPixelSize``, or ``rlnDetectorPixelSize`` over ``rlnMagnification``), voltage, Cs and amplitude contrast.
+    ``rlnPixelSize``, or ``rlnDetectorPixelSize`` over ``rlnMagnification``), voltage, Cs, amplitude contrast and beam tilt, as RELION's own converter does.
 
     Raises
     ------
     InputError
-        when there are no particles, several tables of them, or no pixel size.
+        when there are no particles, several tables of them, no pixel size, or a beam tilt for each particle.
     """
     found = [name for name, block in blocks.items() if "rlnImageName" in block]
     if len(found) > 1:
@@ -84,12 +86,17 @@ def _made_optics(path: str, columns: Block) -> tuple[Block, Block]:
     if "rlnDefocusU" in columns and needed:
         raise InputError(f"The STAR file '{path}' has no block data_optics, and its particles have a defocus, but no column {needed[0]}: add it.")
     values = {"rlnImagePixelSize": np.round(pixel, 6)}
-    values.update((label, np.asarray(columns[label])) for label in _MICROSCOPE if label in columns)
+    values.update((label, np.asarray(columns[label])) for label in _MICROSCOPE + _TILT if label in columns)
     for label, column in values.items():
         if column.dtype.kind not in "iuf":
             raise InputError(f"The column {label} of the STAR file '{path}' holds text where numbers belong.")
     groups, group = np.unique(np.stack([np.asarray(column, np.float64) for column in values.values()]), axis=1, return_inverse=True)
     number = np.arange(1, groups.shape[1] + 1)
+    if len(number) > _MOST_GROUPS:
+        raise InputError(
+            f"The STAR file '{path}' has no block data_optics, and its particles have {len(number)} different acquisitions ({', '.join(values)}), more than "
+            f"{_MOST_GROUPS} optics groups: give particles of one beam tilt class (rlnBeamTiltX, rlnBeamTiltY) the same values."
+        )
     optics: Block = {"rlnOpticsGroupName": np.array([f"opticsGroup{one}" for one in number], dtype=object), "rlnOpticsGroup": number}
     optics.update(zip(values, groups))
     moved = {*values, *_PIXEL_SIZES, *_DETECTOR}

@@ -47,6 +47,7 @@ class _Setting:
     appearance: Appearance
     source: BlockSource
     radius_angst: float
+    warnings: list[str]
 
 
 def run(config: DistanceTrainConfig) -> None:
@@ -82,7 +83,7 @@ def _plan(config: DistanceTrainConfig, setting: _Setting, block: int, device: to
         config, device, digest=digest_config(config, setting.files), samples_per_epoch=config.images_per_epoch, rate=_RATES[config.preset], paper=paper,
         # the paper's rate is constant
         schedule="plateau" if paper else "cosine", patience=10**9 if paper else 10, optimiser="rmsprop" if paper else "adamw", block=block,
-        validation_images=min(1024, max(256, config.images_per_epoch // 10)),
+        validation_images=min(1024, max(256, config.images_per_epoch // 10)), warnings=setting.warnings,
     )
 
 
@@ -136,7 +137,7 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
         source = ImageSimulator(
             maps, appearance, ctf, snr_factor=config.snr_factor, shift_range_angst=config.shift_range_angst, largest_rad=largest, seed=config.seed,
         )
-    return _Setting(box, pixel, files, appearance, source, radius)
+    return _Setting(box, pixel, files, appearance, source, radius, [] if table is None else table.warnings)
 
 
 def _field(config: DistanceTrainConfig, table: ParticleTable | None) -> tuple[int, float]:

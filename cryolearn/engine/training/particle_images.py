@@ -7,7 +7,8 @@ import torch
 
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
-from ..imaging.normalise import noise_spectrum, normalise_background
+from ..imaging.fourier import radial_average
+from ..imaging.normalise import kept_share, noise_spectrum, normalise_background
 from ..imaging.poses import euler_to_matrix
 from ..imaging.standard_images import StandardImages
 from ..io.star import ParticleTable
@@ -15,6 +16,7 @@ from ..io.star import ParticleTable
 __all__ = ["ParticleImages"]
 
 _NOISE_SAMPLE = 500
+_FEWEST = 1e-3  # images that hold a shell
 
 
 class ParticleImages:
@@ -58,8 +60,20 @@ class ParticleImages:
     def read(self, rows: np.ndarray) -> tuple[torch.Tensor, Ctf | None]:
         """Images (B, box, box), background of mean 0 and deviation 1 unless they are left as they are, and their CTFs."""
         images = torch.from_numpy(self._stack.read(rows)).to(self.device) * self._sign
-        ctf = None if self._ignore_ctf else Ctf.from_table(self.table.ctf, rows, self.device)
-        return normalise_background(images, self.radius_px) if self._normalise else images, ctf
+        ctf = self._stack.ctf(rows, self.device, self._ignore_ctf)
+        if self._normalise:
+            images = normalise_background(images, self.radius_px, self._stack.noise_kept(rows, self.device))
+        return images, ctf
+
+    def noise_share(self, rows: np.ndarray) -> torch.Tensor:
+        """Part (B,) of the noise's variance that is left in the images: less than 1 where they hold part of the frequencies."""
+        kept = self._stack.noise_kept(rows, self.device)
+        return torch.ones(len(rows), device=self.device) if kept is None else kept_share(kept)
+
+    def noise_kept(self, rows: np.ndarray) -> torch.Tensor:
+        """Part (box // 2 + 1,) of the noise's power that the images keep at each shell, on average: powers are means over what is there, divided by it."""
+        kept = self._stack.noise_kept(rows, self.device)
+        return torch.ones(self.table.box // 2 + 1, device=self.device) if kept is None else radial_average(kept, self.table.box).mean(0)
 
     def poses(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotations (B, 3, 3) and shifts (B, 2) Å of the STAR file; without poses they are 1 and 0."""
@@ -78,9 +92,11 @@ class ParticleImages:
         """Radial noise spectrum (box // 2 + 1,) from the background of a sample of the images."""
         rows = self.sample_rows(_NOISE_SAMPLE)
         total = torch.zeros(self.table.box // 2 + 1, device=self.device)
+        count = torch.zeros_like(total)
         for some in np.array_split(rows, max(1, len(rows) // 64)):
             total += noise_spectrum(self.read(some)[0], self.radius_px) * len(some)
-        power = total / len(rows)
+            count += self.noise_kept(some) * len(some)
+        power = total / count.clamp_min(_FEWEST)
         floor = 1e-6 * float(power.max())
         if not floor > 0:
             raise InputError("The images have an empty background, so the noise cannot be estimated: give images with their noise.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ class TrainingPlan:
     optimiser : 'adamw', 'adam', 'adam_half' (first beta 0.5), 'rmsprop' or 'nesterov' (momentum 0.9); empty takes 'adamw' with the schedule 'cosine'
         and 'adam' with 'plateau'
     block : samples that share their random numbers and stay in one process
+    warnings : what the input says that is not used, for the summary
     """
 
     digest: str
@@ -56,6 +58,7 @@ class TrainingPlan:
     optimiser: str = ""
     block: int = BLOCK
     decay: float = 0.0
+    warnings: Sequence[str] = ()
 
     @property
     def steps_per_epoch(self) -> int:

@@ -110,6 +110,8 @@ def count_weights(network: nn.Module) -> int:
 
 
 def curve_summary(plan: TrainingPlan, history: list[Row], unit: str) -> dict[str, Any]:
-    """What every training's ``summary.json`` says: its length, the last losses and errors, and the time."""
+    """What every training's ``summary.json`` says: its length, the last losses and errors, the time, and what is not used of its input."""
     last = {name: round(float(value), 5) for name, value in history[-1].items() if name.startswith(("train_", "val_"))}
-    return {"epochs": plan.epochs, "steps": plan.steps, unit: plan.steps * plan.batch, **last, "seconds": round(sum(row["seconds"] for row in history), 1)}
+    seconds = round(sum(row["seconds"] for row in history), 1)
+    said = {"warnings": list(plan.warnings)} if plan.warnings else {}
+    return {"epochs": plan.epochs, "steps": plan.steps, unit: plan.steps * plan.batch, **last, "seconds": seconds, **said}

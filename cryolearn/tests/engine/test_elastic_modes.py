@@ -9,7 +9,7 @@ import prody
 import pytest
 
 from cryolearn.engine.elastic.config import NormalModesConfig
-from cryolearn.engine.elastic.modes.atom_selection import select_atoms
+from cryolearn.engine.elastic.modes.atom_selection import rigid_blocks, select_atoms
 from cryolearn.engine.elastic.normal_modes_command import (
     collectivity,
     compute_modes,
@@ -86,6 +86,24 @@ def test_the_sign_does_not_depend_on_the_solver(modes: tuple[np.ndarray, np.ndar
 def test_the_relative_cutoff_holds_its_percentage(atoms: prody.AtomGroup) -> None:
     low, high = relative_cutoff(atoms.getCoords(), 50), relative_cutoff(atoms.getCoords(), 99)
     assert 1.0 < low < high < 12.0
+
+
+def test_blocks_stay_inside_chains_and_small_ones_join_the_nearest() -> None:
+    names, chains = ["ALA"] * 24 + ["ATP", "MG", "HOH"], ["A"] * 12 + ["B"] * 12 + ["A"] * 3
+    atoms_of = [4] * 24 + [31, 1, 1]
+    residue = np.repeat(np.arange(27), atoms_of)
+    group = prody.AtomGroup("model")
+    place = np.arange(27) * 5.0
+    place[-2:] = place[23] + 1.0, place[24] + 1.0  # the ion is beside the end of chain B, the water beside ATP
+    group.setCoords(np.stack((place[residue], np.zeros(len(residue)), np.arange(len(residue)) * 1e-3), 1))
+    group.setNames(np.where(residue < 24, "CA", "X"))
+    group.setResnames(np.array(names)[residue])
+    group.setChids(np.array(chains)[residue])
+    group.setSegnames(np.full(len(residue), ""))
+    group.setResnums(residue + 1)
+    blocks = rigid_blocks(group, 10)
+    sets = {tuple(np.unique(residue[blocks == one]) + 1) for one in range(blocks.max() + 1)}
+    assert sets == {tuple(range(1, 11)), (11, 12), tuple(range(13, 23)), (23, 24, 26), (25, 27)}
 
 
 def test_the_command_writes_what_others_read(tmp_path: Path) -> None:

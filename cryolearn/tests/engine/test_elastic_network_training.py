@@ -25,6 +25,7 @@ from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.poses import angle_between_deg
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.star import read_particles, write_particles
+from cryolearn.engine.io.star_text import read_star, write_star
 from cryolearn.engine.io.tables import join, read_table, write_table
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate
@@ -66,6 +67,16 @@ def predict_config(folder: Path, output: str, **changes) -> ElasticPredictConfig
 def trained(folder: Path) -> Path:
     train(train_config(folder, "trained", width=64, epochs=4, images_per_epoch=3072))
     return folder / "trained"
+
+
+def test_what_is_not_used_stands_in_the_summary(folder: Path) -> None:
+    """Of the particles that a network is trained beside, as of those that are aligned."""
+    blocks = read_star(str(folder / "seen" / "particles.star"))
+    blocks["particles"]["rlnBeamTiltX"] = np.full(64, 0.3)
+    write_star(str(folder / "seen" / "tilted.star"), blocks)
+    train(train_config(folder, "warned", particles=str(folder / "seen" / "tilted.star"), images_per_epoch=64))
+    said = json.loads((folder / "warned" / "summary.json").read_text())["warnings"]
+    assert len(said) == 1 and "rlnBeamTiltX" in said[0]
 
 
 def result(folder: Path, output: str) -> dict[str, np.ndarray]:

@@ -130,8 +130,9 @@ def test_images_dark_on_light_are_inverted(job, capsys):
 
 def test_what_is_not_used_is_named(job, capsys):
     _save(job / "J9_particles.cs", _rows(**{"ctf/tilt_A": np.full((COUNT, 2), 0.5, "f4"), "ctf/scale": np.full(COUNT, 0.9, "f4")}))
-    read_particles(str(job / "J9_particles.cs"))
+    table = read_particles(str(job / "J9_particles.cs"))
     assert "not used" in (said := capsys.readouterr().out) and "ctf/tilt_A, ctf/scale" in said
+    assert len(table.warnings) == 1 and table.warnings[0] in said and table.subset([0]).warnings == table.warnings  # for the summary
 
 
 def test_particles_of_a_star_as_cs(job, tmp_path):

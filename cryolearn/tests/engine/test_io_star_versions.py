@@ -171,3 +171,25 @@ def test_moved_stacks_are_found_by_datadir(tmp_path, name):
     (moved / "Extract" / "job003").mkdir(parents=True)
     _file(moved / "Extract" / "job003", TEXT)
     assert read_particles(path, datadir=str(moved)).image_file == [str(moved / "Extract" / "job003" / "stack.mrcs")]
+
+
+def _tilted(values):
+    """The particles of RELION 3.0 with a beam tilt each."""
+    labels = [*OLD_LABELS, "rlnBeamTiltX", "rlnBeamTiltY"]
+    rows = [f"{row} {x} {y}" for row, (x, y) in zip(OLD_ROWS, values)]
+    return "data_\n\nloop_\n" + "".join(f"_{label} #{n}\n" for n, label in enumerate(labels, 1)) + "\n".join(rows) + "\n"
+
+
+def test_beam_tilts_of_relion_30_become_optics_groups(tmp_path, capsys, monkeypatch):
+    path = _file(tmp_path, _tilted([(0.2, 0), (-0.1, 0.3), (0.2, 0), (0, 0)]))
+    found = read_particles(path)
+    _assert_same(found)
+    groups, rows = found.groups()
+    assert groups.beam_tilt_mrad[rows].tolist() == [[0.2, 0], [-0.1, 0.3], [0.2, 0], [0, 0]] and len(groups.number) == 3
+    assert not found.warnings and "not used" not in capsys.readouterr().out and "rlnBeamTiltX" not in found.extra
+    write_particles(str(tmp_path / "again.star"), found)
+    groups, rows = read_particles(str(tmp_path / "again.star")).groups()
+    assert groups.beam_tilt_mrad[rows].tolist() == [[0.2, 0], [-0.1, 0.3], [0.2, 0], [0, 0]]
+    monkeypatch.setattr("cryolearn.engine.io.star_versions._MOST_GROUPS", 2)
+    with pytest.raises(InputError, match=r"3 different acquisitions .*rlnBeamTiltX"):
+        read_particles(path)

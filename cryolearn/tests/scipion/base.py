@@ -20,6 +20,8 @@ from cryolearn.common.tables import read_table  # noqa: E402
 from cryolearn.convert.tables import rowsById  # noqa: E402
 from cryolearn.protocols import CryoLearnProtNormalModes, CryoLearnProtSimulateParticles  # noqa: E402
 
+from .warm_start import warmRuns  # noqa: E402
+
 ATOMS = 1656  # heavy atoms of chain A of 4AKE
 MODES = '7 8 9'
 BOX, PIXEL = 64, 4.0  # large enough for the molecule, small enough for a test
@@ -42,9 +44,12 @@ class ProjectTest(BaseTest):
         cls.proj = Manager().createProject('%s_%s' % (cls.__module__.rpartition('.')[2], cls.__name__))
         cls.outputPath = cls.proj.path
         os.chdir(cls.outputPath)
+        cls._warm = warmRuns()
+        cls._warm.start()
 
     @classmethod
     def tearDownClass(cls):
+        cls._warm.stop()
         cls.proj.closeMapper()
         os.chdir(cls._folder)
 

@@ -192,6 +192,79 @@ def test_what_items_say_of_their_acquisition_wins(folder):
         assert rows[objId].rlnOriginXAngst == before[objId].rlnOriginXAngst
 
 
+def withGroups(particles, filename, numbers=True, **columns):
+    """A copy of particles whose import kept an optics group for each value of the columns, to which they belong in turns."""
+    count = len(next(iter(columns.values())))
+    groups = None
+    for number in range(count):
+        values = dict(rlnVoltage=200.0, rlnSphericalAberration=2.0, rlnAmplitudeContrast=0.07, rlnImagePixelSize=PIXEL, rlnImageSize=BOX)
+        values.update({label: value[number] for label, value in columns.items()})
+        if groups is None:
+            groups = relion31.OpticsGroups.create(**values)
+        else:
+            groups.add(groups.first()._replace(rlnOpticsGroup=number + 1, rlnOpticsGroupName='group%d' % (number + 1), **values))
+    copy = SetOfParticles(filename=filename)
+    copy.copyInfo(particles)
+    groups.toImages(copy)
+    copy.getAcquisition().setVoltage(groups.first().rlnVoltage)
+    for particle in particles:
+        particle.setAcquisition(copy.getAcquisition().clone())
+        if numbers:
+            particle._rlnOpticsGroup = Integer(1 + particle.getObjId() % count)
+        copy.append(particle)
+    copy.write()
+    return copy
+
+
+def test_particles_that_do_not_say_their_optics_group(folder):
+    """scipion-em-relion's import drops the group of a particle: harmless where groups are alike, else refused by the names of what differs."""
+    particles = makeParticles(extras=False)
+    writeParticles(withGroups(particles, 'alike.sqlite', numbers=False, rlnBeamTiltX=[0.5, 0.5]), 'alike.star')
+    star, rows = starRows('alike.star')
+    assert {row.rlnOpticsGroup for row in rows.values()} == {1} and star.optics[0].rlnBeamTiltX == 0.5
+    with pytest.raises(ValueError, match='2 optics groups that differ in rlnBeamTiltX'):
+        writeParticles(withGroups(particles, 'differ.sqlite', numbers=False, rlnBeamTiltX=[0.5, 0.0]), 'differ.star')
+
+
+def test_sets_joined_in_scipion_keep_their_optics(folder):
+    """Groups of two imports that have the same numbers and different voltages and tilts, as the join protocol puts them together."""
+    first = withGroups(makeParticles('first.sqlite', extras=False), 'one.sqlite', rlnVoltage=[200.0, 300.0], rlnBeamTiltX=[0.0, 0.5])
+    second = withGroups(makeParticles('second.sqlite', extras=False), 'two.sqlite', rlnVoltage=[120.0, 300.0], rlnBeamTiltX=[0.25, -0.5])
+    joined = SetOfParticles(filename='joined.sqlite')
+    joined.copyInfo(first)
+    for particles in (first, second):
+        for particle in particles:
+            copy = Particle()
+            copy.copy(particle, copyId=False)
+            copy._source = Integer(particle.getObjId() + (1000 if particles is second else 0))
+            joined.append(copy)
+    joined.write()
+    source = {particle.getObjId(): particle._source.get() for particle in joined}
+    writeParticles(joined, 'joined.star')
+    star, rows = starRows('joined.star')
+    groups = {group.rlnOpticsGroup: group for group in star.optics}
+    said = {(200.0, 0.0): (1, 0), (300.0, 0.5): (1, 1), (120.0, 0.25): (2, 0), (300.0, -0.5): (2, 1)}
+    for objId, row in rows.items():
+        group, number = groups[row.rlnOpticsGroup], source[objId]
+        original = number - 1000 if number > 1000 and number - 1000 in IDS else number
+        assert said[group.rlnVoltage, group.rlnBeamTiltX] == (1 if original == number else 2, original % 2)
+
+
+def test_pixel_sizes_that_an_import_kept(folder):
+    """A set gives its own sampling rate to all items: the groups' are right where the set's is one of them and the boxes agree, else the set is refused."""
+    particles = makeParticles(extras=False)
+    writeParticles(particles, 'before.star')
+    before = starRows('before.star')[1]
+    writeParticles(withGroups(particles, 'mixed.sqlite', rlnImagePixelSize=[PIXEL, 1.25 * PIXEL]), 'mixed.star')
+    star, rows = starRows('mixed.star')
+    pixels = {group.rlnOpticsGroup: group.rlnImagePixelSize for group in star.optics}
+    for objId, row in rows.items():
+        assert pixels[row.rlnOpticsGroup] == pytest.approx(PIXEL * (1.25 if objId % 2 else 1))
+        assert row.rlnOriginXAngst == before[objId].rlnOriginXAngst  # poses are in pixels of the set
+    with pytest.raises(ValueError, match='pixel sizes of .* which images were resampled is not known'):
+        writeParticles(withGroups(particles, 'scaled.sqlite', rlnImagePixelSize=[2 * PIXEL, 2.5 * PIXEL]), 'scaled.star')
+
+
 def test_set_without_ctf_or_poses(folder):
     particles = makeParticles(ctf=False, poses=False, extras=False)
     writeParticles(particles, 'ours.star')

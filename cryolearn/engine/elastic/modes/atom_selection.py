@@ -14,11 +14,12 @@ from scipy.spatial import cKDTree
 from ...exceptions import InputError
 from ...io.structures import Structure, copies_of_residues, read_structure
 
-__all__ = ["atoms_by_kind", "loose_nodes", "select_atoms"]
+__all__ = ["atoms_by_kind", "loose_nodes", "rigid_blocks", "select_atoms"]
 
 _FEWEST_ATOMS = 10
 _KINDS = ("protein", "nucleic", "water", "ion", "lipid")
 _NAMED = 4  # residue names that are listed of other atoms
+_SMALLEST_BLOCK = 4  # three atoms that are not on a line have six degrees of freedom
 
 
 def _atom_group(structure: Structure) -> prody.AtomGroup:
@@ -91,6 +92,32 @@ def atoms_by_kind(atoms: prody.AtomGroup, rows: NDArray[np.int64] | NDArray[np.b
             shown = ", ".join(listed[:_NAMED]) + (" ..." if len(listed) > _NAMED else "")
             counts.append(f"{int(of.sum())} {what}" + (f" ({shown})" if what in ("ion", "lipid", "other") else ""))
     return ", ".join(counts) or "no atoms"
+
+
+def rigid_blocks(atoms: prody.AtomGroup, residues_per_block: int) -> NDArray[np.int64]:
+    """Rigid block of each atom (N,), counted from 0.
+
+    A block holds ``residues_per_block`` residues that follow each other in one chain; what is neither protein nor nucleic acid has a block a
+    residue. Blocks of fewer than four atoms join that of the nearest atom outside.
+    """
+    residue = atoms.getResindices()
+    first = np.unique(residue, return_index=True)[1]
+    row = np.searchsorted(residue[first], residue)
+    chain = np.char.add(np.char.add(atoms.getSegnames()[first], "/"), atoms.getChids()[first])
+    polymer = (atoms.getFlags("protein") | atoms.getFlags("nucleic"))[first]
+    starts = np.concatenate([[0], np.flatnonzero((chain[1:] != chain[:-1]) | ~polymer[1:] | ~polymer[:-1]) + 1])
+    run = np.searchsorted(starts, np.arange(len(first)), side="right") - 1
+    within = (np.arange(len(first)) - starts[run]) // residues_per_block
+    blocks = np.unique(np.stack((run, within), 1), axis=0, return_inverse=True)[1].reshape(-1)[row]
+    small = np.bincount(blocks)[blocks] < _SMALLEST_BLOCK
+    if small.any() and not small.all():
+        coordinates = atoms.getCoords()
+        distance, nearest = cKDTree(coordinates[~small]).query(coordinates[small])
+        block, order = blocks[small], np.lexsort((distance, blocks[small]))
+        closest = order[np.unique(block[order], return_index=True)[1]]  # of each small block the atom that is nearest to a large one
+        target = dict(zip(block[closest], blocks[~small][nearest[closest]]))
+        blocks[small] = [target[one] for one in block]
+    return np.unique(blocks, return_inverse=True)[1].reshape(-1)
 
 
 def loose_nodes(coordinates: NDArray[np.float64], cutoff_angst: float, blocks: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:

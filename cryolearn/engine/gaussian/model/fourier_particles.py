@@ -15,7 +15,7 @@ from torch import Tensor
 from ....common.limits import FINEST_RESOLUTION_PX
 from ...alignment.fourier_band import FourierBand
 from ...exceptions import InputError
-from ...imaging.ctf import Ctf, ctf_at
+from ...imaging.ctf import Ctf, ctf_at, noise_kept
 from ...imaging.fourier import rfft2_centred
 from ...imaging.normalise import normalise_background
 from ...imaging.poses import euler_to_matrix
@@ -198,6 +198,13 @@ class GaussianImages:
         """Factors (b, P) that make the noise of each ring ``noise_power`` whatever the CTF."""
         return self._white(self._ctf(rows))
 
+    def noise_kept(self, rows: NDArray[np.int64]) -> Tensor:
+        """Part (b, P) of the noise's variance that images hold, as :func:`cryolearn.engine.imaging.ctf.noise_kept`."""
+        kept = None
+        if self.ctf is not None:
+            kept = noise_kept(Ctf.from_table(self.ctf, rows, self.device), self.band.kx / self.band.length, self.band.ky / self.band.length)
+        return torch.ones(len(rows), len(self.band), device=self.device) if kept is None else kept
+
     def _white(self, ctf: Tensor) -> Tensor | None:
         return None if self.ctf_noise is None else (1 + self.band.per_point(self.ctf_noise) * ctf.square()).rsqrt()
 
@@ -226,6 +233,7 @@ def crop_images(
     """
     stack = StandardImages(table)
     count = len(table)
+    ctf = stack.ctf_table(conventions.ignore_ctf)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
@@ -235,7 +243,7 @@ def crop_images(
             store = np.lib.format.open_memmap(part, "w+", np.complex64, (count, len(band)))
             for start in range(0, count, batch):
                 rows = np.arange(start, min(start + batch, count))
-                images = normalise_background(torch.from_numpy(stack.read(rows)).to(device) * sign, radius_px)
+                images = normalise_background(torch.from_numpy(stack.read(rows)).to(device) * sign, radius_px, stack.noise_kept(rows, device))
                 store[rows] = band.gather(rfft2_centred(images)).cpu().numpy()
                 progress.step(len(rows))
             store.flush()
@@ -245,7 +253,6 @@ def crop_images(
     ones = torch.ones(band.rings, device=device)
     return GaussianImages(
         band=band, transforms=np.load(path, mmap_mode="r"), rotation=euler_to_matrix(torch.from_numpy(table.angles_deg)).float().to(device),
-        shift_angst=torch.from_numpy(-origin).float().to(device), ctf=None if conventions.ignore_ctf else table.ctf,
-        phase_flipped=conventions.phase_flipped, device=device,
-        gain=ones, noise_power=ones.clone(), particle=None if table.tilts is None else table.particles()[1],
+        shift_angst=torch.from_numpy(-origin).float().to(device), ctf=ctf, phase_flipped=conventions.phase_flipped,
+        device=device, gain=ones, noise_power=ones.clone(), particle=None if table.tilts is None else table.particles()[1],
     )

@@ -15,7 +15,7 @@ from ...io.records import Stage
 from ...io.tables import write_table
 from ...progress import Progress
 from ..model.fourier_particles import GaussianImages
-from ..model.gain_and_noise import calibrate, split_noise
+from ..model.gain_and_noise import calibrate, line_sums, split_noise
 from ..model.projection import Gaussians
 from ..model.slices import SliceGrid
 from ..summary import SummaryNotes
@@ -38,8 +38,7 @@ def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, poster
     band, device = images.band, images.device
     flat = replace(images, gain=torch.ones_like(images.gain), noise_power=torch.ones_like(images.noise_power), ctf_noise=None)
     slicer = Slicer(flat, volumes, grid)
-    sums = torch.zeros(8, band.rings, device=device, dtype=torch.float64)
-    counted = torch.zeros(band.rings, device=device, dtype=torch.float64)
+    sums = torch.zeros(9, band.rings, device=device, dtype=torch.float64)
     for batch in flat.batches(chunk=max(1, VALUES_AT_A_TIME[device.type] // (6 * slicer.count * len(band)))):
         weight = posterior[batch.rows]
         total = weight.sum(1)
@@ -48,14 +47,13 @@ def recalibrate(images: GaussianImages, volumes: Tensor, grid: SliceGrid, poster
         data = torch.cat((batch.data.real, batch.data.imag), dim=-1)
         halves = expected * data, (weight[:, None] @ slices.square())[:, 0], total[:, None] * data.square()
         parts = [part[:, : len(band)] + part[:, len(band) :] for part in halves]
-        passed, counts = batch.transfer.square(), total[:, None]
-        for row, part in zip(sums, [*parts, *(part * passed for part in parts), counts * passed, counts * passed.square()], strict=True):
+        found = line_sums(parts, batch.transfer.square(), images.noise_kept(batch.rows))
+        for row, part in zip(sums, [*found[:6], *(total[:, None] * part for part in found[6:])], strict=True):
             row += band.ring_sum(part.double()).sum(0)
-        counted += band.ring_sum(total.double()[:, None].expand(-1, len(band))).sum(0)
     cross, own = sums[:2]
     gain = cross / own.clamp(min=1e-30)
     gain = gain.clamp(min=1e-3 * float(cross.sum() / own.sum()))
-    noise, ctf_noise = split_noise(gain, sums / counted.clamp(min=1e-30))
+    noise, ctf_noise = split_noise(gain, sums[:-1] / sums[-1].clamp(min=1e-30))
     return replace(images, gain=gain.float(), noise_power=noise, ctf_noise=None if images.ctf is None else ctf_noise)
 
 

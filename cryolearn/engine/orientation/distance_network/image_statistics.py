@@ -138,11 +138,15 @@ def _variance_share(power: torch.Tensor, transfer: torch.Tensor) -> float:
 
 
 def _spectra(config: DistanceTrainConfig, images: ParticleImages, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
-    """Radial powers on the network's grid of noise and images, of the squared CTF, and the signal's variance over the box."""
+    """Radial powers on the network's grid of noise and images, of the squared CTF, and the signal's variance over the box.
+
+    The first three are means over the images that hold a shell.
+    """
     box = images.table.box
     rows, shells, radius_px = images.sample_rows(_SAMPLE), size // 2 + 1, images.radius_px
     sums = torch.zeros(3, shells, device=images.device)
-    whole, clean = 0.0, True
+    kept = torch.zeros(shells, device=images.device)
+    whole, noisy, clean = 0.0, 0.0, True
     scheme = NetworkInput(
         box=box,
         pixel_size_angst=images.table.pixel_size_angst,
@@ -164,17 +168,21 @@ def _spectra(config: DistanceTrainConfig, images: ParticleImages, size: int) -> 
         data = data - mean[:, None, None]
         clean &= bool((background < _CLEAN * deviation).all())
         # particles normalised differently: to one strength of the background, or of the image when that has none
-        data = data / torch.where(background > _CLEAN * deviation, background, deviation)[:, None, None]
+        share = images.noise_share(some)
+        data = data / torch.where(background > _CLEAN * deviation, background / share.sqrt(), deviation)[:, None, None]
         sums[0] += noise_spectrum(data, radius_px)[:shells] * len(some) / len(rows)
         sums[1] += power_spectrum(data)[:, :shells].sum(0) / len(rows)
         squares = scheme.transfer(ctf, images.device).square().expand(len(some), -1, -1)
         sums[2] += radial_average(squares, scheme.size)[:, :shells].sum(0) / len(rows)
+        kept += images.noise_kept(some)[:shells] * len(some) / len(rows)
         whole += float(data.var((1, 2), correction=0).sum()) / len(rows)
+        noisy += float(share.sum()) / len(rows)
+    sums /= kept.clamp_min(1 / len(rows))
     scale = (size / box) ** 2
     noise = torch.zeros_like(sums[0]) if clean else sums[0].clone()
     if not clean:
         noise[0] = noise[1]  # the background's own mean was taken away, but that of the noise over the particle was not
-    return noise * scale, sums[1] * scale, sums[2], max(whole - (0.0 if clean else 1.0), 0.0)
+    return noise * scale, sums[1] * scale, sums[2], max(whole - (0.0 if clean else noisy), 0.0)
 
 
 def _appearance(

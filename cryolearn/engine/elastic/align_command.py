@@ -56,7 +56,7 @@ def run(config: ElasticAlignConfig) -> None:
         aligner = aligner.with_bank(config.views, config.conformers, config.shift_range_angst)
     if is_first_process():
         print(_memory_line(config, aligner, process_rank()[1]), flush=True)
-    record = RunRecord(config.output, "alignment", digest_config(config, tuple(table.image_file)))
+    record = RunRecord(config.output, "alignment", digest_config(config, table.files()))
     columns = solve_set(_Search(config, images, ParticleRows(images)), aligner, images, record, config)
     if columns is not None:
         copy_file(record.file(CALIBRATION), Path(config.output) / CALIBRATION)

@@ -131,6 +131,10 @@ class ParticleTable(StarTable):
         rank = np.argsort(np.argsort(first))  # in the order of the file
         return ids[np.argsort(first)], rank[member]
 
+    def files(self) -> tuple[str, ...]:
+        """Files that hold what is not in the particle file: the stacks, and the tables of tilt series."""
+        return tuple(self.image_file) if self.tilts is None else (*self.image_file, *self.tilts.source.star_files)
+
     def with_poses(self, angles_deg: ArrayLike, origin_angst: ArrayLike) -> ParticleTable:
         """The same particles with other poses: ``angles_deg`` (n, 3), ``origin_angst`` (n, 2)."""
         angles, origin = np.asarray(angles_deg, np.float64), np.asarray(origin_angst, np.float64)

@@ -42,6 +42,7 @@ class TiltSource:
     image_file : (p,) their stacks, as paths that can be opened
     general : block data_general
     tomograms_file : the tomograms table
+    star_files : all files that what is known of the images is from
     warnings : what they say of the image formation that is not used
     """
 
@@ -51,6 +52,7 @@ class TiltSource:
     image_file: list[str]
     general: Block
     tomograms_file: str
+    star_files: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -171,6 +173,7 @@ def _expand(path: str, particles: str, blocks: dict[str, Block], datadir: str) -
     source = TiltSource(ids=ids, columns=columns, optics=optics, general=blocks.get("general", {}), tomograms_file=_find_tomograms(path, particles, datadir),
                         image_file=[find_file(particles, name, datadir) for name in names])
     tables = read_tilt_tables(source.tomograms_file, sorted(set(tomograms)), datadir)
+    source.star_files.extend([particles, *sorted({source.tomograms_file, *(table.file for table in tables.values())})])
     frames = _used_frames(particles, source, [tables[name] for name in tomograms])
     row = np.repeat(np.arange(len(ids)), [len(tilt) for tilt, _ in frames])
     if not len(row):

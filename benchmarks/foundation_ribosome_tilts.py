@@ -1,102 +1,64 @@
 """Real data: 40 ribosomes of 37 tilts each (RELION 5 / WarpTools STAR, 32 px, 12 Å) reconstructed with their own poses and CTF.
 
-The pose of tilt t of a particle is ``P_t A(rot, tilt, psi)``, P_t being the tilt's projection matrix. Particles are split into even and
-odd ones. ``--data`` names the folder with ``warptools_test_4-tomos_10-ptcls_box-32_angpix-12.star`` and its stacks.
+The command ``reconstruct`` reads them; the pose of tilt t of a particle is ``P_t A(rot, tilt, psi)``, P_t being the tilt's projection matrix, and other
+products of the two must fail. Particles are split into even and odd ones. ``--data`` names the folder with
+``warptools_test_4-tomos_10-ptcls_box-32_angpix-12.star`` and its stacks.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import torch
+from _inputs_tilts import GIVEN, MASK_ANGST, NAME, TOLERANCE, half_map_fsc
 from _results import RESULTS, parser, record
 from torch import Tensor
 
 from cryolearn.engine.figures import map_slices, new_figure, save_figure
-from cryolearn.engine.imaging.ctf import Ctf, ctf_2d, plain_factor
-from cryolearn.engine.imaging.fourier import frequency_grid
 from cryolearn.engine.imaging.fsc import fsc
-from cryolearn.engine.imaging.masks import sphere_mask
-from cryolearn.engine.imaging.poses import euler_to_matrix
-from cryolearn.engine.imaging.reconstruction import Reconstructor
-from cryolearn.engine.io.star_text import read_star
+from cryolearn.engine.imaging.half_set_maps import finish_reconstruction, insert_particles, new_reconstructor, split_halves
+from cryolearn.engine.imaging.poses import euler_to_matrix, matrix_to_euler
+from cryolearn.engine.imaging.standard_images import StandardImages
+from cryolearn.engine.io.maps import read_map
+from cryolearn.engine.io.star import ParticleTable, read_particles
 
-NAME = "warptools_test_4-tomos_10-ptcls_box-32_angpix-12"
-# even/odd half-map FSC at shells 1 to 13 that came with the data
-GIVEN = [0.98, 0.85, 0.82, 0.72, 0.61, 0.48, 0.44, 0.44, 0.38, 0.33, 0.25, 0.22, 0.21]
-TOLERANCE = 0.02  # they are rounded to two digits and their mask is not stated
-MASK_ANGST = 132.0  # a 70S ribosome is some 250 Å across
 LOST = 0.143
 
 Poses = Callable[[Tensor, Tensor], Tensor]
+WRONG: dict[str, Poses] = {"Pᵀ A": lambda p, a: p.mT @ a, "P Aᵀ": lambda p, a: p @ a.mT, "A P": lambda p, a: a @ p}
 
 
-def load(folder: Path) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float]:
-    """Plain images (n, y, x), tilt matrices and particle matrices (n, 3, 3), their CTF (n, y, x // 2 + 1), particle numbers (n,), pixel size (Å)."""
-    blocks = read_star(str(folder / f"{NAME}.star"))
-    series = read_star(str(folder / f"{NAME}_tomograms.star"))
-    particles, optics = blocks["particles"], blocks["optics"]
-    pixel, box = float(optics["rlnImagePixelSize"][0]), int(optics["rlnImageSize"][0])
-    images, tilts, angles, parameters, numbers = [], [], [], [], []
-    for row, name in enumerate(particles["rlnImageName"]):
-        stack = mrcfile.read(folder / str(name)).astype(np.float32)
-        tomogram = series[str(particles["rlnTomoName"][row])]
-        visible = np.array(json.loads(str(particles["rlnTomoVisibleFrames"][row])), bool)
-        visible &= stack.std((1, 2)) > 0  # two frames are blank
-        matrices = [[json.loads(str(tomogram[label][t]))[:3] for label in ("rlnTomoProjX", "rlnTomoProjY", "rlnTomoProjZ")] for t in range(len(stack))]
-        images.append(stack[visible])
-        tilts.append(np.array(matrices)[visible])
-        euler = [float(particles[label][row]) for label in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")]
-        angles += [euler] * int(visible.sum())
-        parameters.append(np.stack([tomogram[label].astype(float) for label in ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")], 1)[visible])
-        numbers += [row] * int(visible.sum())
-    defocus = torch.from_numpy(np.concatenate(parameters))
-    constants = [float(optics[label][0]) for label in ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")]
-    ctf = Ctf(*defocus.T, *(torch.full((len(defocus),), value, dtype=torch.float64) for value in [*constants, 0.0]))
-    ctf.premultiplied = torch.ones(len(defocus), dtype=torch.bool)  # rlnCtfDataAreCtfPremultiplied is 1
-    ky, kx = (axis.double() / pixel for axis in frequency_grid(box))
-    taken = torch.from_numpy(np.concatenate(images))
-    plain = torch.fft.irfft2(torch.fft.rfft2(taken) * plain_factor(ctf, kx, ky).to(taken), s=(box, box))
-    return (
-        plain, torch.from_numpy(np.concatenate(tilts)), euler_to_matrix(torch.tensor(angles, dtype=torch.float64)),
-        ctf_2d(ctf, box, pixel), torch.tensor(numbers), pixel,
-    )
+def half_maps_of(table: ParticleTable, mask: Tensor) -> np.ndarray:
+    """FSC of the half maps with the poses that the table has."""
+    work, rows = new_reconstructor(table, 2.0, torch.device("cpu"), False), np.arange(len(table))
+    insert_particles([work], StandardImages(table, keep_magnification=True), rows, split_halves(table, rows))
+    return finish_reconstruction(work, mask).curve.numpy()
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--data", type=Path, required=True, help="folder with the STAR file and the stacks")
     options = arguments.parse_args()
-    images, tilts, angles, ctf, numbers, pixel = load(options.data)
-    box = images.shape[-1]
-    mask = sphere_mask(box, MASK_ANGST / pixel, 3)
-    ways: dict[str, Poses] = {
-        "P A": lambda p, a: p @ a,
-        "Pᵀ A": lambda p, a: p.mT @ a,
-        "P Aᵀ": lambda p, a: p @ a.mT,
-        "A P": lambda p, a: a @ p,
-    }
-    curves: dict[str, np.ndarray] = {}
-    for label, pose in ways.items():
-        work = Reconstructor(box, pixel)
-        work.insert(images, pose(tilts, angles), None, ctf, half=1 + numbers % 2)
-        halves = work.half_maps(fsc(*work.half_maps(), mask))
-        curve = fsc(*halves, mask)
-        curves[label] = curve.numpy()
-        if label == "P A":
-            volume = work.finish(curve)
+    work = options.work.resolve() / "foundation_ribosome_tilts"
+    curves = {"P A": np.concatenate(([1.0], half_map_fsc(work, options.data)))}
+    table = read_particles(str(options.data / f"{NAME}_optimisation_set.star"), tilt_series=True)
+    box, pixel = table.box, table.pixel_size_angst
+    mask, volume = (torch.from_numpy(read_map(str(work / name)).data.copy()) for name in ("mask.mrc", "map/map.mrc"))
+    tilt = torch.from_numpy(table.tilts.matrix)
+    particle = tilt.mT @ euler_to_matrix(torch.from_numpy(table.angles_deg))
+    for label, pose in WRONG.items():
+        curves[label] = half_maps_of(table.with_poses(matrix_to_euler(pose(tilt, particle)), table.origin_angst), mask)
     right = curves["P A"][1 : len(GIVEN) + 1]
-    condition = f"{len(images)} images of 40 particles, even/odd particles, soft sphere of {MASK_ANGST:g} Å"
+    condition = f"{len(table)} images of 40 particles, even/odd particles, soft sphere of {MASK_ANGST:g} Å"
     record(
         "foundation", "real ribosome tilts: half-map FSC at shells 1-13 with R = P A", condition=condition,
         target="each at least " + " ".join(f"{v:.2f}" for v in GIVEN) + f" less {TOLERANCE}",
-        measured=" ".join(f"{v:.3f}" for v in right), holds=bool(np.all(right >= np.array(GIVEN) - TOLERANCE)), scale=options.scale,
+        measured=" ".join(f"{v:.3f}" for v in right), holds=bool(np.all(right >= GIVEN - TOLERANCE)), scale=options.scale,
     )
-    for label in list(ways)[1:]:
+    for label in WRONG:
         lost = next((shell for shell in range(1, len(curves[label])) if curves[label][shell] < LOST), None)
         record(
             "foundation", f"real ribosome tilts: half-map FSC with the wrong R = {label}", condition=condition, target=f"below {LOST} by shell 10",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import _inputs_group_rows
 import _inputs_optics
 import _inputs_structures
+import _inputs_tilts
 from _results import parser, record
 
 PARTS = {
@@ -17,10 +20,12 @@ PARTS = {
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--only", choices=sorted(PARTS), nargs="*", default=sorted(PARTS), help="parts to measure")
+    arguments.add_argument("--only", choices=[*sorted(PARTS), "tilts"], nargs="*", default=[*sorted(PARTS), "tilts"], help="parts to measure")
+    arguments.add_argument("--ribosome-tilts", type=Path, help="folder of the 40 real ribosomes, as of foundation_ribosome_tilts.py")
     options = arguments.parse_args()
+    parts = {**PARTS, "tilts": lambda work: _inputs_tilts.tilts(work, options.ribosome_tilts)}
     for name in options.only:
-        for row in PARTS[name](options.work.resolve() / "inputs" / name):
+        for row in parts[name](options.work.resolve() / "inputs" / name):
             record("inputs", row.what, condition=row.condition, target=row.target, measured=row.measured, holds=row.holds, scale=options.scale)
 
 

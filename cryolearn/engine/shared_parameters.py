@@ -11,6 +11,9 @@ from .config import param
 
 # input
 particles = partial(param, default="", help="Particles (STAR of RELION, or .cs of cryoSPARC).", path=True)
+images_or_tilts = partial(
+    particles, help="Particles (STAR of RELION, or .cs of cryoSPARC), or tilt-series particles of RELION 5 or WarpTools (their optimisation set or STAR).",
+)
 datadir = partial(
     param, default="", help="Folder in which image files are looked up first, by their names in the particle file or the last parts of these: for images that "
     "were moved.", label="Folder of the images", path=True, affects_result=False, expert=True,

@@ -17,6 +17,7 @@ from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
+from ..imaging.defocus_hand import with_defocus_hand
 from ..io.atomic import copy_file
 from ..io.modes import read_modes
 from ..io.records import RunRecord
@@ -37,7 +38,7 @@ def run(config: ElasticAlignConfig) -> None:
     check_config(config)
     require(config, "particles", "modes")
     device = select_device(config)
-    table = read_particles(config.particles, datadir=config.datadir, tilt_series=True)
+    table = with_defocus_hand(read_particles(config.particles, datadir=config.datadir, tilt_series=True))
     reference = ElasticReference.from_modes(read_modes(config.modes), config.mode_numbers, device, config.atom_sigma_angst)
     if config.start == "local" and table.angles_deg is None:
         raise InputError("The particles carry no poses: start 'blind', or give aligned particles.")
@@ -55,7 +56,7 @@ def run(config: ElasticAlignConfig) -> None:
         aligner = aligner.with_bank(config.views, config.conformers, config.shift_range_angst)
     if is_first_process():
         print(_memory_line(config, aligner, process_rank()[1]), flush=True)
-    record = RunRecord(config.output, "alignment", digest_config(config, tuple(table.image_file)))
+    record = RunRecord(config.output, "alignment", digest_config(config, table.files()))
     columns = solve_set(_Search(config, images, ParticleRows(images)), aligner, images, record, config)
     if columns is not None:
         copy_file(record.file(CALIBRATION), Path(config.output) / CALIBRATION)

@@ -38,7 +38,7 @@ class ElasticAlignConfig(RunConfig):
     Writes ``alignment.npz`` (result table, every input id is in it), ``particles.star`` and ``figures/``.
     """
 
-    particles: str = shared.particles()
+    particles: str = shared.images_or_tilts()
     datadir: str = shared.datadir()
     modes: str = shared.modes()
     mode_numbers: List[int] = shared.mode_numbers(help="Modes to use, counted from 1 (1-6 are rigid and refused).")

@@ -17,7 +17,7 @@ class GaussianHeterogeneityConfig(RunConfig):
     ``landscape.csv``, ``particles.star``, ``maps/`` and ``figures/``.
     """
 
-    particles: str = shared.particles(help="Particles with poses (STAR of RELION, or .cs of cryoSPARC).")
+    particles: str = shared.images_or_tilts(help="Particles with poses (STAR of RELION, or .cs of cryoSPARC), or tilt-series particles of RELION 5 or WarpTools (their optimisation set or STAR).")
     datadir: str = shared.datadir()
     volume: str = param("", "Consensus map of the particles' box and pixel size.", path=True)
     gaussians: str = param("", "Gaussians to start from (gaussians.npz of volume-to-gaussians); without it they are made from the map.", path=True)

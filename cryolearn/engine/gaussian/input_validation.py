@@ -12,6 +12,7 @@ from torch import Tensor
 from ...common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions
 from ...common.limits import DEFAULT_RESOLUTION_PX, SPACING_FOR_MOTION
 from ..exceptions import InputError
+from ..imaging.defocus_hand import with_defocus_hand
 from ..imaging.fourier import low_pass
 from ..imaging.half_set_maps import split_halves
 from ..imaging.masks import mask_from_map
@@ -72,7 +73,7 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     InputError
         in one sentence, for whatever cannot be used.
     """
-    table = read_particles(config.particles, datadir=config.datadir, tilt_series=True)
+    table = with_defocus_hand(read_particles(config.particles, datadir=config.datadir, tilt_series=True))
     if not len(table):
         raise InputError(f"The particle set '{config.particles}' is empty: give at least one particle.")
     if table.angles_deg is None:

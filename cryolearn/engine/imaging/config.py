@@ -36,7 +36,7 @@ class ReconstructConfig(RunConfig):
     and ``reconstructions.json`` and ``figures/``.
     """
 
-    particles: str = shared.particles(help="Aligned particles (STAR of RELION, or .cs of cryoSPARC).")
+    particles: str = shared.images_or_tilts(help="Aligned particles (STAR of RELION, or .cs of cryoSPARC), or tilt-series particles of RELION 5 or WarpTools (their optimisation set or STAR).")
     datadir: str = shared.datadir()
     classes: str = param("", "Result table with columns id and class (clusters.npz); without it all particles make one map.", path=True)
     use_ctf: bool = param(True, "Correct for the CTF.", label="Correct CTF?")

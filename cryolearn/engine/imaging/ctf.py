@@ -22,9 +22,8 @@ from torch import Tensor
 from .fourier import frequency_grid
 from .zernike import aberration_phase
 
-__all__ = [
-    "Ctf", "Microscope", "apply_ctf", "critical_exposure", "ctf_2d", "ctf_at", "electron_wavelength_angst", "noise_kept", "plain_factor",
-]
+__all__ = ["Ctf", "Microscope", "apply_ctf", "critical_exposure", "ctf_2d", "ctf_at", "electron_wavelength_angst", "noise_kept", "plain_factor",
+           "transfer_as_taken"]
 
 _LEAST_CTF = 0.1  # premultiplied images are not divided by less; what they hold of the density's information below that is 4e-4
 _LEAST_ENVELOPE = 0.05  # of it, by which premultiplied images were multiplied too: what 16-bit files round is not blown up
@@ -158,7 +157,7 @@ def ctf_at(ctf: Ctf, kx: Tensor, ky: Tensor, phase_flipped: bool = False) -> Ten
 
     ``phase_flipped`` holds for all images, besides those of which ``ctf`` says so.
     """
-    result = _as_taken(ctf, kx, ky)
+    result = transfer_as_taken(ctf, kx, ky)
     like, plain = kx * ky, result
     if phase_flipped:
         result = plain.abs()
@@ -178,7 +177,7 @@ def plain_factor(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
     signal and noise alike, which :func:`ctf_at` knows of: as the noise is taken for white, they count by ``g^2`` of what they are worth, and nothing is
     divided by a small CTF.
     """
-    transfer = _as_taken(ctf, kx, ky)
+    transfer = transfer_as_taken(ctf, kx, ky)
     return transfer / torch.maximum(transfer.square(), _least(ctf, kx, ky).square())
 
 
@@ -198,7 +197,7 @@ def noise_kept(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor | None:
     """
     like, kept = kx * ky, None
     if ctf.premultiplied is not None:
-        weak = (_as_taken(ctf, kx, ky) * plain_factor(ctf, kx, ky)).square()
+        weak = (transfer_as_taken(ctf, kx, ky) * plain_factor(ctf, kx, ky)).square()
         kept = torch.where(_column(ctf.premultiplied, like), weak, 1.0)
     if ctf.limit_inv_angst is not None:
         inside = (torch.maximum(kx.abs(), ky.abs()) < _column(ctf.limit_inv_angst, like)).to(like)
@@ -210,7 +209,7 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *(1 for _ in like.shape))
 
 
-def _as_taken(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
+def transfer_as_taken(ctf: Ctf, kx: Tensor, ky: Tensor) -> Tensor:
     """CTF (b, ...) of images as the microscope took them."""
     axes = (kx * ky).shape
     kx, ky = _true_frequencies(ctf, kx, ky)

@@ -21,6 +21,7 @@ from ..io.tables import join, read_table
 from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
+from .defocus_hand import with_defocus_hand
 from .half_set_maps import (
     ImageOptions,
     Reconstruction,
@@ -89,7 +90,7 @@ def run(config: ReconstructConfig) -> None:
     if not is_first_process():
         return  # one process is enough: the work is bound by memory
     device = select_device(config)
-    table = read_particles(config.particles, datadir=config.datadir, tilt_series=True)
+    table = with_defocus_hand(read_particles(config.particles, datadir=config.datadir, tilt_series=True))
     if table.angles_deg is None:
         raise InputError(f"The particles in '{config.particles}' have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
     if config.use_ctf and table.ctf is None:

@@ -14,6 +14,7 @@ from ..launch import say_once
 from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
 from .cryosparc import unused_columns as unused_of_cryosparc
 from .file_lookup import find_file, written_name
+from .image_names import check_sections, split_image_names
 from .mrc_header import read_header
 from .optics import OpticsGroups, read_optics_groups, same_pixel, unused_columns
 from .star_columns import finite_numbers, number_columns, require_columns, warn_of_repeated_images
@@ -130,6 +131,10 @@ class ParticleTable(StarTable):
         rank = np.argsort(np.argsort(first))  # in the order of the file
         return ids[np.argsort(first)], rank[member]
 
+    def files(self) -> tuple[str, ...]:
+        """Files that hold what is not in the particle file: the stacks, and the tables of tilt series."""
+        return tuple(self.image_file) if self.tilts is None else (*self.image_file, *self.tilts.source.star_files)
+
     def with_poses(self, angles_deg: ArrayLike, origin_angst: ArrayLike) -> ParticleTable:
         """The same particles with other poses: ``angles_deg`` (n, 3), ``origin_angst`` (n, 2)."""
         angles, origin = np.asarray(angles_deg, np.float64), np.asarray(origin_angst, np.float64)
@@ -170,11 +175,11 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "", tilt
     fields, columns, group_row = read_shared_columns(path, blocks, "particles", _OWN)
     ids, optics = fields["ids"], fields["optics"]
     refuse_volumes(path, optics)
-    names, file_index, image_index = _split_names(path, columns["rlnImageName"], ids)
+    names, file_index, image_index = split_image_names(path, columns["rlnImageName"], ids)
     files = [find_file(path, name, datadir) for name in names]
     warn_of_repeated_images(path, file_index, image_index)
     if check_images:
-        _check_sections(path, files, file_index, image_index, ids)
+        check_sections(path, files, file_index, image_index, ids)
     groups = read_optics_groups(path, optics)
     common = groups.most_common(group_row)
     pixel_size, box = float(groups.pixel_size_angst[common]), int(groups.box[common]) or read_header(files[0]).shape[2]
@@ -227,35 +232,6 @@ def write_particles(path: str, table: ParticleTable) -> None:
     if table.cryosparc is not None:
         write_cs(os.path.splitext(path)[0] + ".cs", table)
     write_set(path, table, [f"{index + 1:06d}@{names[file]}" for file, index in zip(table.file_index, table.image_index)], own)
-
-
-def _split_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
-    """Unique stack names, and each particle's stack and section (from 0)."""
-    known: dict[str, int] = {}
-    file_index, image_index = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
-    for row, name in enumerate(names):
-        number, at, file = name.partition("@")
-        if not at or not number.isdigit() or number.strip("0") == "" or not file:
-            raise InputError(
-                f"The STAR file '{path}' names the image '{name}' for particle {ids[row]}, which is not of the form "
-                "000001@stack.mrcs with an index from 1."
-            )
-        image_index[row] = int(number) - 1
-        file_index[row] = known.setdefault(file, len(known))
-    return list(known), file_index, image_index
-
-
-def _check_sections(path: str, files: list[str], file_index: NDArray[np.int64], image_index: NDArray[np.int64],
-                    ids: NDArray[np.int64]) -> None:
-    sections = np.array([read_header(name).shape[0] for name in files])
-    beyond = np.flatnonzero(image_index >= sections[file_index])
-    if len(beyond):
-        row = beyond[0]
-        file = file_index[row]
-        raise InputError(
-            f"The STAR file '{path}' names image {image_index[row] + 1} of '{files[file]}' for particle {ids[row]}, "
-            f"but that stack has {sections[file]} images."
-        )
 
 
 def _origins(

@@ -45,6 +45,7 @@ class TiltTable:
     centre_px : (3,) of the tomogram in pixels of the tilt series; None is not said
     hand, slope : of the defocus along the depth
     by_warp : the matrices hold no translation, as those of WarpTools
+    file : where the tilts are from
     """
 
     matrix: NDArray[np.float64]
@@ -55,6 +56,7 @@ class TiltTable:
     hand: float
     slope: float
     by_warp: bool
+    file: str
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -128,6 +130,7 @@ def _tilts(path: str, overall: Block, name: str, tilts: Block) -> TiltTable:
         matrix=matrix, ctf={label: numbers(label) for label in _OF_THE_CTF if label in tilts}, dose=numbers(_DOSE) if _DOSE in tilts else None,
         pixel_size_angst=pixel, centre_px=np.array([of_all(label, 0) for label in _SIZE]) / 2 if set(_SIZE) <= set(overall) else None,
         hand=of_all("rlnTomoHand", 0.0), slope=of_all("rlnTomoDefocusSlope", 1.0), by_warp=_PROJECTION[0] in tilts and not translations.any(),
+        file=path,
     )
 
 

@@ -42,6 +42,7 @@ class TiltSource:
     image_file : (p,) their stacks, as paths that can be opened
     general : block data_general
     tomograms_file : the tomograms table
+    star_files : all files that what is known of the images is from
     warnings : what they say of the image formation that is not used
     """
 
@@ -51,6 +52,7 @@ class TiltSource:
     image_file: list[str]
     general: Block
     tomograms_file: str
+    star_files: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -63,18 +65,23 @@ class Tilts:
     particle_ids : (n,) the particle that an image shows
     matrix : (n, 3, 3) from the tomogram's axes to those of the image
     dose : (n,) e/Å^2 received before; None is not said
+    depth_angst, hand : (n,) depth of the particle in the tilt, times the slope, and its factor in the defocus (``rlnTomoHand``, 0 is not known); None where the
+        depth is not said
     source : the particles
     """
 
     particle_ids: NDArray[np.int64]
     matrix: NDArray[np.float64]
     dose: NDArray[np.float64] | None
+    depth_angst: NDArray[np.float64] | None
+    hand: NDArray[np.float64] | None
     source: TiltSource
 
     def subset(self, rows: ArrayLike | slice) -> Tilts:
         """The same for the images in ``rows``."""
         at: Any = rows
-        return replace(self, particle_ids=self.particle_ids[at], matrix=self.matrix[at], dose=None if self.dose is None else self.dose[at])
+        found: dict[str, Any] = {name: None if values is None else values[at] for name, values in vars(self).items() if name != "source"}
+        return replace(self, **found)
 
 
 def particle_poses(
@@ -166,6 +173,7 @@ def _expand(path: str, particles: str, blocks: dict[str, Block], datadir: str) -
     source = TiltSource(ids=ids, columns=columns, optics=optics, general=blocks.get("general", {}), tomograms_file=_find_tomograms(path, particles, datadir),
                         image_file=[find_file(particles, name, datadir) for name in names])
     tables = read_tilt_tables(source.tomograms_file, sorted(set(tomograms)), datadir)
+    source.star_files.extend([particles, *sorted({source.tomograms_file, *(table.file for table in tables.values())})])
     frames = _used_frames(particles, source, [tables[name] for name in tomograms])
     row = np.repeat(np.arange(len(ids)), [len(tilt) for tilt, _ in frames])
     if not len(row):
@@ -188,17 +196,17 @@ def _expand(path: str, particles: str, blocks: dict[str, Block], datadir: str) -
     images.update(zip(ORIGIN[:2], moved[:, :2].T))
     pixel = np.asarray(optics["rlnImagePixelSize"], np.float64)[group_row]
     centred = _centred_positions(particles, source, [tables[name] for name in tomograms], pixel)
-    depth = None
+    depth = hand = None
     if centred is not None:
-        factor = np.array([tables[name].hand * tables[name].slope for name in tomograms])[row]
-        depth = factor * (np.einsum("nj,nj->n", matrix[:, 2], centred[row]) - moved[:, 2])
-    images.update(_ctf_columns(source.tomograms_file, at, depth))
+        slope, hand = (np.array([of_tomogram(tables[name]) for name in tomograms])[row] for of_tomogram in (lambda table: table.slope, _hand))
+        depth = slope * (np.einsum("nj,nj->n", matrix[:, 2], centred[row]) - moved[:, 2])
+    images.update(_ctf_columns(source.tomograms_file, at, None if depth is None or hand is None else depth * hand))
     dose = np.concatenate([table.dose[tilt] for table, tilt in at if table.dose is not None] or [np.zeros(0)])
     if len(dose) == len(row):
         images[DOSE_COLUMN] = dose
     elif len(dose):
         raise InputError(f"The tomograms table '{source.tomograms_file}' gives the dose (rlnMicrographPreExposure) of some tomograms only: give all, or none.")
-    tilts = Tilts(particle_ids=ids[row], matrix=matrix, dose=dose if len(dose) else None, source=source)
+    tilts = Tilts(particle_ids=ids[row], matrix=matrix, dose=dose if len(dose) else None, depth_angst=depth, hand=hand, source=source)
     return {"optics": optics, "particles": images}, tilts
 
 
@@ -230,27 +238,25 @@ def _used_frames(path: str, source: TiltSource, tables: list[TiltTable]) -> list
     return found
 
 
+def _hand(table: TiltTable) -> float:
+    """Handedness of the defocus, 0 where it is not known: WarpTools wrote -1 whatever it is."""
+    return 0.0 if table.by_warp and table.hand < 0 else table.hand
+
+
 def _centred_positions(path: str, source: TiltSource, tables: list[TiltTable], image_pixel_angst: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """(p, 3) Å from the tomogram's centre; None, which is said, where these or the handedness of the defocus are not known."""
-    unknown = ""
-    if any(table.hand == 0 for table in tables):
-        unknown = "rlnTomoHand is not given"
-    elif any(table.by_warp and table.hand < 0 for table in tables):
-        unknown = "WarpTools wrote rlnTomoHand -1 whatever the handedness"
+    """(p, 3) Å from the tomogram's centre; None, which is said, where they are not known."""
     centred = number_columns(path, source.columns, _CENTRED, source.ids)
-    if centred is None:
-        position = number_columns(path, source.columns, _COORDINATES, source.ids)
-        if position is None or any(table.centre_px is None or not table.pixel_size_angst > 0 for table in tables):
-            unknown = unknown or "the position in the tomogram is not given"
-        else:
-            series_pixel = np.array([table.pixel_size_angst for table in tables])
-            # WarpTools counts in pixels of the images, RELION in those of the tilt series
-            unit = np.where([table.by_warp for table in tables], image_pixel_angst, series_pixel)
-            centred = position * unit[:, None] - np.array([table.centre_px for table in tables]) * series_pixel[:, None]
-    if unknown or centred is None:
-        source.warnings.append(f"All particles of a tilt in '{path}' are given one defocus, that of the tomogram's centre: {unknown}.")
+    if centred is not None:
+        return centred
+    position = number_columns(path, source.columns, _COORDINATES, source.ids)
+    if position is None or any(table.centre_px is None or not table.pixel_size_angst > 0 for table in tables):
+        source.warnings.append(f"The particles of a tilt in '{path}' are given one defocus, that of the tomogram's centre: their places are not said "
+                               f"({_CENTRED[0]}, or {_COORDINATES[0]} with rlnTomoSizeX and rlnTomoTiltSeriesPixelSize).")
         return None
-    return centred
+    series_pixel = np.array([table.pixel_size_angst for table in tables])
+    # WarpTools counts in pixels of the images, RELION in those of the tilt series
+    unit = np.where([table.by_warp for table in tables], image_pixel_angst, series_pixel)
+    return position * unit[:, None] - np.array([table.centre_px for table in tables]) * series_pixel[:, None]
 
 
 def _ctf_columns(path: str, at: list[tuple[TiltTable, NDArray[np.int64]]], depth_angst: NDArray[np.float64] | None) -> Block:

@@ -16,6 +16,7 @@ from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
 from cryolearn.engine.imaging import reconstruct_command
 from cryolearn.engine.imaging.config import ReconstructConfig
 from cryolearn.engine.imaging.ctf import critical_exposure
+from cryolearn.engine.imaging.defocus_hand import with_defocus_hand
 from cryolearn.engine.imaging.fsc import fsc
 from cryolearn.engine.imaging.half_set_maps import split_halves
 from cryolearn.engine.imaging.masks import sphere_mask
@@ -79,12 +80,10 @@ def test_what_cannot_be_used_is_left_out_or_refused_by_name(tmp_path: Path, caps
         with pytest.raises(InputError, match="2D tilt stacks of RELION 5 or WarpTools"):
             read(str(path))
     blocks = read_star(str(tmp_path / "tomograms.star"))
-    hand = blocks["global"]["rlnTomoHand"]
     blocks["TS_1"]["rlnCtfScalefactor"][0] = 0
-    write_star(str(tmp_path / "tomograms.star"), {**blocks, "global": {**blocks["global"], "rlnTomoHand": -hand}})
-    table = _read(tmp_path)
+    write_star(str(tmp_path / "tomograms.star"), blocks)
+    _read(tmp_path)
     assert f"left out: 1 not visible, {COUNT} without contrast" in capsys.readouterr().out
-    assert ["rlnTomoHand -1" in text for text in table.warnings] == [True]
     blocks["TS_1"]["rlnTomoProjX"][1] = "[1,1,0,0]"
     write_star(str(tmp_path / "tomograms.star"), blocks)
     with pytest.raises(InputError, match="projection matrix of tilt 2 of 'TS_1'"):
@@ -93,6 +92,26 @@ def test_what_cannot_be_used_is_left_out_or_refused_by_name(tmp_path: Path, caps
     (tmp_path / "optimisation_set.star").unlink()
     with pytest.raises(InputError, match="no tomograms table"):
         _read(tmp_path)
+
+
+@pytest.mark.parametrize("style", ["relion", "warp"])
+def test_the_handedness_of_the_defocus_is_that_of_the_images(tmp_path: Path, style: str) -> None:
+    """WarpTools writes -1 whatever it is: premultiplied images show it, others do not. A wrong hand of RELION's is pointed out."""
+    case = _case(tmp_path, style=style, premultiplied=True)
+    right = _read(tmp_path)
+    assert with_defocus_hand(right).warnings == []
+    blocks = read_star(str(tmp_path / "tomograms.star"))
+    write_star(str(tmp_path / "tomograms.star"), {**blocks, "global": {**blocks["global"], "rlnTomoHand": -blocks["global"]["rlnTomoHand"]}})
+    found = with_defocus_hand(_read(tmp_path))
+    if style == "warp":
+        assert found.warnings == [] and np.abs(found.ctf.defocus_u - right.ctf.defocus_u).max() < 0.01
+    else:
+        assert ["rlnTomoHand) of -1" in text for text in found.warnings] == [True]
+    _case(tmp_path, style=style)
+    write_star(str(tmp_path / "tomograms.star"), {**blocks, "global": {**blocks["global"], "rlnTomoHand": np.array([-1.0])}})
+    plain = with_defocus_hand(_read(tmp_path))
+    assert ["rlnTomoHand is not known" in text for text in plain.warnings] == [True] * (style == "warp")
+    assert np.abs(plain.ctf.defocus_u.mean() - float(case.defocus_angst.mean())) < 500
 
 
 def test_half_sets_and_subsets_are_of_particles(tmp_path: Path) -> None:
@@ -124,7 +143,7 @@ def test_what_is_written_is_read_as_the_same_particles(tmp_path: Path, style: st
 
 @pytest.mark.parametrize("premultiplied", [False, True])
 def test_the_map_is_the_density(tmp_path: Path, premultiplied: bool) -> None:
-    _case(tmp_path, premultiplied=premultiplied)
+    _case(tmp_path, premultiplied=premultiplied, noise=0.5)
     reconstruct_command.run(ReconstructConfig(particles=str(tmp_path / "particles.star"), output=str(tmp_path), threads=1))
     with open(tmp_path / "reconstructions.json") as handle:
         (entry,) = json.load(handle)["reconstructions"]
@@ -139,7 +158,7 @@ def test_a_motion_is_found_better_from_all_tilts_than_from_one(tmp_path: Path) -
     count, pixel = 60, 6.0
     angle = torch.linspace(-25, 25, count)[torch.randperm(count, generator=torch.Generator().manual_seed(2))]
     positions = hinge(angle)
-    write_case(tmp_path, positions, weights_of(1)[0], SIGMA, box=BOX, pixel=pixel, noise=3.0)
+    write_case(tmp_path, positions, weights_of(1)[0], SIGMA, box=BOX, pixel=pixel, noise=8.0)
     mean = gaussian_model(1, 1.0)
     mean.positions, mean.weights, mean.sigma = hinge(torch.zeros(1))[0], weights_of(1)[0], SIGMA
     write_map(str(tmp_path / "map.mrc"), mean.volume(BOX, pixel).numpy(), pixel)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _inputs_first_images
 import _inputs_optics
 import _inputs_structures
 from _results import parser, record
 
 PARTS = {
     "aberrations": _inputs_optics.aberrations, "premultiplied-elastic": _inputs_optics.elastic, "premultiplied-gaussian": _inputs_optics.gaussian,
+    "first-images": _inputs_first_images.first_images,
     "structures": lambda _: _inputs_structures.structure_rows(), "ribosome": lambda _: _inputs_structures.ribosome_rows(),
 }
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..imaging.ctf import Ctf
 from ..imaging.first_images import ImageUse, in_errors, sample_rows
-from ..imaging.fourier import radial_average, rfftn_centred
+from ..imaging.fourier import fourier_resize, radial_average, rfftn_centred
 from ..imaging.normalise import normalise_background
 from ..imaging.poses import euler_to_matrix
 from ..imaging.standard_images import StandardImages
@@ -35,6 +35,7 @@ _RINGS = 24
 _ROUGH = 60  # images by which a version of the reference is chosen
 _FINEST_ANGST = 8.0  # finer detail says nothing of size and hand that coarse detail does not
 _BATCH = 100
+_MOST_VOXELS = 128
 _FACTORS = (0.5, 0.62, 0.71, 0.8, 0.87, 0.92, 0.96, 1.0, 1.04, 1.08, 1.14, 1.25, 1.4, 1.6, 2.0)
 _FINER = (-0.03, -0.02, -0.01, 0.01, 0.02, 0.03)
 _B_FACTORS = np.linspace(-200, 3000, 17)  # Å^2: from sharpened images to those that are off their centre by 6 Å
@@ -76,7 +77,10 @@ class ReferenceMap:
 
     def __init__(self, volume: Tensor, pixel_size_angst: float) -> None:
         data = volume.cpu().float()
-        self._reference, self._length = Reference(data), len(data) * pixel_size_angst
+        self._length = len(data) * pixel_size_angst
+        if len(data) > _MOST_VOXELS:  # finer detail is not looked at
+            data = fourier_resize(data, _MOST_VOXELS, 3)
+        self._reference = Reference(data)
         twice = torch.nn.functional.pad(data, (len(data) // 2, len(data) - len(data) // 2) * 3)
         self._mean = radial_average(rfftn_centred(twice, 3).real, len(twice), 3)
 

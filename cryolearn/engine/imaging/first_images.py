@@ -174,8 +174,9 @@ def _even(size: float) -> int:
 def map_contrast(volume: Tensor) -> float:
     """Skewness of a map's density inside the sphere of its box, without its finest detail: a few units for bright particles, negative for dark ones."""
     box = volume.shape[-1]
-    inside = sphere_mask(box, 0.48 * box, device=volume.device) > 0
-    values = low_pass(volume.float(), 6.0, 1.0, dims=3)[inside].double()
+    every = slice(None, None, 2)  # two voxels hold what is left of the detail
+    inside = sphere_mask(box, 0.48 * box, device=volume.device)[every, every, every] > 0
+    values = low_pass(volume.float(), 6.0, 1.0, dims=3)[every, every, every][inside].double()
     away = values - values.mean()
     return float(away.pow(3).mean() / away.square().mean().clamp(min=1e-30).pow(1.5))
 

@@ -22,6 +22,7 @@ from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
 from .defocus_hand import with_defocus_hand
+from .first_images import ImageUse, box_warnings, check_contrast, header_warnings, negative_map, warn
 from .half_set_maps import (
     ImageOptions,
     Reconstruction,
@@ -105,12 +106,16 @@ def run(config: ReconstructConfig) -> None:
         print(f"WARNING: {name} has {number} particle(s), too few for two half maps: it is left out.", flush=True)
     if not usable:
         raise InputError(f"No class has at least two particles of '{config.particles}': nothing can be reconstructed.")
+    warn(table, [*box_warnings(table, config.mask_radius_angst), *header_warnings(table)])
+    dark = check_contrast(table, ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=not config.use_ctf, phase_flipped=config.phase_flipped))
     stack = StandardImages(table, keep_magnification=True)
     progress = Progress("Reconstruction", sum(len(rows) for rows in usable.values()))
     entries, curves, volumes = [], {}, {}
     for name, rows in usable.items():
         result = reconstruct_rows(table, stack, rows=rows, config=config, mask=mask, device=device, progress=progress)
         entries.append(_write(config, table, name, rows, result))
+        if not dark:
+            warn(table, negative_map(result.volume, f"map '{name}'"))
         curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
         if len(volumes) > 8:
             del volumes[name]
@@ -144,6 +149,8 @@ def _write_reports(
     pixel = table.pixel_size_angst
     write_json(os.path.join(config.output, "reconstructions.json"), {"reconstructions": entries, "left_out": left_out, "symmetry": config.symmetry.upper()})
     found = [entry["resolution_angst"] for entry in entries if isinstance(entry["resolution_angst"], float)]
+    if found and config.use_ctf:
+        warn(table, box_warnings(table, resolution_angst=min(found)))
     write_summary(config.output, ReconstructionSummary(
         maps=len(entries), particles=sum(int(str(entry["particles"])) for entry in entries), box=table.box, pixel_size_angst=pixel,
         best_resolution_angst=min(found, default=None), worst_resolution_angst=max(found, default=None), left_out_classes=len(left_out),

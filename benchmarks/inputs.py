@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import _inputs_optics
+import _inputs_public
+import _inputs_public_particles
+import _inputs_public_structures
 import _inputs_structures
 from _results import parser, record
 
 PARTS = {
     "aberrations": _inputs_optics.aberrations, "premultiplied-elastic": _inputs_optics.elastic, "premultiplied-gaussian": _inputs_optics.gaussian,
+    "public": lambda folder: [*_inputs_public.rows(folder / "particles", _inputs_public_particles.cases),
+                              *_inputs_public.rows(folder / "structures", _inputs_public_structures.cases)],
     "structures": lambda _: _inputs_structures.structure_rows(), "ribosome": lambda _: _inputs_structures.ribosome_rows(),
 }
 

@@ -27,6 +27,7 @@ from cryolearn.convert.star_particles import StarParticles
 from cryolearn.common.tables import read_table, write_table
 from cryolearn.convert.tables import rowsById
 from cryolearn.convert.volumes import makeVolume, readData, readHeader, writeVolume
+from cryolearn.protocols.input_checks import InputChecks
 
 relion31 = pytest.importorskip('relion.convert.convert31')
 
@@ -190,6 +191,20 @@ def test_what_items_say_of_their_acquisition_wins(folder):
     for objId, group in found.items():
         assert (group.rlnVoltage, group.rlnImageSize) == (200 + 100 * (objId % 2), 20 if objId == 120 else BOX)
         assert rows[objId].rlnOriginXAngst == before[objId].rlnOriginXAngst
+
+
+def test_a_ctf_without_an_acquisition_is_refused(folder):
+    particles = makeParticles(extras=False)
+    assert InputChecks._validateParticles(particles, ctf=True) == []
+    bare = SetOfParticles(filename='bare.sqlite')
+    bare.copyInfo(particles)
+    bare.setAcquisition(Acquisition())
+    for particle in particles:
+        particle.setAcquisition(None)
+        bare.append(particle)
+    bare.write()
+    assert 'no acquisition' in ' '.join(InputChecks._validateParticles(bare, ctf=True))
+    assert InputChecks._validateParticles(bare) == []
 
 
 def test_set_without_ctf_or_poses(folder):

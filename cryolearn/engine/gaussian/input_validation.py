@@ -22,7 +22,7 @@ from ..imaging.masks import mask_from_map
 from ..imaging.poses import euler_to_matrix
 from ..imaging.symmetry import symmetry_matrices
 from ..imaging.volume_gaussians import fit_gaussians
-from ..io.maps import Map, read_map
+from ..io.maps import Map, read_map, read_mask
 from ..io.star import ParticleTable, read_particles
 from ..io.tables import read_table
 from .config import GaussianHeterogeneityConfig
@@ -139,7 +139,7 @@ def _mask(config: GaussianHeterogeneityConfig, volume: Tensor, pixel: float, res
 
 
 def _read_mask(path: str, volume: Tensor) -> Tensor:
-    found = read_map(path)
+    found = read_mask(path)
     if found.data.shape != tuple(volume.shape):
         raise InputError(f"The mask '{path}' has the shape {found.data.shape}, but the map {tuple(volume.shape)}: resample the mask.")
     return torch.from_numpy(np.ascontiguousarray(found.data)).to(volume)

@@ -14,7 +14,7 @@ from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
 from ..io.atomic import write_json
-from ..io.maps import read_map
+from ..io.maps import read_mask
 from ..io.star import ParticleTable, read_particles
 from ..io.summary import ReconstructionSummary, write_summary
 from ..io.tables import join, read_table
@@ -33,6 +33,7 @@ from .half_set_maps import (
     split_halves,
     write_reconstruction,
 )
+from .image_scales import ImageScales
 from .standard_images import StandardImages
 from .symmetry import symmetry_matrices
 
@@ -41,12 +42,12 @@ __all__ = ["reconstruct_rows", "run"]
 
 def reconstruct_rows(
     table: ParticleTable, stack: StandardImages, rows: NDArray[np.int64], config: ReconstructConfig, mask: Tensor,
-    device: torch.device, progress: Progress | None = None,
+    device: torch.device, progress: Progress | None = None, scales: ImageScales | None = None,
 ) -> Reconstruction:
-    """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches."""
+    """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches; ``scales`` is told of their images."""
     work = new_reconstructor(table, config.padding, device, config.phase_flipped)
     options = ImageOptions(use_ctf=config.use_ctf, invert_contrast=config.invert_contrast, batch=config.batch)
-    insert_particles([work], stack, rows, split_halves(table, rows), options=options, progress=progress)
+    insert_particles([work], stack, rows, split_halves(table, rows), options=options, progress=progress, scales=scales)
     return finish_reconstruction(work, mask, config.wiener, symmetry_matrices(config.symmetry))
 
 
@@ -69,7 +70,7 @@ def _class_rows(config: ReconstructConfig, table: ParticleTable) -> dict[str, ND
 def _fsc_mask(config: ReconstructConfig, table: ParticleTable) -> Tensor:
     """Mask (box, box, box) that is laid over the half maps before their FSC."""
     if config.mask:
-        found = read_map(config.mask)
+        found = read_mask(config.mask)
         if found.data.shape != (table.box,) * 3:
             raise InputError(
                 f"The mask '{config.mask}' has the shape {found.data.shape}, but the particles make maps of {table.box} voxels a side: "
@@ -109,16 +110,22 @@ def run(config: ReconstructConfig) -> None:
     warn(table, [*box_warnings(table, config.mask_radius_angst), *header_warnings(table)])
     dark = check_contrast(table, ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=not config.use_ctf, phase_flipped=config.phase_flipped))
     stack = StandardImages(table, keep_magnification=True)
+    scales = ImageScales(table)
     progress = Progress("Reconstruction", sum(len(rows) for rows in usable.values()))
     entries, curves, volumes = [], {}, {}
     for name, rows in usable.items():
-        result = reconstruct_rows(table, stack, rows=rows, config=config, mask=mask, device=device, progress=progress)
+        result = reconstruct_rows(table, stack, rows=rows, config=config, mask=mask, device=device, progress=progress, scales=scales)
+        scales.refuse_constant()
         entries.append(_write(config, table, name, rows, result))
         if not dark:
             warn(table, negative_map(result.volume, f"map '{name}'"))
         curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
         if len(volumes) > 8:
             del volumes[name]
+    odd = scales.warnings()
+    for text in odd:
+        print(f"WARNING: {text}", flush=True)
+    table.warnings.extend(odd)
     _write_reports(config, table, entries, left_out, curves, volumes)
 
 

@@ -15,7 +15,7 @@ from ..config import check_config, digest_config
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
-from ..io.maps import Map, read_map, write_map
+from ..io.maps import Map, read_map, read_mask, write_map
 from ..io.pseudo_atoms import write_gaussians
 from ..io.summary import write_summary
 from ..launch import say_once
@@ -104,7 +104,7 @@ def _cube(data: NDArray[np.float32]) -> Tensor:
 
 def _mask(config: VolumeToGaussiansConfig, source: Map, volume: Tensor, resolution: float) -> Tensor:
     if config.mask:
-        mask = read_map(config.mask)
+        mask = read_mask(config.mask)
         if mask.data.shape != source.data.shape:
             raise InputError(f"The mask '{config.mask}' has the shape {mask.data.shape}, the map '{config.volume}' {source.data.shape}.")
         soft = _cube(mask.data).to(volume)

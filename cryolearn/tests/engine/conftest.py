@@ -20,6 +20,7 @@ WARNINGS = (
     "error",
     "ignore:unclosed file .*substitution_matrices:ResourceWarning",  # Biopython opens its matrices and leaves them open, on import and on use
     "ignore:Keyword argument 'eigvals' is deprecated:DeprecationWarning",  # ProDy calls SciPy so
+    "ignore:Keyword argument 'turbo' is deprecated:DeprecationWarning",
     r"ignore:.torch\.jit\.script. is deprecated:DeprecationWarning",  # PyTorch's own forward derivatives call it
 )
 

@@ -24,6 +24,12 @@ def sentences(check, *values):
     return []
 
 
+def _voltage(particles):
+    """Voltage of a set of particles, or of its first one; None where neither says it."""
+    acquisitions = particles.getAcquisition(), particles.getFirstItem().getAcquisition()
+    return next((found.getVoltage() for found in acquisitions if found is not None and found.getVoltage()), None)
+
+
 class InputChecks(EMProtocol):
     """A protocol's checks of its engine and of its inputs."""
 
@@ -41,7 +47,7 @@ class InputChecks(EMProtocol):
 
     @staticmethod
     def _validateParticles(particles, alignment=False, ctf=False, what='input particles'):
-        """A set of particles: empty, without poses, without CTF, without sampling rate."""
+        """A set of particles: empty, without poses, without CTF or acquisition, without sampling rate."""
         errors: List[str] = []
         if particles is None:
             return errors
@@ -53,6 +59,8 @@ class InputChecks(EMProtocol):
             errors.append('The %s have no 3D (projection) alignment: align them first.' % what)
         if ctf and not particles.hasCTF():
             errors.append('The %s have no CTF: estimate it, or choose to ignore the CTF.' % what)
+        elif ctf and not _voltage(particles):
+            errors.append('The %s have a CTF, but no acquisition (voltage, spherical aberration, amplitude contrast): import them with one.' % what)
         return errors
 
     @staticmethod

@@ -37,13 +37,13 @@ AMPLITUDE = 200.0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Adenylate kinase, two modes, 64 px at 4 Å: 64 particles to train beside and 64 others to predict."""
+    """Adenylate kinase, two modes, 64 px at 4 Å: 64 particles to train beside and 40 others to predict."""
     path = tmp_path_factory.mktemp("network")
     normal_modes(NormalModesConfig(output=str(path / "nm"), structure=STRUCTURE, number=12))
-    for name, seed in (("seen", 1), ("unseen", 2)):
+    for name, number, seed in (("seen", 64, 1), ("unseen", 40, 2)):
         simulate(SimulateParticlesConfig(
             output=str(path / name), structure=str(path / "nm" / "structure.pdb"), modes=str(path / "nm" / "modes.npz"),
-            mode_numbers=[7, 8], number=64, box=64, pixel_size_angst=4.0, snr=1.0, amplitude=AMPLITUDE, shift_angst=8.0, seed=seed,
+            mode_numbers=[7, 8], number=number, box=64, pixel_size_angst=4.0, snr=1.0, amplitude=AMPLITUDE, shift_angst=8.0, seed=seed,
         ))
     return path
 
@@ -161,7 +161,7 @@ def test_the_papers_network_predicts_amplitudes_and_refines_given_poses(folder: 
     train(train_config(folder, "paper", architecture="resnet34", images_per_epoch=32, batch=16))
     model = str(folder / "paper" / "model")
     predict(predict_config(folder, "paper_alone", model=model, refine=False))
-    assert result(folder, "paper_alone")["amplitudes"].shape == (64, 2)
+    assert result(folder, "paper_alone")["amplitudes"].shape == (40, 2)
     table = read_particles(str(folder / "unseen" / "particles.star"))
     bare = replace(table.subset(np.arange(6)), angles_deg=None, origin_angst=None)
     write_particles(str(folder / "unseen" / "bare.star"), bare)
@@ -169,24 +169,6 @@ def test_the_papers_network_predicts_amplitudes_and_refines_given_poses(folder: 
         predict(predict_config(folder, "bare", model=model, particles=str(folder / "unseen" / "bare.star")))
     predict(predict_config(folder, "bare", model=model, particles=str(folder / "unseen" / "bare.star"), refine=False))
     assert (result(folder, "bare")["flags"] & AlignmentFlag.NOT_CONVERGED).all()  # no pose: not converged
-
-
-def test_two_processes_train_the_same_network_as_one(folder: Path) -> None:
-    truth, _ = read_table(str(folder / "seen" / "truth.npz"))
-    write_table(str(folder / "ddp.npz"), {name: truth[name] for name in ("id", "amplitudes", "rotation", "shift_angst")}, {"mode_numbers": [7, 8]})
-    one = train_config(folder, "one", labels="both", alignment=str(folder / "ddp.npz"))
-    train(one)
-    two = replace(one, output=str(folder / "two"))
-    save_config(two, str(folder / "two.json"))
-    root = str(Path(__file__).resolve().parents[3])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "cryolearn.engine", "elastic-train"]
-    done = subprocess.run([sys.executable, *command, "--config", str(folder / "two.json")], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    first, second = load_model(str(folder / "one" / "model"))[0], load_model(str(folder / "two" / "model"))[0]
-    for name in first:
-        # two Adam steps move a weight by at most the learning rate each: rounding may change a tiny gradient's share, no more
-        assert (first[name] - second[name]).abs().max() < 0.1 * 2e-3, name
 
 
 def test_an_interrupted_training_says_so(folder: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from cryolearn.engine.elastic import align_command
+from cryolearn.engine.elastic.config import ElasticAlignConfig
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.gaussian import heterogeneity_command
 from cryolearn.engine.gaussian.config import GaussianHeterogeneityConfig
@@ -22,6 +24,7 @@ from cryolearn.engine.imaging.half_set_maps import split_halves
 from cryolearn.engine.imaging.masks import sphere_mask
 from cryolearn.engine.imaging.poses import angle_between_deg, euler_to_matrix
 from cryolearn.engine.io.maps import read_map, write_map
+from cryolearn.engine.io.modes import make_modes, write_modes
 from cryolearn.engine.io.star import ParticleTable, read_particles, write_particles
 from cryolearn.engine.io.star_text import read_star, write_star
 from cryolearn.engine.io.subtomograms import read_subtomograms
@@ -179,3 +182,33 @@ def test_a_motion_is_found_better_from_all_tilts_than_from_one(tmp_path: Path) -
         order[name] = abs(float(spearmanr(columns["amplitudes"][:, 0], truth).statistic))
         assert len(_read(tmp_path / name)) and columns["rotation"].shape == (len(truth), 3, 3)
     assert order["all"] > 0.9 and order["all"] > order["one"] + 0.1
+
+
+def test_elastic_alignment_gives_each_particle_one_pose_and_one_amplitude(tmp_path: Path) -> None:
+    """From poses 3 degrees and 2 Å off; errors are as large as the error bars say, and the poses written are those of the table."""
+    count = 6
+    stretch = MODEL.positions * torch.tensor([1.0, -1.0, 0.5])
+    modes = make_modes(MODEL.positions.numpy(), stretch[None].numpy(), [7], weights=MODEL.weights.numpy(), sigma_angst=np.full(len(stretch), MODEL.sigma))
+    write_modes(str(tmp_path / "modes.npz"), modes)
+    truth = torch.linspace(-40, 40, count)
+    moved = MODEL.positions - MODEL.positions.mean(0) + truth[:, None, None] * torch.from_numpy(modes.eigenvectors[0]).float()
+    case = write_case(tmp_path, moved, MODEL.weights, MODEL.sigma, box=BOX, pixel=PIXEL, noise=1.0)
+    blocks = read_star(str(tmp_path / "particles.star"))
+    blocks["particles"]["rlnAngleTilt"] = blocks["particles"]["rlnAngleTilt"] + 3.0
+    blocks["particles"]["rlnOriginXAngst"] = blocks["particles"]["rlnOriginXAngst"] + 2.0
+    write_star(str(tmp_path / "off.star"), blocks)
+    align_command.run(ElasticAlignConfig(
+        particles=str(tmp_path / "off.star"), modes=str(tmp_path / "modes.npz"), mode_numbers=[7], start="local", local_range_deg=10, amplitude_range=60.0,
+        search_pixel_angst=5.0, output=str(tmp_path / "out"), threads=1))
+    columns, _ = read_table(str(tmp_path / "out" / "alignment.npz"))
+    assert columns["id"].tolist() == list(range(1, count + 1)) and columns["shift_angst"].shape == (count, 3)
+    error = (columns["amplitudes"][:, 0] - truth.numpy()) / columns["amplitude_sigma"][:, 0]
+    assert np.abs(error).max() < 4 and columns["amplitude_sigma"].max() < 10
+    turned = angle_between_deg(torch.from_numpy(columns["rotation"]).double(), case.rotation)
+    off = np.linalg.norm(columns["shift_angst"] - case.shift_angst.numpy(), axis=1)
+    assert (turned.numpy() < 3 * columns["pose_sigma_deg"]).all() and (off < 3 * columns["shift_sigma_angst"]).all()
+    assert columns["pose_sigma_deg"].max() < 3 and columns["shift_sigma_angst"].max() < 0.5
+    back = _read(tmp_path / "out")
+    member = back.particles()[1]
+    seen = back.tilts.matrix @ columns["rotation"][member]
+    assert float(angle_between_deg(euler_to_matrix(torch.from_numpy(back.angles_deg)), torch.from_numpy(seen)).max()) < 1e-2

@@ -144,7 +144,7 @@ def _hinged(number: int) -> tuple[Clean, NDArray[np.float64]]:
     return Clean(images=torch.cat(parts), pixel=4.0, rotation=rotation.numpy(), shift_angst=shift), np.rad2deg(angles)[state]
 
 
-def gaussian(work: Path, number: int = 500) -> Iterator[Row]:
+def gaussian(work: Path, number: int = 300) -> Iterator[Row]:
     """Rank correlation of the latents with the truth, against that of the same particles in one optics group."""
     clean, latent = _hinged(number)
     one = write_groups(work / "one", clean, {"plain": GROUPS["plain"]}, 0.2)["all"]

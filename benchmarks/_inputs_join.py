@@ -31,13 +31,16 @@ def main() -> None:
     from pyworkflow.project import Manager
 
     from cryolearn.convert.particles import writeParticles
+    from cryolearn.convert.star_particles import StarParticles
 
     (folder / "scipion" / "data" / "projects").mkdir(parents=True, exist_ok=True)
     project = Manager().createProject("Join")
     os.chdir(project.path)
     inputs = PointerList()
     for star in stars:
-        imported = project.newProtocol(ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_RELION, starFile=str(star), samplingRate=3.0)
+        read = StarParticles(str(star))  # the form is filled in from the file, as its wizard does: what it says is taken for all groups
+        imported = project.newProtocol(ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_RELION, starFile=str(star),
+                                       samplingRate=read.pixelSize, **read.microscope())
         project.launchProtocol(imported, wait=True)
         inputs.append(Pointer(imported, extended="outputParticles"))
     union = project.newProtocol(ProtUnionSet)

@@ -11,7 +11,10 @@ from emtable import Table
 from ..common.limits import same_pixel_size as samePixelSize
 from .star_rows import opticsOf, withImages
 
-_NAMES = ('rlnOpticsGroup', 'rlnOpticsGroupName')
+# Columns by which groups differ for the engine; names, MTF files and the micrographs' pixel size change no result.
+_PHYSICS = frozenset((
+    'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnImageSize', 'rlnBeamTiltX', 'rlnBeamTiltY', 'rlnOddZernike',
+    'rlnEvenZernike', 'rlnMagMat00', 'rlnMagMat01', 'rlnMagMat10', 'rlnMagMat11', 'rlnCtfDataArePhaseFlipped', 'rlnCtfDataAreCtfPremultiplied'))
 _MICROSCOPE = (('rlnVoltage', 'getVoltage'), ('rlnSphericalAberration', 'getSphericalAberration'), ('rlnAmplitudeContrast', 'getAmplitudeContrast'))
 
 
@@ -74,7 +77,7 @@ class OpticsGroups:
         if number in groups or not groups:
             return 1 if number is None else number
         differ = sorted({label for group in groups.values() for label, value in group.items()
-                         if label not in _NAMES and any(other.get(label) != value for other in groups.values())})
+                         if label in _PHYSICS and any(other.get(label) != value for other in groups.values())})
         if differ:
             raise ValueError(
                 'The particles come from %d optics groups that differ in %s, but particle %s does not say which is its own (imports of scipion-em-relion drop '

@@ -150,6 +150,10 @@ class EngineRun(EMProtocol):
         with open(os.path.join(folder or self._getExtraPath(), 'summary.json'), encoding='utf-8') as handle:
             return json.load(handle)
 
+    def _engineWarnings(self):
+        """What the engine warned of the inputs."""
+        return self._readEngineSummary().get('warnings', []) if os.path.exists(self._getExtraPath('summary.json')) else []
+
 
 def _identity(value):
     """What a digest takes of an input: a file's content, a set's file and id, or the plain value."""

@@ -140,7 +140,7 @@ class CryoLearnProtBase(EngineRun, InputChecks):
             if hasattr(output, 'getFileName'):
                 files.append(output.getFileName())
         lines, methods = self._describe()
-        self._setSummary(*lines)
+        self._setSummary(*lines, *('WARNING: %s' % text for text in self._engineWarnings() if text not in lines))
         self._setMethods(methods)
         return files + self._otherFiles()
 

@@ -45,9 +45,19 @@ class Reference:
         """Every frequency below Nyquist is covered."""
         return self._coverage is None
 
-    def slices(self, band: FourierBand, rotations: Tensor) -> Tensor:
-        """Real and imaginary parts (2, ..., P) of the transform seen at poses (..., 3, 3): ``S(k) = R(A^T k)``."""
-        return self._sampled(self._channels, band, rotations, self.side / self.box)
+    def slices(self, band: FourierBand, rotations: Tensor, length: float = 1.0) -> Tensor:
+        """Real and imaginary parts (2, ..., P) of the transform seen at poses (..., 3, 3): ``S(k) = R(A^T k)``.
+
+        Parameters
+        ----------
+        band
+            Frequencies of the images.
+        rotations
+            (..., 3, 3) poses.
+        length
+            Side of the map's box over that of the images, where they differ.
+        """
+        return self._sampled(self._channels, band, rotations, self.side / self.box * length)
 
     def coverage_at(self, band: FourierBand, rotations: Tensor) -> Tensor | None:
         """Coverage (..., P) of the map at poses (..., 3, 3); None is complete."""

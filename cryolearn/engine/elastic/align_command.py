@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..alignment.reference_check import check_images
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
 from ..imaging.defocus_hand import with_defocus_hand
+from ..imaging.first_images import ImageUse
 from ..io.atomic import copy_file
 from ..io.modes import read_modes
 from ..io.records import RunRecord
@@ -47,6 +49,9 @@ def run(config: ElasticAlignConfig) -> None:
                          "'local'.")
     reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
     images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
+    finest = max(config.resolution_angst, 2 * table.pixel_size_angst)
+    use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped)
+    check_images(table, reference.expected(config.start == "local", finest), use)
     aligner = ElasticAligner.build(
         reference, flat_model(images), resolution_angst=config.resolution_angst,
         amplitude_range=config.amplitude_range, search_pixel_angst=max(config.search_pixel_angst, table.pixel_size_angst),

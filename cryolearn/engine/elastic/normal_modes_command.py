@@ -36,7 +36,6 @@ def run(config: NormalModesConfig) -> None:
     _check_weights(structure, config)
     out = Path(config.output)
     out.mkdir(parents=True, exist_ok=True)
-    write_fitting(str(out / "structure"), structure)
     cutoff = config.cutoff_angst
     if config.cutoff_mode == "relative":
         cutoff = relative_cutoff(atoms.getCoords(), config.cutoff_percent)
@@ -49,6 +48,7 @@ def run(config: NormalModesConfig) -> None:
         sigma_angst=atom_sigmas(structure), eigenvectors=vectors, eigenvalues=values,
         mode_numbers=np.arange(1, len(values) + 1), collectivity=share, score=collectivity_score(share),
     )
+    write_fitting(str(out / "structure"), structure)
     write_modes(str(out / "modes.npz"), modes)
     write_mode_texts(str(out / "modes"), modes)
     write_nmd(str(out / "modes.nmd"), modes, structure)
@@ -75,8 +75,9 @@ def compute_modes(
         blocks = rigid_blocks(atoms, residues_per_block)
         model = prody.RTB()
         model.buildHessian(atoms.getCoords(), blocks, cutoff=cutoff_angst)
-        _refuse_too_many(number, 6 * (blocks.max() + 1), "blocks: take fewer residues a block or fewer modes")
-        model.calcModes(number, zeros=True)
+        largest = 6 * int(blocks.max() + 1)
+        _refuse_too_many(number, largest, "blocks: take fewer residues a block or fewer modes")
+        model.calcModes(_asked_for(number, largest), zeros=True)
     else:
         nodes = atoms.select("name CA and not ion")  # an ion of that name is calcium
         if nodes is None or len(nodes) < _FEWEST_ATOMS:
@@ -91,9 +92,9 @@ def compute_modes(
         model = prody.ANM()
         model.buildHessian(nodes, cutoff=cutoff_angst)
         _refuse_too_many(number, 3 * len(nodes), "C-alpha atoms")
-        model.calcModes(number, zeros=True)
+        model.calcModes(_asked_for(number, 3 * len(nodes)), zeros=True)
         model, _ = prody.extendModel(model, nodes, atoms)
-    values, vectors = model.getEigvals(), model.getEigvecs().T.reshape(len(model.getEigvals()), -1, 3)
+    values, vectors = model.getEigvals()[:number], model.getEigvecs().T.reshape(len(model.getEigvals()), -1, 3)[:number]
     # 10 modes of a network in two parts are all free: the springs of a node are the scale then
     if len(values) > RIGID_MODES and values[RIGID_MODES] < max(1e-6 * values[-1], 1e-8 * _stiffness(nodes.getCoords(), cutoff_angst)):
         raise InputError(_falls_apart(nodes, cutoff_angst, blocks, atoms_by_kind(atoms)))
@@ -127,6 +128,11 @@ def _falls_apart(nodes: prody.AtomGroup, cutoff_angst: float, blocks: np.ndarray
 def _refuse_too_many(number: int, largest: int, what: str) -> None:
     if number > largest:
         raise InputError(f"Parameter number is {number}, but the model has only {largest} modes from its {what}.")
+
+
+def _asked_for(number: int, largest: int) -> int | None:
+    """What ProDy is asked for: it wants six modes more than ``number``; where there are none, all."""
+    return number if number + RIGID_MODES <= largest else None
 
 
 def relative_cutoff(coordinates: np.ndarray, percent: float) -> float:

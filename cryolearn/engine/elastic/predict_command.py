@@ -14,11 +14,13 @@ import torch
 
 from ...common.checks import check_trained_for
 from ...common.flags import AlignmentFlag
+from ..alignment.reference_check import check_images
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import error_histogram, save_figure
 from ..imaging.ctf import Ctf
+from ..imaging.first_images import ImageUse
 from ..io.models import load_model
 from ..io.modes import read_modes
 from ..io.records import RunRecord
@@ -61,6 +63,8 @@ def run(config: ElasticPredictConfig) -> None:
             "This network (resnet34) predicts amplitudes only, and the particles carry no poses to refine: give particles with "
             "poses, or choose no refinement."
         )
+    use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=scheme.ignore_ctf, phase_flipped=scheme.phase_flipped)
+    check_images(table, reference.expected(config.refine and isinstance(network, AmplitudeResNet34), 2 * table.pixel_size_angst), use)
     aligner = ElasticAligner.build(
         reference, flat_model(images), amplitude_range=description["amplitude_range"],
         # the network's answers are as coarse as its pixels, and the first refinement must not look finer than they are

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from ...common.checks import check_epoch
+from ..alignment.reference_check import check_images
 from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
+from ..imaging.first_images import ImageUse
 from ..imaging.fourier import power_spectrum, radial_average
 from ..imaging.noise import fit_contrast
 from ..imaging.poses import random_rotations
@@ -52,6 +54,8 @@ def run(config: ElasticTrainConfig) -> None:
     reach = reference.radius_angst(config.amplitude_range) + config.shift_range_angst
     table = read_particles(config.particles, datadir=config.datadir)
     images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
+    check_images(
+        table, reference.expected(), ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped))
     scheme, renderer, contrast = _measure(config, images, reference, reach)
     arguments = _network_arguments(config, reference, scheme)
     run_training(_training(config, images, arguments, scheme=scheme, renderer=renderer, contrast=contrast), config)
@@ -74,7 +78,7 @@ def _training(
         "phase_flipped": config.phase_flipped, "labels": config.labels, "digest": plan.digest, "reference": digest_file(config.modes),
     }
     sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å"
-    finish = partial(_write_model, config, network, plan, description)
+    finish = partial(_write_model, config, network, plan, description, warnings=table.warnings)
     return Training(task=task, plan=plan, name=config.architecture, sees=sees, unit="images", finish=finish)
 
 
@@ -173,7 +177,9 @@ def _task(
     return ElasticTask(network, simulator, labelled, share, config.seed), per_epoch
 
 
-def _write_model(config: ElasticTrainConfig, network: torch.nn.Module, plan: TrainingPlan, description: dict[str, Any], history: list[Row]) -> None:
+def _write_model(
+    config: ElasticTrainConfig, network: torch.nn.Module, plan: TrainingPlan, description: dict[str, Any], history: list[Row], warnings: list[str],
+) -> None:
     out = Path(config.output)
     folder = out / "model"
     folder.mkdir(exist_ok=True)
@@ -186,6 +192,6 @@ def _write_model(config: ElasticTrainConfig, network: torch.nn.Module, plan: Tra
     summary = curve_summary(plan, history, "images")
     if "val_simulated_error" in summary:
         summary["constant_predictor_error"] = config.amplitude_range / 2  # mean absolute error of always answering zero to uniform amplitudes
-    write_summary(out, summary)
+    write_summary(out, summary, warnings=warnings)
     errors = ", ".join(f"{name[4:].replace('_', ' ')} {value:.4g}" for name, value in history[-1].items() if name.endswith("_error"))
     print(f"trained {plan.steps} steps in {summary['seconds']} s; mean absolute amplitude error on unseen images: {errors}", flush=True)

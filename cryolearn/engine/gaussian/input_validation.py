@@ -11,15 +11,18 @@ from torch import Tensor
 
 from ...common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions
 from ...common.limits import DEFAULT_RESOLUTION_PX, SPACING_FOR_MOTION
+from ..alignment.reference_check import Expected, check_images
+from ..alignment.reference_fit import ReferenceMap
 from ..exceptions import InputError
 from ..imaging.defocus_hand import with_defocus_hand
+from ..imaging.first_images import ImageUse, negative_map, warn
 from ..imaging.fourier import low_pass
 from ..imaging.half_set_maps import split_halves
 from ..imaging.masks import mask_from_map
 from ..imaging.poses import euler_to_matrix
 from ..imaging.symmetry import symmetry_matrices
 from ..imaging.volume_gaussians import fit_gaussians
-from ..io.maps import Map, read_map
+from ..io.maps import Map, read_map, read_mask
 from ..io.star import ParticleTable, read_particles
 from ..io.tables import read_table
 from .config import GaussianHeterogeneityConfig
@@ -91,7 +94,12 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     resolutions = list(config.resolutions_angst) or [DEFAULT_RESOLUTION_PX * table.pixel_size_angst]
     check_resolutions(resolutions, table.pixel_size_angst)
     volume = torch.from_numpy(np.ascontiguousarray(source.data)).to(device)
+    negative = negative_map(volume, f"map '{config.volume}'")
+    warn(table, negative)
     mask = _mask(config, volume, table.pixel_size_angst, max(resolutions))
+    reference = None if negative else ReferenceMap(volume * mask, table.pixel_size_angst)
+    use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped)
+    check_images(table, Expected(reference=reference, name="map", posed=True, resolution_angst=min(resolutions)), use)
     conventions = ImageConventions(ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped, invert_contrast=config.invert_contrast)
     return Inputs(
         table=table, source=source, volume=volume * mask, mask=mask, resolutions_angst=resolutions, half=split_halves(table, np.arange(len(table))),
@@ -131,7 +139,7 @@ def _mask(config: GaussianHeterogeneityConfig, volume: Tensor, pixel: float, res
 
 
 def _read_mask(path: str, volume: Tensor) -> Tensor:
-    found = read_map(path)
+    found = read_mask(path)
     if found.data.shape != tuple(volume.shape):
         raise InputError(f"The mask '{path}' has the shape {found.data.shape}, but the map {tuple(volume.shape)}: resample the mask.")
     return torch.from_numpy(np.ascontiguousarray(found.data)).to(volume)

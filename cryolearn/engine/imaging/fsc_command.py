@@ -11,7 +11,7 @@ from ...common.limits import same_pixel_size
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, save_figure
-from ..io.maps import Map, read_map
+from ..io.maps import Map, read_map, read_mask
 from ..io.summary import FscSummary, write_summary
 from .config import FscConfig
 from .fsc import fsc
@@ -44,7 +44,7 @@ def run(config: FscConfig) -> None:
     volumes = [torch.from_numpy(item.data).to(device) for item in (first, second)]
     curves = {"fsc_unmasked": fsc(volumes[0], volumes[1]).cpu()}
     if config.mask:
-        mask = read_map(config.mask)
+        mask = read_mask(config.mask)
         _check_same(first, mask, config.map1, config.mask)
         curves = {"fsc": fsc(volumes[0], volumes[1], torch.from_numpy(mask.data).to(device)).cpu(), **curves}
     else:

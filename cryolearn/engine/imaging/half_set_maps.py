@@ -20,6 +20,7 @@ from ..io.star import ParticleTable
 from ..progress import Progress
 from .ctf import Ctf
 from .fsc import fsc
+from .image_scales import ImageScales
 from .masks import sphere_mask
 from .poses import euler_to_matrix
 from .reconstruction import Reconstructor
@@ -88,7 +89,7 @@ class ImageOptions:
 
 def insert_particles(
     works: Sequence[Reconstructor], stack: StandardImages, rows: NDArray[np.int64], halves: NDArray[np.int64], weights: NDArray[np.float32] | None = None,
-    options: ImageOptions = ImageOptions(), progress: Progress | None = None,
+    options: ImageOptions = ImageOptions(), progress: Progress | None = None, scales: ImageScales | None = None,
 ) -> None:
     """Add particles to one or several reconstructors in one pass over their images.
 
@@ -106,6 +107,8 @@ def insert_particles(
         Contrast, CTF and batch.
     progress
         Told of each batch.
+    scales
+        Told of each batch's images.
     """
     table = stack.table
     assert table.angles_deg is not None
@@ -114,6 +117,8 @@ def insert_particles(
         part, halves_here = rows[here], halves[here]
         weights_here = np.ones((len(part), len(works)), np.float32) if weights is None else weights[here]
         images = stack.read(part)
+        if scales is not None:
+            scales.add(part, images)
         seen = torch.from_numpy(-images if options.invert_contrast else images).to(works[0].device)
         rotations = euler_to_matrix(torch.from_numpy(table.angles_deg[part]).to(works[0].device))
         shift = None if table.origin_angst is None else -torch.from_numpy(table.origin_angst[part])

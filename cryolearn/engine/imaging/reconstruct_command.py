@@ -14,7 +14,7 @@ from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
 from ..io.atomic import write_json
-from ..io.maps import read_map
+from ..io.maps import read_mask
 from ..io.star import ParticleTable, read_particles
 from ..io.summary import ReconstructionSummary, write_summary
 from ..io.tables import join, read_table
@@ -22,6 +22,7 @@ from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
 from .defocus_hand import with_defocus_hand
+from .first_images import ImageUse, box_warnings, check_contrast, header_warnings, negative_map, warn
 from .half_set_maps import (
     ImageOptions,
     Reconstruction,
@@ -32,6 +33,7 @@ from .half_set_maps import (
     split_halves,
     write_reconstruction,
 )
+from .image_scales import ImageScales
 from .standard_images import StandardImages
 from .symmetry import symmetry_matrices
 
@@ -40,12 +42,12 @@ __all__ = ["reconstruct_rows", "run"]
 
 def reconstruct_rows(
     table: ParticleTable, stack: StandardImages, rows: NDArray[np.int64], config: ReconstructConfig, mask: Tensor,
-    device: torch.device, progress: Progress | None = None,
+    device: torch.device, progress: Progress | None = None, scales: ImageScales | None = None,
 ) -> Reconstruction:
-    """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches."""
+    """Reconstruct one class: the particles in ``rows`` of the table, streamed in batches; ``scales`` is told of their images."""
     work = new_reconstructor(table, config.padding, device, config.phase_flipped)
     options = ImageOptions(use_ctf=config.use_ctf, invert_contrast=config.invert_contrast, batch=config.batch)
-    insert_particles([work], stack, rows, split_halves(table, rows), options=options, progress=progress)
+    insert_particles([work], stack, rows, split_halves(table, rows), options=options, progress=progress, scales=scales)
     return finish_reconstruction(work, mask, config.wiener, symmetry_matrices(config.symmetry))
 
 
@@ -68,7 +70,7 @@ def _class_rows(config: ReconstructConfig, table: ParticleTable) -> dict[str, ND
 def _fsc_mask(config: ReconstructConfig, table: ParticleTable) -> Tensor:
     """Mask (box, box, box) that is laid over the half maps before their FSC."""
     if config.mask:
-        found = read_map(config.mask)
+        found = read_mask(config.mask)
         if found.data.shape != (table.box,) * 3:
             raise InputError(
                 f"The mask '{config.mask}' has the shape {found.data.shape}, but the particles make maps of {table.box} voxels a side: "
@@ -105,15 +107,25 @@ def run(config: ReconstructConfig) -> None:
         print(f"WARNING: {name} has {number} particle(s), too few for two half maps: it is left out.", flush=True)
     if not usable:
         raise InputError(f"No class has at least two particles of '{config.particles}': nothing can be reconstructed.")
+    warn(table, [*box_warnings(table, config.mask_radius_angst), *header_warnings(table)])
+    dark = check_contrast(table, ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=not config.use_ctf, phase_flipped=config.phase_flipped))
     stack = StandardImages(table, keep_magnification=True)
+    scales = ImageScales(table)
     progress = Progress("Reconstruction", sum(len(rows) for rows in usable.values()))
     entries, curves, volumes = [], {}, {}
     for name, rows in usable.items():
-        result = reconstruct_rows(table, stack, rows=rows, config=config, mask=mask, device=device, progress=progress)
+        result = reconstruct_rows(table, stack, rows=rows, config=config, mask=mask, device=device, progress=progress, scales=scales)
+        scales.refuse_constant()
         entries.append(_write(config, table, name, rows, result))
+        if not dark:
+            warn(table, negative_map(result.volume, f"map '{name}'"))
         curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
         if len(volumes) > 8:
             del volumes[name]
+    odd = scales.warnings()
+    for text in odd:
+        print(f"WARNING: {text}", flush=True)
+    table.warnings.extend(odd)
     _write_reports(config, table, entries, left_out, curves, volumes)
 
 
@@ -144,6 +156,8 @@ def _write_reports(
     pixel = table.pixel_size_angst
     write_json(os.path.join(config.output, "reconstructions.json"), {"reconstructions": entries, "left_out": left_out, "symmetry": config.symmetry.upper()})
     found = [entry["resolution_angst"] for entry in entries if isinstance(entry["resolution_angst"], float)]
+    if found and config.use_ctf:
+        warn(table, box_warnings(table, resolution_angst=min(found)))
     write_summary(config.output, ReconstructionSummary(
         maps=len(entries), particles=sum(int(str(entry["particles"])) for entry in entries), box=table.box, pixel_size_angst=pixel,
         best_resolution_angst=min(found, default=None), worst_resolution_angst=max(found, default=None), left_out_classes=len(left_out),

@@ -47,15 +47,17 @@ class StandardImages:
         self.table, self._keep_magnification = table, keep_magnification
         self._stack = ImageStack(table)
         self._groups, self._group_row = table.groups()
+        self._limits = self._groups.limits(table.pixel_size_angst)
         self._premultiplied = np.zeros(len(table), bool) if table.ctf is None or table.ctf.premultiplied is None else table.ctf.premultiplied
-        present = np.unique(self._group_row).tolist()
+        present = dict(zip(*(values.tolist() for values in np.unique(self._group_row, return_index=True))))  # a particle of each group
+        self._resamplers: dict[tuple[float, ...], AffineResampling] = {}
         self._resampling = {row: self._resampler(row) for row in present}
         self._kept = np.array([self._resampling.get(row) is None for row in range(len(self._groups.number))])
         self._odd = {row for row in present if self._groups.beam_tilt_mrad[row].any() or self._groups.odd_zernike[row].any()}
         self._scope = _microscope(table, self._groups, present)
         self._as_they_are = not (self._odd or self._premultiplied.any() or any(self._resampling.values()))
-        limits = self._groups.limits(table.pixel_size_angst)
-        self._limit = np.where(self._kept, np.inf, limits)[self._group_row] if keep_magnification else limits[self._group_row]
+        self._limit = np.where(self._kept, np.inf, self._limits)[self._group_row] if keep_magnification else self._limits[self._group_row]
+        self._whole = not (self._premultiplied.any() or np.isfinite(self._limit).any())
 
     def __len__(self) -> int:
         return len(self.table)
@@ -92,7 +94,7 @@ class StandardImages:
 
     def noise_kept(self, rows: ArrayLike, device: torch.device | str | None = None) -> Tensor | None:
         """Part (b, box, box // 2 + 1) of its variance that white noise has in the images read; none where it is 1, see :func:`.ctf.noise_kept`."""
-        ctf = self.ctf(rows, device)
+        ctf = None if self._whole else self.ctf(rows, device)
         if ctf is None:
             return None
         ky, kx = (axis / self.table.pixel_size_angst for axis in frequency_grid(self.table.box, device=device))
@@ -106,8 +108,11 @@ class StandardImages:
         same = box == table.box and bool(same_pixel(pixel, table.pixel_size_angst))
         if same and (self._keep_magnification or np.array_equal(matrix, np.eye(2))):
             return None
-        limit = groups.limits(table.pixel_size_angst)[row] * table.pixel_size_angst
-        return AffineResampling(box, table.box, matrix.T * (table.pixel_size_angst / pixel), limit)
+        kind = (float(box), float(pixel), *matrix.ravel().tolist())  # beam tilts make many groups of one kind
+        if kind not in self._resamplers:
+            limit = self._limits[row] * table.pixel_size_angst
+            self._resamplers[kind] = AffineResampling(box, table.box, matrix.T * (table.pixel_size_angst / pixel), limit)
+        return self._resamplers[kind]
 
     def _standard(self, row: int, rows: NDArray[np.int64], premultiplied: bool) -> NDArray[np.float32]:
         """Images of one optics group."""
@@ -160,16 +165,14 @@ def odd_phase(odd_zernike: Tensor, beam_tilt_mrad: Tensor, voltage_kv: float, cs
     return phase - 2 * math.pi * cs_mm * 1e7 * wavelength**2 * (kx * kx + ky * ky) * (kx * tilt[0] + ky * tilt[1])
 
 
-def _microscope(table: ParticleTable, groups: OpticsGroups, present: list[int]) -> dict[int, tuple[float, float]]:
-    """Voltage in kV and spherical aberration in mm of the groups (rows) that have a beam tilt."""
+def _microscope(table: ParticleTable, groups: OpticsGroups, present: dict[int, int]) -> dict[int, tuple[float, float]]:
+    """Voltage in kV and spherical aberration in mm of the groups (rows, with a particle of each) that have a beam tilt."""
     found = {}
     labels = ("rlnVoltage", "rlnSphericalAberration")
-    _, group_row = table.groups()
-    for row in present:
+    for row, first in present.items():
         if not groups.beam_tilt_mrad[row].any():
             continue
         if table.ctf is not None:
-            first = int(np.argmax(group_row == row))
             found[row] = float(table.ctf.voltage_kv[first]), float(table.ctf.cs_mm[first])
         elif all(label in table.optics for label in labels):
             found[row] = float(table.optics[labels[0]][row]), float(table.optics[labels[1]][row])

@@ -15,10 +15,12 @@ from ..config import check_config, digest_config
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
-from ..io.atomic import write_json
-from ..io.maps import Map, read_map, write_map
+from ..io.maps import Map, read_map, read_mask, write_map
 from ..io.pseudo_atoms import write_gaussians
+from ..io.summary import write_summary
+from ..launch import say_once
 from .config import VolumeToGaussiansConfig
+from .first_images import negative_map
 from .fourier import low_pass
 from .fsc import fsc
 from .half_set_maps import write_fsc_csv
@@ -63,6 +65,9 @@ def run(config: VolumeToGaussiansConfig) -> None:
     if resolution < 2 * pixel:
         raise InputError(f"The resolution {resolution:g} Å is finer than twice the pixel size of '{config.volume}' ({pixel:g} Å).")
     volume = _cube(source.data).to(device)
+    warnings = negative_map(volume, f"map '{config.volume}'")
+    for text in warnings:
+        say_once(f"WARNING: {text}")
     mask = _mask(config, source, volume, resolution)
     model = fit_gaussians(
         volume * mask, pixel, resolution_angst=resolution, number=config.number, iterations=config.iterations, seed=config.seed, spacing=config.spacing
@@ -85,7 +90,7 @@ def run(config: VolumeToGaussiansConfig) -> None:
         "fsc_at_resolution": at_resolution, "correlation": correlation,
         "pixel_size_angst": pixel, "box": len(volume), "digest": digest_config(config),
     }
-    write_json(os.path.join(config.output, "summary.json"), summary)
+    write_summary(config.output, summary, warnings=warnings)
     text = "none" if found is None else f"{found:.2f} Å"
     print(f"{len(model)} Gaussians for {resolution:.2f} Å: correlation {correlation:.4f}, mean FRC {summary['frc_mean']:.4f}, FSC 0.5 at {text}", flush=True)
 
@@ -99,7 +104,7 @@ def _cube(data: NDArray[np.float32]) -> Tensor:
 
 def _mask(config: VolumeToGaussiansConfig, source: Map, volume: Tensor, resolution: float) -> Tensor:
     if config.mask:
-        mask = read_map(config.mask)
+        mask = read_mask(config.mask)
         if mask.data.shape != source.data.shape:
             raise InputError(f"The mask '{config.mask}' has the shape {mask.data.shape}, the map '{config.volume}' {source.data.shape}.")
         soft = _cube(mask.data).to(volume)

@@ -10,6 +10,8 @@ import gemmi
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..exceptions import InputError
+
 # band in which an element's scattering is replaced by one Gaussian: 20 Å to 3 Å
 _FIT_BAND_PER_ANGST = (0.05, 1.0 / 3.0)
 
@@ -91,11 +93,21 @@ def element_sigma(atomic_number: int) -> float:
     A Gaussian of width sigma scatters as exp(-2 pi^2 sigma^2 g^2), so log f is fitted by a line in g^2, weighted by
     f^2 g (the power, times the number of Fourier samples of an image at g). Scattering factors: gemmi's C4322,
     International Tables C 4.3.2.2. 0 for pseudo-atoms.
+
+    Raises
+    ------
+    InputError
+        when the tables do not have the element.
     """
     if atomic_number == 0:
         return 0.0
     g = np.linspace(*_FIT_BAND_PER_ANGST, 200)
     coefficients = gemmi.Element(atomic_number).c4322
+    if coefficients is None:
+        raise InputError(
+            f"The scattering of {gemmi.Element(atomic_number).name}, as which an atom of the structure is read, is not known: give the elements in columns "
+            "77-78 of the PDB file, or _atom_site.type_symbol of the mmCIF file."
+        )
     factor = np.array([coefficients.calculate_sf(stol2) for stol2 in (g / 2) ** 2])
     slope, _ = np.polyfit(g**2, np.log(factor), 1, w=factor * np.sqrt(g))
     return math.sqrt(max(-slope, 0.0) / 2) / math.pi

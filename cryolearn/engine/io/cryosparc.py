@@ -49,11 +49,14 @@ def cs_blocks(path: str) -> dict[str, Block]:
     InputError
         when the file is absent, would have to be unpickled, or lacks a column that everything needs.
     """
-    rows = _with_passthrough(path, _load(path))
+    rows, unfit = _with_passthrough(path, _load(path))
+    _refuse_repeated(path, rows)
     needed = ["blob/path", "blob/idx", "blob/psize_A", "blob/shape"]
     for name in needed + ([*_CTF.values()][4:] if "ctf/df1_A" in _names(rows) else []):
         if name not in _names(rows):
-            raise InputError(f"The file '{path}' has no column {name}, and no passthrough file of its job (*_passthrough_*.cs) beside it has: copy it there.")
+            absent = f"The file '{path}' has no column {name}, and no passthrough file of its job (*_passthrough_*.cs) beside it has: copy it there."
+            raise InputError(unfit or absent)
+    _point_to_alignments(path, rows)
     shape = rows["blob/shape"]
     if (shape != shape[0, 0]).any():
         raise InputError(f"The file '{path}' has images of {shape[0, 1]} x {shape[0, 0]} px and others: all must be square and of one size.")
@@ -115,8 +118,26 @@ def _names(rows: NDArray[Any]) -> tuple[str, ...]:
     return rows.dtype.names or ()
 
 
-def _with_passthrough(path: str, rows: NDArray[Any]) -> NDArray[Any]:
-    """Rows with the columns that passthrough files of the same job, whose names begin alike, add."""
+def _refuse_repeated(path: str, rows: NDArray[Any]) -> None:
+    """Refuse a particle that comes twice."""
+    uid, count = np.unique(rows["uid"], return_counts=True)
+    if (count > 1).any():
+        raise InputError(
+            f"The file '{path}' has the uid {uid[count > 1][0]} more than once ({int((count - 1).sum())} rows of {len(rows)} are copies): remove them, as "
+            "after symmetry expansion by giving each copy a uid of its own."
+        )
+
+
+def _point_to_alignments(path: str, rows: NDArray[Any]) -> None:
+    """Say which alignments a file has that are no poses of a refinement."""
+    others = sorted({name.split("/")[0] for name in _names(rows) if name.startswith("alignments") and name.split("/")[0] != "alignments3D"})
+    if _POSE not in _names(rows) and others:
+        say_once(f"WARNING: '{path}' has no {_POSE}, but {', '.join(others)}, which are not used: give the particles of a refinement for their poses.")
+
+
+def _with_passthrough(path: str, rows: NDArray[Any]) -> tuple[NDArray[Any], str]:
+    """Rows with the columns that passthrough files of the same job, whose names begin alike, add; and what is wrong with one that does not fit."""
+    unfit = ""
     folder, own = os.path.split(path)
     for name in sorted(os.listdir(folder or ".")):
         job, is_passthrough, _ = name.partition("passthrough")
@@ -125,9 +146,13 @@ def _with_passthrough(path: str, rows: NDArray[Any]) -> NDArray[Any]:
         more = _load(os.path.join(folder, name))
         order = np.argsort(more["uid"])
         at = order[np.minimum(np.searchsorted(more["uid"][order], rows["uid"]), len(more) - 1)]
-        if np.array_equal(more["uid"][at], rows["uid"]):
+        absent = int((more["uid"][at] != rows["uid"]).sum())
+        if not absent:
             rows = _records({**{column: more[column][at] for column in _names(more)}, **_columns(rows)})
-    return rows
+            continue
+        beside = os.path.join(folder, name)
+        unfit = f"The passthrough file '{beside}' lacks {absent} of the {len(rows)} particles of '{path}' (by uid): give that of the same job."
+    return rows, unfit
 
 
 def _columns(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:

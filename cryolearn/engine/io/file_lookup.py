@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 from ..exceptions import InputError
 
 __all__ = ["find_file", "written_name"]
 
+_FORMAT = re.compile(r":(mrcs?|spi|st)$", re.IGNORECASE)
+_DRIVE = re.compile(r"^[A-Za-z]:[\\/]")
+
 
 def find_file(path: str, name: str, datadir: str = "") -> str:
     """A file that a particle file names.
 
     It is looked up in ``datadir`` (by its name, then by ever shorter ends of it), beside the particle file, in the current (project) folder, and
-    in the folders above the particle file, to which RELION's and cryoSPARC's names are relative.
+    in the folders above the particle file, to which RELION's and cryoSPARC's names are relative. A name of Windows, and one with a format behind it
+    (``stack.stk:mrcs``, of RELION and Xmipp), is looked up as it stands first, then as what it means here.
 
     Parameters
     ----------
@@ -31,11 +36,12 @@ def find_file(path: str, name: str, datadir: str = "") -> str:
         naming the places that were tried.
     """
     tried: list[str] = []
-    for folder, candidate in _candidates(os.path.dirname(os.path.abspath(path)), name, datadir):
-        if os.path.isfile(candidate):
-            return os.path.normpath(candidate)
-        if folder not in tried:
-            tried.append(folder)
+    for spelt in dict.fromkeys((name, _FORMAT.sub("", name), _FORMAT.sub("", _DRIVE.sub("/", name).replace("\\", "/")))):
+        for folder, candidate in _candidates(os.path.dirname(os.path.abspath(path)), spelt, datadir):
+            if os.path.isfile(candidate):
+                return os.path.normpath(candidate)
+            if folder not in tried:
+                tried.append(folder)
     absent = f"The file '{path}' names the image file '{name}', which "
     if tried:
         raise InputError(f"{absent}is in none of the folders {', '.join(map(repr, tried))}: copy or link it there, or name its folder with --datadir.")

@@ -12,7 +12,7 @@ from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc
 from .maps import read_values
-from .mrc_header import MrcHeader, read_header, require_rectangular
+from .mrc_header import MrcHeader, read_header, require_one_map, require_rectangular
 
 __all__ = ["MapGrid", "read_map_grid", "same_grid", "write_on_grid"]
 
@@ -54,9 +54,10 @@ def read_map_grid(path: str) -> MapGrid:
     Raises
     ------
     InputError
-        when the file is absent, damaged, holds NaN, has no voxel size, or a cell that is not rectangular.
+        when the file is absent, damaged, holds NaN, has no voxel size, a cell that is not rectangular, or is a stack of maps.
     """
     header = read_header(path)
+    require_one_map(header)
     axes = _axes(header)
     data = np.ascontiguousarray(read_values(header).transpose(axes))
     if not np.isfinite(data.sum(dtype=np.float64)):

@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc, whole_file
-from .mrc_header import MrcHeader, is_packed, open_packed, read_header, require_rectangular
+from .mrc_header import MrcHeader, is_packed, open_packed, read_header, require_one_map, require_rectangular
+
+_MASK_MARGIN = 0.5  # resampling makes masks overshoot
 
 
 @dataclass
@@ -49,9 +51,11 @@ def read_map(path: str) -> Map:
     Raises
     ------
     InputError
-        when the file is absent, damaged, holds NaN, has no voxel size or different ones along its axes, or a cell that is not rectangular.
+        when the file is absent, damaged, holds NaN, has no voxel size or different ones along its axes, a cell that is not rectangular, or is a stack
+        of maps.
     """
     header = read_header(path)
+    require_one_map(header)
     data = read_values(header)
     order = [int(header.raw[name]) for name in ("mapc", "mapr", "maps")]
     if sorted(order) != [1, 2, 3]:
@@ -69,6 +73,23 @@ def read_map(path: str) -> Map:
         raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({sizes} Å): resample it.")
     require_rectangular(header)
     return Map(data, float(np.mean(voxel)), _place(header, order, voxel))
+
+
+def read_mask(path: str) -> Map:
+    """Read a map of weights from 0 to 1.
+
+    Raises
+    ------
+    InputError
+        as :func:`read_map`, and when values are far outside of 0 to 1 (bytes read with another sign, a map of density), or all are 0.
+    """
+    mask = read_map(path)
+    low, high = float(mask.data.min()), float(mask.data.max())
+    if low < -_MASK_MARGIN or high > 1 + _MASK_MARGIN:
+        raise InputError(f"The mask '{path}' has values from {low:.4g} to {high:.4g}: they are needed from 0 to 1.")
+    if high <= 0:
+        raise InputError(f"The mask '{path}' is empty: all its values are 0.")
+    return mask
 
 
 def read_values(header: MrcHeader) -> NDArray[np.float32]:

@@ -18,8 +18,10 @@ from .foreign_images import FOREIGN_FORMATS, Layout, imagic_files, imagic_layout
 HEADER_BYTES = 1024
 _IMOD_STAMP = 1146047817
 _IMOD_SIGNED_BYTES = 1
+_LARGEST_SIGNED, _LARGEST_UNSIGNED = 127, 255
 _DTYPES = {1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _COMPLEX_MODES = (3, 4)
+_VOLUME_STACKS = (401, 630)
 _RIGHT_ANGLE_DEG = 0.05  # what rounding explains
 _PACKED = (".gz", ".bz2")
 
@@ -82,6 +84,19 @@ def require_rectangular(header: MrcHeader) -> None:
     if any(angle and abs(angle - 90) > _RIGHT_ANGLE_DEG for angle in angles):
         said = ", ".join(f"{angle:g}" for angle in angles)
         raise InputError(f"The cell of the map '{header.path}' is not rectangular ({said} degrees): resample it to a rectangular grid.")
+
+
+def require_one_map(header: MrcHeader) -> None:
+    """Refuse a stack of volumes (MRC2014: space group 401 and above, MZ sections a volume), which would be read as one tall map.
+
+    Raises
+    ------
+    InputError
+        with the number of volumes.
+    """
+    sections, each = header.shape[0], int(header.raw["mz"])
+    if _VOLUME_STACKS[0] <= int(header.raw["ispg"]) <= _VOLUME_STACKS[1] and 0 < each < sections and sections % each == 0:
+        raise InputError(f"The file '{header.path}' is a stack of {sections // each} maps of {each} sections: give a file of one map.")
 
 
 def is_packed(path: str) -> bool:
@@ -166,13 +181,18 @@ def _data_type(raw: np.void, mode: int, path: str) -> np.dtype:
     if mode in _COMPLEX_MODES:
         raise InputError(f"The MRC file '{path}' holds a complex transform (mode {mode}): give the real-space file.")
     if mode == 0:
-        # MRC2014 says signed; IMOD marks its own files, older ones of which are unsigned
-        stamp, flags = (int(np.frombuffer(bytes(raw["extra2"])[at : at + 4], "<i4")[0]) for at in (40, 44))
-        unsigned = stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED_BYTES
-        return np.dtype("u1" if unsigned else "i1")
+        return np.dtype("u1" if _are_unsigned(raw) else "i1")
     if mode not in _DTYPES:
         raise InputError(f"The MRC file '{path}' has mode {mode}, but only modes 0, 1, 2, 6 and 12 can be read.")
     return np.dtype(raw.dtype["mode"].byteorder.replace("=", "<") + _DTYPES[mode])
+
+
+def _are_unsigned(raw: np.void) -> bool:
+    """Whether bytes are 0 to 255: MRC2014 says -128 to 127; IMOD marks its own files, and others give a largest value that only unsigned ones have."""
+    stamp, flags = (int(np.frombuffer(bytes(raw["extra2"])[at : at + 4], "<i4")[0]) for at in (40, 44))
+    if stamp == _IMOD_STAMP:
+        return not flags & _IMOD_SIGNED_BYTES
+    return 0 <= float(raw["dmin"]) and _LARGEST_SIGNED < float(raw["dmax"]) <= _LARGEST_UNSIGNED
 
 
 def _check_size(header: MrcHeader, size: int) -> None:

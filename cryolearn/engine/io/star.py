@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from ..launch import say_once
+from .acquisition_checks import doubtful_ctf, doubtful_origins, refuse_impossible
 from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
 from .cryosparc import unused_columns as unused_of_cryosparc
 from .file_lookup import find_file, written_name
@@ -102,7 +103,7 @@ class ParticleTable(StarTable):
     tilts : Tilts or None
         Of tilt-series particles: which particle each image shows, and how its tilt lies.
     warnings : list of str
-        What the file says of the image formation that is not used.
+        What the file says of the image formation that is not used, or that is in doubt.
     """
 
     dimensions = 2
@@ -169,7 +170,7 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "", tilt
     Raises
     ------
     InputError
-        naming the missing column, stack, image, optics group or id.
+        naming the missing column, stack, image, optics group or id, or a number that no microscope has.
     """
     path, blocks, tilts = read_image_blocks(path, datadir, tilt_series)
     fields, columns, group_row = read_shared_columns(path, blocks, "particles", _OWN)
@@ -184,24 +185,28 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "", tilt
     common = groups.most_common(group_row)
     pixel_size, box = float(groups.pixel_size_angst[common]), int(groups.box[common]) or read_header(files[0]).shape[2]
     ctf = _ctf(path, optics, columns, group_row, ids)
+    said = [] if ctf is None else doubtful_ctf(path, ctf)
     if ctf is not None:
+        refuse_impossible(path, ctf, ids)
         if ctf.scale is not None and not (ctf.scale > 0).any():
             raise InputError(f"The CTF scale (rlnCtfScalefactor) of all particles in '{path}' is 0 or less, so that no image shows anything: correct it, or "
                              "remove the column.")
         ctf = _with_optics(ctf, groups, group_row, pixel_size)
     elif groups.premultiplied[group_row].any():
         raise InputError(f"The images of '{path}' are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied), but it gives no defocus (rlnDefocusU).")
-    said = unused_columns(path, optics, columns) if tilts is None else [*unused_columns(path, optics, tilts.source.columns), *tilts.source.warnings]
+    said += unused_columns(path, optics, columns) if tilts is None else [*unused_columns(path, optics, tilts.source.columns), *tilts.source.warnings]
     foreign = unused_of_cryosparc(columns[CS_COLUMN]) if CS_COLUMN in columns else []
     if foreign:
         said.append(f"{', '.join(foreign)} of '{path}' are not used, and written back to .cs files only: refine aberrations and magnification in RELION.")
+    origins = _origins(path, columns, ids, groups, group_row)
+    said += [] if origins is None else doubtful_origins(path, origins, groups, group_row, box)
     if not (same_pixel(pixel_size, groups.pixel_size_angst) & (groups.box == groups.box[common]))[group_row].all():
         say_once(f"Images of several pixel sizes or boxes: all are brought to {pixel_size:g} Å and {box} px, those of most particles.")
     for text in said:
         say_once(f"WARNING: {text}")
     return ParticleTable(
         **fields, pixel_size_angst=pixel_size, box=box, image_file=files, file_index=file_index, image_index=image_index,
-        origin_angst=_origins(path, columns, ids, groups, group_row), ctf=ctf, warnings=said,
+        origin_angst=origins, ctf=ctf, warnings=said,
         image_sign=columns.get(SIGN_LABEL), cryosparc=columns.get(CS_COLUMN), tilts=tilts,
     )
 

@@ -93,13 +93,17 @@ def _is_number(value: object) -> bool:
         float(str(value))
     except ValueError:
         return False
-    return True
+    return "_" not in str(value)  # 1_000 is a number in Python alone
 
 
 def whole_numbers(path: str, values: NDArray[Any], label: str) -> NDArray[np.int64]:
     """A column of whole numbers."""
-    if values.dtype.kind not in "iuf" or not np.array_equal(values, np.round(values)):
-        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only.")
+    if values.dtype.kind not in "iuf":
+        found = next((value for value in values if not _is_number(value)), "")
+        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only, but text: '{found}'.")
+    wrong = np.flatnonzero(values != np.round(values))  # NaN is one of them
+    if len(wrong):
+        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only: {values[wrong[0]]:g} in row {wrong[0] + 1}.")
     return np.asarray(values, np.int64)
 
 

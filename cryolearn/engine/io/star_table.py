@@ -117,6 +117,8 @@ def read_shared_columns(path: str, blocks: dict[str, Block], what: str, own: set
     ids = whole_numbers(path, columns["rlnImageId"], "rlnImageId") if "rlnImageId" in columns else np.arange(1, len(columns["rlnImageName"]) + 1)
     refuse_repeats(path, ids)
     group, group_row = optics_rows(path, optics, columns, ids)
+    used, group_row = np.unique(group_row, return_inverse=True)  # groups may be left without particles where a subset was selected
+    optics = {label: np.asarray(values)[used] for label, values in optics.items()}
     refuse_contradictions(path, optics, columns, group_row, ids)
     fields = {
         "ids": ids, "angles_deg": number_columns(path, columns, _ANGLES, ids), "optics_group": group, "optics": optics,

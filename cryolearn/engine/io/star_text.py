@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import shlex
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -20,6 +22,7 @@ Block = dict[str, NDArray[Any]]
 _MISSING = ["", "nan", "NaN", "-nan", "NAN", "<NA>", "None"]
 _ROWS_AT_A_TIME = 100_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _COMMENT_LINE = re.compile(rb"^[ \t]*#[^\n]*", re.MULTILINE)
 _BLOCK_LINE = re.compile(rb"data_\S*[ \t\r]*(#.*)?$")
@@ -58,7 +61,7 @@ def read_star(path: str, blocks: Iterable[str] | None = None) -> dict[str, Block
             content = handle.read()
     except OSError as error:
         raise InputError(f"The STAR file '{path}' cannot be read: {error.strerror or error}.") from error
-    content = _as_lines(path, content)
+    content = _as_lines(path, _unpacked(path, content))
     spans = _find_blocks(content)
     if not spans:
         raise InputError(f"'{path}' is not a STAR file: it has no line that starts with 'data_'.")
@@ -72,12 +75,21 @@ def read_star(path: str, blocks: Iterable[str] | None = None) -> dict[str, Block
     return found
 
 
+def _unpacked(path: str, content: bytes) -> bytes:
+    if not content.startswith(_GZIP):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"The STAR file '{path}' is compressed by gzip and damaged: {error}.") from error
+
+
 def _as_lines(path: str, content: bytes) -> bytes:
-    """Text without a byte-order mark, its lines ended by line feeds."""
+    """Text without a byte-order mark, its lines ended by line feeds (those of Windows, Macs and Unix may be mixed)."""
     if content.startswith(_UTF16_MARKS):
         raise InputError(f"The STAR file '{path}' is UTF-16 text: save it as UTF-8.")
     content = content.removeprefix(_BYTE_ORDER_MARK)
-    return content if b"\n" in content else content.replace(b"\r", b"\n")
+    return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in content else content
 
 
 def _line(content: bytes, at: int) -> int:

@@ -18,6 +18,12 @@ _TILT = ("rlnBeamTiltX", "rlnBeamTiltY")
 _MOST_GROUPS = 5000  # optics groups of distinct beam tilts; images are read group by group
 _PIXEL_SIZES = ("rlnImagePixelSize", "rlnPixelSize")
 _DETECTOR = ("rlnDetectorPixelSize", "rlnMagnification")
+# a label that a file without particles has (or how it begins), and what it is
+_OTHER_FILES = {
+    "cisTEM": "particles of cisTEM (export them for RELION)", "rlnExperimentalDataStarFile": "names that of its particles in rlnExperimentalDataStarFile",
+    "rlnReferenceImage": "maps of classes (the particles are in *_data.star)", "rlnMicrographName": "micrographs or coordinates (extract the particles)",
+    "rlnCoordinateX": "coordinates (extract the particles)",
+}
 _MICROMETRE_ANGST = 1e4
 _TILTS = ("rlnTomoTiltSeriesPixelSize", "rlnTomoSubtomogramBinning")
 
@@ -37,7 +43,9 @@ def particles_with_optics(path: str, blocks: dict[str, Block]) -> tuple[Block, B
     if len(found) > 1:
         raise InputError(f"The STAR file '{path}' has image names in the blocks {' and '.join('data_' + name for name in found)}: keep one of them.")
     if not found and "particles" not in blocks:
-        raise InputError(f"The STAR file '{path}' has no block data_particles with the column rlnImageName: give a STAR file of particles.")
+        raise InputError(
+            f"The STAR file '{path}' has no block data_particles with the column rlnImageName{_what_it_is(blocks)}: give a STAR file of particles."
+        )
     columns = blocks["particles" if "particles" in blocks else found[0]]  # older versions say data_images or data_
     if "optics" not in blocks:
         return _made_optics(path, columns)
@@ -55,6 +63,12 @@ def holds_tilt_stacks(blocks: dict[str, Block]) -> bool:
     said = np.asarray(general.get("rlnTomoSubTomosAre2DStacks", [0]))
     flat = (np.asarray(blocks.get("optics", {}).get("rlnImageDimensionality", [3])) == 2).any()
     return bool((said == 1).any() or (flat and "rlnTomoVisibleFrames" in particles))
+
+
+def _what_it_is(blocks: dict[str, Block]) -> str:
+    """', but ...' where other columns tell what the file is."""
+    labels = {label for block in blocks.values() for label in block}
+    return next((f", but {what}" for label, what in _OTHER_FILES.items() if any(one.startswith(label) for one in labels)), "")
 
 
 def refuse_tilt_stacks(path: str, blocks: dict[str, Block]) -> None:

@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from ..exceptions import InputError
 from ..launch import say_once
 from .atomic_model import Structure
+from .cif_columns import read_cif
 from .conformers import AtomRow, chosen_atoms, residue_copies
 from .pdb_columns import number_lines
+from .structure_checks import check_atoms
 
 __all__ = ["copies_of_residues", "find_structure", "read_dry_atoms", "read_structure"]
 
+_FORMATS = {
+    ".pqr": "a PQR file (charges and radii in place of occupancies and B factors)", ".pdbqt": "a PDBQT file of AutoDock", ".gro": "a GRO file of GROMACS",
+    ".xyz": "an XYZ file", ".mol2": "a MOL2 file", ".sdf": "an SDF file", ".bcif": "a binary CIF file",
+}
 _FIELDS = ("coordinates", "element", "atomic_number", "b_factor", "occupancy", "atom_name", "residue_number", "residue_name",
            "chain", "insertion_code", "hetero", "segment")
 _TYPES: dict[str, Any] = {"coordinates": np.float64, "atomic_number": np.int64, "b_factor": np.float64, "occupancy": np.float64,
@@ -46,10 +52,14 @@ def read_structure(path: str, first_conformer: bool = False, quiet: bool = False
     Raises
     ------
     InputError
-        when the file is absent, is no structure, has no atoms, a coordinate that is no number, or atoms that cannot be read.
+        when the file is absent, is no structure, has no atoms, a coordinate that is no number, atoms that cannot be read, or what no model has: negative
+        occupancies, atoms far closer than bonds.
     """
     if not os.path.isfile(path):
         raise InputError(f"The structure '{path}' does not exist.")
+    ending = os.path.splitext(path)[1].lower()
+    if ending in _FORMATS:
+        raise InputError(f"The structure '{path}' is {_FORMATS[ending]}, which cannot be read: convert it to PDB or mmCIF.")
     notes: list[str] = []
     try:
         document, expected, names = _document(path, notes)
@@ -71,7 +81,7 @@ def read_structure(path: str, first_conformer: bool = False, quiet: bool = False
             f"Atom {structure.atom_name[atom]} of residue {structure.residue_number[atom]}, chain {structure.chain[atom]}, of the "
             f"structure '{path}' has no numbers as coordinates."
         )
-    _check_occupancies(structure, notes)
+    check_atoms(path, structure, notes)
     _note_copies(structure, notes)
     _note_assembly(document, notes)
     if notes and not quiet:
@@ -116,7 +126,9 @@ def _document(path: str, notes: list[str]) -> tuple[gemmi.Structure, int, dict[i
         content = gzip.decompress(content)
     text = content.decode("utf-8", "replace").lstrip("\ufeff")
     if _is_cif(text):
-        return (*_cif_document(text, notes), {})
+        document, count, models = read_cif(text)
+        _note_models(models, notes)
+        return document, count, {}
     if not any(text.startswith(word) or f"\n{word}" in text for word in ("ATOM", "HETATM", "END", "HEADER", "CRYST1", "REMARK", "MODEL")):
         raise ValueError("it has neither records of PDB nor a data block of mmCIF")
     numbered = number_lines(path, [line.rstrip("\r") for line in text.split("\n")])
@@ -124,6 +136,8 @@ def _document(path: str, notes: list[str]) -> tuple[gemmi.Structure, int, dict[i
     _note_models(len(document), notes)
     if numbered.blank_occupancies:
         notes.append(f"{numbered.blank_occupancies} atoms have no occupancy; it is taken as 1")
+    if numbered.no_b_factors:
+        notes.append(f"{numbered.no_b_factors} atoms have no number as B factor; it is taken as 0")
     if numbered.after_end:
         notes.append(f"{numbered.after_end} atoms behind END are not read")
     return document, numbered.atoms, numbered.residue_names
@@ -137,22 +151,6 @@ def _is_cif(text: str) -> bool:
 def _note_models(count: int, notes: list[str]) -> None:
     if count > 1:
         notes.append(f"{count} models, of which the first is read")
-
-
-def _cif_document(text: str, notes: list[str]) -> tuple[gemmi.Structure, int]:
-    document = gemmi.cif.read_string(text)
-    block = next((block for block in document if block.find_loop("_atom_site.id")), document[0])
-    table = block.find("_atom_site.", ["id", "?pdbx_PDB_model_num"])
-    models = set()
-    first, expected = None, 0
-    for number, row in enumerate(table, 1):
-        model = row.str(1) if row.has(1) else "1"
-        first = model if first is None else first
-        models.add(model)
-        expected += model == first
-        row[0] = str(number)
-    _note_models(len(models), notes)
-    return gemmi.make_structure_from_block(block), expected
 
 
 def _rows(model: gemmi.Model, names: dict[int, str]) -> Iterable[tuple[int, AtomRow, tuple[Any, ...]]]:
@@ -183,15 +181,6 @@ def _chosen(rows: list[tuple[int, AtomRow, tuple[Any, ...]]], first_conformer: b
     structure = Structure(**{name: np.array(list(values), _TYPES.get(name)) for name, values in zip(_FIELDS, columns)})
     structure.occupancy = occupancy[kept]
     return structure
-
-
-def _check_occupancies(structure: Structure, notes: list[str]) -> None:
-    empty = int((structure.occupancy == 0).sum())
-    if empty == len(structure):
-        structure.occupancy[:] = 1.0
-        notes.append("all occupancies are 0; they are taken as 1")
-    elif empty:
-        notes.append(f"{empty} of {len(structure)} atoms have occupancy 0 and do not scatter")
 
 
 def _note_copies(structure: Structure, notes: list[str]) -> None:

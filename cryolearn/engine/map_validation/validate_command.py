@@ -27,6 +27,7 @@ from .map_scores import MapScores, score_maps
 from .q_score import mean_by_residue
 from .score_figures import change_figure, emringer_figure, q_figure
 from .score_table import Change, score_table
+from .size_and_hand import size_and_hand_warnings
 
 __all__ = ["run"]
 
@@ -40,6 +41,9 @@ def run(config: ValidateMapConfig) -> None:
     torch.set_num_threads(max(1, config.threads or torch.get_num_threads()))
     inputs = read_inputs(config)
     _say_what_was_assumed(inputs)
+    warnings = size_and_hand_warnings(inputs.maps[0].volume, inputs.structure.coordinates, inputs.maps[0].path)
+    for text in warnings:
+        print(f"WARNING: {text}", flush=True)
     progress = Progress("Scores", _PARTS + config.decoys, "parts")
     scores = score_maps(
         inputs.maps, inputs.structure, inputs.chains, mask=inputs.mask, resolution_angst=config.resolution_angst, q_sigma_angst=config.q_sigma_angst,
@@ -55,7 +59,7 @@ def run(config: ValidateMapConfig) -> None:
     _write_scores(out, names, lines)
     _write_curves(out, inputs, scores, curves)
     _draw(out, config, inputs=inputs, scores=scores, lines=lines, curves=curves, residues=residues)
-    _write_summary(out, config, inputs=inputs, scores=scores, names=names, lines=lines, cross=cross)
+    _write_summary(out, config, inputs=inputs, scores=scores, names=names, lines=lines, cross=cross, warnings=warnings)
 
 
 _PLACES = {"zero": "its first voxel at 0, 0, 0", "centre": "its middle voxel at 0, 0, 0"}
@@ -172,7 +176,7 @@ def _label(name: str) -> str:
 
 def _write_summary(
     out: Path, config: ValidateMapConfig, inputs: Inputs, scores: Sequence[MapScores], names: Sequence[str], lines: Sequence[Change],
-    cross: dict[str, float | None],
+    cross: dict[str, float | None], warnings: Sequence[str],
 ) -> None:
     summary = ValidationSummary(
         maps=list(names), residues=len(inputs.residues), side_chains=len(inputs.chains), side_chains_outside=inputs.chains_outside,
@@ -200,7 +204,7 @@ def _write_summary(
     if any(score.own_grid.score > CEILING for score in scores):
         print(f"EMRinger by cctbx's votes is above the formula's ceiling of {CEILING:.2f}: the density has plateaus that vote more than once. Read the "
               "score of one vote a residue.", flush=True)
-    write_summary(out, summary, measures)
+    write_summary(out, summary, measures, warnings)
 
 
 def _number(value: float) -> float | None:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from ...common.limits import FEWEST_IMAGES
 from ..alignment.posterior import Poses
+from ..alignment.reference_check import Expected, check_images
 from ..config import digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import ctf_2d
+from ..imaging.first_images import ImageUse
 from ..imaging.half_set_maps import ImageOptions, Reconstruction, finish_reconstruction, fsc_sphere, insert_particles, new_reconstructor, split_halves
 from ..imaging.poses import matrix_to_euler
 from ..imaging.standard_images import StandardImages
@@ -77,6 +79,8 @@ def run(config: RecoverOrientationsConfig) -> None:
     diameter = config.particle_diameter_angst or _DIAMETER * table.box * table.pixel_size_angst
     images = ParticleImages(table, diameter / 2, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf)
     _refuse_alike(images, config.particles)
+    use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped)
+    check_images(table, Expected(radius_angst=config.particle_diameter_angst / 2), use)
     record = RunRecord(config.output, "recovery", digest_config(config, tuple(sorted(set(table.image_file)))))
     found = _find(config, table, images=images, model=model, kernel=kernel, diameter=diameter, record=record)
     posed, maps = _reconstruct(config, table, found, kernel, diameter, device)

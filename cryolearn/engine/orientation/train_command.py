@@ -10,10 +10,12 @@ import torch
 
 from ...common.checks import check_epoch, check_multiple
 from ...common.limits import WIDTH_STEP
+from ..alignment.reference_check import Expected, check_images
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
+from ..imaging.first_images import ImageUse
 from ..io.star import ParticleTable, read_particles
 from ..training.particle_images import ParticleImages
 from ..training.plan import BLOCK, TrainingPlan
@@ -74,7 +76,8 @@ def _training(config: DistanceTrainConfig, setting: _Setting, task: DistanceTask
         "views": config.views,
     }
     sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å; {f'SNR {snr:.3g}' if snr else 'no noise'}"
-    return Training(task=task, plan=plan, name=config.preset, sees=sees, unit="images", finish=partial(write_model, config, task, plan, description))
+    finish = partial(write_model, config, task, plan, description, warnings=setting.warnings)
+    return Training(task=task, plan=plan, name=config.preset, sees=sees, unit="images", finish=finish)
 
 
 def _plan(config: DistanceTrainConfig, setting: _Setting, block: int, device: torch.device) -> TrainingPlan:
@@ -121,6 +124,9 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
         files = tuple(table.image_file)
         ctf = None if config.ignore_ctf else Ctf.from_table(table.ctf, None, device)
         appearance = measure_particles(config, images, size, power)
+        if maps is not None:
+            use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped)
+            check_images(table, Expected(reference=maps.only_reference(), radius_angst=radius), use)
     else:
         assert power is not None
         ctf = _drawn_ctf(config, device)
@@ -137,7 +143,8 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
         source = ImageSimulator(
             maps, appearance, ctf, snr_factor=config.snr_factor, shift_range_angst=config.shift_range_angst, largest_rad=largest, seed=config.seed,
         )
-    return _Setting(box, pixel, files, appearance, source, radius, [] if table is None else table.warnings)
+    said = [] if table is None else table.warnings
+    return _Setting(box, pixel, files=files, appearance=appearance, source=source, radius_angst=radius, warnings=said)
 
 
 def _field(config: DistanceTrainConfig, table: ParticleTable | None) -> tuple[int, float]:

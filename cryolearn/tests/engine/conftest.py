@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 SCIPION = ("pyworkflow", "pwem", "tomo", "relion", "xmippLib", "emtable")
 
@@ -16,6 +20,7 @@ WARNINGS = (
     "error",
     "ignore:unclosed file .*substitution_matrices:ResourceWarning",  # Biopython opens its matrices and leaves them open, on import and on use
     "ignore:Keyword argument 'eigvals' is deprecated:DeprecationWarning",  # ProDy calls SciPy so
+    "ignore:Keyword argument 'turbo' is deprecated:DeprecationWarning",
     r"ignore:.torch\.jit\.script. is deprecated:DeprecationWarning",  # PyTorch's own forward derivatives call it
 )
 
@@ -31,6 +36,44 @@ def pytest_collection_finish() -> None:
     """What was imported stays out of later collections, which take milliseconds then."""
     gc.collect()
     gc.freeze()
+
+
+_every_picture = False
+
+
+def _kind(figure: Figure) -> tuple[object, ...]:
+    """What pictures of one kind have in common: their texts without numbers, and how much is drawn in each part."""
+    parts = [(re.sub(r"[-\d.]+", "#", f"{axes.get_title()}|{axes.get_xlabel()}|{axes.get_ylabel()}"), axes.get_xscale(), axes.get_yscale(),
+              len(axes.get_children()), axes.get_legend() is None) for axes in figure.axes]
+    return (tuple(figure.get_size_inches()), *parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_kind_of_picture_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A picture of a kind that this process has drawn already is that one again: half a second of the processor for each of a thousand."""
+    folder, drawn = tmp_path_factory.mktemp("pictures"), dict[tuple[object, ...], Path]()
+    draw = Figure.savefig
+
+    def savefig(figure: Figure, path: Any, **options: Any) -> None:
+        kind = (*_kind(figure), *sorted(options.items()))
+        if kind not in drawn or _every_picture:
+            draw(figure, path, **options)
+            drawn[kind] = Path(shutil.copy(path, folder / f"{len(drawn)}.png"))
+        else:
+            shutil.copy(drawn[kind], path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
+
+
+@pytest.fixture
+def every_picture() -> Iterator[None]:
+    """For tests of pictures: all are drawn."""
+    global _every_picture
+    _every_picture = True
+    yield
+    _every_picture = False
 
 
 @pytest.fixture(autouse=True)

@@ -184,6 +184,7 @@ def test_relion_reads_the_particles(particles: Path, tmp_path: Path) -> None:
     assert len(read_star(str(tmp_path / "handled.star"), ("particles",))["particles"]["rlnImageName"]) == 40 - 16
 
 
+@pytest.mark.usefixtures("every_picture")
 def test_figures_are_drawn_from_plain_arrays(model: MotionModel, tmp_path: Path) -> None:
     """Every figure, on awkward input too: one component, fixed Gaussians, empty places of the path, infinite error bars."""
     random = np.random.default_rng(0)

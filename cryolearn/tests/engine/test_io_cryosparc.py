@@ -117,6 +117,30 @@ def test_passthrough_files_of_the_job_are_joined_by_uid(job):
     assert list(found.image_index) == [5, 4, 3, 2, 1, 0] and found.ctf.defocus_u == pytest.approx(columns["ctf/df1_A"])
 
 
+def test_a_passthrough_file_that_lacks_particles_is_named(job):
+    columns = _rows()
+    _save(job / "J9_particles.cs", {name: values for name, values in columns.items() if not name.startswith("blob/")})
+    columns["uid"] = np.concatenate([columns["uid"][:4], np.array([5, 6], np.uint64)])
+    _save(job / "J9_passthrough_particles.cs", columns)
+    with pytest.raises(InputError, match=r"J9_passthrough_particles\.cs' lacks 2 of the 6 particles"):
+        read_particles(str(job / "J9_particles.cs"))
+
+
+def test_a_uid_that_comes_twice_is_refused(job):
+    columns = _rows()
+    columns["uid"][3] = columns["uid"][1]
+    _save(job / "J9_particles.cs", columns)
+    with pytest.raises(InputError, match=rf"uid {columns['uid'][1]} more than once .1 rows of 6"):
+        read_particles(str(job / "J9_particles.cs"))
+
+
+@pytest.mark.parametrize("kind", ["alignments2D", "alignments_class_0", "alignments3D_multi"])
+def test_alignments_that_are_no_poses_are_named(job, capsys, kind):
+    _save(job / "J9_particles.cs", {name.replace("alignments3D", kind): values for name, values in _rows().items()})
+    assert read_particles(str(job / "J9_particles.cs")).angles_deg is None
+    assert f"no alignments3D/pose, but {kind}" in capsys.readouterr().out
+
+
 def test_images_dark_on_light_are_inverted(job, capsys):
     sign = np.array([1, -1, 1, -1, 1, 1], "f4")
     _save(job / "J9_particles.cs", _rows(**{"blob/sign": sign}))

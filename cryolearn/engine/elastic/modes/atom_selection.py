@@ -14,9 +14,10 @@ from scipy.spatial import cKDTree
 from ...exceptions import InputError
 from ...io.structures import Structure, copies_of_residues, read_structure
 
-__all__ = ["atoms_by_kind", "loose_nodes", "rigid_blocks", "select_atoms"]
+__all__ = ["atoms_by_kind", "loose_nodes", "refuse_shared_places", "rigid_blocks", "select_atoms"]
 
 _FEWEST_ATOMS = 10
+_SAME_PLACE_ANGST = 0.01
 _KINDS = ("protein", "nucleic", "water", "ion", "lipid")
 _NAMED = 4  # residue names that are listed of other atoms
 _SMALLEST_BLOCK = 4  # three atoms that are not on a line have six degrees of freedom
@@ -26,8 +27,9 @@ def _atom_group(structure: Structure) -> prody.AtomGroup:
     """The atoms as ProDy's object; copies of a residue (chains of one name) are told by a segment name of their own."""
     group = prody.AtomGroup("structure")
     group.setCoords(structure.coordinates)
-    group.setNames(structure.atom_name)
-    group.setElements(np.char.upper(structure.element))
+    deuterium = structure.element == "D"  # ProDy knows hydrogen by its name
+    group.setNames(np.where(deuterium, np.char.replace(structure.atom_name, "D", "H", 1), structure.atom_name))
+    group.setElements(np.where(deuterium, "H", np.char.upper(structure.element)))
     group.setResnames(structure.residue_name)
     group.setResnums(structure.residue_number)
     group.setIcodes(structure.insertion_code)
@@ -61,6 +63,29 @@ def _chosen_rows(group: prody.AtomGroup, selection: str, path: str) -> NDArray[n
     return rows
 
 
+def refuse_shared_places(coordinates: NDArray[np.float64], names: list[str], path: str) -> None:
+    """Refuse atoms (N, 3) at one place, between which no spring has a direction.
+
+    Parameters
+    ----------
+    coordinates : (N, 3)
+        Å.
+    names : list of str
+        Of the atoms, for messages.
+    path : str
+        Their file.
+    """
+    distance, nearest = cKDTree(coordinates).query(coordinates, k=2)
+    shared = np.flatnonzero(distance[:, 1] < _SAME_PLACE_ANGST)
+    if len(shared):
+        first = shared[0]
+        second = next(int(row) for row in nearest[first] if row != first)
+        raise InputError(
+            f"{len(shared)} of the atoms selected from '{path}' lie at the place of another (first: {names[first]} and {names[second]}): remove the copies, "
+            "or atoms whose coordinates stand for unknown ones."
+        )
+
+
 def select_atoms(path: str, selection: str) -> tuple[Structure, prody.AtomGroup]:
     """Atoms of a PDB or mmCIF file that a ProDy selection keeps, for the engine and for ProDy; what they are is said in one line.
 
@@ -73,6 +98,9 @@ def select_atoms(path: str, selection: str) -> tuple[Structure, prody.AtomGroup]
     group = _atom_group(structure)
     rows = _chosen_rows(group, selection, path)
     atoms = group[rows].copy()
+    refuse_shared_places(
+        atoms.getCoords(), [f"{name} of residue {chain}/{number}" for name, chain, number in zip(atoms.getNames(), atoms.getChids(), atoms.getResnums())], path,
+    )
     print(f"selected {len(atoms)} of {len(group)} atoms: {atoms_by_kind(atoms)}", flush=True)
     return structure.subset(rows), atoms
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...alignment.reference_check import Expected, map_of_gaussians
 from ...io.modes import Modes
 
 
@@ -61,6 +62,11 @@ class ElasticReference:
         # modes are independent directions: their largest joint displacement is bounded by the root sum of squares
         reach = reach + amplitude_range * self.modes.norm(dim=2).square().sum(0).sqrt()
         return float(reach.max())
+
+    def expected(self, posed: bool = False, resolution_angst: float = 0.0) -> Expected:
+        """What the undeformed structure says of images; ``posed`` if their poses are meant for it, ``resolution_angst`` is the finest that is used."""
+        seen = map_of_gaussians(self.coordinates, self.weights, self.sigma_angst)
+        return Expected(reference=seen, name="structure", posed=posed, radius_angst=self.radius_angst(0.0), resolution_angst=resolution_angst)
 
     def coarse(self, cell_angst: float) -> ElasticReference:
         """Fewer, wider Gaussians for low resolution: atoms in one cubic cell become one Gaussian.

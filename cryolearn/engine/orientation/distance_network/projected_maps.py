@@ -8,6 +8,7 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
+from ...alignment.reference_fit import ReferenceMap
 from ...exceptions import InputError
 from ...imaging.fourier import cosine_low_pass, fourier_resize, frequency_grid, power_spectrum, radial_average, radial_index
 from ...imaging.gaussians import render_gaussians_3d
@@ -81,6 +82,10 @@ class ProjectedMaps:
 
     def __len__(self) -> int:
         return len(self._maps)
+
+    def only_reference(self) -> ReferenceMap | None:
+        """The map that images are compared with; none where there are several."""
+        return ReferenceMap(self._maps[0], self.pixel_angst) if len(self) == 1 else None
 
     def project(self, number: int, rotations: torch.Tensor) -> torch.Tensor:
         """Centred half transforms (b, size, size // 2 + 1) of projections of one map for poses (b, 3, 3)."""

@@ -28,7 +28,9 @@ _SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 _SERIES_FILE = "rlnTomoTiltSeriesStarFile"
 _SERIES_PIXEL = "rlnTomoTiltSeriesPixelSize"
 _DOSE = "rlnMicrographPreExposure"
-_OF_THE_CTF = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift", "rlnCtfScalefactor", "rlnCtfBfactor")
+_B_PER_DOSE = "rlnCtfBfactorPerElectronDose"
+_B_FACTOR = "rlnCtfBfactor"
+_OF_THE_CTF = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift", "rlnCtfScalefactor", _B_FACTOR)
 _NOT_A_ROTATION = 1e-2  # WarpTools and RELION write six digits and more
 
 
@@ -41,6 +43,7 @@ class TiltTable:
     matrix : (t, 3, 3) from the tomogram's axes to those of each tilt's image
     ctf : columns of the CTF that the table has, by RELION's labels, (t,) each
     dose : (t,) e/Å^2 that the specimen received before each tilt; None is not said
+    exposure_filter : the dose weakens a tilt by the exposure filter; else by a B factor, which is in ``ctf``
     pixel_size_angst : of the tilt series
     centre_px : (3,) of the tomogram in pixels of the tilt series; None is not said
     hand, slope : of the defocus along the depth
@@ -51,6 +54,7 @@ class TiltTable:
     matrix: NDArray[np.float64]
     ctf: Block
     dose: NDArray[np.float64] | None
+    exposure_filter: bool
     pixel_size_angst: float
     centre_px: NDArray[np.float64] | None
     hand: float
@@ -125,10 +129,13 @@ def _tilts(path: str, overall: Block, name: str, tilts: Block) -> TiltTable:
     wrong = np.flatnonzero((off > _NOT_A_ROTATION) | (np.linalg.det(matrix) < 0))
     if len(wrong):
         raise InputError(f"The projection matrix of tilt {wrong[0] + 1} of '{name}' in '{path}' is not a rotation: its tilt series cannot be used.")
-    pixel = of_all(_SERIES_PIXEL, 0.0)
+    ctf = {label: numbers(label) for label in _OF_THE_CTF if label in tilts}
+    dose, per_dose = numbers(_DOSE) if _DOSE in tilts else None, of_all(_B_PER_DOSE, 0.0)
+    if per_dose > 0 and dose is not None:
+        ctf[_B_FACTOR] = ctf.get(_B_FACTOR, np.zeros(len(number))) + per_dose * dose
     return TiltTable(
-        matrix=matrix, ctf={label: numbers(label) for label in _OF_THE_CTF if label in tilts}, dose=numbers(_DOSE) if _DOSE in tilts else None,
-        pixel_size_angst=pixel, centre_px=np.array([of_all(label, 0) for label in _SIZE]) / 2 if set(_SIZE) <= set(overall) else None,
+        matrix=matrix, ctf=ctf, dose=dose, exposure_filter=not per_dose > 0, pixel_size_angst=of_all(_SERIES_PIXEL, 0.0),
+        centre_px=np.array([of_all(label, 0) for label in _SIZE]) / 2 if set(_SIZE) <= set(overall) else None,
         hand=of_all("rlnTomoHand", 0.0), slope=of_all("rlnTomoDefocusSlope", 1.0), by_warp=_PROJECTION[0] in tilts and not translations.any(),
         file=path,
     )

@@ -28,6 +28,7 @@ ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 FRAME = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
 ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
 _CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
+_WITHOUT = {"rlnPhaseShift": 0.0, "rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0}  # what tomograms have that do not say it
 _COORDINATES = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 
 
@@ -203,7 +204,7 @@ def _expand(path: str, particles: str, blocks: dict[str, Block], datadir: str) -
     images.update(_ctf_columns(source.tomograms_file, at, None if depth is None or hand is None else depth * hand))
     dose = np.concatenate([table.dose[tilt] for table, tilt in at if table.dose is not None] or [np.zeros(0)])
     if len(dose) == len(row):
-        images[DOSE_COLUMN] = dose
+        images[DOSE_COLUMN] = dose * np.repeat([tables[name].exposure_filter for name in tomograms], [len(tilt) for _, tilt in at])
     elif len(dose):
         raise InputError(f"The tomograms table '{source.tomograms_file}' gives the dose (rlnMicrographPreExposure) of some tomograms only: give all, or none.")
     tilts = Tilts(particle_ids=ids[row], matrix=matrix, dose=dose if len(dose) else None, depth_angst=depth, hand=hand, source=source)
@@ -261,11 +262,12 @@ def _centred_positions(path: str, source: TiltSource, tables: list[TiltTable], i
 
 def _ctf_columns(path: str, at: list[tuple[TiltTable, NDArray[np.int64]]], depth_angst: NDArray[np.float64] | None) -> Block:
     """Columns of the images' CTF; the defocus is that at the particle's depth."""
-    labels = set().union(*(table.ctf for table, _ in at))
-    for label in sorted(labels):
-        if any(label not in table.ctf for table, _ in at):
-            raise InputError(f"The tomograms table '{path}' has the column {label} for some tomograms only: give it for all, or for none.")
-    columns = {label: np.concatenate([table.ctf[label][tilt] for table, tilt in at]) for label in sorted(labels)}
+    labels = sorted(set().union(*(table.ctf for table, _ in at)))
+    lacking = [label for label in labels if label not in _WITHOUT and any(label not in table.ctf for table, _ in at)]
+    if lacking:
+        raise InputError(f"The tomograms table '{path}' has the column {lacking[0]} for some tomograms only: give it for all, or for none.")
+    columns = {label: np.concatenate([table.ctf[label][tilt] if label in table.ctf else np.full(len(tilt), _WITHOUT[label]) for table, tilt in at])
+               for label in labels}
     for label in ("rlnDefocusU", "rlnDefocusV"):
         if label in columns and depth_angst is not None:
             columns[label] = columns[label] + depth_angst

@@ -77,6 +77,15 @@ def test_each_tilt_is_seen_with_its_pose_its_defocus_and_its_dose(tmp_path: Path
     assert np.array_equal(table.image_index, sections)
 
 
+def test_a_b_factor_for_the_dose_takes_the_place_of_the_exposure_filter(tmp_path: Path) -> None:
+    case = _case(tmp_path)
+    blocks = read_star(str(tmp_path / "tomograms.star"))
+    write_star(str(tmp_path / "tomograms.star"), {"global": {**blocks["global"], "rlnCtfBfactorPerElectronDose": np.array([4.0])}})
+    table = _read(tmp_path)
+    assert np.array_equal(table.tilts.dose, np.delete(np.tile(case.dose, COUNT), HIDDEN)) and not table.ctf.dose.any()
+    assert np.array_equal(table.ctf.b_factor, 4.0 * table.tilts.dose)
+
+
 def test_the_exposure_filter_written_out() -> None:
     """Grant & Grigorieff 2015: 0.245 k^-1.665 + 2.81; amplitudes fall to exp(-1/2) at that exposure, and never at k = 0."""
     frequency = torch.tensor([0.0, 0.05, 0.25], dtype=torch.float64)

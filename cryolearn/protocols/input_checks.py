@@ -24,6 +24,12 @@ def sentences(check, *values):
     return []
 
 
+def _hasVoltage(particles):
+    """Does the set or its first particle say the microscope's voltage?"""
+    acquisitions = [item.getAcquisition() for item in (particles, particles.getFirstItem())]
+    return any(acquisition is not None and acquisition.getVoltage() for acquisition in acquisitions)
+
+
 class InputChecks(EMProtocol):
     """A protocol's checks of its engine and of its inputs."""
 
@@ -53,6 +59,9 @@ class InputChecks(EMProtocol):
             errors.append('The %s have no 3D (projection) alignment: align them first.' % what)
         if ctf and not particles.hasCTF():
             errors.append('The %s have no CTF: estimate it, or choose to ignore the CTF.' % what)
+        elif ctf and particles.getSize() and not _hasVoltage(particles):
+            errors.append('The %s have no acquisition (voltage, spherical aberration, amplitude contrast), without which their CTF is not known: '
+                          'assign it to them.' % what)
         return errors
 
     @staticmethod

@@ -24,10 +24,10 @@ def sentences(check, *values):
     return []
 
 
-def _voltage(particles):
-    """Voltage of a set of particles, or of its first one; None where neither says it."""
-    acquisitions = particles.getAcquisition(), particles.getFirstItem().getAcquisition()
-    return next((found.getVoltage() for found in acquisitions if found is not None and found.getVoltage()), None)
+def _hasVoltage(particles):
+    """Does the set or its first particle say the microscope's voltage?"""
+    acquisitions = [item.getAcquisition() for item in (particles, particles.getFirstItem())]
+    return any(acquisition is not None and acquisition.getVoltage() for acquisition in acquisitions)
 
 
 class InputChecks(EMProtocol):
@@ -59,8 +59,9 @@ class InputChecks(EMProtocol):
             errors.append('The %s have no 3D (projection) alignment: align them first.' % what)
         if ctf and not particles.hasCTF():
             errors.append('The %s have no CTF: estimate it, or choose to ignore the CTF.' % what)
-        elif ctf and not _voltage(particles):
-            errors.append('The %s have a CTF, but no acquisition (voltage, spherical aberration, amplitude contrast): import them with one.' % what)
+        elif ctf and particles.getSize() and not _hasVoltage(particles):
+            errors.append('The %s have no acquisition (voltage, spherical aberration, amplitude contrast), without which their CTF is not known: '
+                          'assign it to them.' % what)
         return errors
 
     @staticmethod

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...common.limits import same_pixel_size
 from ..io.mrc_header import read_header
 from ..io.star import ParticleTable
 from ..launch import say_once
@@ -36,6 +37,7 @@ _BATCH = 100
 _BLOBS = (0.2, 0.3)  # standard deviations of the blobs in boxes: wide enough for any particle that fits its box
 _LOW_RINGS = 8  # the blobs hold nothing beyond
 _HEADER = 0.01  # relative difference of pixel sizes; 1 Å and 0 in a header mean that nobody set it
+_UNSET_VOXEL_ANGST = 1.0
 _STACKS = 20
 _SKEWNESS = -1.0  # of all 35 maps tried, from 2 to 15 Å, the least is 1.7
 
@@ -125,7 +127,7 @@ def header_warnings(table: ParticleTable) -> list[str]:
     for file in range(min(len(table.image_file), _STACKS)):
         of_file = np.flatnonzero(table.file_index == file)
         voxel = read_header(table.image_file[file]).voxel_angst[0]
-        if not len(of_file) or voxel <= 0 or abs(voxel - 1) < 1e-3:
+        if not len(of_file) or voxel <= 0 or same_pixel_size(voxel, _UNSET_VOXEL_ANGST):
             continue
         pixel = float(groups.pixel_size_angst[rows[of_file[0]]])
         if abs(voxel / pixel - 1) > _HEADER:

@@ -13,7 +13,7 @@ from ..launch import say_once
 from .star_text import Block
 from .star_versions import particles_with_optics
 
-_ORIGIN_TOLERANCE = 0.01  # Å, and relative: what rounding of either column explains
+_ORIGIN_ROUNDING = 0.01  # Å, and relative: what rounding of either column explains
 
 __all__ = [
     "finite_numbers", "number_columns", "only_value", "optics_rows", "particle_blocks", "refuse_contradictions", "refuse_repeats", "require_columns",
@@ -130,7 +130,7 @@ def refuse_contradictions(path: str, optics: Block, columns: Block, group_row: N
         pixels, angst = f"rlnOrigin{axis}", f"rlnOrigin{axis}Angst"
         if pixels in columns and angst in columns:
             first, second = (finite_numbers(path, columns[label], label, ids) for label in (pixels, angst))
-            off = np.flatnonzero(np.abs(first * pixel - second) > _ORIGIN_TOLERANCE * (1 + np.abs(second)))
+            off = np.flatnonzero(np.abs(first * pixel - second) > _ORIGIN_ROUNDING * (1 + np.abs(second)))
             if len(off):
                 row = off[0]
                 raise InputError(

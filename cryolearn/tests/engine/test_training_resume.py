@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cryolearn.engine.io.records import RunRecord
 from cryolearn.engine.training.plan import TrainingPlan, block_generator
 from cryolearn.engine.training.task import Blocks, Task
 from cryolearn.engine.training.trainer import train
+from cryolearn.tests.forks import SERVER, preload
 from cryolearn.tests.waiting import HANG_S, waitUntil
 
 
@@ -64,8 +64,7 @@ def logged(out: str, *values: Any) -> None:
 
 
 # a process each, from a server that has imported Lightning already
-SERVER = get_context("forkserver")
-SERVER.set_forkserver_preload([__name__])
+preload(__name__)
 
 
 def start(out: Path, seed: int = 1, schedule: str = "cosine", pause: float = 0.0) -> Any:

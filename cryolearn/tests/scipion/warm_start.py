@@ -10,15 +10,15 @@ import os
 import shlex
 import subprocess
 import sys
-from multiprocessing import get_context
 from unittest import mock
 
 from pyworkflow.utils import process
 
+from ..forks import SERVER, preload
+
 RUNNER = 'pw_protocol_run.py'
 launch = importlib.import_module('pyworkflow.protocol.launch')  # `pyworkflow.protocol` has a function of that name
-_server = get_context('forkserver')
-_server.set_forkserver_preload(['cryolearn.tests.scipion.warm_modules'])
+preload('cryolearn.tests.scipion.warm_modules')
 _startTheRun = launch._run
 _environment = {}  # that of the server
 
@@ -40,7 +40,7 @@ def _run(command, wait, *streams):
         _environment.update(_settings())
     if _settings() != _environment:
         return _startTheRun(command, wait, *streams)
-    run = _server.Process(target=_runProtocol, args=(words[2:], os.getcwd(), dict(os.environ)))
+    run = SERVER.Process(target=_runProtocol, args=(words[2:], os.getcwd(), dict(os.environ)))
     run.start()
     run.join()
     return run.pid

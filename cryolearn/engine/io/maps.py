@@ -88,7 +88,7 @@ def read_mask(path: str) -> Map:
     if low < -_MASK_MARGIN or high > 1 + _MASK_MARGIN:
         raise InputError(f"The mask '{path}' has values from {low:.4g} to {high:.4g}: they are needed from 0 to 1.")
     if high <= 0:
-        raise InputError(f"The mask '{path}' is empty: all its values are 0.")
+        raise InputError(f"The mask '{path}' is empty: all its values are 0. Give one that is 1 where the particle is.")
     return mask
 
 

@@ -454,7 +454,7 @@ class TestGaussianHeterogeneity(GaussianProject):
         star = self.simulation._getExtraPath('alike.star')
         write_particles(star, table.subset(np.arange(8)).with_poses(np.array([[10., 20., 30.]] * 8), np.zeros((8, 2))))
         alike = self.importStar(star)
-        empty = self.importVolume(zeros=True)
+        empty = self.importVolume(corner=True)
         cases = [('Gaussians are more than the', dict(inputParticles=self.imported, inputVolume=self.consensus, number=100000)),
                  ('holds no Gaussian', dict(inputParticles=self.imported, inputVolume=self.consensus, inputFocus=empty,
                                               inputGaussians=self.gaussian.outputGaussians)),
@@ -476,13 +476,13 @@ class TestGaussianHeterogeneity(GaussianProject):
         return output
 
     @classmethod
-    def importVolume(cls, sampling=PIXEL, zeros=False, cut=0):
-        """The consensus map with another pixel size, of zeros, or without ``cut`` voxels at each side."""
-        path = os.path.abspath(cls.proj.getTmpPath('volume_%g_%d_%d.mrc' % (sampling, zeros, cut)))
+    def importVolume(cls, sampling=PIXEL, corner=False, cut=0):
+        """The consensus map with another pixel size, zero but for a corner of the box, or without ``cut`` voxels at each side."""
+        path = os.path.abspath(cls.proj.getTmpPath('volume_%g_%d_%d.mrc' % (sampling, corner, cut)))
         with mrcfile.open(cls.consensus.getFileName()) as mrc:
             data = np.array(mrc.data)[cut:BOX - cut, cut:BOX - cut, cut:BOX - cut]
         with mrcfile.new(path, overwrite=True) as mrc:
-            mrc.set_data(np.zeros_like(data) if zeros else data)
+            mrc.set_data(data if not corner else np.pad(np.ones((1, 1, 1), data.dtype), [(0, side - 1) for side in data.shape]))
             mrc.voxel_size = sampling
         return cls.launch(ProtImportVolumes, filesPath=path, samplingRate=sampling).outputVolume
 

@@ -78,7 +78,7 @@ def _training(
         "phase_flipped": config.phase_flipped, "labels": config.labels, "digest": plan.digest, "reference": digest_file(config.modes),
     }
     sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å"
-    finish = partial(_write_model, config, network, plan, description, warnings=table.warnings)
+    finish = partial(_write_model, config, network, plan, description)
     return Training(task=task, plan=plan, name=config.architecture, sees=sees, unit="images", finish=finish)
 
 
@@ -178,7 +178,7 @@ def _task(
 
 
 def _write_model(
-    config: ElasticTrainConfig, network: torch.nn.Module, plan: TrainingPlan, description: dict[str, Any], history: list[Row], warnings: list[str],
+    config: ElasticTrainConfig, network: torch.nn.Module, plan: TrainingPlan, description: dict[str, Any], history: list[Row],
 ) -> None:
     out = Path(config.output)
     folder = out / "model"
@@ -192,6 +192,6 @@ def _write_model(
     summary = curve_summary(plan, history, "images")
     if "val_simulated_error" in summary:
         summary["constant_predictor_error"] = config.amplitude_range / 2  # mean absolute error of always answering zero to uniform amplitudes
-    write_summary(out, summary, warnings=warnings)
+    write_summary(out, summary)
     errors = ", ".join(f"{name[4:].replace('_', ' ')} {value:.4g}" for name, value in history[-1].items() if name.endswith("_error"))
     print(f"trained {plan.steps} steps in {summary['seconds']} s; mean absolute amplitude error on unseen images: {errors}", flush=True)

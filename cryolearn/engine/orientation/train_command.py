@@ -76,7 +76,7 @@ def _training(config: DistanceTrainConfig, setting: _Setting, task: DistanceTask
         "views": config.views,
     }
     sees = f" on {scheme.size} px at {scheme.network_pixel_angst:.2f} Å; {f'SNR {snr:.3g}' if snr else 'no noise'}"
-    finish = partial(write_model, config, task, plan, description, warnings=setting.warnings)
+    finish = partial(write_model, config, task, plan, description)
     return Training(task=task, plan=plan, name=config.preset, sees=sees, unit="images", finish=finish)
 
 

@@ -75,7 +75,7 @@ def unseen_pairs(task: DistanceTask, block: int, blocks: int) -> UnseenPairs:
 
 
 def write_model(
-    config: DistanceTrainConfig, task: DistanceTask, plan: TrainingPlan, description: dict[str, Any], history: list[Row], warnings: list[str],
+    config: DistanceTrainConfig, task: DistanceTask, plan: TrainingPlan, description: dict[str, Any], history: list[Row],
 ) -> None:
     """Write ``model/``, ``validation.npz``, ``summary.json`` and the figures of a finished training."""
     out = Path(config.output)
@@ -100,7 +100,7 @@ def write_model(
     summary["mean_learned_of_farthest_rad"] = round(float(judged.learned_rad[far].mean()), 5) if far.any() else None
     summary["mean_true_of_farthest_rad"] = round(float(judged.true_rad[far].mean()), 5) if far.any() else None
     summary["constant_answer_error_rad"] = round(task.weights.largest_rad / 4, 5)
-    write_summary(out, summary, warnings=warnings)
+    write_summary(out, summary)
     figure = plateau_plot(judged.true_rad, {"as read": judged.learned_rad, "calibrated": calibrated})
     save_figure(figure, str(out / "figures" / "distances.png"))
     print(

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from ..imaging.ctf import Ctf
-from ..imaging.first_images import ImageUse, in_errors, sample_rows
+from ..imaging.first_images import ImageUse, in_errors
 from ..imaging.fourier import fourier_resize, radial_average, rfftn_centred
 from ..imaging.normalise import normalise_background
 from ..imaging.poses import euler_to_matrix
-from ..imaging.standard_images import StandardImages
+from ..imaging.standard_images import StandardImages, even_rows
 from ..io.star import ParticleTable
 from .fourier_band import FourierBand
 from .fourier_images import FourierImages, transform_images
@@ -60,7 +60,7 @@ class Sample:
 
     def thinned(self, most: int) -> Sample:
         """At most ``most`` of the images, spread evenly."""
-        rows = sample_rows(len(self.data), most)
+        rows = even_rows(len(self.data), most)
         return replace(self, data=self.data[rows], transfer=self.transfer[rows], rotation=None if self.rotation is None else self.rotation[rows])
 
 
@@ -120,7 +120,7 @@ class Fit:
 
 def read_sample(table: ParticleTable, use: ImageUse, most: int) -> Sample:
     """Read at most ``most`` images, spread evenly over a set."""
-    rows = sample_rows(len(table), most)
+    rows = even_rows(len(table), most)
     length = table.box * table.pixel_size_angst
     band = FourierBand.up_to(table.box, max(4, min(_RINGS, int(length / _FINEST_ANGST))) + 0.5, length=length)
     stack = StandardImages(table)

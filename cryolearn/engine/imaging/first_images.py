@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...common.limits import same_pixel_size
@@ -23,11 +22,11 @@ from .ctf import Ctf, ctf_2d, electron_wavelength_angst
 from .fourier import frequency_grid, hermitian_weight, low_pass, radial_average, radial_index, rfft2_centred
 from .masks import sphere_mask
 from .normalise import normalise_background
-from .standard_images import StandardImages
+from .standard_images import StandardImages, even_rows
 
 __all__ = [
     "FEWEST", "IMAGES", "SIGNIFICANT", "ImageUse", "box_warnings", "check_contrast", "contrast", "header_warnings", "in_errors", "map_contrast", "negative_map",
-    "sample_rows", "warn",
+    "warn",
 ]
 
 FEWEST = 16  # images from which standard errors are estimated
@@ -56,11 +55,6 @@ class ImageUse:
         return -1.0 if self.invert_contrast else 1.0
 
 
-def sample_rows(count: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` rows spread evenly over ``count``."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
-
-
 def in_errors(values: Tensor) -> float:
     """Mean of independent values (n,) over its standard error."""
     numbers = values.double()
@@ -79,7 +73,7 @@ def contrast(table: ParticleTable, use: ImageUse = ImageUse(), most: int = IMAGE
     most
         Images read, spread evenly over the set.
     """
-    box, rows, stack = table.box, sample_rows(len(table), most), StandardImages(table)
+    box, rows, stack = table.box, even_rows(len(table), most), StandardImages(table)
     ky, kx = frequency_grid(box)
     ring = radial_index(box).clamp(max=box // 2)
     low = (ring > 0) & (ring <= _LOW_RINGS)

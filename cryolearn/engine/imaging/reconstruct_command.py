@@ -122,10 +122,7 @@ def run(config: ReconstructConfig) -> None:
         curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
         if len(volumes) > 8:
             del volumes[name]
-    odd = scales.warnings()
-    for text in odd:
-        print(f"WARNING: {text}", flush=True)
-    table.warnings.extend(odd)
+    warn(table, scales.warnings())
     _write_reports(config, table, entries, left_out, curves, volumes)
 
 

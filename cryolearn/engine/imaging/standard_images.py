@@ -22,7 +22,12 @@ from .ctf import Ctf, electron_wavelength_angst, noise_kept, plain_factor
 from .fourier import frequency_grid
 from .zernike import aberration_phase
 
-__all__ = ["StandardImages", "odd_phase"]
+__all__ = ["StandardImages", "even_rows", "odd_phase"]
+
+
+def even_rows(count: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` rows spread evenly over ``count``, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
 class StandardImages:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..imaging.gaussians import render_gaussians_3d
+from ..imaging.standard_images import even_rows
 from ..io.motions import MotionModel
 
 __all__ = ["GaussianMaps"]
@@ -37,7 +38,7 @@ class GaussianMaps:
         self._sigma = torch.as_tensor(model.sigma_angst, dtype=torch.float32).clamp(min=pixel_size_angst / 2)
         self._rest: Tensor | float = 0.0
         if consensus is not None:
-            rows = np.unique(np.linspace(0, len(latents) - 1, _SAMPLE).round().astype(np.int64))
+            rows = even_rows(len(latents), _SAMPLE)
             places, weights = model.conformation(latents[rows])
             # the Gaussians of all conformations at once: a mean density needs no map of each
             mean = self._render(places.reshape(-1, 3), weights.reshape(-1) / len(rows), self._sigma.repeat(len(rows)))

@@ -10,7 +10,7 @@ from ..imaging.ctf import Ctf
 from ..imaging.fourier import radial_average
 from ..imaging.normalise import kept_share, noise_spectrum, normalise_background
 from ..imaging.poses import euler_to_matrix
-from ..imaging.standard_images import StandardImages
+from ..imaging.standard_images import StandardImages, even_rows
 from ..io.star import ParticleTable
 
 __all__ = ["ParticleImages"]
@@ -86,7 +86,7 @@ class ParticleImages:
 
     def sample_rows(self, count: int) -> np.ndarray:
         """At most ``count`` rows spread evenly over the set."""
-        return np.unique(np.linspace(0, len(self.table) - 1, min(count, len(self.table))).round().astype(int))
+        return even_rows(len(self.table), count)
 
     def noise_power(self) -> torch.Tensor:
         """Radial noise spectrum (box // 2 + 1,) from the background of a sample of the images."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ...imaging.standard_images import even_rows
 from ...io.star import ParticleTable
 from ...io.tilt_stacks import particle_poses
 from ...training.particle_images import ParticleImages
@@ -95,8 +96,7 @@ class ParticleRows:
 
     def sample(self, most: int, fewest: int) -> np.ndarray:
         """Particles with about ``most`` images, but not fewer than ``fewest``, spread evenly over the set."""
-        wanted = min(len(self), max(fewest, most // self.tilts_each))
-        return np.unique(np.linspace(0, len(self) - 1, wanted).round().astype(int))
+        return even_rows(len(self), max(fewest, most // self.tilts_each))
 
     def image_rows(self, particles: np.ndarray) -> np.ndarray:
         """Rows of the images of some particles, one particle after the other."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..model.fourier_particles import even_rows
+from ...imaging.standard_images import even_rows
 from ..model.projection import project
 from .gradients import GradientSource, rigid_body_motions
 

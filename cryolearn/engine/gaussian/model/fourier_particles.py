@@ -19,19 +19,14 @@ from ...imaging.ctf import Ctf, ctf_at, noise_kept
 from ...imaging.fourier import rfft2_centred
 from ...imaging.normalise import normalise_background
 from ...imaging.poses import euler_to_matrix
-from ...imaging.standard_images import StandardImages
+from ...imaging.standard_images import StandardImages, even_rows
 from ...io.atomic import whole_file
 from ...io.star import CtfTable, ParticleTable
 from ...progress import Progress
 
-__all__ = ["Batch", "Coefficients", "GaussianImages", "ImageConventions", "band_between", "crop_images", "even_rows"]
+__all__ = ["Batch", "Coefficients", "GaussianImages", "ImageConventions", "band_between", "crop_images"]
 
 _POINTS_AT_A_TIME = {"cpu": 1 << 19, "cuda": 1 << 23}  # Fourier coefficients of the images that are worked on together
-
-
-def even_rows(count: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` rows spread evenly over ``count``, both ends among them."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
 def band_between(box: int, pixel_size_angst: float, resolution_angst: float, coarse_angst: float, device: torch.device | str = "cpu") -> FourierBand:

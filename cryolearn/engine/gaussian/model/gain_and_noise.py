@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...exceptions import InputError
-from .fourier_particles import GaussianImages, even_rows
+from ...imaging.standard_images import even_rows
+from .fourier_particles import GaussianImages
 from .projection import Gaussians, project
 
 __all__ = ["calibrate", "line_sums", "split_noise"]

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ...figures import new_figure
-from ..model.fourier_particles import GaussianImages, even_rows
+from ...imaging.standard_images import even_rows
+from ..model.fourier_particles import GaussianImages
 from ..model.slices import SliceGrid
 from ..trajectory.trajectory_em import CurveFit
 from ..trajectory.trajectory_model import curve_volumes

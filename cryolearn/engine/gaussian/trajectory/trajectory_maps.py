@@ -23,11 +23,11 @@ from ...imaging.half_set_maps import (
     new_reconstructor,
     write_reconstruction,
 )
-from ...imaging.standard_images import StandardImages
+from ...imaging.standard_images import StandardImages, even_rows
 from ...io.atomic import write_json
 from ...io.star import ParticleTable
 from ...progress import Progress
-from ..model.fourier_particles import ImageConventions, even_rows
+from ..model.fourier_particles import ImageConventions
 
 __all__ = ["PathWeights", "effective_count", "path_weights", "window_weights", "write_path_maps"]
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...imaging.standard_images import even_rows
 from ...io.motions import basis_values
 from ..model.anchored_motion import AnchoredMotion, anchor_weights
-from ..model.fourier_particles import even_rows
 from ..model.projection import Gaussians
 from ..model.slices import SliceGrid
 

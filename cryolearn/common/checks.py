@@ -8,7 +8,7 @@ from .exceptions import InputError
 from .limits import BOX_MULTIPLES, FINEST_RESOLUTION_PX, SMALLEST_BOX_PX, same_pixel_size
 
 __all__ = ["check_average_box", "check_components", "check_count", "check_epoch", "check_gaussian_numbers", "check_map_of_particles", "check_multiple",
-           "check_network_box", "check_references", "check_resolution_range", "check_resolutions", "check_trained_for"]
+           "check_network_box", "check_references", "check_resolution_range", "check_resolutions", "check_tilt_heterogeneity", "check_trained_for"]
 
 
 def check_map_of_particles(what: str, sides: Sequence[int], voxel_angst: float, box: int, pixel_size_angst: float) -> None:
@@ -62,6 +62,14 @@ def check_resolutions(resolutions_angst: Sequence[float], pixel_size_angst: floa
     limit = FINEST_RESOLUTION_PX * pixel_size_angst
     if min(resolutions_angst, default=limit) < limit:
         raise InputError("A resolution of %g Å is finer than the pixels of the particles hold (%.3g Å)." % (min(resolutions_angst), limit))
+
+
+def check_tilt_heterogeneity(method: str, refine_poses: int, symmetry: str) -> None:
+    """Refuse what Gaussian heterogeneity does not do with tilt-series particles."""
+    asked = {"the method 'autoencoder'": method == "autoencoder", "pose refinement": refine_poses > 0, "the symmetry %s" % symmetry: symmetry.upper() != "C1"}
+    for what, chosen in asked.items():
+        if chosen:
+            raise InputError("The particles are tilt series, which %s does not take: leave it out." % what)
 
 
 def check_gaussian_numbers(numbers: Sequence[int], count: int) -> None:

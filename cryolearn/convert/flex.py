@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Dict, Iterator, List
 
 import numpy as np
@@ -12,8 +13,10 @@ from ..common.tables import write_table
 from .motions import describeMotion
 from .poses import posesFromTransforms
 from .tables import ResultTable
+from .tilt_particles import isTiltSeries, middleImage, noteSource
 
 PROGRAM = 'CryoLearn'
+STAR = 'particles.star'  # beside a result table: the particles with their poses
 # Columns of the table that become columns of the set: attribute, table's name, type.
 QUALITY = (('_elasticCorrelation', 'correlation', Float), ('_elasticMargin', 'margin', Float),
            ('_elasticPoseSigma', 'pose_sigma_deg', Float), ('_elasticFlags', 'flags', Integer))
@@ -51,9 +54,10 @@ def appendAligned(particles: Any, output: Any, tableFile: str) -> None:
 
 def _placedItems(particles: Any, table: ResultTable, kinds: Any, posed: bool) -> Iterator[Any]:
     """Flexible copies of ``particles`` with latent vector, quality and, when ``posed``, pose from their rows of a table."""
-    transforms = table.transforms(particles.getSamplingRate()) if posed else None
+    tilts = isTiltSeries(particles)
+    transforms = table.transforms(particles.getSamplingRate()) if posed or tilts else None
     for particle in particles.iterItems():
-        row, item = table.rowOf(particle), flexItem(particle)
+        row, item = table.rowOf(particle), tiltItem(particle, table) if tilts else flexItem(particle)
         item.setZFlex(np.ravel(table.columns['amplitudes'][row]).tolist())
         if transforms is not None:
             item.setTransform(Transform(matrix=transforms[row]))
@@ -191,10 +195,20 @@ def flexItem(particle: Any) -> Any:
     return item
 
 
+def tiltItem(particle: Any, table: ResultTable) -> Any:
+    """A ParticleFlex of a tilt-series particle, shown by the middle image of its stack; what its images were made with is in the STAR beside the table."""
+    item = ParticleFlex(progName=PROGRAM)
+    item.setObjId(particle.getObjId())
+    item.setLocation(middleImage(particle))
+    item.setSamplingRate(particle.getSamplingRate())
+    noteSource(item, os.path.join(os.path.dirname(table.path), STAR), particle.getObjId())
+    return item
+
+
 def copyProperties(particles: Any, output: Any) -> None:
     """Give a SetOfParticlesFlex the properties of any set of particles."""
     output.copyInfo(particles)
-    output.setHasCTF(particles.hasCTF())
+    output.setHasCTF(particles.hasCTF() and not isTiltSeries(particles))
     output.getFlexInfo().setProgName(PROGRAM)
     if particles.getAttributeValue(MODES_ATTRIBUTE):
         setModeNumbers(output, modeNumbers(particles))

@@ -15,6 +15,7 @@ from pyworkflow.object import Scalar
 from .files import plainName, unpackedName
 from .optics_groups import OpticsGroups
 from .star_rows import ANGLE_LABELS, ORIGIN_LABELS, writeStar
+from .tilt_particles import isTiltSeries, writeTiltParticles
 
 MRC_EXTENSIONS = ('.mrc', '.mrcs')
 POSE_LABELS = ANGLE_LABELS + ORIGIN_LABELS[:2]
@@ -35,7 +36,7 @@ TYPES.update({'rlnImageId': int, 'rlnImageSize': int, 'rlnOpticsGroup': int, 'rl
 
 
 def writeParticles(particles: Any, starFile: str, stackFolder: str | None = None, poses: bool = True, names: Any = None, items: Any = None) -> int:
-    """Write a set as STAR.
+    """Write a set as STAR; tilt-series particles as :func:`.tilt_particles.writeTiltParticles` does.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ def writeParticles(particles: Any, starFile: str, stackFolder: str | None = None
     int
         Number of particles written.
     """
+    if isTiltSeries(particles):
+        return writeTiltParticles(particles, starFile, poses, items)
     hasPoses = poses and particles.getAlignment() == ALIGN_PROJ
     optics = OpticsGroups(particles, TYPES)
     toRow = _RowMaker(particles.hasCTF(), names or StackNames(stackFolder or os.path.dirname(starFile)), optics)

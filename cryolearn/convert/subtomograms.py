@@ -9,6 +9,7 @@ from pyworkflow.object import Scalar
 from tomo.objects import SetOfClassesSubTomograms, TomoAcquisition
 
 from ..common.limits import same_pixel_size
+from .tilt_particles import RELION_SET
 
 CHECKED = ('_acquisition._angleMin', '_acquisition._angleMax', '_samplingRate')  # what may differ from item to item
 MAGNIFICATION = 10000  # pwem takes an acquisition without one for none
@@ -78,6 +79,9 @@ def checkSet(inputSet: Any) -> Any:
     subtomograms = imagesOf(inputSet)
     if subtomograms is None or inputSet.getSize() == 0 or subtomograms.getSize() == 0:
         return ['The input is empty: there are no subtomograms in it.']
+    if subtomograms.getClassName() == RELION_SET:
+        return ['The subtomograms are pseudo-subtomograms or tilt stacks of RELION (tilt images multiplied by their CTF): give subtomograms that were cut from '
+                'reconstructed tomograms.']
     if not subtomograms.getSamplingRate():
         return ['The subtomograms have no sampling rate.']
     try:

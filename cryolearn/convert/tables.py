@@ -34,10 +34,12 @@ class ResultTable:
     columns : dict of arrays
     meta : dict
         What holds for the whole table.
+    path : str
+        The file.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self.columns, self.meta = read_table(path)
         self._rows = rowsById(self.columns['id'])
 
@@ -53,7 +55,7 @@ class ResultTable:
             naming the item, when it has none.
         """
         if item.getObjId() not in self._rows:
-            raise ValueError("Particle %d of the input has no row in '%s'." % (item.getObjId(), self._path))
+            raise ValueError("Particle %d of the input has no row in '%s'." % (item.getObjId(), self.path))
         return self._rows[item.getObjId()]
 
     def value(self, item: Any, column: str) -> Any:

@@ -10,6 +10,7 @@ from .. import Plugin
 from ..common.checks import check_count
 from ..common.limits import FEWEST_IMAGES, same_pixel_size
 from ..convert.files import fileOf, isThere
+from ..convert.tilt_particles import isTiltSeries, tiltErrors
 from ..engine.exceptions import InputError
 
 _SYMMETRY = re.compile(r'[CD][1-9]\d{0,2}|T|O|I[12]?', re.IGNORECASE)
@@ -46,8 +47,8 @@ class InputChecks(EMProtocol):
         return errors
 
     @staticmethod
-    def _validateParticles(particles, alignment=False, ctf=False, what='input particles'):
-        """A set of particles: empty, without poses, without CTF or acquisition, without sampling rate."""
+    def _validateParticles(particles, alignment=False, ctf=False, what='input particles', tilts=False):
+        """A set of particles: empty, without poses, without CTF or acquisition, without sampling rate, or tilt series where they are not taken."""
         errors: List[str] = []
         if particles is None:
             return errors
@@ -55,6 +56,9 @@ class InputChecks(EMProtocol):
             errors.append('The %s are an empty set.' % what)
         if not particles.getSamplingRate():
             errors.append('The %s have no sampling rate.' % what)
+        if isTiltSeries(particles):
+            return errors or (tiltErrors(particles, alignment) if tilts else [
+                'The %s are tilt series, which this protocol does not take: reconstruct, elastic alignment and Gaussian heterogeneity do.' % what])
         if alignment and not particles.hasAlignmentProj():
             errors.append('The %s have no 3D (projection) alignment: align them first.' % what)
         if ctf and not particles.hasCTF():

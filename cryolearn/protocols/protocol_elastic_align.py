@@ -4,6 +4,7 @@ from pwem.objects import SetOfParticlesFlex
 
 from ..common.flags import AlignmentFlag, flag_counts
 from ..common.tables import read_table
+from ..convert.tilt_particles import isTiltSeries, particleClasses
 from ..engine.elastic.config import ElasticAlignConfig
 from .config_params import isChoice
 from .protocol_base import EngineStep
@@ -30,7 +31,8 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         self._defineGpuParams(form)
         Config = ElasticAlignConfig
         form.addSection(label='Input')
-        self.addParticles(form)
+        self.addParticles(form, particleClasses('SetOfParticles'), 'Particle images with CTF, or aligned tilt-series particles of scipion-em-reliontomo '
+                          '(2D stacks), whose search starts from their poses.')
         self.addModes(form)
         self.addEngineParam(form, Config, 'mode_numbers')
         self._addImagesParams(form, Config, 'ignore_ctf', 'invert_contrast')
@@ -74,8 +76,11 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):
         particles = self.inputParticles.get()
-        errors = self._validateParticles(particles, alignment=self.getEngineValue(ElasticAlignConfig, 'start') == 'local', ctf=not self.ignoreCtf.get())
+        isLocal = self.getEngineValue(ElasticAlignConfig, 'start') == 'local'
+        errors = self._validateParticles(particles, alignment=isLocal, ctf=not self.ignoreCtf.get(), tilts=True)
         if particles is not None and not errors:
+            if isTiltSeries(particles) and not isLocal:
+                errors.append('The particles are tilt series, whose poses are not searched from scratch: choose the start "local".')
             errors += self._validateModes(particles.getXDim(), particles.getSamplingRate())
             errors += self._validateModeNumbers(ElasticAlignConfig)
         return errors

@@ -97,7 +97,7 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
 
     def _validateLatents(self, particles):
         """Particles that cannot be used, or that have no latent vectors."""
-        errors = self._validateParticles(particles)
+        errors = self._validateParticles(particles, tilts=True)
         if particles is not None and not errors and latentLength(particles) == 0:
             return ['The particles have no latent vectors: align or predict them first.']
         return errors

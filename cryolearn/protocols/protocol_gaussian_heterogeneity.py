@@ -2,21 +2,22 @@
 
 from pwem.objects import AtomStruct, SetOfFSCs, SetOfParticlesFlex, SetOfPrincipalComponents, SetOfVolumesFlex
 
-from ..common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions
+from ..common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions, check_tilt_heterogeneity
 from ..common.flags import ConformationFlag, flag_counts
 from ..common.fsc import resolution_text
 from ..common.tables import read_table
 from ..convert.files import isThere
-from ..convert.flex import PROGRAM, appendConformations
+from ..convert.flex import PROGRAM, STAR, appendConformations
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
+from ..convert.tilt_particles import isTiltSeries, particleClasses
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from .config_params import isChoice, isNotChoice
 from .input_checks import sentences
 from .protocol_base import CryoLearnProtBase, EngineStep
 
-RESULT, STAR = 'conformations.npz', 'particles.star'
+RESULT = 'conformations.npz'
 FILES = (RESULT, STAR, MOTION_FILE, EIGEN_FILE, GAUSSIANS_FILE, 'gaussians.pdb')
 
 
@@ -41,7 +42,8 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
     def _defineParams(self, form):
         self._defineGpuParams(form)
         form.addSection(label='Input')
-        self.addInput(form, 'inputParticles', 'SetOfParticles', 'Particles', 'Particles with orientations (a consensus refinement) and CTF.')
+        self.addInput(form, 'inputParticles', particleClasses('SetOfParticles'), 'Particles',
+                      'Particles with orientations (a consensus refinement) and CTF, or tilt-series particles of scipion-em-reliontomo (2D stacks).')
         self.addInput(form, 'inputVolume', 'Volume', 'Consensus map',
                       'The map that the orientations belong to, in the box and with the pixel size of the particles.')
         self.addInput(form, 'inputGaussians', 'AtomStruct', 'Pseudo-atoms',
@@ -149,11 +151,13 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         particles = self.inputParticles.get()
         if particles is None or self.inputVolume.get() is None:
             return []
-        errors = self._validateParticles(particles, alignment=True, ctf=not self.ignoreCtf.get())
+        errors = self._validateParticles(particles, alignment=True, ctf=not self.ignoreCtf.get(), tilts=True)
         if errors:
             return errors
         for item, what in ((self.inputVolume.get(), 'consensus map'), (self.inputMask.get(), 'mask'), (self.inputFocus.get(), 'focus mask')):
             errors += _differences(item, what, particles)
+        if isTiltSeries(particles):
+            errors += sentences(check_tilt_heterogeneity, self.getEngineValue(Config, 'method'), self.refinePoses.get(), self.symmetry.get())
         errors += self._validateGaussians()
         errors += sentences(check_components, self.components.get(), particles.getSize())
         return errors + sentences(check_resolutions, self.getEngineValue(Config, 'resolutions_angst'), particles.getSamplingRate())

@@ -10,6 +10,7 @@ from ..convert.classes import meanLatents, particlesOf, writeClasses
 from ..convert.flex import PROGRAM
 from ..convert.fsc import fillFscs, makeFsc
 from ..convert.particles import writeParticles
+from ..convert.tilt_particles import particleClasses
 from ..convert.volumes import makeVolume, writeVolume
 from ..engine.imaging.config import ReconstructConfig
 from .protocol_base import CryoLearnProtBase, EngineStep
@@ -30,8 +31,9 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         self._defineGpuParams(form)
         Config = ReconstructConfig
         form.addSection(label='Input')
-        self.addInput(form, 'inputSet', 'SetOfParticles,SetOfClassesFlex,SetOfClasses3D', 'Particles or classes',
-                      'Aligned particles (one map), or classes of them (one map each).')
+        self.addInput(form, 'inputSet', particleClasses('SetOfParticles', 'SetOfClassesFlex', 'SetOfClasses3D'), 'Particles or classes',
+                      'Aligned particles (one map), or classes of them (one map each). Tilt-series particles of scipion-em-reliontomo '
+                      '(2D stacks) are taken too.')
         self.addEngineParams(form, Config, 'use_ctf', 'invert_contrast', 'symmetry')
         self.addEngineParams(form, Config, 'padding', 'wiener', 'batch')
         form.addSection(label='FSC')
@@ -126,13 +128,13 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         particles = self._particles()
         if self._hasClasses() and self.inputSet.get().getSize() == 0:
             return ['The set of classes is empty.']
-        errors = self._validateParticles(particles, alignment=True, ctf=self.useCtf.get())
+        errors = self._validateParticles(particles, alignment=True, ctf=self.useCtf.get(), tilts=True)
         mask = self.inputMask.get()
         if mask is not None and not errors and mask.getDim()[0] != particles.getXDim():
             errors.append('The mask has a box of %d px, but the particles have %d px.' % (mask.getDim()[0], particles.getXDim()))
         return errors
 
     def _warnings(self):
-        if self.inputSet.get() is not None and not self._particles().hasCTF() and not self.useCtf.get():
+        if self.inputSet.get() is not None and not self.useCtf.get() and not self._particles().hasCTF():
             return ['The particles have no CTF: the map will not be corrected.']
         return []

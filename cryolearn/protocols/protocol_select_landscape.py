@@ -59,7 +59,7 @@ class CryoLearnProtSelectLandscape(CryoLearnProtElasticBase, BatchProtocol):
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):
         particles, hasTable = self.inputParticles.get(), (self.table.get() or '').strip()
-        errors = self._validateParticles(particles) if hasTable else self._validateLatents(particles)
+        errors = self._validateParticles(particles, tilts=True) if hasTable else self._validateLatents(particles)
         if particles is None or errors:
             return errors
         return self._validatePolygon(self.getEngineValue(SelectLandscapeConfig, 'polygon'))

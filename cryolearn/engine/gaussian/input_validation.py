@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions
+from ...common.checks import check_components, check_gaussian_numbers, check_map_of_particles, check_resolutions, check_tilt_heterogeneity
 from ...common.limits import DEFAULT_RESOLUTION_PX, SPACING_FOR_MOTION
 from ..alignment.reference_check import Expected, check_images
 from ..alignment.reference_fit import ReferenceMap
@@ -83,7 +83,8 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
         raise InputError(f"The particles in '{config.particles}' have no poses (rlnAngleRot, rlnAngleTilt, rlnAnglePsi): align them first.")
     if table.ctf is None and not config.ignore_ctf:
         raise InputError(f"The particles in '{config.particles}' have no CTF (rlnDefocusU): estimate it, or choose to ignore the CTF.")
-    _check_tilt_series(config, table)
+    if table.tilts is not None:
+        check_tilt_heterogeneity(config.method, config.refine_poses, config.symmetry)
     check_components(config.components, len(table.particles()[0]))
     _check_views(config, table)
     symmetry_matrices(config.symmetry)
@@ -104,14 +105,6 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     return Inputs(
         table=table, source=source, volume=volume * mask, mask=mask, resolutions_angst=resolutions, half=split_halves(table, np.arange(len(table))),
         conventions=conventions)
-
-
-def _check_tilt_series(config: GaussianHeterogeneityConfig, table: ParticleTable) -> None:
-    asked = [("the method 'autoencoder'", config.method == "autoencoder"), ("pose refinement", config.refine_poses > 0),
-             (f"the symmetry {config.symmetry}", config.symmetry.upper() != "C1")]
-    for what, chosen in asked:
-        if chosen and table.tilts is not None:
-            raise InputError(f"The particles in '{config.particles}' are tilt series, which {what} does not take: leave it out.")
 
 
 def _check_views(config: GaussianHeterogeneityConfig, table: ParticleTable) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from cryolearn.engine.alignment.reference_check import Expected, check_images, map_of_gaussians
 from cryolearn.engine.alignment.reference_fit import ReferenceMap
 from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
-from cryolearn.engine.imaging.first_images import ImageUse, contrast
+from cryolearn.engine.imaging.first_images import ImageUse, brightness, contrast
 from cryolearn.engine.imaging.fourier import frequency_grid, irfft2_centred, phase_shift
 from cryolearn.engine.imaging.gaussian_splat import splat_gaussians
 from cryolearn.engine.imaging.noise import add_noise
@@ -46,6 +46,7 @@ STRUCTURES = {
 NUMBER = 300
 WATER, WATER_SIGMA_ANGST = 0.6, 2.5  # of an atom's weight that the solvent displaced by it has, and how softly it ends
 WRONG_SIZES = (0.5, 0.8, 0.9, 0.95, 1.05, 1.11, 1.25, 2.0)
+MIXED = {"half": 0.5, "a quarter": 0.25}  # of the images that are inverted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,10 +176,10 @@ class Count:
 
 def first_images(work: Path) -> Iterator[Row]:
     """Simulated sets: every structure under every condition; then real ones."""
-    names = ("dark", "dark, twice inverted", "size", "size, no poses", "hand")
+    names = ("dark", "mixed", "dark, twice inverted", "size", "size, no poses", "hand")
     wrong = {name: Count() for name in names}
     contrasts: list[float] = []
-    found: dict[str, Count] = {name: Count() for name in ("dark", "hand")}
+    found: dict[str, Count] = {name: Count() for name in ("dark", "hand", *MIXED)}
     sizes = {(posed, factor): Count() for posed in (True, False) for factor in WRONG_SIZES}
     clock: Counter[str] = Counter()
     for path, (box, pixel) in STRUCTURES.items():
@@ -196,10 +197,14 @@ def first_images(work: Path) -> Iterator[Row]:
             wrong["size"].add(any("pixel size" in line for line in lines))
             wrong["hand"].add(any("hand" in line for line in lines))
             wrong["size, no poses"].add(any("pixel size" in line for line in blind_lines))
-            bright = contrast(blind)
+            bright = contrast(brightness(blind))
             contrasts.append(bright)
             dark = said(blind, alone, ImageUse(invert_contrast=True))
             found["dark"].add(any("dark" in line for line in dark))
+            for kind, part in MIXED.items():
+                sign = np.where(np.random.default_rng(number).uniform(size=NUMBER) < part, -1, 1)
+                found[kind].add(any("the others are bright" in line for line in said(replace(blind, image_sign=sign), Expected())))
+            wrong["mixed"].add(any("the others are bright" in line for line in lines + dark))
             wrong["dark, twice inverted"].add(len(dark) > 1 + len(blind_lines))
             print(f"{path.name}, {name}: contrast {bright:.0f}; {lines + blind_lines or 'nothing said'}", flush=True)
             if condition.centred:
@@ -213,13 +218,16 @@ def first_images(work: Path) -> Iterator[Row]:
             for part, seconds in _times(table, posed).items():
                 clock[part] += seconds
     sets = wrong["dark"].of
-    for name, what in (("dark", "dark particles"), ("size", "wrong pixel size, with poses"), ("size, no poses", "wrong pixel size, without poses"),
-                       ("hand", "wrong hand"), ("dark, twice inverted", "another fault beside dark particles")):
+    reported = {"dark": "dark particles", "mixed": "bright and dark particles", "size": "wrong pixel size, with poses",
+                "size, no poses": "wrong pixel size, without poses", "hand": "wrong hand", "dark, twice inverted": "another fault beside dark particles"}
+    for name, what in reported.items():
         yield Row("first images, false alarms", what, "0", str(wrong[name]), wrong[name].said == 0)
     yield Row("first images, least contrast of bright particles", f"{sets} simulated sets", "above 6 standard errors",
               f"{min(contrasts):.1f}, median {np.median(contrasts):.0f}", min(contrasts) > 6)
     for name, what in (("dark", "dark particles, without poses"), ("hand", "structure of the other hand, with poses")):
         yield Row("first images, detected", what, "all", str(found[name]), found[name].said == found[name].of)
+    for kind in MIXED:
+        yield Row("first images, detected", f"{kind} of the images inverted", "stated only", str(found[kind]), True)
     for posed in (True, False):
         for factor in WRONG_SIZES:
             count = sizes[posed, factor]
@@ -235,7 +243,7 @@ def first_images(work: Path) -> Iterator[Row]:
 def _times(table: ParticleTable, expected: Expected) -> dict[str, float]:
     """Seconds of the processor for reading the images, for their contrast, and for all checks with poses."""
     marks = [time.process_time()]
-    for work in (partial(StandardImages(table).read, np.arange(NUMBER)), partial(contrast, table), partial(said, table, expected)):
+    for work in (partial(StandardImages(table).read, np.arange(NUMBER)), partial(brightness, table), partial(said, table, expected)):
         work()
         marks.append(time.process_time())
     return dict(zip(("reading", "contrast", "with poses"), np.diff(marks).tolist()))
@@ -246,7 +254,7 @@ def _real() -> Iterator[Row]:
     sample = DATA / "particles" / "aspire_sample" / "sample_relion_data.star"
     if sample.exists():
         table = read_particles(str(sample))
-        bright, dark = contrast(table), said(table, Expected(), ImageUse(invert_contrast=True))
+        bright, dark = contrast(brightness(table)), said(table, Expected(), ImageUse(invert_contrast=True))
         yield Row("first images, real particles", "17 ribosomes of aspire_sample", "bright, dark when inverted", f"{bright:.1f} standard errors, {dark}",
                   bright > 6 and len(dark) == 1)
     folder = DATA / "particles" / "ribosome_tilts"
@@ -270,6 +278,6 @@ def _bright_tilts(stacks: list[Path]) -> float:
     table = ParticleTable(ids=np.arange(1, count + 1), image_file=[str(work)], file_index=np.zeros(count, np.int64), image_index=np.arange(count),
                           pixel_size_angst=12.0, box=whole.shape[-1])
     try:
-        return contrast(table, most=count)
+        return contrast(brightness(table, most=count))
     finally:
         work.unlink()

@@ -119,7 +119,7 @@ def _check_views(config: GaussianHeterogeneityConfig, table: ParticleTable) -> N
 
 def _mask(config: GaussianHeterogeneityConfig, volume: Tensor, pixel: float, resolution: float) -> Tensor:
     if config.mask:
-        return _read_mask(config.mask, volume).clamp(0, 1)
+        return _read_mask(config.mask, volume, pixel).clamp(0, 1)
     smooth = low_pass(volume, max(resolution, 3 * pixel), pixel, dims=3)
     # moving parts are weak in a consensus map, so the threshold is low; outside the sphere of the box there is no particle
     inside = _squared_radius(volume) < (0.48 * len(volume)) ** 2
@@ -131,11 +131,8 @@ def _mask(config: GaussianHeterogeneityConfig, volume: Tensor, pixel: float, res
     return mask_from_map(torch.where(inside, smooth, smooth.new_tensor(-1.0)), level, dilate_px=resolution / pixel / 4, soft_px=resolution / pixel / 4)
 
 
-def _read_mask(path: str, volume: Tensor) -> Tensor:
-    found = read_mask(path)
-    if found.data.shape != tuple(volume.shape):
-        raise InputError(f"The mask '{path}' has the shape {found.data.shape}, but the map {tuple(volume.shape)}: resample the mask.")
-    return torch.from_numpy(np.ascontiguousarray(found.data)).to(volume)
+def _read_mask(path: str, volume: Tensor, pixel: float) -> Tensor:
+    return torch.from_numpy(read_mask(path, volume.shape, pixel, "consensus map")).to(volume)
 
 
 def make_gaussians(config: GaussianHeterogeneityConfig, inputs: Inputs, resolution_angst: float, last: bool, device: torch.device) -> Gaussians:
@@ -189,7 +186,7 @@ def select_gaussians(config: GaussianHeterogeneityConfig, inputs: Inputs, model:
     if not config.focus:
         return torch.ones(count, dtype=torch.bool, device=model.amplitudes.device)
     box, pixel = inputs.table.box, inputs.table.pixel_size_angst
-    focus = _read_mask(config.focus, inputs.volume)
+    focus = _read_mask(config.focus, inputs.volume, pixel)
     voxel = (model.positions_angst / pixel).round().long() + box // 2
     inside = ((voxel >= 0) & (voxel < box)).all(1)
     x, y, z = voxel.clamp(0, box - 1).unbind(1)

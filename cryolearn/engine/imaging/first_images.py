@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...common.limits import same_pixel_size
-from ..io.mrc_header import read_header
+from ..io.mrc_header import UNSET_VOXEL_ANGST, read_header
 from ..io.star import ParticleTable
 from ..launch import say_once
 from .ctf import Ctf, ctf_2d, electron_wavelength_angst
@@ -25,8 +25,8 @@ from .normalise import normalise_background
 from .standard_images import StandardImages, even_rows
 
 __all__ = [
-    "FEWEST", "IMAGES", "SIGNIFICANT", "ImageUse", "box_warnings", "check_contrast", "contrast", "header_warnings", "in_errors", "map_contrast", "negative_map",
-    "warn",
+    "FEWEST", "IMAGES", "SIGNIFICANT", "ImageUse", "box_warnings", "brightness", "check_contrast", "contrast", "header_warnings", "in_errors", "map_contrast",
+    "mixed_contrast", "negative_map", "warn",
 ]
 
 FEWEST = 16  # images from which standard errors are estimated
@@ -34,9 +34,9 @@ IMAGES = 300
 SIGNIFICANT = 6.0  # standard errors that a warning needs
 _BATCH = 100
 _BLOBS = (0.2, 0.3)  # standard deviations of the blobs in boxes: wide enough for any particle that fits its box
+_ROUNDS = 50  # of expectation and maximisation
 _LOW_RINGS = 8  # the blobs hold nothing beyond
-_HEADER = 0.01  # relative difference of pixel sizes; 1 Å and 0 in a header mean that nobody set it
-_UNSET_VOXEL_ANGST = 1.0
+_HEADER = 0.01  # relative difference of pixel sizes
 _STACKS = 20
 _SKEWNESS = -1.0  # of all 35 maps tried, from 2 to 15 Å, the least is 1.7
 
@@ -61,8 +61,8 @@ def in_errors(values: Tensor) -> float:
     return float(numbers.mean() / (numbers.std() / math.sqrt(len(numbers))).clamp(min=1e-30))
 
 
-def contrast(table: ParticleTable, use: ImageUse = ImageUse(), most: int = IMAGES) -> float:
-    """Brightness of the particles against their background in standard errors: negative for dark particles, near 0 where it cannot be told.
+def brightness(table: ParticleTable, use: ImageUse = ImageUse(), most: int = IMAGES) -> Tensor:
+    """(2, n) brightness of each particle against its background, by two widths of the blob; noise spreads it about 0.
 
     Parameters
     ----------
@@ -87,16 +87,52 @@ def contrast(table: ParticleTable, use: ImageUse = ImageUse(), most: int = IMAGE
             seen = seen * ctf_2d(Ctf.from_table(table.ctf, some), box, table.pixel_size_angst, use.phase_flipped)
         parts.append(seen[:, low])
     weight = blobs[:, low] / power[ring[low]].clamp(min=1e-12 * float(power.max()) + 1e-30)
-    found = [in_errors(values) for values in (torch.cat(parts) @ weight.T).T]
+    return (torch.cat(parts) @ weight.T).T
+
+
+def contrast(values: Tensor) -> float:
+    """Mean of :func:`brightness` in standard errors: negative for dark particles, near 0 where it cannot be told."""
+    found = [in_errors(one) for one in values]
     return min(found, key=abs) if found[0] * found[1] > 0 else 0.0
+
+
+def mixed_contrast(values: Tensor) -> tuple[float, float]:
+    """Are there both bright and dark particles? What speaks for it in standard errors, and the part of the images that are dark, by their :func:`brightness`.
+
+    Two normal distributions at either side of 0, as far from it as each other, are held against one anywhere. One kind of particles among images that show
+    none gives two peaks as well, one of them at 0: where values near 0 are not rarer than those about both peaks, the evidence is 0.
+    """
+    return max(_two_peaks(one.double()) for one in values)
+
+
+def _two_peaks(values: Tensor) -> tuple[float, float]:
+    mean, part = values.abs().mean(), values.new_tensor(0.5)
+    variance = values.var()
+    for _ in range(_ROUNDS):
+        dark = torch.sigmoid(torch.logit(part, 1e-6) - 2 * mean * values / variance)
+        mean, part = ((1 - 2 * dark) * values).mean(), dark.mean()
+        variance = (values.square().mean() - mean**2).clamp(min=1e-12 * float(values.square().mean()) + 1e-300)
+    near, bright, dark_ones = (float(((values / mean - place).abs() < 0.5).sum()) for place in (0, 1, -1))
+    rarer = min(bright, dark_ones)
+    if rarer - near < math.sqrt(max(rarer + near, 1.0)):
+        return 0.0, float(part)
+    normal = torch.distributions.Normal
+    two = torch.logaddexp(torch.log1p(-part) + normal(mean, variance.sqrt()).log_prob(values), part.log() + normal(-mean, variance.sqrt()).log_prob(values))
+    gain = float((two - normal(values.mean(), values.std()).log_prob(values)).sum())
+    return math.sqrt(2 * max(gain, 0.0)), float(part)
 
 
 def check_contrast(table: ParticleTable, use: ImageUse = ImageUse()) -> bool:
     """Warn of particles that are dark on a light background; returns whether they are."""
     if len(table) < FEWEST:
         return False
-    bright, count = contrast(table, use), min(len(table), IMAGES)
+    values = brightness(table, use)
+    bright, (both, part), count = contrast(values), mixed_contrast(values), values.shape[1]
     say_once(f"First images: contrast checked on {count} of {len(table)} images")
+    if both > SIGNIFICANT:
+        warn(table, [f"About {100 * part:.0f} % of the particles are dark on a light background, the others are bright ({count} images looked at): invert the "
+                     "contrast of one kind, as of one of the sets that were joined."])
+        return False
     if bright > -SIGNIFICANT:
         return False
     evidence = f"their mean is {-bright:.0f} standard errors below the background in {count} images"
@@ -121,7 +157,7 @@ def header_warnings(table: ParticleTable) -> list[str]:
     for file in range(min(len(table.image_file), _STACKS)):
         of_file = np.flatnonzero(table.file_index == file)
         voxel = read_header(table.image_file[file]).voxel_angst[0]
-        if not len(of_file) or voxel <= 0 or same_pixel_size(voxel, _UNSET_VOXEL_ANGST):
+        if not len(of_file) or voxel <= 0 or same_pixel_size(voxel, UNSET_VOXEL_ANGST):
             continue
         pixel = float(groups.pixel_size_angst[rows[of_file[0]]])
         if abs(voxel / pixel - 1) > _HEADER:

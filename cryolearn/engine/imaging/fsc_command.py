@@ -44,9 +44,8 @@ def run(config: FscConfig) -> None:
     volumes = [torch.from_numpy(item.data).to(device) for item in (first, second)]
     curves = {"fsc_unmasked": fsc(volumes[0], volumes[1]).cpu()}
     if config.mask:
-        mask = read_mask(config.mask)
-        _check_same(first, mask, config.map1, config.mask)
-        curves = {"fsc": fsc(volumes[0], volumes[1], torch.from_numpy(mask.data).to(device)).cpu(), **curves}
+        mask = torch.from_numpy(read_mask(config.mask, first.data.shape, pixel)).to(device)
+        curves = {"fsc": fsc(volumes[0], volumes[1], mask).cpu(), **curves}
     else:
         curves = {"fsc": curves["fsc_unmasked"], **curves}
     resolution = resolution_at(curves["fsc"], config.threshold, box, pixel)

@@ -70,13 +70,7 @@ def _class_rows(config: ReconstructConfig, table: ParticleTable) -> dict[str, ND
 def _fsc_mask(config: ReconstructConfig, table: ParticleTable) -> Tensor:
     """Mask (box, box, box) that is laid over the half maps before their FSC."""
     if config.mask:
-        found = read_mask(config.mask)
-        if found.data.shape != (table.box,) * 3:
-            raise InputError(
-                f"The mask '{config.mask}' has the shape {found.data.shape}, but the particles make maps of {table.box} voxels a side: "
-                "resample the mask."
-            )
-        return torch.from_numpy(found.data)
+        return torch.from_numpy(read_mask(config.mask, (table.box,) * 3, table.pixel_size_angst, "maps of the particles"))
     return fsc_sphere(table.box, table.pixel_size_angst, config.mask_radius_angst)
 
 

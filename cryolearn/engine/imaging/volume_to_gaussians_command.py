@@ -104,10 +104,7 @@ def _cube(data: NDArray[np.float32]) -> Tensor:
 
 def _mask(config: VolumeToGaussiansConfig, source: Map, volume: Tensor, resolution: float) -> Tensor:
     if config.mask:
-        mask = read_mask(config.mask)
-        if mask.data.shape != source.data.shape:
-            raise InputError(f"The mask '{config.mask}' has the shape {mask.data.shape}, the map '{config.volume}' {source.data.shape}.")
-        soft = _cube(mask.data).to(volume)
+        soft = _cube(read_mask(config.mask, source.data.shape, source.pixel_size_angst)).to(volume)
         if config.threshold:
             soft = soft * (volume > config.threshold)
         return soft

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc, whole_file
-from .mrc_header import MrcHeader, is_packed, open_packed, read_header, require_one_map, require_rectangular
+from .mrc_header import UNSET_VOXEL_ANGST, MrcHeader, is_packed, open_packed, read_header, require_one_map, require_rectangular
 
 _MASK_MARGIN = 0.5  # resampling makes masks overshoot
 
@@ -75,21 +75,41 @@ def read_map(path: str) -> Map:
     return Map(data, float(np.mean(voxel)), _place(header, order, voxel))
 
 
-def read_mask(path: str) -> Map:
-    """Read a map of weights from 0 to 1.
+def read_mask(path: str, shape: tuple[int, ...], pixel_size_angst: float, what: str = "map") -> NDArray[np.float32]:
+    """Read weights from 0 to 1, (z, y, x).
+
+    Parameters
+    ----------
+    path
+        MRC file.
+    shape, pixel_size_angst
+        Of the map that the mask is for. A mask whose header says 1 Å, as of programs that set none, has the map's.
+    what
+        That map, in a message.
 
     Raises
     ------
     InputError
-        as :func:`read_map`, and when values are far outside of 0 to 1 (bytes read with another sign, a map of density), or all are 0.
+        as :func:`read_map`, when shape or pixel size differ, values are far outside of 0 to 1 (bytes read with another sign, a map of density), or all are 0.
     """
     mask = read_map(path)
-    low, high = float(mask.data.min()), float(mask.data.max())
+    if mask.data.shape != tuple(shape):
+        sides = [" x ".join(f"{side}" for side in sizes[::-1]) for sizes in (mask.data.shape, shape)]
+        raise InputError(f"The mask '{path}' has {sides[0]} voxels, the {what} {sides[1]}: crop, pad or resample the mask.")
+    if not any(same_pixel_size(mask.pixel_size_angst, size) for size in (pixel_size_angst, UNSET_VOXEL_ANGST)):
+        raise InputError(f"The mask '{path}' has voxels of {mask.pixel_size_angst:.4g} Å, the {what} of {pixel_size_angst:.4g} Å: resample the mask, or "
+                         "correct its header.")
+    check_mask(mask.data, path)
+    return mask.data
+
+
+def check_mask(data: NDArray[np.float32], path: str) -> None:
+    """Refuse values far outside of 0 to 1, and a mask that is 0 everywhere."""
+    low, high = float(data.min()), float(data.max())
     if low < -_MASK_MARGIN or high > 1 + _MASK_MARGIN:
         raise InputError(f"The mask '{path}' has values from {low:.4g} to {high:.4g}: they are needed from 0 to 1.")
     if high <= 0:
         raise InputError(f"The mask '{path}' is empty: all its values are 0. Give one that is 1 where the particle is.")
-    return mask
 
 
 def read_values(header: MrcHeader) -> NDArray[np.float32]:

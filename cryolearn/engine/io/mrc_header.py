@@ -16,6 +16,7 @@ from ..exceptions import InputError
 from .foreign_images import FOREIGN_FORMATS, Layout, imagic_files, imagic_layout, mrc_fields, spider_layout
 
 HEADER_BYTES = 1024
+UNSET_VOXEL_ANGST = 1.0  # what programs write that know no pixel size
 _IMOD_STAMP = 1146047817
 _IMOD_SIGNED_BYTES = 1
 _LARGEST_SIGNED, _LARGEST_UNSIGNED = 127, 255

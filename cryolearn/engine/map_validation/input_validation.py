@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from ..imaging.model_map import heavy_atoms
-from ..io.maps import Map, read_map
+from ..io.maps import Map, check_mask, read_map
 from ..io.side_chains import Residues, SideChains, find_residues, find_side_chains
 from ..io.structures import Structure, read_structure
 from .config import ValidateMapConfig
@@ -82,6 +82,7 @@ def read_inputs(config: ValidateMapConfig) -> Inputs:
     if config.mask:
         mask_map = read_dense_map(config.mask, "mask")
         require_same_grid(maps[0].volume, mask_map, maps[0].path, config.mask)
+        check_mask(mask_map.data, config.mask)
         mask = mask_map.data
     inside = rings_inside(maps[0].volume, chains)
     if not inside.any():

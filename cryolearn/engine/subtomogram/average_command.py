@@ -17,7 +17,7 @@ from ..exceptions import InputError
 from ..imaging.half_set_maps import halves_of
 from ..imaging.masks import sphere_mask
 from ..imaging.symmetry import symmetry_matrices
-from ..io.maps import read_map
+from ..io.maps import read_map, read_mask
 from ..io.records import RunRecord
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
 from .averaging.aligner import Plan
@@ -108,13 +108,11 @@ def _settings(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Sett
         if not config.references:
             raise InputError("The start from references needs maps: name them in 'references'.")
         check_references(len(config.references), config.classes)
-        references = torch.stack([_map(path, table, "reference") for path in config.references])
+        references = torch.stack([_reference(path, table) for path in config.references])
     radius = config.mask_radius_angst / pixel or _RADIUS * box
     if radius > box / 2:
         raise InputError(f"The mask's radius of {config.mask_radius_angst:g} Å is larger than half the box of {box * pixel:g} Å.")
-    mask = _map(config.mask, table, "mask").clamp(0, 1) if config.mask else sphere_mask(box, radius, min(_SOFT * box, box / 2 - radius))
-    if not bool((mask > 0).any()):
-        raise InputError(f"The mask '{config.mask}' is empty.")
+    mask = _mask(config, table) if config.mask else sphere_mask(box, radius, min(_SOFT * box, box / 2 - radius))
     if config.mask:
         radius = _extent(mask) if not config.mask_radius_angst else radius
     group = symmetry_matrices(config.symmetry).float()
@@ -149,14 +147,18 @@ def _settings(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Sett
     )
 
 
-def _map(path: str, table: SubtomogramTable, what: str) -> Tensor:
+def _mask(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Tensor:
+    return torch.from_numpy(read_mask(config.mask, (table.box,) * 3, table.pixel_size_angst, "averages of the subtomograms")).clamp(0, 1)
+
+
+def _reference(path: str, table: SubtomogramTable) -> Tensor:
     """A map in the box and at the voxel size of the subtomograms."""
     item = read_map(path)
     if item.data.shape != (table.box,) * 3:
         size = " x ".join(str(side) for side in item.data.shape[::-1])
-        raise InputError(f"The {what} '{path}' has {size} voxels, but the subtomograms have a box of {table.box}: crop or pad it.")
+        raise InputError(f"The reference '{path}' has {size} voxels, but the subtomograms have a box of {table.box}: crop or pad it.")
     if not same_pixel_size(item.pixel_size_angst, table.pixel_size_angst):
-        raise InputError(f"The {what} '{path}' has {item.pixel_size_angst:g} Å/voxel, but the subtomograms have {table.pixel_size_angst:g}: resample it.")
+        raise InputError(f"The reference '{path}' has {item.pixel_size_angst:g} Å/voxel, but the subtomograms have {table.pixel_size_angst:g}: resample it.")
     return torch.from_numpy(item.data)
 
 

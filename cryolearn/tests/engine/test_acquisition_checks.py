@@ -12,7 +12,7 @@ from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging import reconstruct_command
 from cryolearn.engine.imaging.config import ReconstructConfig
 from cryolearn.engine.imaging.image_scales import ImageScales
-from cryolearn.engine.io.maps import write_map
+from cryolearn.engine.io.maps import read_mask, write_map
 from cryolearn.engine.io.stacks import write_stack
 from cryolearn.engine.io.star import CtfTable, ParticleTable, read_particles, write_particles
 
@@ -67,6 +67,20 @@ def test_masks_that_are_none_are_refused(tmp_path: Path, low: float, high: float
     write_map(str(tmp_path / "mask.mrc"), mask, PIXEL)
     with pytest.raises(InputError, match=words):
         reconstruct_command.run(ReconstructConfig(particles=_particles(tmp_path), mask=str(tmp_path / "mask.mrc"), output=str(tmp_path), threads=1))
+
+
+def test_masks_of_another_pixel_size_are_refused(tmp_path: Path) -> None:
+    """Unless the header says 1 Å, as that of a program which knows none."""
+    for voxel, refused in ((PIXEL * 1.02, True), (1.0, False), (PIXEL, False)):
+        write_map(str(tmp_path / "mask.mrc"), np.ones((BOX,) * 3, np.float32), voxel)
+        if refused:
+            with pytest.raises(InputError, match=f"has voxels of {voxel:.4g} Å, the maps of the particles of {PIXEL:.4g} Å"):
+                read_mask(str(tmp_path / "mask.mrc"), (BOX,) * 3, PIXEL, "maps of the particles")
+        else:
+            assert read_mask(str(tmp_path / "mask.mrc"), (BOX,) * 3, PIXEL).all()
+    with pytest.raises(InputError, match="has 12 x 12 x 12 voxels, the map 16 x 12 x 12"):
+        write_map(str(tmp_path / "mask.mrc"), np.ones((12,) * 3, np.float32), PIXEL)
+        read_mask(str(tmp_path / "mask.mrc"), (12, 12, 16), PIXEL)
 
 
 def test_particles_centred_outside_their_image_are_counted(tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ from cryolearn.engine.imaging.ctf import Ctf, ctf_2d
 from cryolearn.engine.imaging.first_images import (
     ImageUse,
     box_warnings,
+    brightness,
     check_contrast,
     contrast,
     header_warnings,
     map_contrast,
+    mixed_contrast,
     negative_map,
     warn,
 )
@@ -106,15 +108,15 @@ def test_contrast_has_the_sign_of_the_particles(table: ParticleTable, tmp_path: 
     blind = without_poses(table)
     if kind in ("premultiplied", "phase_flipped"):
         blind = changed(blind, tmp_path, kind)
-    bright = contrast(blind, ImageUse(ignore_ctf=kind == "ctf ignored"))
+    bright = contrast(brightness(blind, ImageUse(ignore_ctf=kind == "ctf ignored")))
     assert bright > 15
-    assert contrast(blind, ImageUse(ignore_ctf=kind == "ctf ignored", invert_contrast=True)) == pytest.approx(-bright, rel=1e-3)
+    assert contrast(brightness(blind, ImageUse(ignore_ctf=kind == "ctf ignored", invert_contrast=True))) == pytest.approx(-bright, rel=1e-3)
 
 
 def test_contrast_of_a_hollow_particle(shells: ParticleTable) -> None:
     """The middle of a shell is darker than its rim; it is a bright particle nevertheless."""
     fresh = replace(shells, warnings=[])
-    assert contrast(fresh) > 10 and not check_contrast(fresh)
+    assert contrast(brightness(fresh)) > 10 and not check_contrast(fresh)
     assert check_contrast(fresh, BLACK) and len(fresh.warnings) == 1
 
 
@@ -122,7 +124,7 @@ def test_images_of_noise_have_no_contrast(table: ParticleTable, tmp_path: Path) 
     noise = np.random.default_rng(0).normal(size=(COUNT, BOX, BOX)).astype(np.float32)
     write_stack(str(tmp_path / "noise.mrcs"), noise, PIXEL)
     empty = replace(table, image_file=[str(tmp_path / "noise.mrcs")])
-    assert abs(contrast(empty)) < 4
+    assert abs(contrast(brightness(empty))) < 4 and mixed_contrast(brightness(empty))[0] < 3
     assert not check_contrast(empty) and not check_contrast(empty, BLACK) and not empty.warnings
 
 
@@ -136,6 +138,17 @@ def test_dark_particles_are_warned_of_once(table: ParticleTable, capsys: pytest.
     assert "do not invert" in table.warnings[0]
     few = dark.subset(np.arange(10))
     assert not check_contrast(few)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.3])
+def test_bright_and_dark_particles_in_one_set_are_warned_of(table: ParticleTable, part: float) -> None:
+    """As in joined sets one of which is inverted: the mean of both tells nothing."""
+    sign = np.where(np.random.default_rng(1).uniform(size=COUNT) < part, -1, 1)
+    mixed = replace(table, image_sign=sign, warnings=[])
+    assert not check_contrast(mixed)
+    (sentence,) = mixed.warnings
+    found = float(sentence.split(" %")[0].split()[-1]) / 100
+    assert abs(found - (sign < 0).mean()) < 0.05 and "dark on a light background, the others are bright" in sentence
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.9, 1.0, 1.12, 1.25])

@@ -56,6 +56,8 @@ class GaussianHeterogeneityConfig(RunConfig):
     symmetry: str = param("C1", "Point group of the consensus map. Each particle is then taken once for each of its subunits, the focus says where the first one is, "
                           "and each subunit has a conformation of its own.", label="Symmetry")
     halves: bool = param(True, "Repeat on each half set alone and report how well the two agree.", label="Check with half sets?")
+    report_still: bool = param(False, "Report path, free energy and maps also where held-out particles show no motion.", label="Report a path without motion?",
+                               expert=True)
     maps: int = param(5, "Maps reconstructed along the path; 0 makes none.", label="Maps along the path", low=0, high=200)
     seed: int = param(1, "Seed.", expert=True)
     batch: int = param(500, "Particles at a time; it changes memory and speed, not the result.", label="Batch size", low=1, high=100_000, expert=True,

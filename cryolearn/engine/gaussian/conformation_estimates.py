@@ -13,7 +13,7 @@ from .linear.linear_motions import LatentPosterior
 from .summary import SummaryNotes
 from .trajectory.trajectory_em import CurveFit
 
-__all__ = ["Found", "found_off_grid", "found_on_curve", "found_on_posterior", "free_energy", "latents_on_grid"]
+__all__ = ["Found", "found_off_grid", "found_on_curve", "found_on_posterior", "latents_on_grid", "without_motion"]
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Found:
     log_likelihood, gain : (n,) over an empty image, and over the model that does not move
     surprise : (n,) how many standard deviations the likelihood lies from what the model expects of itself
     at_end : (n,) bool, at the end of the range
-    grid : (G, K) places with ``state_weight`` (n, G); without a grid (0, K)
+    grid : (G, K) places with ``state_weight`` and ``state_likelihood`` (n, G); without a grid (0, K)
     notes : more for the summary
     """
 
@@ -44,11 +44,12 @@ class Found:
     at_end: NDArray[np.bool_]
     grid: Array
     state_weight: NDArray[np.float32]
+    state_likelihood: NDArray[np.float32]
     notes: SummaryNotes = field(default_factory=lambda: SummaryNotes())
 
     def of_particles(self, first: NDArray[np.int64]) -> Found:
         """One row a particle where images of a particle share their rows: that of its ``first`` image."""
-        names = ("latents", "errors", "weight", "log_likelihood", "gain", "surprise", "at_end", "state_weight")
+        names = ("latents", "errors", "weight", "log_likelihood", "gain", "surprise", "at_end", "state_weight", "state_likelihood")
         return replace(self, **{name: getattr(self, name)[first] for name in names})
 
 
@@ -84,6 +85,7 @@ def found_off_grid(motion: MotionModel, latents: Array, errors: Array, log_likel
         at_end=np.zeros(count, bool),
         grid=np.zeros((0, size)),
         state_weight=np.zeros((count, 0), np.float32),
+        state_likelihood=np.zeros((count, 0), np.float32),
     )
 
 
@@ -127,16 +129,15 @@ def found_on_curve(fit: CurveFit, rigid: Array, pixel_size_angst: float, meta: d
         at_end=ends,
         grid=grid[:, None],
         state_weight=posterior.astype(np.float32),
+        state_likelihood=(likelihood - best[:, None]).astype(np.float32),
         notes={"junk_percent": 100 * curve.junk},
     )
 
 
-def free_energy(state_weight: NDArray[np.float32]) -> tuple[Array, Array, Array]:
-    """Population (G,), free energy (G,) in kT above the most populated place, and its standard error from (n, G) posteriors."""
-    weights = np.asarray(state_weight, np.float64)
-    total = max(float(weights.sum()), 1e-12)
-    population = weights.sum(0) / total
-    with np.errstate(divide="ignore"):
-        energy = -np.log(population / population.max())
-    spread = np.sqrt(np.square(weights - population).sum(0)) / total
-    return population, energy, np.divide(spread, population, out=np.full_like(spread, np.inf), where=population > 0)
+def without_motion(found: Found) -> Found:
+    """The same particles where there is no motion: nobody has a place, as far as the error bars go, and there is no path."""
+    motion = replace(found.motion, displacement=np.zeros_like(found.motion.displacement), weight_change=np.zeros_like(found.motion.weight_change))
+    count, size = found.latents.shape
+    broad = np.full((count, size), 1.0 if found.motion.basis in ("linear", "network") else 1 / np.sqrt(3))
+    return replace(
+        found_off_grid(motion, np.zeros((count, size)), broad, found.log_likelihood), weight=found.weight, surprise=found.surprise, notes=found.notes)

@@ -29,10 +29,10 @@ from .poses.pose_alternation import RefinedPoses, first_poses, refine_round
 from .poses.pose_search import PoseRange
 from .subunits.subunit_particles import ExpandedImages, fit_subunits, search_subunits
 from .trajectory.multi_start import first_posterior, search_curve, start_directions
-from .trajectory.trajectory_em import CurveFit, evaluate_curve, fit_curve
+from .trajectory.trajectory_em import CurveFit, fit_curve
 from .trajectory.trajectory_model import Curve, make_curve, transfer_curve
 
-__all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "refine_problem_poses", "rigid_likelihood"]
+__all__ = ["Problem", "curve_of", "eigen_motions_of", "find_conformations", "half_agreement", "half_curves", "refine_problem_poses", "rigid_likelihood"]
 
 _LEAST_AXES = 2  # tried when noise, or among subunits the others' motions, hides significance
 _SCALE_SAMPLE = 300  # images whose scan tells how many Å an eigen-motion spans
@@ -205,7 +205,9 @@ def _upright(found: Found, eigen: EigenMotions) -> Found:
     odd = np.arange(len(found.motion.displacement)) % 2 == 0  # degrees 1, 3, ...
     signs = np.where(odd, -1.0, 1.0)
     motion = replace(found.motion, displacement=found.motion.displacement * signs[:, None, None], weight_change=found.motion.weight_change * signs[:, None])
-    return replace(found, motion=motion, latents=-found.latents, state_weight=np.ascontiguousarray(found.state_weight[:, ::-1]))
+    return replace(
+        found, motion=motion, latents=-found.latents, state_weight=np.ascontiguousarray(found.state_weight[:, ::-1]),
+        state_likelihood=np.ascontiguousarray(found.state_likelihood[:, ::-1]))
 
 
 def _one_step(problem: Problem, eigen: EigenMotions) -> Found:
@@ -239,20 +241,14 @@ def _linear(problem: Problem, vectors: Tensor, deviations: NDArray[np.float64], 
     return found_off_grid(motion, latents, errors, rigid_likelihood(problem))
 
 
-def half_agreement(problem: Problem, half: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
-    """Latents (n, 2) by the trajectory that each half set found alone, and how well they agree (absolute rank correlation, or its circular form)."""
-    pair = []
-    for number in (1, 2):
-        rows = np.flatnonzero(half == number)
-        fit = curve_of(replace(problem, before=None), problem.images.subset(rows), f"half{number}")
-        everyone = evaluate_curve(problem.images, fit.curve)
-        found = found_on_curve(everyone, np.zeros(len(half)), problem.images.band.pixel_size, {})
-        pair.append(found.latents[:, 0])
-    both = np.stack(pair, axis=1)
-    return both, _agreement(both, problem.config.path)
+def half_curves(problem: Problem, half: NDArray[np.int64]) -> list[CurveFit]:
+    """The trajectory that each half set finds alone."""
+    alone = replace(problem, before=None)
+    return [curve_of(alone, problem.images.subset(np.flatnonzero(half == number)), f"half{number}") for number in (1, 2)]
 
 
-def _agreement(both: NDArray[np.float64], path: str) -> float:
+def half_agreement(both: NDArray[np.float64], path: str) -> float:
+    """How well latents (n, 2) of two half sets agree: absolute rank correlation, or its form for circles and states."""
     if path == "states":
         from sklearn.metrics import adjusted_rand_score
 

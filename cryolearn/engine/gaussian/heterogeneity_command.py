@@ -24,8 +24,8 @@ from ..io.tables import write_table
 from ..io.tilt_stacks import particle_poses
 from ..landscape.summary import write_summary
 from .config import GaussianHeterogeneityConfig
-from .conformation_estimates import Found, free_energy
-from .conformation_methods import Problem, eigen_motions_of, find_conformations, half_agreement, motions_in_angst, refine_problem_poses
+from .conformation_estimates import Found
+from .conformation_methods import Problem, eigen_motions_of, find_conformations, motions_in_angst, refine_problem_poses
 from .input_validation import Inputs, make_gaussians, read_inputs, select_gaussians
 from .linear.eigen_motions import EigenMotions
 from .model.fourier_particles import band_between, crop_images
@@ -40,6 +40,7 @@ from .subunits.subunit_tables import write_subunits
 from .summary import HeterogeneitySummary
 from .trajectory.trajectory_em import CurveFit
 from .trajectory.trajectory_maps import path_weights, window_weights, write_path_maps
+from .verdict import Verdict, judge, path_free_energy
 
 __all__ = ["run"]
 
@@ -110,24 +111,23 @@ def run(config: GaussianHeterogeneityConfig) -> None:
     by_particle = working.table
     if copies > 1:
         working = replace(working, table=expand_table(by_particle, problem.images.rotation, copies), half=np.repeat(inputs.half, copies))
-    halves = None
-    if config.halves and before is not None:
-        halves, agreement = half_agreement(problem, working.half)
-        notes = notes | {"half_set_agreement": agreement}
-    summary = _write(working, problem, replace(found, notes=notes), eigen, halves)
+    particle = np.arange(len(working.half)) // copies if problem.images.particle is None else problem.images.particle
+    verdict, found = judge(problem, replace(found, notes=notes), working.half, particle)
+    summary = _write(working, problem, found, eigen, verdict)
     if refined is not None:
         write_poses(output, table.ids, refined)
     if copies > 1:
         places = problem.model.positions_angst[problem.moves].double().mean(0).cpu().numpy()
         information = None
-        if before is not None and found.motion.basis == "polynomial":  # places around a circle, or in states, have no such correlation
+        # places around a circle, or in states, have no such correlation
+        if before is not None and verdict.moves is not False and found.motion.basis == "polynomial":
             information = subunit_information(problem.images, before[0], copies)
         summary |= write_subunits(output, by_particle, found, matrices, places, information)
     write_summary(output, summary, warnings=table.warnings)
     record.remove()
 
 
-def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotions, halves: NDArray[np.float64] | None) -> HeterogeneitySummary:
+def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotions, verdict: Verdict) -> HeterogeneitySummary:
     """Write all files but the summary, which is returned."""
     config, table, basis = problem.config, inputs.table, of_images.motion.basis
     ids, member = table.particles()
@@ -140,14 +140,15 @@ def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotio
     places = found.motion.conformation(frames)[0]
     excursion = _excursion(places, basis)
     moves = problem.moves.cpu().numpy()
+    significant = eigen.significant & (verdict.moves is not False)  # wrong poses make eigen-motions too
     write_gaussian_files(
         str(output), found.motion, eigen.flexibility.cpu().numpy(), excursion, moves, vectors=vectors.cpu().numpy(), std_angst=deviations,
-        significant=eigen.significant)
+        significant=significant)
     explained, null = eigen.explained.cpu().numpy(), eigen.null.cpu().numpy()
     write_table(
         str(output / "eigen_motions.npz"),
         {"id": np.arange(1, len(vectors) + 1), "vector": vectors.double().cpu().numpy(), "std_angst": deviations, "explained": explained, "null": null,
-         "significant": eigen.significant}, {**problem.meta, "kind": problem.kind})
+         "significant": significant}, {**problem.meta, "kind": problem.kind})
     flags = _flags(found)
     names = [f"latent {number + 1}" for number in range(found.latents.shape[1])]
     rotation, shift = (values.double().cpu().numpy() for values in (problem.images.rotation, problem.images.shift_angst))
@@ -157,21 +158,23 @@ def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotio
         "log_likelihood": found.log_likelihood, "state_weight": found.state_weight, "rotation": poses[0], "shift_angst": poses[1],
         "half": inputs.half[first], "flags": flags, "eigen_projection": eigen.projection[first],
     }
+    halves = None if verdict.held_out is None or not len(found.grid) else verdict.held_out.latents[first]
     if halves is not None:
-        halves = halves[first]
         columns["half_latents"] = halves
     write_table(str(output / "conformations.npz"), columns, {
         **problem.meta, "basis": basis, "grid": found.grid[:, 0].tolist() if len(found.grid) else [], "latent_names": names, "symmetry": config.symmetry,
         "explained": explained.tolist(),
     })
     figures = output / "figures"
-    population = None
+    free_energy = ""
     if len(found.grid):
-        population = free_energy(found.state_weight)
-        _write_landscape(output / "landscape.csv", found, population)
-        save_figure(report.draw_free_energy(found.grid[:, 0], *population, separate=basis == "states"), str(figures / "free_energy.png"))
+        energy, way, free_energy = path_free_energy(found, of_images, verdict.held_out)
+        profile = energy.population, energy.energy_kt, energy.error_kt
+        write_csv(output / "landscape.csv", ["place", "rmsd_angst", "population", "free_energy_kt", "standard_error_kt"],
+                  ([f"{value:.6g}" for value in row] for row in zip(found.grid[:, 0], way, *profile)))
+        save_figure(report.draw_free_energy(found.grid[:, 0], *profile, separate=basis == "states"), str(figures / "free_energy.png"))
         save_figure(report.draw_trajectory(places, found.grid[:, 0]), str(figures / "trajectory.png"))
-    save_figure(report.draw_explained_variance(explained, null, eigen.significant), str(figures / "explained_variance.png"))
+    save_figure(report.draw_explained_variance(explained, null, significant), str(figures / "explained_variance.png"))
     reference = found.motion.positions_angst
     save_figure(report.draw_flexibility(reference, eigen.flexibility.cpu().numpy(), moves=moves), str(figures / "flexibility.png"))
     for number in range(min(2, len(vectors))):
@@ -183,14 +186,15 @@ def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotio
     if halves is not None:
         save_figure(report.draw_half_agreement(halves[:, 0], halves[:, 1]), str(figures / "half_sets.png"))
     classes = np.ones(len(table), np.int64)
-    if config.maps:
+    if config.maps and (verdict.moves is not False or config.report_still):
         classes = _write_maps(inputs, problem, of_images, rotation, shift)
     write_particles_star(str(output), table, of_images.latents, of_images.errors, of_images.weight, classes)
     counts = flag_counts(flags, ConformationFlag)
     summary: HeterogeneitySummary = {
+        "moves": verdict.moves, "verdict": verdict.sentence, "free_energy": free_energy,
         "particles": len(ids), "gaussians": len(problem.model), "moving_gaussians": int(problem.moves.sum()),
         "resolution_angst": inputs.resolutions_angst[-1], "method": config.method, "vary": config.vary, "latents": found.latents.shape[1],
-        "components": len(eigen.explained), "significant_components": int(eigen.significant.sum()),
+        "components": len(eigen.explained), "significant_components": int(significant.sum()),
         "explained_by_first": float(eigen.explained[0]), "null_of_first": float(eigen.null[0]),
         "std_angst_of_first": float(deviations[0]), "largest_excursion_angst": float(excursion.max()),
         "median_error": float(np.median(found.errors[:, 0])), "mean_gain": float(np.mean(found.gain)),
@@ -203,6 +207,7 @@ def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotio
         f"{len(ids)} particles, {len(problem.model)} Gaussians: {summary['significant_components']} eigen-motion(s) beyond noise, "
         f"log-likelihood gain {summary['mean_gain']:.3g} a particle over a still model"
         + (f", half sets agree to {agree:.3f}" if agree is not None else ""), flush=True)
+    print(" ".join(filter(None, (verdict.sentence, free_energy))), flush=True)
     return summary
 
 
@@ -218,15 +223,6 @@ def _flags(found: Found) -> NDArray[np.int32]:
     hidden = (found.errors > _HIDDEN_ERROR[found.motion.basis]).all(1)
     unlikely = (found.surprise < _UNLIKELY) | (found.weight < 0.5)
     return (ConformationFlag.HIDDEN * hidden + ConformationFlag.AT_END * found.at_end + ConformationFlag.UNLIKELY * unlikely).astype(np.int32)
-
-
-def _write_landscape(path: Path, found: Found, population: tuple[NDArray[np.float64], ...]) -> None:
-    """The grid with the distance travelled along it: unlike the latent, Å do not depend on how the path was parametrised."""
-    places = found.motion.conformation(found.grid)[0]
-    steps = np.sqrt(np.square(np.diff(places, axis=0)).sum(2).mean(1))
-    way = np.concatenate([[0.0], np.cumsum(steps)])
-    write_csv(path, ["place", "rmsd_angst", "population", "free_energy_kt", "standard_error_kt"],
-              ([f"{value:.6g}" for value in row] for row in zip(found.grid[:, 0], way, *population)))
 
 
 def _write_maps(inputs: Inputs, problem: Problem, found: Found, rotation: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.int64]:

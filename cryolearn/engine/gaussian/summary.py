@@ -20,6 +20,11 @@ class SummaryNotes(TypedDict, total=False):
     pose_prior_deg: float
     pose_prior_angst: float
     half_set_agreement: float
+    held_out_gain: float
+    held_out_gain_error: float
+    held_out_rigid_gain: float
+    held_out_rigid_gain_error: float
+    rigid_share: float
     particles: int
     subunits: int
     neighbour_correlation: float
@@ -32,6 +37,9 @@ class SummaryNotes(TypedDict, total=False):
 class HeterogeneitySummary(SummaryNotes):
     """Entries of every run."""
 
+    moves: bool | None
+    verdict: str
+    free_energy: str
     gaussians: int
     moving_gaussians: int
     resolution_angst: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -120,6 +121,7 @@ def run(setting: Setting, files: list[str], report: Path, trace: Path | None) ->
     if trace is not None:
         trace.unlink(missing_ok=True)
         environment["CRYOLEARN_TEST_TRACE"] = str(trace)
+    shutil.rmtree(scipion / "data" / "projects", ignore_errors=True)  # as make test does
     cores = sorted(os.sched_getaffinity(0))[: setting.cores]
     words = [sys.executable, "-m", "pytest", "-q", "-n", str(2 * len(cores)), "--dist", "loadscope", f"--junitxml={report}.part", *files]
     subprocess.run(["taskset", "-c", ",".join(map(str, cores)), *words], cwd=ROOT, env=environment, check=False)

@@ -77,6 +77,7 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         self.addEngineParams(poses, Config, 'pose_range_deg', 'pose_range_angst', condition='refinePoses > 0')
         self.addEngineParam(form, Config, 'symmetry')
         self.addEngineParams(form, Config, 'maps', 'halves')
+        self.addEngineParam(form, Config, 'report_still', condition='halves')
         self.addEngineParams(form, Config, 'seed', 'batch')
         form.addParallelSection(threads=4, mpi=0)
 
@@ -133,7 +134,9 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         columns, _ = read_table(self._getExtraPath(RESULT))
         significant = sum(motion.isEnabled() for motion in motions.iterItems())
         gaussians = len(read_table(self._getExtraPath(GAUSSIANS_FILE))[0]['id'])
-        lines = ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, gaussians, value('method')),
+        summary = self._readEngineSummary()
+        lines = [text for text in (summary.get('verdict'), summary.get('free_energy')) if text]
+        lines += ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, gaussians, value('method')),
                  '%d of %d eigen-motions explain more than noise does.' % (significant, motions.getSize())]
         lines.append('Flagged: %(hidden)d whose view hides the motion, %(at_end)d at the end of the path, %(unlikely)d that the model does not fit.'
                      % flag_counts(columns['flags'], ConformationFlag))

@@ -17,7 +17,7 @@ os.environ.setdefault('SCIPION_DOMAIN', 'pwem')
 if pw.Config.SCIPION_DOMAIN != 'pwem':
     pw.Config.setDomain('pwem')
 
-from pyworkflow.protocol import MODE_RESUME, HostConfig
+from pyworkflow.protocol import MODE_RESUME, HostConfig, isProtocolUpToDate
 
 import cryolearn
 from cryolearn.common.tables import read_table
@@ -68,11 +68,22 @@ class TestSlurm(ProjectTest):
         return protocol.getJobIds()[0] if len(protocol.getJobIds()) else None
 
     def waitFor(self, protocol, until=None):
-        """Wait until a run has ended (or ``until`` holds), as Scipion's window does."""
+        """Wait until a run has ended (or ``until`` holds), as Scipion's window does.
+
+        Scipion reads a run's state first and asks the queue then, so that a job which ends in between counts as lost. Here it asks only when the state was read
+        after the job had gone.
+        """
+        def askQueue(run):
+            gone = not set(map(str, run.getJobIds())) & set(self.cluster.jobs())
+            if gone and isProtocolUpToDate(run):
+                ask(run)
+
         def ended():
             self.proj._updateProtocol(protocol)
             return not protocol.isActive() or (until and until())
-        waitUntil(ended, pause=0.1)
+        ask = self.proj.checkJobId
+        with mock.patch.object(self.proj, 'checkJobId', askQueue):
+            waitUntil(ended, pause=0.1)
 
     def assertFinished(self, protocol):
         self.assertTrue(protocol.isFinished(), '%s\n%s\n%s' % (

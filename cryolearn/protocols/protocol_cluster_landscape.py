@@ -8,6 +8,7 @@ from ..convert.classes import fillClasses
 from ..convert.flex import PROGRAM, appendReduced, latentLength, writeLatents
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures
+from ..engine.config import default_of
 from ..engine.landscape.config import ClusterLandscapeConfig, TrajectoryConfig
 from .protocol_base import EngineStep
 from .protocol_elastic_base import CryoLearnProtElasticBase
@@ -126,7 +127,8 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
         if particles is None or errors:
             return errors
         length = latentLength(particles)
-        if self.getEngineValue(ClusterLandscapeConfig, 'reduction') in ('pca', 'none') and self.dimensions.get() > length:
+        most = max(length, default_of(ClusterLandscapeConfig, 'dimensions'))  # of the default, as many as there are
+        if self.getEngineValue(ClusterLandscapeConfig, 'reduction') in ('pca', 'none') and self.dimensions.get() > most:
             errors.append('%d axes are asked for, but the latent vectors have %d coordinates.' % (self.dimensions.get(), length))
         if self.clusters.get() and self.clusters.get() > particles.getSize():
             errors.append('%d clusters are asked for, but there are %d particles.' % (self.clusters.get(), particles.getSize()))

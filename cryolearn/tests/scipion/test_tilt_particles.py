@@ -141,7 +141,7 @@ class TestTiltParticles(ProjectTest):
     def test_conformations_are_clustered_and_reconstructed_from_all_tilts(self):
         particles = self.gaussian.outputParticles
         self.assertEqual([item.getObjId() for item in particles.iterItems()], list(range(1, COUNT + 1)))
-        clusters = self.launch(CryoLearnProtClusterLandscape, inputParticles=particles, clusters=2, dimensions=1)
+        clusters = self.launch(CryoLearnProtClusterLandscape, inputParticles=particles, clusters=2)
         maps = self.launch(CryoLearnProtReconstruct, inputSet=clusters.outputClasses)
         for volume in maps.outputVolumes.iterItems():
             self.assertGreater(self.likeTheModel(volume), 0.8)

@@ -33,12 +33,17 @@ def run_process(words: list[str], **settings: object) -> Usage:
     return Usage(time.monotonic() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
-def engine(command: str, output: Path, **options: object) -> Usage:
-    """Run an engine command; what it took."""
+def engine_words(command: str, output: Path, **options: object) -> list[str]:
+    """Command line of an engine command."""
     words = [sys.executable, "-m", "cryolearn.engine", command, "--output", str(output)]
     for name, value in options.items():
         words += [f"--{name}", json.dumps(value) if isinstance(value, (list, bool)) else str(value)]
-    return run_process(words)
+    return words
+
+
+def engine(command: str, output: Path, **options: object) -> Usage:
+    """Run an engine command; what it took."""
+    return run_process(engine_words(command, output, **options))
 
 
 @dataclass

@@ -1,29 +1,50 @@
 """Files are written whole or not at all: a reader sees the old file or the new one, never a part of it.
 
-A file is written under a temporary name in its own folder and renamed when it is complete. An error removes the temporary file; a process that is killed
-leaves it behind under a name that ends in ``.part``, which nothing reads. A file that grows over
-hours stands as ``PATH.part`` instead, from which a later process goes on (:func:`part_of`). The content is handed to the operating system before the
-renaming, so it outlives the process; a power cut is not guarded against.
+A file is written under a temporary name in its own folder and renamed when it is complete. An error removes the temporary file, and one of writing becomes a
+sentence that names the file (:class:`.exceptions.WriteError`); a process that is killed leaves it behind under a name that ends in ``.part``, which nothing
+reads, and which the next command that writes there removes (:func:`remove_parts`). A file that grows over
+hours stands as ``PATH.part`` instead, from which a later process goes on (:func:`part_of`). Content and name are on the disk when the file has been written
+(:func:`to_disk`), so it outlives the process and a power cut.
 
 Standard library only: the engine's command line imports this before it has set the number of threads of numpy's libraries.
 """
 
 import contextlib
 import csv
+import errno
 import json
 import os
+import re
 import shutil
+import socket
+import time
 import uuid
+import zlib
 from typing import IO, Any, Callable, Iterable, Iterator, Optional, Sequence, Union
 
-__all__ = ["copy_file", "finish_part", "open_whole", "part_of", "plain_value", "whole_file", "write_csv", "write_json", "write_text"]
+from .exceptions import EXIT_NO_RESOURCE, InputError, WriteError
+
+__all__ = [
+    "copy_file", "finish_part", "naming", "open_whole", "part_of", "plain_value", "remove_parts", "to_disk", "whole_file", "write_csv", "write_json",
+    "write_text",
+]
 
 Path = Union[str, "os.PathLike[str]"]
 _SHOWN_LETTERS = 40  # of the file's name in the temporary one, which must not grow longer than the file system allows
+_PART = re.compile(r"\..*\.(?:([0-9a-f]{8})-(\d+)-[0-9a-f]{8}|[0-9a-f]{32})\.part", re.DOTALL)
+_FORGOTTEN_S = 86400.0  # a file that another machine's process has not touched for as long is nobody's
+_DEPTH = 6  # folders below a run's own in which it writes
+_NO_ROOM_BYTES = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_REASONS = {
+    errno.EACCES: "the folder may not be written to", errno.EPERM: "the folder may not be written to", errno.EROFS: "its disk is read-only",
+    errno.ENAMETOOLONG: "its name is too long", errno.ENOENT: "its folder is gone, or another run wrote there", errno.EISDIR: "it is a folder",
+    errno.ENOTDIR: "a file is where a folder is needed", errno.EEXIST: "a file is where a folder is needed",
+}
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[str]:
+def whole_file(path: Path, durable: bool = True) -> Iterator[str]:
     """Name under which another library writes the file ``path``; the file takes its place when the block ends without an error.
 
     The temporary file lies in the same folder and is removed on an error. Its permissions are those of any new file (umask). A link at ``path`` is
@@ -33,21 +54,114 @@ def whole_file(path: Path) -> Iterator[str]:
     ----------
     path : str or path
         File to write; its folder exists.
+    durable : bool
+        See to it that the file is on the disk. Without it the caller does so for many files together: :func:`to_disk`.
 
     Yields
     ------
     str
         Name of a file that does not exist yet.
+
+    Raises
+    ------
+    WriteError
+        when it cannot be written.
     """
     folder, name = os.path.split(os.fspath(path))
-    part = os.path.join(folder, ".%s.%s.part" % (name[:_SHOWN_LETTERS], uuid.uuid4().hex))
+    part = os.path.join(folder, ".%s.%s-%d-%s.part" % (name[:_SHOWN_LETTERS], _this_machine(), os.getpid(), uuid.uuid4().hex[:8]))
     try:
-        yield part
-        os.replace(part, path)
+        with naming(path, part):
+            yield part
+            if durable:
+                to_disk(part)
+            os.replace(part, path)
+            if durable:
+                to_disk(folder or os.curdir)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(part)
         raise
+
+
+@contextlib.contextmanager
+def naming(path: Path, part: Path = "") -> Iterator[None]:
+    """Make errors of writing a file those of that file: libraries seldom say which one it was.
+
+    Parameters
+    ----------
+    path : str or path
+        File that is written.
+    part : str or path
+        Name under which it is written, where that is another.
+
+    Raises
+    ------
+    WriteError
+        for an error of the operating system that names this file or none, and for any error on a full disk.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        names = [name for name in (getattr(error, "filename", None), getattr(error, "filename2", None)) if name is not None]
+        own = isinstance(error, OSError) and (not names or os.fspath(part or path) in map(str, names) or os.fspath(path) in map(str, names))
+        number = getattr(error, "errno", None)
+        full = number in _NO_ROOM or "No space left" in str(error) or (not own and _is_full(os.path.dirname(os.fspath(path)) or os.curdir))
+        if not own and not full:
+            raise
+        reason = "the disk is full; free some space and run again" if full else _REASONS.get(number or 0) or getattr(error, "strerror", None) or str(error)
+        said = WriteError("'%s' cannot be written: %s." % (os.fspath(path), reason))
+        if full:
+            said.exit_code = EXIT_NO_RESOURCE
+        raise said from error
+
+
+def _is_full(folder: str) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _NO_ROOM_BYTES
+    except OSError:
+        return False
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: what a power cut leaves."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some network file systems do not sync folders
+            raise
+    finally:
+        os.close(handle)
+
+
+def _this_machine() -> str:
+    return "%08x" % zlib.crc32(socket.gethostname().encode())
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a run's folder; those of processes that live, or may do so elsewhere, stay."""
+    root = os.fspath(folder)
+    for where, folders, files in os.walk(root):
+        if os.path.relpath(where, root).count(os.sep) >= _DEPTH:
+            folders.clear()
+        for name in files:
+            found = _PART.fullmatch(name)
+            with contextlib.suppress(OSError):
+                if found and _is_forgotten(os.path.join(where, name), found.group(1), found.group(2)):
+                    os.remove(os.path.join(where, name))
+
+
+def _is_forgotten(path: str, machine: Optional[str], process: Optional[str]) -> bool:
+    if machine == _this_machine():
+        try:
+            os.kill(int(process or 0), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            pass
+    return time.time() - os.path.getmtime(path) > _FORGOTTEN_S
 
 
 def part_of(path: Path) -> str:
@@ -57,7 +171,10 @@ def part_of(path: Path) -> str:
 
 def finish_part(path: Path) -> None:
     """Give a file that was written as :func:`part_of` its own name."""
-    os.replace(part_of(path), path)
+    with naming(path, part_of(path)):
+        to_disk(part_of(path))
+        os.replace(part_of(path), path)
+        to_disk(os.path.dirname(os.fspath(path)) or os.curdir)
 
 
 @contextlib.contextmanager

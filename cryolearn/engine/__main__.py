@@ -1,6 +1,6 @@
 """``python -m cryolearn.engine COMMAND --config file.json [--field value ...]``.
 
-Exit codes: 0 done, 1 crash (with a traceback), 2 input that cannot be used, 3 no such device, 130 interrupted.
+Exit codes: 0 done, 1 crash (with a traceback), 2 input that cannot be used, 3 the machine lacks what is needed (GPU, memory, disk), 130 interrupted.
 Nothing is written before the parameters have been checked.
 """
 
@@ -18,12 +18,14 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from ..common.atomic import write_json
+from ..common.atomic import remove_parts, write_json
 from .commands import COMMANDS
 from .config import check_config, load_config
 from .cpu import cpu_threads, keep_freed_memory, share_cores_politely
+from .digests import changed_input, forget_inputs
 from .exceptions import EXIT_BAD_INPUT, EXIT_CRASH, EXIT_INTERRUPTED, EXIT_OK, InputError
-from .launch import is_first_process, launch_processes
+from .failures import explain, make_folder, tolerate_encodings
+from .launch import forget_launchers, is_first_process, launch_processes, process_rank
 from .options import command_parser, list_commands
 
 
@@ -31,10 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     share_cores_politely()
     keep_freed_memory()
+    tolerate_encodings(sys.stdout, sys.stderr)
+    forget_launchers()
     words = list(sys.argv[1:] if arguments is None else arguments)
     status_file: str | None = None
     error: str | None = None
-    code = EXIT_OK
+    code, is_said = EXIT_OK, False
     try:
         if not words or words[0] in ("-h", "--help"):
             print(list_commands())
@@ -53,8 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, _interrupt)
         if processes > 1:
-            return launch_processes(processes, words, status_file)  # the workers say how it ended
-        _run(command, config)
+            make_folder(config.output)
+            code, error, is_said = launch_processes(processes, words, config.output)
+        else:
+            _run(command, config)
     except InputError as problem:
         error, code = str(problem), problem.exit_code
     except KeyboardInterrupt:
@@ -63,11 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = stop.code if isinstance(stop.code, int) else EXIT_CRASH
         error = f"The command stopped with exit code {code}." if code else None
     except Exception as crash:
-        traceback.print_exc()
-        error, code = f"{type(crash).__name__}: {crash}", EXIT_CRASH
-    if error:
+        if known := explain(crash):
+            error, code = known
+        else:
+            traceback.print_exc()
+            error, code = f"{type(crash).__name__}: {crash}", EXIT_CRASH
+    by_launcher = code == EXIT_INTERRUPTED and status_file is not None and os.path.isdir(status_file)  # which says why
+    if error and not is_said and not by_launcher:
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
-    if status_file and (error or is_first_process()):
+    if status_file and (error or is_first_process() or os.path.isdir(status_file)):
         _write_status(status_file, code, error)
     return code
 
@@ -91,8 +101,14 @@ def _run(command: str, config: Any) -> None:
     # PyTorch and the BLAS libraries size their thread pools when they are imported.
     os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(config.threads)))
     run = _load(COMMANDS[command].run)
-    os.makedirs(config.output, exist_ok=True)
+    make_folder(config.output)
+    first = is_first_process()
+    if first:
+        remove_parts(config.output)
+    forget_inputs()
     run(config)
+    if first and (changed := changed_input()):
+        raise InputError(f"The input '{changed}' was changed while the run read it, and the results may be of both: run again.")
 
 
 def _load(place: str) -> Any:
@@ -111,7 +127,9 @@ def _value_of(words: list[str], option: str) -> str | None:
 
 
 def _write_status(path: str, code: int, error: str | None) -> None:
-    """How the run ended, for whoever started it and cannot see the exit code (a queue)."""
+    """How the run ended, for whoever started it and cannot see the exit code (a queue); into a folder each of several processes writes."""
+    if os.path.isdir(path):
+        path = os.path.join(path, f"{process_rank()[0]}.json")
     with contextlib.suppress(OSError):
         write_json(path, {"exit_code": code, "error": error})
 

@@ -5,8 +5,9 @@ A command's parameters are one dataclass whose fields are made by :func:`param`.
 
 Digests and resume
 ------------------
-The digest of a run is taken of everything that its result depends on: the parameters with ``affects_result=True`` and the
-content of its input files (fields with ``path=True``), never the place of the output, the device, or the number of threads.
+The digest of a run is taken of everything that its result depends on: the parameters with ``affects_result=True`` and
+its input files (fields with ``path=True``, and the images that these name; :mod:`.digests`), never the place of the output, the device, or the
+number of threads.
 A command that can go on after a kill keeps its digest beside its records (checkpoints, finished chunks): the same digest
 goes on from them, another digest starts afresh, so that a changed parameter never meets old results.
 """
@@ -17,9 +18,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, TypedDict, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Type, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from ..common.atomic import write_json
+from .digests import digest_images, digest_input
 from .exceptions import InputError
 
 if TYPE_CHECKING:
@@ -204,12 +206,12 @@ def result_fields(config: Any) -> Tuple[Dict[str, Any], Dict[str, List[str]]]:
     return plain, files
 
 
-def digest_config(config: Any, extra_files: Tuple[str, ...] = ()) -> str:
-    """Digest (16 hex digits) of all that the result of a command depends on: parameters and content of input files."""
+def digest_config(config: Any, images: Sequence[str] = ()) -> str:
+    """Digest (16 hex digits) of all that the result of a command depends on: parameters, input files, and the image files that these name."""
     plain, files = result_fields(config)
-    paths = [*extra_files, *(path for found in files.values() for path in found if path)]
     counts = {name: len(found) for name, found in files.items()}
-    return digest_values({"command": type(config).__name__, **plain, **counts, "files": [digest_file(path) for path in paths]})
+    named = [digest_input(path) for found in files.values() for path in found if path]
+    return digest_values({"command": type(config).__name__, **plain, **counts, "files": named, "images": digest_images(images)})
 
 
 def digest_values(values: Any) -> str:
@@ -219,9 +221,9 @@ def digest_values(values: Any) -> str:
 
 
 def digest_file(path: str) -> str:
-    """Digest of a file's content, or of all files in a folder (a model).
+    """Digest of a file's content, or of all files in a folder, that is the same for every copy: what a model says of its modes, and steps of Scipion.
 
-    Of a file beyond 8 MiB its size and its first and last 4 MiB are taken.
+    Of a file beyond 8 MiB its size and its first and last 4 MiB are taken. Records of runs go by :mod:`.digests`, which see more.
     """
     if os.path.isdir(path):
         names = sorted(os.path.join(folder, name) for folder, _, files in os.walk(path) for name in files)

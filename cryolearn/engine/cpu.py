@@ -11,6 +11,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 30
 
 
+def number_in(name: str, default: int) -> int:
+    """A number in the environment; ``default`` when it is not there or is none."""
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else default
+
+
 def cpu_threads(asked: int = 0) -> int:
     """Threads to use: what was asked for, never more than this process may run on.
 
@@ -20,8 +26,8 @@ def cpu_threads(asked: int = 0) -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if asked > 0:
         return min(asked, allowed)
-    allowed = min(allowed, int(os.environ.get("SLURM_CPUS_PER_TASK", allowed)))
-    return max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    allowed = min(allowed, max(1, number_in("SLURM_CPUS_PER_TASK", allowed)))
+    return max(1, allowed // max(1, number_in("LOCAL_WORLD_SIZE", 1)))
 
 
 def share_cores_politely() -> None:

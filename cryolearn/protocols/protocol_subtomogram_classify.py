@@ -34,7 +34,7 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
         unknown = form.addGroup('Unknown structures')
         self.addEngineParams(unknown, Config, 'reject_fraction', 'least_confidence')
         self.addEngineParams(form, Config, 'invert_contrast', 'batch', 'chunk')
-        form.addParallelSection(threads=4, mpi=0)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _dependencies(self):

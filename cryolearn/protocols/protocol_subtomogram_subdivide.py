@@ -37,7 +37,7 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
         self.addEngineParam(groups, Config, 'clusters', condition=isNotChoice(Config, 'method', 'hdbscan'))
         self.addEngineParam(groups, Config, 'smallest', condition=isChoice(Config, 'method', 'hdbscan'))
         self.addEngineParams(form, Config, 'invert_contrast', 'picture_points', 'batch', 'chunk', 'seed')
-        form.addParallelSection(threads=4, mpi=0)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _dependencies(self):

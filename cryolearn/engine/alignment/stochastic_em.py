@@ -17,6 +17,7 @@ from torch import Tensor
 from ..imaging.masks import sphere_mask
 from ..imaging.poses import random_rotations
 from ..imaging.reconstruction import Reconstructor
+from ..io.records import RunRecord, Stage
 from .back_projection import back_projected, imposed
 from .fourier_images import FourierImages
 from .grids import pose_grid, shift_grid
@@ -75,9 +76,22 @@ class StochasticEM:
     soft_edge: float
     first_done: float = 0.0
 
-    def starts(self, images: FourierImages, count: int, seed: int, report: Callable[[int], None] = lambda steps: None) -> list[Start]:
-        """Independent starts; ``report`` is called with the number of steps done, of ``count * steps`` in all."""
-        return [self._start(images, seed + _SEED_STEP * number, report) for number in range(count)]
+    def starts(
+        self, images: FourierImages, count: int, seed: int, report: Callable[[int], None] = lambda steps: None, record: RunRecord | None = None,
+    ) -> list[Start]:
+        """Independent starts; ``report`` is called with the number of steps done, of ``count * steps`` in all; finished ones are kept in ``record``."""
+        stages = [None if record is None else record.stage(f"start_{number:03d}") for number in range(count)]
+        return [self._recorded(images, seed + _SEED_STEP * number, report, stage) for number, stage in enumerate(stages)]
+
+    def _recorded(self, images: FourierImages, seed: int, report: Callable[[int], None], stage: Stage | None) -> Start:
+        kept = stage.read() if stage is not None else None
+        if kept is not None:
+            report(self.steps)
+            return Start(**{name: torch.from_numpy(values).to(images.device) for name, values in kept[0].items()})
+        start = self._start(images, seed, report)
+        if stage is not None:
+            stage.write({"maps": start.maps.cpu().numpy(), "noise": start.noise.cpu().numpy()})
+        return start
 
     def evidence(self, images: FourierImages, starts: Sequence[Start], generator: torch.Generator) -> Tensor:
         """Mean log-likelihood (starts,) of some images, drawn by ``generator``, given the maps of each start and the same noise."""

@@ -71,7 +71,7 @@ def run(config: ElasticPredictConfig) -> None:
         search_pixel_angst=max(_SEARCH_PIXEL_ANGST, table.pixel_size_angst, scheme.network_pixel_angst), phase_flipped=scheme.phase_flipped,
     )
     predictor = _Predictor(config, network, scheme, images, int(description["hypotheses"]))
-    record = RunRecord(config.output, "prediction", digest_config(config, tuple(table.image_file)))
+    record = RunRecord(config.output, "prediction", digest_config(config, table.files()))
     columns = solve_set(predictor, aligner, images, record, config, rounds=CALIBRATION_ROUNDS if config.refine else 0)
     if columns is None:
         return

@@ -68,7 +68,7 @@ def _training(
     network = seeded(lambda: build_network(config.architecture, arguments), config.seed, images.device)
     task, per_epoch = _task(config, images, scheme=scheme, renderer=renderer, contrast=contrast, network=network)
     plan = plan_training(
-        config, images.device, digest=digest_config(config, tuple(table.image_file)), samples_per_epoch=per_epoch, rate=_RATES[config.architecture],
+        config, images.device, digest=digest_config(config, table.files()), samples_per_epoch=per_epoch, rate=_RATES[config.architecture],
         schedule="cosine" if config.architecture == "multi" else "plateau", warnings=table.warnings,
     )
     description = {

@@ -61,7 +61,7 @@ def run(config: GaussianHeterogeneityConfig) -> None:
     require(config, "particles", "volume")
     device = select_device(config)
     inputs = read_inputs(config, device)
-    digest = digest_config(config, () if inputs.table.tilts is None else inputs.table.files())
+    digest = digest_config(config, inputs.table.files())
     output = Path(config.output)
     record = RunRecord(output, "heterogeneity", digest)
     table, pixel = inputs.table, inputs.table.pixel_size_angst

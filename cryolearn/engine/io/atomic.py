@@ -6,6 +6,8 @@ until they are complete, and arrays among a run's records (:class:`.recorded_arr
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -15,9 +17,24 @@ import mrcfile
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...common.atomic import copy_file, finish_part, open_whole, part_of, plain_value, whole_file, write_csv, write_json, write_text
+from ...common.atomic import (
+    copy_file,
+    finish_part,
+    naming,
+    open_whole,
+    part_of,
+    plain_value,
+    to_disk,
+    whole_file,
+    write_csv,
+    write_json,
+    write_text,
+)
 
-__all__ = ["copy_file", "finish_part", "new_mrc", "open_whole", "part_of", "plain_value", "whole_file", "write_csv", "write_json", "write_npz", "write_text"]
+__all__ = [
+    "copy_file", "finish_part", "naming", "new_mrc", "open_whole", "part_of", "plain_value", "reserve", "to_disk", "whole_file", "write_csv", "write_json",
+    "write_npz", "write_text",
+]
 
 
 def write_npz(path: str | PathLike[str], arrays: Mapping[str, ArrayLike]) -> None:
@@ -36,7 +53,20 @@ def write_npz(path: str | PathLike[str], arrays: Mapping[str, ArrayLike]) -> Non
 
 
 @contextmanager
-def new_mrc(path: str | PathLike[str]) -> Iterator[Any]:
-    """A new MRC file, open to take data and header; it has its name when the block ends without an error."""
-    with whole_file(path) as part, mrcfile.new(part) as handle:
+def new_mrc(path: str | PathLike[str], durable: bool = True) -> Iterator[Any]:
+    """A new MRC file, open to take data and header; it has its name when the block ends without an error (``durable``: :func:`whole_file`)."""
+    with whole_file(path, durable) as part, mrcfile.new(part) as handle:
         yield handle
+
+
+def reserve(path: str | PathLike[str]) -> None:
+    """Have the file system give a file all its room now: on a full disk, writing to it through a memory map would kill the process later."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        if hasattr(os, "posix_fallocate") and (size := os.fstat(handle).st_size):
+            os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(handle)

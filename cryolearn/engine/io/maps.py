@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
-from .atomic import new_mrc, whole_file
+from .atomic import new_mrc, reserve, whole_file
 from .mrc_header import UNSET_VOXEL_ANGST, MrcHeader, is_packed, open_packed, read_header, require_one_map, require_rectangular
 
 _MASK_MARGIN = 0.5  # resampling makes masks overshoot
@@ -134,6 +134,8 @@ def read_values(header: MrcHeader) -> NDArray[np.float32]:
         values = header.mapped()
     else:
         values = np.fromfile(header.path, header.dtype, count, offset=header.data_offset)
+        if len(values) < count:
+            raise InputError(f"The file '{header.path}' was cut short while it was read: put it back and run again.")
     return values.reshape(header.shape).astype(np.float32)
 
 
@@ -146,9 +148,12 @@ def _place(header: MrcHeader, order: list[int], voxel: tuple[float, float, float
     return start[1] * voxel[0], start[2] * voxel[1], start[3] * voxel[2]
 
 
-def write_map(path: str, data: ArrayLike, pixel_size_angst: float, origin_angst: ArrayLike = (0.0, 0.0, 0.0)) -> None:
-    """Write a map (z, y, x) as MRC mode 2 with voxel size and ORIGIN set; a reader sees the old file or the whole new one."""
-    with new_mrc(path) as handle:
+def write_map(path: str, data: ArrayLike, pixel_size_angst: float, origin_angst: ArrayLike = (0.0, 0.0, 0.0), durable: bool = True) -> None:
+    """Write a map (z, y, x) as MRC mode 2 with voxel size and ORIGIN set; a reader sees the old file or the whole new one.
+
+    ``durable`` is that of :func:`cryolearn.common.atomic.whole_file`.
+    """
+    with new_mrc(path, durable) as handle:
         handle.set_data(np.asarray(data, np.float32))
         handle.set_volume()
         handle.voxel_size = pixel_size_angst
@@ -178,6 +183,7 @@ class MapSeriesWriter:
         with ExitStack() as stack:
             part = stack.enter_context(whole_file(path))
             self._handle = mrcfile.new_mmap(part, shape=(count, box, box, box), mrc_mode=2)
+            reserve(part)
             self._file = stack.pop_all()
         self._handle.voxel_size = pixel_size_angst
         x, y, z = (float(value) for value in np.asarray(origin_angst))

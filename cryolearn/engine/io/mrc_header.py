@@ -60,9 +60,18 @@ class MrcHeader:
         return self.section_header + self.shape[1] * self.shape[2] * self.dtype.itemsize
 
     def mapped(self) -> NDArray:
-        """The sections, mapped from the file."""
+        """The sections, mapped from the file.
+
+        Raises
+        ------
+        InputError
+            when the file is no longer what its header was read from.
+        """
         record = np.dtype([("header", f"V{self.section_header}"), ("values", self.dtype, self.shape[1:])])
-        return np.memmap(self.path, record, "r", self.data_offset, self.shape[:1])["values"]
+        try:
+            return np.memmap(self.path, record, "r", self.data_offset, self.shape[:1])["values"]
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(f"The file '{self.path}' was removed or cut short while it was read: put it back and run again.") from error
 
     @property
     def voxel_angst(self) -> tuple[float, float, float]:

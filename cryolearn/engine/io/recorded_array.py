@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["RecordedArray"]
+from .atomic import naming, reserve, to_disk
+
+__all__ = ["RecordedArray", "mapped_array"]
 
 
 class RecordedArray:
@@ -27,12 +29,21 @@ class RecordedArray:
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
         marks = path.with_name(f"{path.stem}_finished.npy")
-        values, finished = _mapped(path, shape, dtype), _mapped(marks, shape[:1], np.bool_)
+        values, finished = mapped_array(path, shape, dtype), mapped_array(marks, shape[:1], np.bool_)
         if values is None or finished is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             marks.unlink(missing_ok=True)  # before the values, so that no mark outlives what it stands for
-            values = np.lib.format.open_memmap(path, "w+", dtype, shape)
-            finished = np.lib.format.open_memmap(marks, "w+", np.bool_, shape[:1])
+            with naming(path):
+                try:
+                    values = np.lib.format.open_memmap(path, "w+", dtype, shape)
+                    reserve(path)
+                    finished = np.lib.format.open_memmap(marks, "w+", np.bool_, shape[:1])
+                    reserve(marks)
+                    to_disk(path.parent)
+                except BaseException:
+                    path.unlink(missing_ok=True)
+                    marks.unlink(missing_ok=True)
+                    raise
         self._values, self._finished = values, finished
 
     @property
@@ -52,12 +63,16 @@ class RecordedArray:
         return self._values[rows]
 
 
-def _mapped(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap[Any, Any] | None:
-    """An array on disk, writable; None when there is none of this shape and type."""
+def mapped_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> np.memmap[Any, Any] | None:
+    """An array on disk, mapped and writable; None when there is none of this shape and type, and a sentence when there is another or a part of one."""
+    if not path.exists():
+        return None
     try:
         size = path.stat().st_size  # a file that was cut short grows when it is mapped
-        found = np.load(path, mmap_mode="r+", allow_pickle=False)
+        found = np.load(path, mmap_mode="r+", allow_pickle=False) if size else None
     except (OSError, ValueError, EOFError):
-        return None
-    fits = isinstance(found, np.memmap) and found.shape == shape and found.dtype == np.dtype(dtype) and found.offset + found.nbytes == size
-    return found if fits else None
+        found = None
+    if isinstance(found, np.memmap) and found.shape == shape and found.dtype == np.dtype(dtype) and found.offset + found.nbytes == size:
+        return found
+    print(f"The record '{path}' cannot be read and is made anew.", flush=True)
+    return None

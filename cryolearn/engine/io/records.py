@@ -25,7 +25,7 @@ from ..progress import Progress
 from .atomic import plain_value, write_npz
 from .recorded_array import RecordedArray
 
-__all__ = ["Columns", "RunRecord", "Stage", "remove_records"]
+__all__ = ["Columns", "RunRecord", "Stage", "is_whole_npz", "remove_records"]
 
 Columns = dict[str, NDArray[Any]]
 
@@ -53,8 +53,12 @@ class Stage:
         self.path = path
 
     def exists(self) -> bool:
-        """Whether it has been recorded; a file that was cut short does not count."""
-        return self.path.exists() and zipfile.is_zipfile(self.path)
+        """Whether it has been recorded; a file that was cut short or is damaged does not count."""
+        return is_whole_npz(self.path)
+
+    def remove(self) -> None:
+        """Forget it."""
+        self.path.unlink(missing_ok=True)
 
     def write(self, arrays: Mapping[str, ArrayLike], values: Mapping[str, Any] | None = None) -> None:
         """Record arrays, and values that JSON can hold."""
@@ -70,7 +74,7 @@ class Stage:
                 arrays = {name: archive[name] for name in archive.files}
             return arrays, json.loads(str(arrays.pop(_VALUES)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
-            print(f"The record '{self.path}' cannot be read and is made anew.", flush=True)
+            _say_damaged(self.path)
             return None
 
 
@@ -132,8 +136,11 @@ class RunRecord:
 
     def newest(self, name: str) -> Stage | None:
         """Of the stages ``NAME_NUMBER``, with numbers of the same length, the last that can be read."""
-        found = [Stage(path) for path in sorted(self.path.glob(f"{name}_*.npz"), reverse=True)]
-        return next((stage for stage in found if stage.exists()), None)
+        for path in sorted(self.path.glob(f"{name}_*.npz"), reverse=True):
+            if (stage := Stage(path)).exists():
+                return stage
+            _say_damaged(path)
+        return None
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> RecordedArray:
         """A large array whose rows are recorded one by one."""
@@ -147,12 +154,14 @@ class RunRecord:
         """Checkpoints of a training run, the last one first."""
         return sorted(self.path.glob("step_*.ckpt"), reverse=True)
 
-    def once(self, name: str, make: Callable[[Path], None]) -> Path:
-        """A file that rank 0 writes with ``make``, unless it is there, and for which the other processes wait."""
+    def once(self, name: str, make: Callable[[Path], None], is_whole: Callable[[Path], bool] = Path.exists) -> Path:
+        """A file that rank 0 writes with ``make``, unless a whole one is there, and for which the other processes wait."""
         path = self.file(name)
-        if process_rank()[0] == 0 and not path.exists():
+        if process_rank()[0] == 0 and not is_whole(path):
+            if path.exists():
+                _say_damaged(path)
             make(path)
-        _wait_for([path], Path.exists, str)
+        _wait_for([path], is_whole, str)
         return path
 
     def in_chunks(self, ids: NDArray[np.int64], chunk: int, work: Callable[[NDArray[np.int64]], Columns], what: str, batch: int) -> Columns | None:
@@ -189,6 +198,9 @@ class RunRecord:
         stages = [Stage(self.path / f"chunks_{chunk}" / f"chunk_{number:07d}.npz") for number in range(len(pieces))]
         mine = range(rank, len(pieces), world)
         missing = [number for number in mine if not stages[number].exists()]
+        for number in missing:
+            if stages[number].path.exists():
+                _say_damaged(stages[number].path)
         total = sum(len(pieces[number]) for number in mine)
         progress = Progress(what, total, done=total - sum(len(pieces[number]) for number in missing))
         for number in missing:
@@ -202,6 +214,19 @@ class RunRecord:
             return None
         _wait_for(stages, Stage.exists, lambda stage: str(stage.path))
         return _gathered(stages, pieces, ids)
+
+
+def is_whole_npz(path: Path) -> bool:
+    """Whether a file is there and holds all that was written to it, by its checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
+
+
+def _say_damaged(path: Path) -> None:
+    print(f"The record '{path}' cannot be read and is made anew.", flush=True)
 
 
 def remove_records(folder: str | Path, name: str) -> None:

@@ -11,7 +11,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
-from .atomic import finish_part, part_of
+from .atomic import finish_part, naming, part_of, reserve
 from .mrc_header import HEADER_BYTES, MrcHeader, is_packed, read_header
 from .star import ParticleTable
 
@@ -116,35 +116,46 @@ class StackWriter:
     pixel_size_angst : float
         Pixel size in Å.
     resume : bool
-        Go on with the part that a killed writer of the same size left, when there is one.
+        Go on with the part that a killed writer of the same size left, when there is one: ``goes_on`` says so.
     """
 
     def __init__(self, path: str, count: int, box: int, pixel_size_angst: float, resume: bool = False) -> None:
         self.path, self.count, self.box, self.pixel_size_angst = path, count, box, pixel_size_angst
         self._part = part_of(path)
         size = HEADER_BYTES + 4 * count * box * box
-        goes_on = resume and os.path.exists(self._part) and os.path.getsize(self._part) == size
-        self._handle = open(self._part, "r+b" if goes_on else "w+b")
-        if not goes_on:
-            self._handle.write(stack_header(count, box, pixel_size_angst))
-            self._handle.truncate(size)
+        self.goes_on = resume and os.path.exists(self._part) and os.path.getsize(self._part) == size
+        with naming(path, self._part):
+            self._handle = open(self._part, "r+b" if self.goes_on else "w+b")
+            try:
+                if not self.goes_on:
+                    self._handle.write(stack_header(count, box, pixel_size_angst))
+                    self._handle.truncate(size)
+                    reserve(self._part)
+            except BaseException:
+                self._handle.close()
+                os.remove(self._part)
+                raise
 
     def write(self, row: int, images: ArrayLike) -> None:
         """Write ``images`` (b, y, x) or (y, x) from image ``row`` (counted from 0) on."""
         block = np.asarray(images, "<f4").reshape(-1, self.box, self.box)
         if row < 0 or row + len(block) > self.count:
             raise ValueError(f"images {row} to {row + len(block)} do not fit a stack of {self.count}")
-        self._handle.seek(HEADER_BYTES + 4 * row * self.box * self.box)
-        self._handle.write(np.ascontiguousarray(block).tobytes())
+        with naming(self.path, self._part):
+            self._handle.seek(HEADER_BYTES + 4 * row * self.box * self.box)
+            self._handle.write(np.ascontiguousarray(block).tobytes())
 
     def flush(self) -> None:
-        """Hand all that was written to the operating system, so that it outlives this process."""
-        self._handle.flush()
+        """See to it that all that was written is on the disk, so that it outlives this process and a power cut."""
+        with naming(self.path, self._part):
+            self._handle.flush()
+            os.fsync(self._handle.fileno())
 
     def close(self) -> None:
         """Finish the stack under its own name."""
         if not self._handle.closed:
-            self._handle.close()
+            with naming(self.path, self._part):
+                self._handle.close()
             finish_part(self.path)
 
     def abandon(self) -> None:

@@ -6,14 +6,13 @@ The tilt axis is y and the beam runs along z. A subtomogram s of a reference r w
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...common.limits import same_pixel_size
+from ..digests import digest_images
 from ..exceptions import InputError
 from ..launch import say_once
 from .file_lookup import find_file, written_name
@@ -65,12 +64,8 @@ class SubtomogramTable(StarTable):
         return np.stack((self.tilt_min_deg, self.tilt_max_deg), axis=1)
 
     def files_digest(self) -> str:
-        """Digest of what the files are, by name, size and time of change: their content would take as long to read as the work itself."""
-        sha = hashlib.sha256()
-        for path in self.file:
-            found = os.stat(path)
-            sha.update(f"{os.path.basename(path)}/{found.st_size}/{found.st_mtime_ns}\n".encode())
-        return sha.hexdigest()[:16]
+        """Digest of the files, in their order."""
+        return digest_images(self.file)
 
     def name(self, row: int) -> str:
         """A subtomogram for messages: ``subtomogram 7 ('path.mrc')``."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from ...common.fsc import HALF_MAP_THRESHOLD, resolution_of_curve
-from ..config import check_config, digest_config, digest_file, digest_values, require
+from ..config import check_config, digest_config, digest_values, require
 from ..device import select_device
+from ..digests import digest_input
 from ..exceptions import InputError
 from ..imaging.map_resampling import plan_grid
 from ..imaging.map_shells import Shells, cosine_edge, frequency, half_fsc, logistic_fsc
@@ -149,7 +150,7 @@ def enhance_map(
         seen = _filtered_as_the_map(seen, setting)
     shown = unit_range(seen) if model.unit else seen
     tiles = record.part(digest_values([  # besides the run's parameters: the map, and the network that this version ships
-        digest_file(grid.header.path), digest_file(config.model) if config.model else model.description, setting.resolution_angst, setting.target_angst,
+        digest_input(grid.header.path), digest_input(config.model) if config.model else model.description, setting.resolution_angst, setting.target_angst,
         config.rotations, config.tile_px, scale, level,
     ]))
     how = Inference(rotations=int(config.rotations), tile_px=config.tile_px, device=device)

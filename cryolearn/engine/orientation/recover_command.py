@@ -81,7 +81,7 @@ def run(config: RecoverOrientationsConfig) -> None:
     _refuse_alike(images, config.particles)
     use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped)
     check_images(table, Expected(radius_angst=config.particle_diameter_angst / 2), use)
-    record = RunRecord(config.output, "recovery", digest_config(config, tuple(sorted(set(table.image_file)))))
+    record = RunRecord(config.output, "recovery", digest_config(config, table.files()))
     found = _find(config, table, images=images, model=model, kernel=kernel, diameter=diameter, record=record)
     posed, maps = _reconstruct(config, table, found, kernel, diameter, device)
     summary = summarise(found, posed, maps, kernel, diameter, config.rounds)
@@ -119,6 +119,8 @@ def _find(
     pairs, residual = None, np.full(count, np.nan, np.float32)
     rotation = torch.eye(3).expand(count, 3, 3)
     if model is not None:
+        if record.stage("recovered").exists() and record.stage("pairs").read() is None:  # both come from the same computation
+            record.stage("recovered").remove()
         columns, more = _finished(record, "recovered", lambda: _from_distances(config, table, model, record))
         facts.update(more)
         residual = columns["residual_rad"].astype(np.float32)
@@ -129,7 +131,8 @@ def _find(
     matched, more = _finished(
         record,
         "matched",
-        lambda: _match(config, table, images=images, rotation=rotation, half=half, kernel=kernel, diameter=diameter, residual=residual, so_far=facts),
+        lambda: _match(
+            config, table, images=images, rotation=rotation, half=half, kernel=kernel, diameter=diameter, residual=residual, so_far=facts, record=record),
     )
     facts.update(more)
     return RecoveryResult(
@@ -179,9 +182,9 @@ def _gauge(
 
 def _match(
     config: RecoverOrientationsConfig, table: ParticleTable, images: ParticleImages, rotation: Tensor, half: NDArray[np.int64], kernel: SimilarityKernel,
-    diameter: float, residual: NDArray[np.float32], so_far: dict[str, Any],
+    diameter: float, residual: NDArray[np.float32], so_far: dict[str, Any], record: RunRecord,
 ) -> tuple[Columns, dict[str, Any]]:
-    """Poses after matching rounds; without rounds as they are, with their confidence."""
+    """Poses after matching rounds; without rounds as they are, with their confidence. Starts and rounds are recorded by the start that they belong to."""
     device, count = images.device, len(table)
     finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
     rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
@@ -191,11 +194,11 @@ def _match(
         diameter_angst=diameter, shift_range_angst=config.shift_range_angst, seed=config.seed, symmetry=kernel.matrices.float().to(device))
 
     def from_random() -> tuple[Poses, dict[str, Any]]:
-        begun = start_from_nothing(data, min(config.restarts, _RANDOM_STARTS), settings)
+        begun = start_from_nothing(data, min(config.restarts, _RANDOM_STARTS), settings, record.part("random"))
         return begun.poses, {"start_used": "random", "start_evidence": sorted(begun.evidence.tolist(), reverse=True)}
 
-    def matched(start: Poses, error_deg: float) -> Matched:
-        return match(data, start, halves, config.rounds, settings, error_deg)
+    def matched(start: Poses, error_deg: float, name: str) -> Matched:
+        return match(data, start, halves, rounds=config.rounds, settings=settings, error_deg=error_deg, record=record.part(name))
 
     if config.start == "random":
         start, facts = from_random()
@@ -204,14 +207,14 @@ def _match(
     if not config.rounds:
         confidence = confidence_of(data, start, halves, settings)
         return _pose_columns(table, *start.best, confidence.cpu().numpy(), np.zeros(count)), facts
-    found = matched(start, math.inf if config.start == "random" else _expected_error_deg(residual))
+    found = matched(start, math.inf if config.start == "random" else _expected_error_deg(residual), config.start)
     if config.start == "network":
         moved = kernel.distance_rad(start.rotation[:, 0].cpu().double(), found.rotation.cpu().double())
         facts = {"start_used": "network", "matching_moved_rad": float(moved.median())}
         if config.second_start and distances_fail({**so_far, **facts}):
             print("The learned distances do not hold for these images: matching from random orientations too.", flush=True)
             start, more = from_random()
-            other = matched(start, math.inf)
+            other = matched(start, math.inf, "random")
             if float(other.curve.mean()) > float(found.curve.mean()):
                 found, facts = other, {**facts, **more}
             print(f"The half maps agree better from the {facts['start_used']} start, whose orientations are kept.", flush=True)

@@ -121,7 +121,7 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
         images = ParticleImages(
             table, radius + config.shift_range_angst, device, invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, normalise=False,
         )
-        files = tuple(table.image_file)
+        files = table.files()
         ctf = None if config.ignore_ctf else Ctf.from_table(table.ctf, None, device)
         appearance = measure_particles(config, images, size, power)
         if maps is not None:

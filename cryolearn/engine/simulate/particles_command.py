@@ -164,12 +164,13 @@ def _write_images(config: SimulateParticlesConfig, simulator: Simulator, digest:
     if done == config.number and os.path.exists(stack):
         print(f"Simulate: all {config.number} images are there already", flush=True)
         return
-    if done and not os.path.exists(stack + ".part"):
-        done = 0
     if os.path.exists(stack):
         os.remove(stack)
-    progress = Progress("Simulate", config.number, done=done)
     with StackWriter(stack, config.number, config.box, config.pixel_size_angst, resume=done > 0) as writer:
+        if done and not writer.goes_on:
+            print(f"The record '{stack}.part' is not whole and is made anew.", flush=True)
+            done = 0
+        progress = Progress("Simulate", config.number, done=done)
         for start in range(done, config.number, _CHUNK):
             stop = min(start + _CHUNK, config.number)
             for first in range(start, stop, simulator.source.batch):

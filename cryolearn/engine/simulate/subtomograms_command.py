@@ -15,7 +15,9 @@ from ..config import check_config, digest_config
 from ..device import select_device
 from ..figures import image_gallery, save_figure
 from ..imaging.poses import matrix_to_euler
+from ..io.atomic import to_disk
 from ..io.maps import write_map
+from ..io.mrc_header import HEADER_BYTES
 from ..io.records import RunRecord
 from ..io.star_text import Block
 from ..io.subtomograms import SubtomogramTable, write_subtomograms
@@ -115,11 +117,11 @@ def _write_volumes(simulator: SubtomogramSimulator, digest: str) -> NDArray[np.f
     record.remove_others()  # the volumes of all runs have the same names
     recorded = record.array("variances", (count, 2), np.float64)
     finished = recorded.finished
-    progress = Progress("Simulate", count, "subtomograms", done=int(finished.sum()))
-    for start in range(0, count, _CHUNK):
+    starts = [start for start in range(0, count, _CHUNK) if not (finished[start : start + _CHUNK].all() and _are_whole(config, start, count))]
+    missing = sum(min(_CHUNK, count - start) for start in starts)
+    progress = Progress("Simulate", count, "subtomograms", done=count - missing)
+    for start in starts:
         stop = min(start + _CHUNK, count)
-        if finished[start:stop].all():
-            continue
         variances = np.empty((stop - start, 2))
         for first in range(start, stop, config.batch):
             rows = np.arange(first, min(first + config.batch, stop))
@@ -128,10 +130,27 @@ def _write_volumes(simulator: SubtomogramSimulator, digest: str) -> NDArray[np.f
             for row, volume in zip(rows.tolist(), made.noisy.cpu().numpy()):
                 path = os.path.join(config.output, _file(row))
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                write_map(path, volume, config.pixel_size_angst)
+                write_map(path, volume, config.pixel_size_angst, durable=False)
             progress.step(len(rows))
+        _to_disk([os.path.join(config.output, _file(row)) for row in range(start, stop)])
         recorded.write(slice(start, stop), variances)
     return np.array(recorded.read(slice(None)))
+
+
+def _are_whole(config: SubtomogramSimulateConfig, start: int, count: int) -> bool:
+    """Whether the files of a recorded chunk are there, as long as they should be; one that is not is named."""
+    for row in range(start, min(start + _CHUNK, count)):
+        path = os.path.join(config.output, _file(row))
+        if not os.path.exists(path) or os.path.getsize(path) != HEADER_BYTES + 4 * config.box**3:
+            print(f"The recorded volume '{path}' is not whole: it and those of its record are made anew.", flush=True)
+            return False
+    return True
+
+
+def _to_disk(paths: Sequence[str]) -> None:
+    """Files of a chunk together, which the disk takes much faster than one by one."""
+    for path in [*paths, *sorted({os.path.dirname(path) for path in paths})]:
+        to_disk(path)
 
 
 def _write_truth(simulator: SubtomogramSimulator, table: SubtomogramTable, variances: NDArray[np.float64], digest: str) -> None:

@@ -50,8 +50,7 @@ def run(config: SubtomogramAverageConfig) -> None:
     settings = _settings(config, table)
     known = read_known(config.features, config.known_features, table) if config.features or config.known_features else None
     groups, left_out = _groups(config, table)
-    digest = digest_config(config, tuple(table.file[:: max(1, len(table) // 64)]))
-    record = RunRecord(config.output, "averaging", digest)
+    record = RunRecord(config.output, "averaging", digest_config(config, table.file))
     found: list[Averaged] = []
     for name, rows in groups.items():
         part = table.subset(rows)

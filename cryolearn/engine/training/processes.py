@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from typing import Any
 
@@ -11,9 +10,10 @@ import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
 from ..config import RunConfig
+from ..cpu import number_in
 from ..device import gpu_indices
 from ..exceptions import DeviceError
-from ..launch import process_rank
+from ..launch import is_torchrun, process_rank
 
 __all__ = ["choose_precision", "quieten", "trainer_arguments"]
 
@@ -33,7 +33,7 @@ def trainer_arguments(config: RunConfig) -> dict[str, Any]:
     if world == 1:
         # SLURM sets its variables in a batch script too, which is one process all the same
         environment = LightningEnvironment()
-    elif "RANK" in os.environ:
+    elif is_torchrun():
         environment = TorchElasticEnvironment()
     else:
         environment = SLURMEnvironment(auto_requeue=False)
@@ -51,10 +51,9 @@ def trainer_arguments(config: RunConfig) -> dict[str, Any]:
 
 
 def _processes_on_this_node(world: int) -> int:
-    if "LOCAL_WORLD_SIZE" in os.environ:
-        return int(os.environ["LOCAL_WORLD_SIZE"])
-    nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
-    return world // nodes
+    if is_torchrun():
+        return number_in("LOCAL_WORLD_SIZE", world)
+    return world // max(1, number_in("SLURM_STEP_NUM_NODES", number_in("SLURM_NNODES", 1)))
 
 
 def choose_precision(name: str, device: torch.device) -> str:

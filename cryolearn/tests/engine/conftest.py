@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import shutil
 import sys
@@ -46,6 +47,14 @@ def _kind(figure: Figure) -> tuple[object, ...]:
     parts = [(re.sub(r"[-\d.]+", "#", f"{axes.get_title()}|{axes.get_xlabel()}|{axes.get_ylabel()}"), axes.get_xscale(), axes.get_yscale(),
               len(axes.get_children()), axes.get_legend() is None) for axes in figure.axes]
     return (tuple(figure.get_size_inches()), *parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Tests cut no power: files need not be on the disk, which takes milliseconds for each of thousands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

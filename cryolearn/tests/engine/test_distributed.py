@@ -178,7 +178,7 @@ TASK = {
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in list(os.environ):
-        if name.startswith("SLURM_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        if name.startswith("SLURM_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
             monkeypatch.delenv(name)
     return monkeypatch
 
@@ -200,7 +200,8 @@ def test_rank_is_that_of_sruns_task_and_a_batch_script_is_one_process(environmen
     environment.setattr("cryolearn.engine.training.processes.gpu_indices", lambda config: [0])
     with pytest.raises(DeviceError, match="needs 2 GPUs, but the list names 1"):
         trainer_arguments(RunConfig())
-    environment.setenv("RANK", "1")  # torchrun inside of a job
+    environment.setenv("TORCHELASTIC_RUN_ID", "7")  # torchrun inside of a job
+    environment.setenv("RANK", "1")
     environment.setenv("WORLD_SIZE", "2")
     environment.setenv("LOCAL_RANK", "1")
     assert process_rank() == (1, 2, 1)

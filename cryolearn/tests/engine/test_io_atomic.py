@@ -184,7 +184,7 @@ FUNCTIONS = {
 }
 EXCEPTIONS = {
     # image stacks, written image by image and continued after a kill; they stand under '.part' until they are complete
-    ("io/stacks.py", "open(self._part, 'r+b' if goes_on else 'w+b')"),
+    ("io/stacks.py", "open(self._part, 'r+b' if self.goes_on else 'w+b')"),
     # rows of a run's records, each marked when it is complete
     ("io/recorded_array.py", "np.lib.format.open_memmap(path, 'w+', dtype, shape)"),
     ("io/recorded_array.py", "np.lib.format.open_memmap(marks, 'w+', np.bool_, shape[:1])"),

@@ -128,6 +128,17 @@ def test_a_truncated_stack_is_refused_by_name(tmp_path):
         ImageStack(_table([path], [4]))
 
 
+@pytest.mark.parametrize("change", [os.remove, lambda path: os.truncate(path, 2000), lambda path: os.truncate(path, 0)])
+def test_a_stack_that_goes_away_while_it_is_read_is_named(tmp_path, change):
+    path = tmp_path / "gone.mrcs"
+    write_stack(str(path), np.ones((40, BOX, BOX)), PIXEL)
+    stack = ImageStack(_table([path], [40]))
+    stack.read([1])
+    change(path)
+    with pytest.raises(InputError, match=r"gone\.mrcs' was removed or cut short while it was read"):
+        stack.read([2])
+
+
 @pytest.mark.parametrize(("field", "value"), [("nz", 3), ("mode", 12), ("nx", 5), ("nsymbt", 1)])
 def test_a_header_that_lies_is_refused_by_name(tmp_path, field, value):
     path = tmp_path / "liar.mrcs"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +18,14 @@ from cryolearn.engine.alignment.half_set_frames import frame_between
 from cryolearn.engine.alignment.local_search import refine_continuously, search_lattice
 from cryolearn.engine.alignment.posterior import PoseGrid, Poses, best_poses, expected_slices
 from cryolearn.engine.alignment.reference import Reference
+from cryolearn.engine.alignment.stochastic_em import StochasticEM
 from cryolearn.engine.imaging.ctf import Ctf, ctf_at
 from cryolearn.engine.imaging.fourier import filter_shells
 from cryolearn.engine.imaging.poses import angle_between_deg, random_rotations, so3_exp
 from cryolearn.engine.imaging.symmetry import symmetry_matrices
+from cryolearn.engine.io.records import RunRecord
 from cryolearn.engine.orientation.frame_alignment import align_physical
-from cryolearn.engine.orientation.refinement import half_set_references
+from cryolearn.engine.orientation.refinement import half_set_references, projection_matching, random_starts
 from cryolearn.engine.orientation.refinement.half_set_references import half_references, map_box, particle_mask
 from cryolearn.engine.orientation.refinement.projection_matching import _Rounds, confidence_of, match
 from cryolearn.engine.orientation.refinement.random_starts import start_from_nothing
@@ -169,6 +174,46 @@ def test_a_near_start_of_shifted_images() -> None:
     assert float(shifts.norm(dim=1).max()) > 10
     assert float(left.median()) < 5
     assert float(left.max()) < 20  # none is lost
+
+
+def test_killed_matching_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in each random start and each round, with the last record empty or cut in half: what is finished is not done again."""
+    count = 24
+    data = fourier_images(projections(count, 1.0, 0)[0], 8)
+    halves = 1 + torch.arange(count) % 2
+    monkeypatch.setattr(random_starts, "_STEPS", 3)
+    for place, name in ((random_starts, "_FINE_DEG"), (projection_matching, "_FINE_GRID_DEG"), (projection_matching, "_COARSE_GRID_DEG")):
+        monkeypatch.setattr(place, name, 20.0)
+
+    def recover(record: RunRecord | None) -> dict[str, torch.Tensor]:
+        start = start_from_nothing(data, 2, settings(6.0), record)
+        return vars(match(data, start.poses, halves, 3, settings(6.0), record=record))
+
+    whole = recover(None)
+    record, calls, limit = RunRecord(tmp_path, "recovery", "d"), [0], [0]
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any) -> Any:
+            calls[0] += 1
+            if calls[0] > limit[0]:
+                raise KeyboardInterrupt
+            return function(*values)
+        return call
+
+    monkeypatch.setattr(StochasticEM, "_start", counted(StochasticEM._start))
+    monkeypatch.setattr(projection_matching._Rounds, "update", counted(projection_matching._Rounds.update))
+    for damage in (None, None, None, b"", "half", None):
+        calls[0], limit[0] = 0, 1
+        with pytest.raises(KeyboardInterrupt):
+            recover(record)
+        last = max(record.path.glob("*.npz"), key=lambda path: path.stat().st_mtime_ns)
+        if damage is not None:
+            last.write_bytes(last.read_bytes()[: last.stat().st_size // 2] if damage == "half" else b"")
+    calls[0], limit[0] = 0, 9
+    found = recover(record)
+    assert calls[0] == 1  # the last round: a start or a round was finished each time, the second round three times
+    for name, values in whole.items():
+        assert torch.equal(found[name], values), name
 
 
 def test_frames_of_half_maps_are_brought_together() -> None:

@@ -12,7 +12,7 @@ import pytest
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io import records
 from cryolearn.engine.io.recorded_array import RecordedArray
-from cryolearn.engine.io.records import Columns, RunRecord, Stage, remove_records
+from cryolearn.engine.io.records import Columns, RunRecord, Stage, is_whole_npz, remove_records
 
 
 def tree(folder: Path) -> list[str]:
@@ -147,6 +147,26 @@ def test_an_array_that_does_not_fit_starts_empty(tmp_path: Path, change: str) ->
     assert not again.finished.any() and not np.any(again.read(slice(None)))
 
 
+def test_a_damaged_file_that_all_processes_read_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = RunRecord(tmp_path, "alignment", "d")
+    made: list[Path] = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        np.savez(path, a=np.arange(100))
+
+    for content in (None, b"", b"cut", None):
+        path = record.once("calibration.npz", make, is_whole_npz)
+        if content is not None:
+            path.write_bytes(content)
+    assert len(made) == 3 and capsys.readouterr().out.count("calibration.npz' cannot be read and is made anew") == 2
+    half = path.read_bytes()
+    path.write_bytes(half[: len(half) // 2])
+    assert not is_whole_npz(path)
+    path.write_bytes(half[:300] + b"\xff" + half[301:])  # whole by its directory, not by its checksum
+    assert not is_whole_npz(path) and not Stage(path).exists()
+
+
 IDS = np.array([5, 3, 9, 1, 7, 100, 2])
 
 
@@ -173,13 +193,16 @@ def test_chunks_are_continued_and_gathered_in_order(tmp_path: Path, capsys: pyte
     calls.clear()
     damaged = record.path / "chunks_3" / "chunk_0000001.npz"
     damaged.write_bytes(damaged.read_bytes()[:100])
+    capsys.readouterr()
     again = record.in_chunks(IDS, 3, doubled(calls), "work", 2)
+    assert f"The record '{damaged}' cannot be read and is made anew." in capsys.readouterr().out
     assert calls == [[3, 4], [5]] and again is not None and np.array_equal(again["twice"], found["twice"])
     with pytest.raises(InputError, match="belong to other particles"):
         record.in_chunks(IDS[::-1].copy(), 3, doubled(calls), "work", 2)
 
 
 def test_processes_share_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun")
     monkeypatch.setenv("WORLD_SIZE", "2")
     calls: list[list[int]] = []
     for rank in ("1", "0"):  # the first process gathers, so it comes last
@@ -197,6 +220,7 @@ def test_processes_share_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_process_that_never_writes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "_SILENCE_S", 0.05)
     monkeypatch.setattr(records, "_POLL_S", 0.01)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(InputError, match=r"Another process never wrote '.*chunk_0000001\.npz'"):

@@ -301,6 +301,34 @@ def test_a_killed_run_goes_on_and_ends_the_same(modes_file, tmp_path, monkeypatc
     assert (whole / "particles.mrcs").read_bytes() == (broken / "particles.mrcs").read_bytes()
 
 
+@pytest.mark.parametrize(("left", "kept"), [("particles.mrcs.part", 0), ("particles.mrcs.part", 0.5), ("records/simulation/*/progress.npz", 0)])
+def test_what_a_power_cut_left_is_made_anew(modes_file, tmp_path, monkeypatch, capsys, left, kept):
+    """The stack and the record of how far it has come are worth nothing without one another."""
+    monkeypatch.setattr(particles, "_CHUNK", 16)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    particles.run(_config(modes_file, whole, number=40))
+    with monkeypatch.context() as patch, pytest.raises(_Killed):
+        patch.setattr(particles.Progress, "step", _kill_after(3))
+        particles.run(_config(modes_file, broken, number=40))
+    (damaged,) = broken.glob(left)
+    os.truncate(damaged, int(kept * damaged.stat().st_size))
+    capsys.readouterr()
+    particles.run(_config(modes_file, broken, number=40))
+    assert "made anew" in capsys.readouterr().out
+    assert (whole / "particles.mrcs").read_bytes() == (broken / "particles.mrcs").read_bytes()
+
+
+def _kill_after(steps):
+    left = [steps]
+
+    def step(self, count=1, note=""):
+        left[0] -= 1
+        if left[0] == 0:
+            raise _Killed
+
+    return step
+
+
 def test_a_run_that_was_killed_hard_goes_on(modes_file, tmp_path):
     """kill -9 behind the first record; the finished stack holds what an unbroken run makes."""
     out, count = tmp_path / "out", 4000

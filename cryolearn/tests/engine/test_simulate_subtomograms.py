@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -164,11 +165,33 @@ def test_the_command_writes_what_it_says_and_goes_on(config: SubtomogramSimulate
     assert finished.all()
     finished[5:] = False
     finished.flush()
-    for row in (2, 9):
-        Path(table.file[row]).unlink()
+    before = Path(table.file[2]).stat().st_mtime_ns
+    Path(table.file[9]).unlink()
     run(small)
-    assert not Path(table.file[2]).exists() and Path(table.file[9]).exists()  # the first five were done
+    assert Path(table.file[2]).stat().st_mtime_ns == before and Path(table.file[9]).exists()  # the first five were done
     np.testing.assert_array_equal(SubtomogramStack(table.subset([9])).read([0])[0], volumes[9])
+
+
+def test_volumes_that_a_power_cut_took_are_made_anew(
+    config: SubtomogramSimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(subtomograms, "_CHUNK", 3)
+    small = dataclasses.replace(config, per_class=3, output=str(tmp_path))
+    run(small)
+    table = read_subtomograms(str(tmp_path / "subtomograms.star"))
+    volumes, before = SubtomogramStack(table).read(np.arange(9)), Path(table.file[3]).stat().st_mtime_ns
+    os.truncate(table.file[1], 0)
+    os.truncate(table.file[7], 2000)
+    (variances,) = tmp_path.glob("records/simulation/*/variances.npy")
+    capsys.readouterr()
+    run(small)
+    said = capsys.readouterr().out
+    assert said.count("is not whole: it and those of its record are made anew") == 2
+    assert Path(table.file[3]).stat().st_mtime_ns == before
+    os.truncate(variances, 0)
+    run(small)
+    assert f"'{variances}' cannot be read and is made anew" in capsys.readouterr().out
+    np.testing.assert_array_equal(SubtomogramStack(table).read(np.arange(9)), volumes)
 
 
 @pytest.mark.parametrize(("values", "words"), [

@@ -20,12 +20,13 @@ from scipion.install.funcs import Environment
 import cryolearn.plugin as seam
 from cryolearn import Plugin, __version__, engine_install
 from cryolearn.constants import CRYOLEARN_ENV_ACTIVATION, CRYOLEARN_HOME, ENGINE_READY
+from cryolearn.engine.commands import COMMANDS
 from cryolearn.engine.config import check_config, fields_of
 from cryolearn.engine.elastic.config import ElasticAlignConfig, NormalModesConfig
 from cryolearn.engine.imaging.config import ReconstructConfig
 from cryolearn.engine_install import findPython
 from cryolearn.protocols.engine_run import EngineError
-from cryolearn.protocols.protocol_base import CryoLearnProtBase
+from cryolearn.protocols.protocol_base import CryoLearnProtBase, EngineStep
 
 from .base import ProjectTest
 
@@ -281,6 +282,8 @@ class TestDescriptions(unittest.TestCase):
             protocol = cls()
             for key in protocol._citations():
                 self.assertIn(key, known, name)
+            commands = [step._command for kind in cls.__mro__ for step in vars(kind).values() if isinstance(step, EngineStep)]
+            self.assertEqual(protocol.allowMpi, any(COMMANDS[command].shared for command in commands), '%s: MPI is for shared commands' % name)
             for paramName, param in protocol.getDefinition().iterParams():
                 if paramName not in ('runName', 'runMode', 'hostName', 'numberOfThreads', 'numberOfMpi', 'binThreads'):
                     self.assertTrue((param.getHelp() or '').strip(), '%s: %s has no help' % (name, paramName))

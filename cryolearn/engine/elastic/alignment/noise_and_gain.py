@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...imaging.ctf import Ctf
-from ...io.records import RunRecord
+from ...io.records import RunRecord, is_whole_npz
 from ...io.tables import read_table, write_table
 from ...training.particle_images import ParticleImages
 from ..config import ElasticAlignConfig, ElasticPredictConfig
@@ -68,7 +68,7 @@ def solve_set(
     -------
     columns of the result table; None in processes whose part is done
     """
-    path = record.once(CALIBRATION, lambda path: write_calibration(path, calibrate(aligner, images, solver.solve, rounds, config.batch)))
+    path = record.once(CALIBRATION, lambda path: write_calibration(path, calibrate(aligner, images, solver.solve, rounds, config.batch)), is_whole_npz)
     calibrated = aligner.with_image_model(read_calibration(path, images))
     particles = ParticleRows(images)
     batch = max(1, config.batch // particles.tilts_each)

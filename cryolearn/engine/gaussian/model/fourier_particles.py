@@ -20,7 +20,8 @@ from ...imaging.fourier import rfft2_centred
 from ...imaging.normalise import normalise_background
 from ...imaging.poses import euler_to_matrix
 from ...imaging.standard_images import StandardImages, even_rows
-from ...io.atomic import whole_file
+from ...io.atomic import reserve, whole_file
+from ...io.recorded_array import mapped_array
 from ...io.star import CtfTable, ParticleTable
 from ...progress import Progress
 
@@ -222,20 +223,21 @@ class ImageConventions:
 def crop_images(
     table: ParticleTable, band: FourierBand, path: Path, device: torch.device, *, radius_angst: float, conventions: ImageConventions, batch: int = 500,
 ) -> GaussianImages:
-    """Read all images once and keep the coefficients of ``band`` in the file ``path``; a finished file is used again.
+    """Read all images once and keep the coefficients of ``band`` in the file ``path``; a finished file is used again, a damaged one is made anew.
 
     The images are brought to background mean 0 and deviation 1 outside ``radius_angst``.
     """
     stack = StandardImages(table)
     count = len(table)
     ctf = stack.ctf_table(conventions.ignore_ctf)
-    if not path.exists():
+    if mapped_array(path, (count, len(band)), np.complex64) is None:
         path.parent.mkdir(parents=True, exist_ok=True)
         radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
         sign = -1.0 if conventions.invert_contrast else 1.0
         progress = Progress("Read images", count)
         with whole_file(path) as part:
             store = np.lib.format.open_memmap(part, "w+", np.complex64, (count, len(band)))
+            reserve(part)
             for start in range(0, count, batch):
                 rows = np.arange(start, min(start + batch, count))
                 images = normalise_background(torch.from_numpy(stack.read(rows)).to(device) * sign, radius_px, stack.noise_kept(rows, device))

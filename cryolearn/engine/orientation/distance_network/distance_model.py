@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from ....common.checks import check_trained_for
-from ...config import digest_file, digest_values
+from ...config import digest_values
+from ...digests import digest_images, digest_input
 from ...exceptions import InputError
+from ...io.atomic import naming, reserve
 from ...io.models import load_model_of
 from ...io.records import RunRecord
 from ...io.star import ParticleTable
@@ -138,8 +140,8 @@ class DistanceModel:
 
     def _record(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> RunRecord:
         return RunRecord(folder, FEATURES, digest_values([
-            digest_file(self.folder), [digest_file(path) for path in table.image_file], table.ids.tolist(), config.invert_contrast, config.phase_flipped,
-            config.ignore_ctf,
+            digest_input(self.folder), digest_images(table.files()), digest_input(config.particles) if config.particles else "", table.ids.tolist(),
+            config.invert_contrast, config.phase_flipped, config.ignore_ctf,
         ]))
 
     def _encode(self, table: ParticleTable, config: RecoverOrientationsConfig, record: RunRecord) -> torch.Tensor:
@@ -166,4 +168,7 @@ class DistanceModel:
 def _new_array(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if 4 * shape[0] * shape[1] <= _IN_MEMORY_BYTES:
         return np.zeros(shape, np.float32)
-    return np.memmap(path, np.float32, "w+", shape=shape)
+    with naming(path):
+        made = np.memmap(path, np.float32, "w+", shape=shape)
+        reserve(path)
+    return made

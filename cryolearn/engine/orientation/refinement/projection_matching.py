@@ -24,6 +24,7 @@ from ...alignment.local_search import refine_continuously, search_lattice, unexp
 from ...alignment.posterior import PoseGrid, Poses, PoseSearch, best_poses
 from ...alignment.reference import Reference
 from ...imaging.reconstruction import Reconstructor
+from ...io.records import Columns, RunRecord
 from ...progress import Progress
 from .half_set_references import AGREED, agreed_rings, common_reference, half_references, map_box, particle_mask, stretch
 from .settings import MatchingSettings
@@ -40,6 +41,9 @@ _FINE_GRID_DEG, _COARSE_GRID_DEG = 7.5, 10.0
 _GLOBAL_ROUNDS = 2
 _NEAR_DEG, _WIDEST_DEG, _REACH = 15.0, 20.0, 2.0  # start of known error: searches reach twice that far
 _RESCUE_ROUND = 2
+_OF_POSES = ("rotation", "shift", "weight")
+_OF_ROUNDS = ("curve", "confidence", "log_likelihood")
+_KEPT_ROUNDS = 2  # on disk
 
 
 @dataclass(kw_only=True)
@@ -64,18 +68,45 @@ class Matched:
 class _Rounds:
     """The state between rounds."""
 
-    def __init__(self, images: FourierImages, poses: Poses, halves: Tensor, settings: MatchingSettings) -> None:
+    def __init__(self, images: FourierImages, poses: Poses, halves: Tensor, settings: MatchingSettings, kept: Columns | None = None) -> None:
         self.images, self.poses, self.halves = images, poses, halves
         self.diameter, self.shift_range, self.symmetry = settings.diameter_angst, settings.shift_range_angst, settings.symmetry
         self.generator = torch.Generator().manual_seed(settings.seed)
-        first, self.agreed = common_reference(images, poses, halves, self.diameter, self.symmetry)
-        self.references = [Reference(first)] * 2
-        self._measure_noise()  # what the start leaves unexplained: the more it is wrong, the softer the first search
         self.curve = torch.zeros(map_box(images) // 2 + 1)
         self.confidence = torch.zeros(len(images), device=images.device)
         self.log_likelihood = torch.zeros(len(images), device=images.device)
         self.searched = False
         self.stretch = stretch(images, self.diameter)
+        self.agreed = 0
+        if kept is not None:
+            self._restore(kept)
+            return
+        first, self.agreed = common_reference(images, poses, halves, self.diameter, self.symmetry)
+        self._refer_to([first] * 2)
+        self._measure_noise()  # what the start leaves unexplained: the more it is wrong, the softer the first search
+
+    def _refer_to(self, volumes: list[Tensor]) -> None:
+        self.volumes, self.references = volumes, [Reference(volume) for volume in volumes]
+
+    def state(self) -> Columns:
+        """All that the next round depends on, of which :meth:`_restore` makes the same bits."""
+        tensors = {
+            "volumes": torch.stack(self.volumes), "noise": self.images.noise, "generator": self.generator.get_state(), "agreed": torch.tensor(self.agreed),
+            "searched": torch.tensor(self.searched), **{name: getattr(self.poses, name) for name in _OF_POSES},
+            **{name: getattr(self, name) for name in _OF_ROUNDS},
+        }
+        return {name: values.cpu().numpy() for name, values in tensors.items()}
+
+    def _restore(self, kept: Columns) -> None:
+        tensors = {name: torch.from_numpy(values) for name, values in kept.items()}
+        device = self.images.device
+        self._refer_to(list(tensors["volumes"].to(device)))
+        self.images = replace(self.images, noise=tensors["noise"].to(device))
+        self.poses = Poses(**{name: tensors[name].to(device) for name in _OF_POSES})
+        for name in _OF_ROUNDS:
+            setattr(self, name, tensors[name].to(device))
+        self.generator.set_state(tensors["generator"])
+        self.agreed, self.searched = int(tensors["agreed"]), bool(tensors["searched"])
 
     def rings(self, most: int | None = None) -> int:
         """Radius of the band of the next search."""
@@ -174,12 +205,13 @@ class _Rounds:
         """New references of both halves in one frame, their FSC and the noise."""
         mask = particle_mask(self.images, self.diameter)
         volumes, self.curve = half_references(self.back_projected(), mask)
-        self.references = [Reference(volume) for volume in volumes]
+        self._refer_to(volumes)
         frame = frame_between(self.images.within(self.rings() + 0.5), self.references[0], self.references[1], self.symmetry, self.generator)
         kept, self.poses = self.poses, frame.compose_rows(self.poses, torch.nonzero(self.halves == 2).flatten())
         volumes, curve = half_references(self.back_projected(), mask)
         if float(curve.mean()) > float(self.curve.mean()):
-            self.references, self.curve = [Reference(volume) for volume in volumes], curve
+            self._refer_to(volumes)
+            self.curve = curve
         else:
             self.poses = kept
         self.agreed = agreed_rings(self.curve, AGREED)
@@ -195,6 +227,7 @@ class _Rounds:
 
 def match(
     images: FourierImages, poses: Poses, halves: Tensor, rounds: int, settings: MatchingSettings, error_deg: float = math.inf,
+    record: RunRecord | None = None,
 ) -> Matched:
     """Refine the poses of all images by matching rounds.
 
@@ -214,18 +247,25 @@ def match(
         Expected error of the first poses. Below 15 degrees the rounds search about them, but for one that tries all poses, so that images that are far
         off are found again (the others keep the poses that they have); else the first two rounds (one of three) try all poses: noisy images would
         only lose by a search over all poses against a map that is not yet sharp.
+    record
+        Keeps the state after each of the last rounds, from which a killed run goes on.
 
     Notes
     -----
     A global round takes ``1.6e9 n`` multiplications at 7.5 degrees and 10 rings and one shift; memory beside the images is below 1 GB.
     """
-    work = _Rounds(images, poses, halves, settings)
+    last = record.newest("round") if record is not None else None
+    kept = last.read() if last is not None else None
+    work = _Rounds(images, poses, halves, settings, kept[0] if kept else None)
     near = error_deg < _NEAR_DEG
     global_rounds = 0 if near else min(_GLOBAL_ROUNDS, max(1, rounds // 2))
     reach = min(max(_REACH * error_deg, _FINE_GRID_DEG), _WIDEST_DEG) if near else _FINE_GRID_DEG
     step = reach / (3 if near else 2)
-    progress = Progress("Matching", rounds, "rounds", interval_s=0)
-    for number in range(rounds):
+    done = int(kept[1]["done"]) if kept else 0
+    if kept:
+        reach, step = kept[1]["reach_deg"], kept[1]["step_deg"]
+    progress = Progress("Matching", rounds, "rounds", done=done, interval_s=0)
+    for number in range(done, rounds):
         if number < global_rounds:
             work.global_search(_COARSE_GRID_DEG if number == 0 else _FINE_GRID_DEG)
         elif near and number == _RESCUE_ROUND and rounds > _RESCUE_ROUND + 2:
@@ -236,6 +276,9 @@ def match(
         if number == rounds - 1:
             work.local_search(reach, step, continuous=True)
         work.update()
+        if record is not None:
+            record.stage(f"round_{number + 1:03d}").write(work.state(), {"done": number + 1, "reach_deg": reach, "step_deg": step})
+            record.stage(f"round_{number + 1 - _KEPT_ROUNDS:03d}").remove()
         progress.step(1, f"halves agree to {images.band.length / max(1, work.agreed):.1f} Å")
     work.judge(_FINE_GRID_DEG)
     rotation, shift = work.poses.best

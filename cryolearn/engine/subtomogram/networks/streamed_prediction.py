@@ -66,8 +66,16 @@ def measure(
         return model.look(reader.read(rows), tilts[rows])
 
     rows = hashlib.sha256(table.ids.tobytes() + tilts.tobytes()).hexdigest()
-    digest = digest_values([digest_values(model.description), table.files_digest(), rows, invert_contrast])
+    digest = digest_values([digest_values(model.description), _weights_digest(model), table.files_digest(), rows, invert_contrast])
     try:
         return RunRecord(folder, FEATURES, digest).in_chunks(table.ids, chunk, look, "subtomograms", batch)
     finally:
         reader.close()
+
+
+def _weights_digest(model: SubtomogramModel) -> str:
+    """Of what the network computes with, which its description need not tell."""
+    sha = hashlib.sha256(np.ascontiguousarray(model.known.centres).tobytes() + np.ascontiguousarray(model.known.whitening).tobytes())
+    for name, values in model.network.state_dict().items():
+        sha.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.packed_files import load_npz
 from ..exceptions import InputError
 from .atomic import write_npz
 
@@ -161,16 +161,9 @@ def load_arrays(path: str) -> dict[str, NDArray[Any]]:
     InputError
         when the file is absent or damaged.
     """
-    arrays: dict[str, NDArray[Any]] = {}
     try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:  # NumPy leaves a damaged file open
-            for name in archive.files:
-                try:
-                    arrays[name] = archive[name]
-                except ValueError:  # an array of Python objects
-                    continue
+        return load_npz(path, skip_objects=True)
     except FileNotFoundError:
         raise InputError(f"The file '{path}' does not exist.") from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read as an npz file without pickles: {error}.") from error
-    return arrays

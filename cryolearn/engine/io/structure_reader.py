@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +10,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.packed_files import unpack_gzip
 from ..exceptions import InputError
 from ..launch import say_once
 from .atomic_model import Structure
@@ -123,7 +123,7 @@ def _document(path: str, notes: list[str]) -> tuple[gemmi.Structure, int, dict[i
     with open(path, "rb") as handle:
         content = handle.read()
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        content = unpack_gzip(content)
     text = content.decode("utf-8", "replace").lstrip("\ufeff")
     if _is_cif(text):
         document, count, models = read_cif(text)

@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from ..launch import say_once
+from .column_numbers import finite_numbers
 from .file_lookup import find_file, written_name
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
 from .particle_formats import read_blocks
-from .star_columns import finite_numbers, number_columns
+from .star_columns import number_columns
 from .star_table import DECIMALS, StarTable, read_sampling, read_shared_columns, write_set
 from .star_text import Block
 from .star_versions import refuse_tilt_stacks

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..exceptions import InputError
+from .column_numbers import finite_numbers
 from .file_lookup import find_file
-from .star_columns import finite_numbers, require_columns
+from .star_columns import require_columns
 from .star_text import Block, read_star
 
 __all__ = ["TiltTable", "euler_angles", "euler_matrices", "number_lists", "read_tilt_tables"]

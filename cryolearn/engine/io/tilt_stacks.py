@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from ..launch import say_once
+from .column_numbers import whole_numbers
 from .file_lookup import find_file
 from .mrc_header import read_header
 from .particle_formats import read_blocks
-from .star_columns import number_columns, optics_rows, refuse_repeats, require_columns, whole_numbers
+from .star_columns import number_columns, optics_rows, refuse_repeats, require_columns
 from .star_text import Block, read_star
 from .star_versions import holds_tilt_stacks, particles_with_optics
 from .tilt_geometry import TiltTable, euler_angles, euler_matrices, number_lists, read_tilt_tables

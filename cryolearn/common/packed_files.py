@@ -4,16 +4,19 @@ import gzip
 import io
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
-from typing import IO, TYPE_CHECKING, Any, Callable, Dict
+from typing import IO, TYPE_CHECKING, Any, Callable, Dict, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_unpacked", "load_npz", "unpack_gzip"]
+__all__ = ["check_unpacked", "load_npy", "load_npz", "unpack_gzip"]
+
+T = TypeVar("T")
 
 _ALWAYS_ALLOWED_BYTES = 256 << 20
 _LARGEST_RATIO = 100  # of unpacked to packed size; arrays and text come to 2 to 20
@@ -52,12 +55,26 @@ def load_npz(path: str, skip_objects: bool = False) -> "Dict[str, NDArray[Any]]"
         return _whole(lambda: _arrays(handle, os.fstat(handle.fileno()).st_size, skip_objects))
 
 
-def _whole(read: "Callable[[], Dict[str, NDArray[Any]]]") -> "Dict[str, NDArray[Any]]":
+def load_npy(path: str) -> "NDArray[Any]":
+    """The array of an npy file.
+
+    Raises
+    ------
+    OSError
+        when the file cannot be read.
+    ValueError
+        when it is damaged or no npy file, or holds Python objects.
+    """
+    with open(path, "rb") as handle:
+        return _whole(lambda: _array(handle, os.fstat(handle.fileno()).st_size, path))
+
+
+def _whole(read: "Callable[[], T]") -> "T":
     """What a damaged archive makes zipfile and NumPy raise, as a ValueError."""
     try:
         return read()
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, AttributeError, NotImplementedError, RuntimeError, SyntaxError, TypeError,
-            MemoryError, OverflowError) as error:
+            MemoryError, OverflowError, tokenize.TokenError) as error:
         raise ValueError(str(error) or "it is damaged (%s)" % type(error).__name__) from error
 
 
@@ -68,22 +85,29 @@ def _arrays(handle: IO[bytes], size: int, skip_objects: bool) -> "Dict[str, NDAr
         check_unpacked(size, sum(member.file_size for member in members))
         for member in members:
             with archive.open(member) as part:
-                shape, dtype = _header(part)
+                dtype = _checked_type(part, member.file_size, member.filename[:-4])
             if dtype.hasobject:
                 if skip_objects:
                     continue
                 raise ValueError("the array '%s' holds Python objects" % member.filename[:-4])
-            promised = dtype.itemsize
-            for side in shape:
-                promised *= side
-            if promised > member.file_size:
-                raise ValueError("the array '%s' is %s, more than the file holds" % (member.filename[:-4], shape))
             with archive.open(member) as part:
                 found[member.filename[:-4]] = np.lib.format.read_array(part, allow_pickle=False)
     return found
 
 
-def _header(part: Any) -> Any:
+def _array(handle: IO[bytes], size: int, name: str) -> "NDArray[Any]":
+    if _checked_type(handle, size, name).hasobject:
+        raise ValueError("it holds Python objects")
+    handle.seek(0)
+    found = np.load(handle, allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise ValueError("it is an npz file")
+    return found
+
+
+def _checked_type(part: Any, size: int, name: str) -> "np.dtype[Any]":
+    """Type of an array of which the file has ``size`` bytes, from its header."""
     version = np.lib.format.read_magic(part)
     if version == (1, 0):
         shape, _, dtype = np.lib.format.read_array_header_1_0(part)
@@ -91,7 +115,12 @@ def _header(part: Any) -> Any:
         shape, _, dtype = np.lib.format.read_array_header_2_0(part)
     else:
         raise ValueError("it has arrays of the unknown format %d.%d" % version)
-    return shape, dtype
+    promised = dtype.itemsize
+    for side in shape:
+        promised *= side
+    if promised > size:
+        raise ValueError("the array '%s' is %s, more than the file holds" % (name, shape))
+    return dtype
 
 
 def unpack_gzip(content: bytes) -> bytes:

@@ -16,6 +16,7 @@ _SMALLEST_PIXEL_ANGST, _LARGEST_PIXEL_ANGST = 0.05, 1000.0
 _SMALLEST_BOX_PX, _LARGEST_BOX_PX = 2, 16384
 
 
+_SHOWN = 40  # letters of what is no number
 _LARGEST_WHOLE = 9.2e18  # of 64 bits
 
 
@@ -44,6 +45,7 @@ _LIMITS: Mapping[str, _Limit] = {
     "rlnCtfBfactorPerElectronDose": _Limit(-100, 100, "in Å^4"),
     "rlnCtfDataArePhaseFlipped": _YES_OR_NO, "rlnCtfDataAreCtfPremultiplied": _YES_OR_NO,
     "rlnImagePixelSize": _PIXEL, "rlnPixelSize": _PIXEL, "rlnTomoTiltSeriesPixelSize": _PIXEL, "rlnDetectorPixelSize": _Limit(1e-3, 1e3, "in µm"),
+    "samplingRate": _PIXEL, "ctfSamplingRate": _PIXEL,
     "rlnMagnification": _Limit(1, 1e9, "as a factor"), "rlnImageSize": _Limit(_SMALLEST_BOX_PX, _LARGEST_BOX_PX, "in px", whole=True),
     "rlnTomoSubtomogramBinning": _Limit(0.1, 1000, "as a factor"),
     **dict.fromkeys(("rlnBeamTiltX", "rlnBeamTiltY"), _Limit(-1000, 1000, "in mrad")),
@@ -61,7 +63,7 @@ def finite_numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.
     """A column of numbers; text, NaN and what its column cannot hold are refused, naming what the row is and its id."""
     if values.dtype.kind not in "iuf":
         row = next((row for row, value in enumerate(values) if not _is_number(value)), 0)
-        raise InputError(f"The column {label} of the file '{path}' holds text where numbers belong: '{values[row]}' for {row_is} {ids[row]}.")
+        raise InputError(f"The column {label} of the file '{path}' holds text where numbers belong: '{str(values[row])[:_SHOWN]}' for {row_is} {ids[row]}.")
     numbers = np.asarray(values, np.float64)
     _refuse_impossible(path, label, numbers, ids, row_is)
     return numbers
@@ -79,7 +81,7 @@ def whole_numbers(path: str, values: NDArray[Any], label: str) -> NDArray[np.int
     """A column of whole numbers."""
     if values.dtype.kind not in "iuf":
         found = next((value for value in values if not _is_number(value)), "")
-        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only, but text: '{found}'.")
+        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only, but text: '{str(found)[:_SHOWN]}'.")
     wrong = np.flatnonzero(values != np.round(values))  # NaN is one of them
     if len(wrong):
         raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only: {values[wrong[0]]:g} in row {wrong[0] + 1}.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -100,12 +103,15 @@ def read_values(header: MrcHeader) -> NDArray[np.float32]:
     InputError
         when a packed file is truncated or damaged.
     """
-    count = int(np.prod(header.shape))
+    count = math.prod(header.shape)
+    if 4 * count > _memory_bytes():
+        sides = " x ".join(str(side) for side in header.shape[::-1])
+        raise InputError(f"The map '{header.path}' is {sides} voxels, {4 * count >> 30} GB, more than the memory of this machine.")
     if is_packed(header.path):
         try:
             with open_packed(header.path) as handle:
-                content = handle.read()
-        except (OSError, EOFError) as error:
+                content = handle.read(header.data_offset + count * header.dtype.itemsize)
+        except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"The map '{header.path}' is damaged: {error}.") from error
         if header.section_header or len(content) < header.data_offset + count * header.dtype.itemsize:
             raise InputError(f"The map '{header.path}' is truncated.")
@@ -115,6 +121,10 @@ def read_values(header: MrcHeader) -> NDArray[np.float32]:
     else:
         values = np.fromfile(header.path, header.dtype, count, offset=header.data_offset)
     return values.reshape(header.shape).astype(np.float32)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _place(header: MrcHeader, order: list[int], voxel: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -21,6 +21,8 @@ from .model_entries import check_entries
 
 __all__ = ["build_trained", "fitting", "load_model", "load_model_of", "save_model"]
 
+_LARGEST_WEIGHT = 1e9
+
 N = TypeVar("N", bound=nn.Module)
 
 WEIGHTS = "weights.safetensors"
@@ -48,7 +50,7 @@ def save_model(folder: str, state_dict: Mapping[str, torch.Tensor], description:
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     wrong = _not_finite(weights)
     if wrong:
-        raise InputError(f"The trained model '{folder}' is not written: its weights '{wrong}' are NaN or infinite. Train with a lower learning rate.")
+        raise InputError(f"The trained model '{folder}' is not written: its weights '{wrong}' are NaN or beyond measure. Train with a lower learning rate.")
     complete = {**description, "versions": {"cryolearn": __version__, "torch": torch.__version__}}
     try:  # before the weights, so that a bad description leaves both files
         text = json.dumps(complete, indent=2, sort_keys=True, default=plain_value, allow_nan=False) + "\n"
@@ -83,13 +85,13 @@ def load_model(folder: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise InputError(f"The weights '{path}' of the trained model cannot be read: {error}.") from error
     wrong = _not_finite(weights)
     if wrong:
-        raise InputError(f"The weights '{wrong}' in '{path}' of the trained model are NaN or infinite: train it again.")
+        raise InputError(f"The weights '{wrong}' in '{path}' of the trained model are NaN, infinite or beyond measure: train it again.")
     return weights, description
 
 
 def _not_finite(weights: Mapping[str, torch.Tensor]) -> str:
-    """Name of the first tensor that holds NaN or infinity, '' where there is none."""
-    return next((name for name, values in weights.items() if values.is_floating_point() and not bool(values.float().isfinite().all())), "")
+    """Name of the first tensor that holds NaN, infinity or what no training comes to, '' where there is none."""
+    return next((name for name, values in weights.items() if values.is_floating_point() and not bool((values.float().abs() <= _LARGEST_WEIGHT).all())), "")
 
 
 def load_model_of(folder: str, kind: str, needed: Sequence[str], what: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -15,6 +15,7 @@ from .atomic import write_npz
 
 RIGID_MODES = 6
 _NORM_TOLERANCE = 1e-3
+_LARGEST = 1e9  # of places in Å and weights in electrons
 
 
 @dataclass
@@ -102,6 +103,8 @@ def make_modes(coordinates: ArrayLike, eigenvectors: ArrayLike, mode_numbers: Ar
     if vectors.shape != (count, atoms, 3):
         raise InputError(f"The modes do not fit the structure: vectors of shape {vectors.shape} for {atoms} atoms.")
     norms = np.sqrt(np.square(vectors).sum(axis=(1, 2)))
+    if not (np.isfinite(norms).all() and np.isfinite(reference).all()):
+        raise InputError("The modes, or the places of their atoms, hold NaN, infinity or numbers beyond all lengths.")
     if not np.all(norms > 0):
         raise InputError(f"The mode in place {int(np.argmin(norms)) + 1} does not move any atom.")
 
@@ -133,6 +136,9 @@ def read_modes(path: str) -> Modes:
     missing = [item.name for item in fields(Modes) if item.name not in arrays]
     if missing:
         raise InputError(f"'{path}' is not a file of normal modes of this software: it has no array '{missing[0]}'.")
+    text = next((item.name for item in fields(Modes) if arrays[item.name].dtype.kind not in ("iu" if item.name == "mode_numbers" else "iuf")), None)
+    if text is not None:
+        raise InputError(f"The array '{text}' of the normal modes '{path}' does not hold numbers.")
     modes = Modes(**{item.name: arrays[item.name] for item in fields(Modes)})
     count, atoms = len(modes.mode_numbers), len(modes.coordinates)
     shapes = {
@@ -143,8 +149,8 @@ def read_modes(path: str) -> Modes:
         if arrays[name].shape != shape:
             raise InputError(f"The array '{name}' of the normal modes '{path}' is {arrays[name].shape}, but {shape} belongs there.")
     for name in ("coordinates", "weights", "sigma_angst", "eigenvectors"):
-        if not np.isfinite(arrays[name]).all():
-            raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN or infinite values.")
+        if not (np.abs(arrays[name]) <= _LARGEST).all():
+            raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN, infinite or impossible values.")
     norms = np.sqrt(np.square(modes.eigenvectors).sum(axis=(1, 2)))
     off = np.flatnonzero(np.abs(norms - 1) > _NORM_TOLERANCE)
     if len(off):

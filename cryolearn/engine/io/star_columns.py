@@ -48,6 +48,8 @@ def require_columns(path: str, block: str, columns: Block, *labels: str) -> None
 def optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Optics group of each particle, and its row in the optics table, whose pixel and box sizes are held against what images have."""
     groups = whole_numbers(path, optics["rlnOpticsGroup"], "rlnOpticsGroup")
+    if not len(groups):
+        raise InputError(f"The block data_optics of the file '{path}' has no optics group.")
     if "rlnOpticsGroup" not in columns and len(groups) > 1:
         raise InputError(f"The file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
     group = whole_numbers(path, columns["rlnOpticsGroup"], "rlnOpticsGroup") if "rlnOpticsGroup" in columns else np.full(len(ids), groups[0])

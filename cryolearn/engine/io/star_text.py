@@ -208,16 +208,22 @@ def _parse_loop(loop: _Loop, body: bytes) -> Block:
     body = _without_comments(body, len(labels))
     text_columns = {column: str for column, label in enumerate(labels) if label.endswith("Name")}
     try:
-        frame = pd.read_csv(
-            io.BytesIO(body), sep=r"\s+", header=None, names=list(range(len(labels))), index_col=False, dtype=text_columns,
-            keep_default_na=False, na_values=_MISSING, engine="c", low_memory=False, encoding_errors="replace", float_precision="round_trip",
-        )
+        frame = _read_rows(body, len(labels), text_columns)
+    except OverflowError:  # a whole number of hundreds of digits: it is text for those who want numbers
+        frame = _read_rows(body, len(labels), str)
     except (pd.errors.ParserError, ValueError) as error:
         raise loop.fault(_ragged(body, loop) or error) from error
     last = frame[len(labels) - 1]
     if (last.isna().any() or len(body.split(b"\n", 1)[0].split()) > len(labels)) and (fault := _ragged(body, loop)):
         raise loop.fault(fault)
     return {label: _column(label, frame[column]) for column, label in enumerate(labels)}
+
+
+def _read_rows(body: bytes, columns: int, kinds: Any) -> pd.DataFrame:
+    return pd.read_csv(
+        io.BytesIO(body), sep=r"\s+", header=None, names=list(range(columns)), index_col=False, dtype=kinds, keep_default_na=False, na_values=_MISSING,
+        engine="c", low_memory=False, encoding_errors="replace", float_precision="round_trip",
+    )
 
 
 def _ragged(body: bytes, loop: _Loop) -> str:
@@ -235,7 +241,7 @@ def _column(label: str, values: pd.Series) -> NDArray[Any]:
     if not label.endswith("Name"):
         try:
             return np.array(pd.to_numeric(values).to_numpy())  # a copy that can be written to
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             pass
     return values.fillna("").to_numpy(dtype=object)
 

@@ -63,12 +63,12 @@ def read_structure(path: str, first_conformer: bool = False, quiet: bool = False
     notes: list[str] = []
     try:
         document, expected, names = _document(path, notes)
+        rows = sorted(_rows(document[0], names), key=lambda row: row[0]) if len(document) else []
     except InputError:
         raise
     except (RuntimeError, ValueError, OSError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"The structure '{path}' cannot be read as PDB or mmCIF: {reason.rstrip('.')}.") from error
-    rows = sorted(_rows(document[0], names), key=lambda row: row[0]) if len(document) else []
     if not rows:
         raise InputError(f"The structure '{path}' has no atoms.")
     if len(rows) != expected:

@@ -69,7 +69,7 @@ def test_an_image_number_of_twenty_digits(valid: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("config", "words"), [
-    (ClusterLandscapeConfig(seed=-1), "seed is -1.*between 0 and 2e\\+09"), (ClusterConfig(seed=2**80), "seed is 1.2.*between 0 and 2e\\+09"),
+    (ClusterLandscapeConfig(seed=-1), "seed is -1.*between 0 and 2e\\+09"), (ClusterLandscapeConfig(seed=2**80), "seed is 1.2.*between 0 and 2e\\+09"),
     (ClusterLandscapeConfig(clusters=10**400), "clusters is a whole number of about 401 digits"), (SimulateParticlesConfig(snr=float("inf")), "snr is inf"),
     (SimulateParticlesConfig(box=10**12), "box is 1e\\+12"), (SimulateParticlesConfig(output="a\0b"), "output .* no file name can have"),
 ])

@@ -199,7 +199,7 @@ def _shown(number: float) -> str:
     try:
         return "%g" % number
     except OverflowError:
-        return "a whole number of about %d digits" % (int(number).bit_length() * 0.30103)
+        return "a whole number of about %d digits" % round(int(number).bit_length() * 0.30103)
 
 
 def _can_be_a_name(text: str) -> bool:

@@ -131,8 +131,9 @@ def fitting(folder: str) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        text = str(error)
+        raise InputError(text if folder in text else f"The trained model '{folder}' cannot be used: {text[:1].lower()}{text[1:]}") from error
     except (RuntimeError, KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, MemoryError) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(

@@ -59,7 +59,8 @@ class DistanceModel:
             when the folder holds none, or the model of another method.
         """
         weights, description = load_model_of(folder, "distance", _NEEDED, "a distance network")
-        kernel = SimilarityKernel(description["symmetry"])
+        with fitting(folder):
+            kernel = SimilarityKernel(description["symmetry"])
         network = build_trained(folder, weights, lambda: build_network(description["preset"], kernel, description["arguments"]))
         with fitting(folder):
             model = cls(folder, network.to(device).eval(), kernel, description, device)

@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...common.packed_files import unpack_gzip
+from ...common.star_words import star_word
 from ..exceptions import InputError
 from .atomic import open_whole
-from .star_words import star_word
 
 Block = dict[str, NDArray[Any]]
 _MISSING = ["", "nan", "NaN", "-nan", "NAN", "<NA>", "None"]

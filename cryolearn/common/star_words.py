@@ -7,7 +7,7 @@ import re
 __all__ = ["star_word"]
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]+")  # line breaks and tabs among them, which no word of a line can hold
-_MEANS_MORE = re.compile(r"""["'#;_$]|(data|save)_|(loop|stop|global)_$""", re.IGNORECASE)  # at the start of a word
+_MEANS_MORE = re.compile(r"[#;_$]|(data|save)_|(loop|stop|global)_$", re.IGNORECASE)  # at the start of a word
 
 
 def star_word(text: str) -> str:
@@ -24,6 +24,6 @@ def star_word(text: str) -> str:
     text = _CONTROL.sub(" ", text)
     if not text:
         return "None"
-    if _MEANS_MORE.match(text) or any(letter.isspace() for letter in text):
+    if _MEANS_MORE.match(text) or any(letter.isspace() or letter in "'\"" for letter in text):
         return '"' + text.replace('"', '""') + '"'
     return text

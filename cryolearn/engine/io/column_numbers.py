@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import InputError
 
-__all__ = ["finite_numbers", "refuse_box", "refuse_pixel_size", "whole_numbers"]
+__all__ = ["finite_numbers", "refuse_pixel_size", "whole_numbers"]
 
 _SMALLEST_PIXEL_ANGST, _LARGEST_PIXEL_ANGST = 0.05, 1000.0
 _SMALLEST_BOX_PX, _LARGEST_BOX_PX = 2, 16384
@@ -144,22 +144,3 @@ def refuse_pixel_size(what: str, pixel_size_angst: float) -> None:
     """
     if not _SMALLEST_PIXEL_ANGST <= pixel_size_angst <= _LARGEST_PIXEL_ANGST:
         raise InputError(f"{what} has a pixel size of {pixel_size_angst:g} Å: it is needed in Å ({_SMALLEST_PIXEL_ANGST:g} to {_LARGEST_PIXEL_ANGST:g}).")
-
-
-def refuse_box(what: str, box: float) -> None:
-    """Refuse a box that no images have.
-
-    Parameters
-    ----------
-    what : str
-        Start of the sentence: "The stack 'path'".
-    box : float
-        Side in pixels.
-
-    Raises
-    ------
-    InputError
-        with the range.
-    """
-    if not _SMALLEST_BOX_PX <= box <= _LARGEST_BOX_PX:
-        raise InputError(f"{what} has a box of {box:g} px: it is needed from {_SMALLEST_BOX_PX} to {_LARGEST_BOX_PX}.")

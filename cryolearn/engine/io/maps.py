@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc, whole_file
+from .column_numbers import refuse_pixel_size
+from .grey_values import unusable
 from .mrc_header import MrcHeader, is_packed, open_packed, read_header, require_one_map, require_rectangular
 
 _MASK_MARGIN = 0.5  # resampling makes masks overshoot
@@ -66,11 +68,12 @@ def read_map(path: str) -> Map:
     # stored axes (section, row, column) hold the cell's axes maps, mapr, mapc; z, y, x are wanted
     stored = order[::-1]
     data = np.ascontiguousarray(data.transpose([stored.index(axis) for axis in (3, 2, 1)]))
-    if not np.isfinite(data.sum(dtype=np.float64)):
-        raise InputError(f"The map '{path}' holds NaN or infinite values.")
+    if len(unusable(data[None])):
+        raise InputError(f"The map '{path}' holds NaN or infinite values, or some beyond 1e19.")
     voxel = header.voxel_angst
     if min(voxel) <= 0:
         raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
+    refuse_pixel_size(f"The map '{path}'", max(voxel))
     if not same_pixel_size(max(voxel), min(voxel)):
         sizes = ", ".join(f"{size:g}" for size in voxel)
         raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({sizes} Å): resample it.")

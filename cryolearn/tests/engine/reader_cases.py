@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import dataclasses
 import gzip
-import json
 import random
 import shutil
 import signal
@@ -389,13 +388,12 @@ def try_mutation(name: str, folder: Path, seed: int) -> bool:
     reader, rng, valid, place = READERS[name], random.Random(seed), folder / "valid", folder / "damaged"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(valid, place, copy_function=_link)
-    files = [file for file in reader.files if (valid / file).exists()]
-    chosen = rng.choice(files)
-    content = mutated(chosen, (valid / chosen).read_bytes(), rng)
-    (place / chosen).unlink()
-    (place / chosen).write_bytes(content)
+    chosen = rng.choice([file for file in reader.files if (valid / file).exists()])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        content = mutated(chosen, (valid / chosen).read_bytes(), rng)
+        (place / chosen).unlink()
+        (place / chosen).write_bytes(content)
         try:
             with _within(LONGEST_S):
                 reader.read(place)
@@ -419,9 +417,3 @@ def fuzz(name: str, folder: Path, *, seconds: float, first_seed: int = 0) -> tup
             wrong.append(f"seed {seed}: {type(error).__name__}: {error}")
         seed += 1
     return seed - first_seed, wrong
-
-
-def parameters_of(name: str, folder: Path) -> dict[str, Any]:
-    """Content of a JSON file that :func:`make_case` made."""
-    found: dict[str, Any] = json.loads((folder / "valid" / name).read_text())
-    return found

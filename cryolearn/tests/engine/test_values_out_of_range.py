@@ -22,7 +22,10 @@ from cryolearn.common.packed_files import load_npz, unpack_gzip
 from cryolearn.common.strict_json import parse_json, read_json
 from cryolearn.engine.config import check_config
 from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.io.map_grid import read_map_grid
+from cryolearn.engine.io.maps import read_map, write_map
 from cryolearn.engine.io.models import save_model
+from cryolearn.engine.io.stacks import ImageStack, write_stack
 from cryolearn.engine.io.star import read_particles
 from cryolearn.engine.io.star_text import read_star, write_star
 from cryolearn.engine.io.structures import read_structure
@@ -154,6 +157,30 @@ def test_a_loop_of_a_hundred_thousand_columns_is_refused_at_once(tmp_path: Path)
     with pytest.raises(InputError, match="100000 labels"):
         read_star(str(tmp_path / "a.star"))
     assert time.process_time() - start < 10
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # mrcfile warns as it writes them
+@pytest.mark.parametrize(("value", "voxel", "words"), [
+    (1e30, 2.0, "beyond 1e19"), (np.nan, 2.0, "NaN"), (1.0, 1e6, r"pixel size of 1e\+06 Å"), (1.0, 0.01, "0.01 Å"),
+])
+def test_maps_of_impossible_values_or_voxels(tmp_path: Path, value: float, voxel: float, words: str) -> None:
+    data = np.ones((8, 8, 8), np.float32)
+    data[1, 2, 3] = value
+    write_map(str(tmp_path / "a.mrc"), data, voxel)
+    for read in (read_map, read_map_grid):
+        with pytest.raises(InputError, match=words):
+            read(str(tmp_path / "a.mrc"))
+
+
+def test_images_of_impossible_values(valid: Path, tmp_path: Path) -> None:
+    shutil.copy(valid / "particles.star", tmp_path)
+    images = np.random.default_rng(1).normal(size=(6, 10, 10))
+    images[4, 0, 0] = 1e30
+    write_stack(str(tmp_path / "stack.mrcs"), images, 1.5)
+    stack = ImageStack(read_particles(str(tmp_path / "particles.star")))
+    assert len(stack.read([0, 1, 2, 3, 5])) == 5
+    with pytest.raises(InputError, match="particle 5 holds NaN or infinite values, or some beyond 1e19"):
+        stack.read(np.arange(6))
 
 
 # --- trained networks

@@ -12,7 +12,7 @@ __all__ = ["check_atoms"]
 
 _CLOSEST_ANGST = 0.6  # median distance to the nearest atom that is too short for a molecule: a C-H bond has 1.1 Å, in nm it would be 0.1
 _SAME_PLACE_ANGST = 0.01
-_FURTHEST_ANGST, _LARGEST_B, _LARGEST_OCCUPANCY = 1e6, 1e6, 1e6  # pseudo-atoms have wide ones, and weights as occupancies
+_FURTHEST_ANGST, _LARGEST_B, _LARGEST_OCCUPANCY = 1e6, 1e9, 1e6  # pseudo-atoms have wide ones, and weights as occupancies
 _FEWEST_ATOMS, _LOOKED_AT = 20, 2000
 
 

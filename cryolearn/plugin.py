@@ -1,13 +1,14 @@
 """The Scipion plugin: its variables, the engine's interpreter, the install recipe and its check."""
 
+import importlib
 import importlib.util
 import json
 import os
 import shlex
 import subprocess
 import sys
-from functools import lru_cache
-from typing import List
+import time
+from typing import Any, Dict, List, Tuple
 
 import pwem
 import pyworkflow as pw
@@ -20,6 +21,9 @@ from .constants import CRYOLEARN, CRYOLEARN_ENV_ACTIVATION, CRYOLEARN_HOME, ENGI
 
 # What Scipion's launcher sets for Scipion's own interpreter, and what would mislead another one.
 _SCIPION_ONLY = ("PYTHONPATH", "PYTHONUSERBASE", "PYTHONHOME", "PYTHONSTARTUP", "LD_LIBRARY_PATH", "PYTHONNOUSERSITE")
+_FAILURE_HOLDS_S = 60.0  # the GUI asks for every row of its tree
+_answers: Dict[Tuple[str, str], Tuple[float, Dict[str, Any]]] = {}
+_missing: Dict[str, Tuple[float, str]] = {}
 
 
 class Plugin(pwem.Plugin):
@@ -146,18 +150,33 @@ class Plugin(pwem.Plugin):
         )
 
 
-@lru_cache(maxsize=None)
 def _missingHere():
-    """Why this interpreter cannot run the engine ('' when it can), found without importing anything."""
+    """Why this interpreter cannot run the engine ('' when it can), found without importing anything; looked for again after a minute."""
+    when, missing = _missing.get("here", (0.0, None))
+    if missing is None or (missing and time.monotonic() - when > _FAILURE_HOLDS_S):
+        missing = _lookHere()
+        _missing["here"] = time.monotonic(), missing
+    return missing
+
+
+def _lookHere():
     if sys.version_info < ENGINE_MIN_PYTHON:
         return "it is older than %d.%d" % ENGINE_MIN_PYTHON
+    importlib.invalidate_caches()  # something may have been installed since
     missing = [name for name in ENGINE_NEEDS if importlib.util.find_spec(name) is None]
     return "it has no %s" % ", ".join(missing) if missing else ""
 
 
-@lru_cache(maxsize=None)
 def _askEngine(program, question):
-    """The engine's JSON answer to a question about itself; key 'error' when it gives none."""
+    """The engine's JSON answer to a question about itself; key 'error' when it gives none, which is asked for again after a minute."""
+    when, answer = _answers.get((program, question), (0.0, None))
+    if answer is None or ("error" in answer and time.monotonic() - when > _FAILURE_HOLDS_S):
+        answer = _freshAnswer(program, question)
+        _answers[program, question] = time.monotonic(), answer
+    return answer
+
+
+def _freshAnswer(program, question):
     try:
         done = subprocess.run(
             "%s %s" % (program, question),
@@ -168,7 +187,8 @@ def _askEngine(program, question):
             universal_newlines=True,
             timeout=300,
         )
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
+        return answer if isinstance(answer, dict) else {"error": "it answers '%s'" % answer}
     except subprocess.TimeoutExpired:
         return {"error": "no answer within 300 s"}
     except (ValueError, IndexError):

@@ -12,7 +12,6 @@ Standard library only: the engine's command line imports this before it has set 
 import contextlib
 import csv
 import errno
-import json
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ import zlib
 from typing import IO, Any, Callable, Iterable, Iterator, Optional, Sequence, Union
 
 from .exceptions import EXIT_NO_RESOURCE, InputError, WriteError
+from .strict_json import json_text
 
 __all__ = [
     "copy_file", "finish_part", "naming", "open_whole", "part_of", "plain_value", "remove_parts", "to_disk", "whole_file", "write_csv", "write_json",
@@ -201,8 +201,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Any, default: Optional[Callable[[Any], Any]] = None, sort_keys: bool = False) -> None:
-    """Write plain values as indented JSON; ``default`` makes other values plain (:func:`plain_value` does so with arrays)."""
-    write_text(path, json.dumps(values, indent=2, sort_keys=sort_keys, default=default) + "\n")
+    """Write plain values as indented JSON, NaN and infinity as null; ``default`` makes other values plain (:func:`plain_value` does so with arrays)."""
+    write_text(path, json_text(values, default, indent=2, sort_keys=sort_keys) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

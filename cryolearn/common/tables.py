@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
 from .atomic import open_whole, plain_value
 from .exceptions import InputError
+from .packed_files import load_npz
+from .strict_json import json_text, parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -40,7 +40,7 @@ def write_table(path: str, columns: Mapping[str, ArrayLike], meta: Optional[Mapp
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     _check(path, arrays)
     arrays["id"] = arrays["id"].astype(np.int64)
-    arrays[_META] = np.array(json.dumps(dict(meta or {}), sort_keys=True, default=plain_value))
+    arrays[_META] = np.array(json_text(dict(meta or {}), plain_value, sort_keys=True))
     with open_whole(path, "wb") as handle:
         np.savez(handle, **arrays)  # type: ignore[arg-type]
 
@@ -61,19 +61,20 @@ def read_table(path: str) -> Tuple[Columns, Dict[str, Any]]:
         when the file is absent, damaged, or no result table.
     """
     try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:  # NumPy leaves a damaged file open
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = load_npz(path)
     except FileNotFoundError:
         raise InputError(f"The table '{path}' does not exist.") from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"The table '{path}' cannot be read as an npz file without pickles: {error}.") from error
     text = arrays.pop(_META, None)
     _check(path, arrays)
     arrays["id"] = arrays["id"].astype(np.int64)
     try:
-        meta = json.loads(str(text)) if text is not None else {}
+        meta = parse_json(str(text)) if text is not None else {}
     except ValueError:
         raise InputError(f"The table '{path}' has a 'meta' entry that is not JSON.") from None
+    if not isinstance(meta, dict):
+        raise InputError(f"The table '{path}' has a 'meta' entry that is not a JSON object.")
     return arrays, meta
 
 

@@ -10,7 +10,7 @@ from pwem.objects import Acquisition, Coordinate, CTFModel
 from pyworkflow.object import Integer, ObjectWrap
 
 from .particles import CTF_LABELS, OWN_LABELS, TYPES
-from .star_rows import StarReader
+from .star_rows import StarReader, quoted
 
 
 class StarParticles(StarReader):
@@ -31,7 +31,7 @@ class StarParticles(StarReader):
         """Acquisition of the first optics group; the groups themselves are kept as text, as scipion-em-relion does."""
         acquisition = Acquisition(magnification=10000, **self.microscope())
         text = io.StringIO()
-        self.optics.writeStar(text, tableName='optics')
+        quoted(self.optics).writeStar(text, tableName='optics')
         acquisition.opticsGroupInfo.set(text.getvalue())
         return acquisition
 

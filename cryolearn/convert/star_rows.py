@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from emtable import Table
 from pwem.objects import Transform
 
 from ..common.atomic import open_whole
+from ..common.star_words import star_word
 from .poses import relionFromTransforms, transformsFromRelion
 
 CHUNK = 10000  # rows whose poses are converted at once
@@ -58,7 +60,7 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
                 writer.writeTableName('particles')
                 writer.writeHeader(_columnsOf(chunk[0][0]))
             for row, _ in chunk:
-                writer.writeRowValues(row.values())
+                writer.writeRowValues(words(row.values()))
             count += len(chunk)
         if not count:
             raise ValueError("The %s is empty: there is nothing to write to '%s'." % (what, starFile))
@@ -66,12 +68,26 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
         columns = OrderedDict((label, value) for group in reversed(optics) for label, value in group.items())
         table = Table(columns=_columnsOf(OrderedDict((label, columns[label]) for label in [*optics[0], *columns])))
         for group in optics:
-            table.addRow(**{label: group.get(label, _missing(label, value)) for label, value in columns.items()})
+            table.addRow(**dict(zip(columns, words(group.get(label, _missing(label, value)) for label, value in columns.items()))))
         table.writeStar(handle, tableName='optics')
         handle.write('# version 30001\n')
         body.seek(0)
         shutil.copyfileobj(body, handle)
     return count
+
+
+def words(values: Iterable[Any]) -> list[Any]:
+    """Values of a row with text as words of a STAR file: in quotes where it has blanks or would mean something else."""
+    return [star_word(value) if isinstance(value, str) else value for value in values]
+
+
+def quoted(table: Any) -> Any:
+    """The same table with text as words of a STAR file."""
+    made = Table(columns=[Table.Column(column.getName(), type=column.getType()) for column in table.getColumns()])
+    for row in table:
+        values = row._asdict()
+        made.addRow(**dict(zip(values, words(values.values()))))
+    return made
 
 
 def _missing(label: str, value: Any) -> Any:
@@ -109,6 +125,10 @@ def withImages(group: Any, properties: Any, dimensions: int) -> Any:
     return group
 
 
+def _wordsOf(line: str) -> list[str]:
+    return shlex.split(line) if '"' in line else line.split()
+
+
 class StarReader:
     """A STAR file of particles or subtomograms: ``optics`` (a Table), ``pixelSize``, ``box``, ``hasPoses`` and ``names`` of the columns."""
 
@@ -121,7 +141,9 @@ class StarReader:
         self._beside: dict[str, str] = {}
 
     def _reader(self) -> Any:
-        return Table.Reader(self._starFile, tableName='particles', types=self._types)
+        reader = Table.Reader(self._starFile, tableName='particles', types=self._types)
+        reader._split = _wordsOf  # emtable looks for quotes in the first row only
+        return reader
 
     def rows(self) -> Iterator[Any]:
         """``(id, row)``, ids counted where the file has none."""

@@ -21,6 +21,7 @@ import os
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Type, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from ..common.atomic import write_json
+from ..common.strict_json import read_json
 from .digests import digest_images, digest_input
 from .exceptions import InputError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
+_LARGEST = 1e9  # of numbers whose parameters have no narrower range
 _WHOLE_FILE_BYTES = 8 << 20  # larger files are digested by size and by their two ends
 
 
@@ -139,10 +141,8 @@ def check_config(config: Any) -> None:
             if isinstance(number, bool) or not isinstance(number, (int, float)):
                 continue
             low, high = meta.get("low"), meta.get("high")
-            if number != number or (low is not None and number < low) or (high is not None and number > high):
-                raise InputError(
-                    "Parameter %s is %g, but it must be %s." % (name, number, _range_text(low, high))
-                )
+            if not (-_LARGEST if low is None else low) <= number <= (_LARGEST if high is None else high):  # NaN is out of any range
+                raise InputError("Parameter %s is %s, but it must be %s." % (name, _shown(number), _range_text(low, high, number)))
         choices = meta.get("choices")
         if choices and value not in choices:
             raise InputError("Parameter %s is '%s', but it must be one of: %s." % (name, value, ", ".join(choices)))
@@ -175,9 +175,11 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
             raise InputError("Parameter %s is %s, but it must be a list." % (name, json.dumps(value, default=str)))
         return [_typed(name, item, get_args(kind)[0]) for item in value]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) <= _LARGEST else value  # its range is checked next
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
+    if kind is str and isinstance(value, str) and not _can_be_a_name(value):
+        raise InputError("Parameter %s is %s, which holds characters that no file name can have." % (name, json.dumps(value)))
     if kind in _TYPE_NAMES and (not isinstance(value, kind) or (kind is not bool and isinstance(value, bool))):
         raise InputError(
             "Parameter %s is %s, but it must be %s." % (name, json.dumps(value, default=str), _TYPE_NAMES[kind])
@@ -185,10 +187,28 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     return value
 
 
-def _range_text(low: Optional[float], high: Optional[float]) -> str:
+def _range_text(low: Optional[float], high: Optional[float], number: float) -> str:
     if low is not None and high is not None:
         return "between %g and %g" % (low, high)
-    return "at least %g" % low if low is not None else "at most %g" % high if high is not None else "a number"
+    if low is not None and number <= _LARGEST:
+        return "at least %g" % low
+    if high is not None and number >= -_LARGEST:
+        return "at most %g" % high
+    return "a number" if number != number else "between %g and %g" % (-_LARGEST if low is None else low, _LARGEST if high is None else high)
+
+
+def _shown(number: float) -> str:
+    try:
+        return "%g" % number
+    except OverflowError:
+        return "a whole number of about %d digits" % round(int(number).bit_length() * 0.30103)
+
+
+def _can_be_a_name(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except ValueError:
+        return False
 
 
 def result_fields(config: Any) -> Tuple[Dict[str, Any], Dict[str, List[str]]]:
@@ -250,8 +270,7 @@ def load_config(config_class: Type[C], path: str) -> C:
         when the file is not JSON or names a parameter that the command does not have.
     """
     try:
-        with open(path, encoding="utf-8") as handle:
-            values = json.load(handle)
+        values = read_json(path)
     except FileNotFoundError as error:
         raise InputError("The parameter file '%s' does not exist." % path) from error
     except (OSError, ValueError) as error:

@@ -29,7 +29,7 @@ phase_flipped = partial(param, default=False, help="The images are phase flipped
 ignore_ctf = partial(param, default=False, help="The images carry no CTF.", label="Ignore CTF?", expert=True)
 
 # work
-seed = partial(param, default=1, help="Seed.", expert=True)
+seed = partial(param, default=1, help="Seed.", low=0, high=2e9, expert=True)
 image_batch = partial(param, default=64, help="Images in memory at a time.", label="Batch", low=1, high=65536, affects_result=False, expert=True)
 subtomogram_batch = partial(image_batch, help="Subtomograms in memory at a time.")
 image_chunk = partial(

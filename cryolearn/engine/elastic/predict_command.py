@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from ...common.checks import check_trained_for
 from ...common.flags import AlignmentFlag
 from ..alignment.reference_check import check_images
-from ..config import check_config, digest_config, digest_file, require
+from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import error_histogram, save_figure
 from ..imaging.ctf import Ctf
 from ..imaging.first_images import ImageUse
-from ..io.models import load_model
-from ..io.modes import read_modes
 from ..io.records import RunRecord
-from ..io.star import ParticleTable, read_particles
+from ..io.star import read_particles
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import ElasticAligner, choose_best
@@ -32,8 +28,9 @@ from .alignment.levenberg_marquardt import ElasticPose, Observed, Refined, refin
 from .alignment.noise_and_gain import CALIBRATION_ROUNDS, flat_model, solve_set
 from .config import ElasticPredictConfig
 from .modes.deformable_reference import ElasticReference
-from .network.architectures import AmplitudeResNet34, MultiNetwork, build_network
+from .network.architectures import AmplitudeResNet34, MultiNetwork
 from .network.refine_hypotheses import Start, distinct_hypotheses, refine_hypotheses
+from .network.trained_model import ElasticModel
 from .network.training_task import weighted_amplitudes
 from .report.write_results import write_alignment
 
@@ -46,17 +43,12 @@ def run(config: ElasticPredictConfig) -> None:
     check_config(config)
     require(config, "particles", "model")
     device = select_device(config)
-    weights, description = load_model(config.model)
+    model = ElasticModel.load(config.model, device)
+    network, scheme, numbers = model.network, model.scheme, model.mode_numbers
     table = read_particles(config.particles, datadir=config.datadir)
-    check_model(config.model, description, table)
-    numbers = [int(number) for number in description["mode_numbers"]]
-    modes = str(Path(config.model) / "modes.npz")
-    reference = ElasticReference.from_modes(read_modes(modes), numbers, device)
-    scheme = NetworkInput.from_dict(description["input"])
-    network = build_network(description["architecture"], description["arguments"])
-    network.load_state_dict(weights)
-    network.to(device).eval()
-    reach = reference.radius_angst(description["amplitude_range"]) + description["shift_range_angst"]
+    model.check(table)
+    reference = ElasticReference.from_modes(model.modes(), numbers, device)
+    reach = reference.radius_angst(model.amplitude_range) + model.shift_range_angst
     images = ParticleImages(table, reach, device, invert_contrast=config.invert_contrast, ignore_ctf=scheme.ignore_ctf)
     if isinstance(network, AmplitudeResNet34) and config.refine and table.angles_deg is None:
         raise InputError(
@@ -66,17 +58,17 @@ def run(config: ElasticPredictConfig) -> None:
     use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=scheme.ignore_ctf, phase_flipped=scheme.phase_flipped)
     check_images(table, reference.expected(config.refine and isinstance(network, AmplitudeResNet34), 2 * table.pixel_size_angst), use)
     aligner = ElasticAligner.build(
-        reference, flat_model(images), amplitude_range=description["amplitude_range"],
+        reference, flat_model(images), amplitude_range=model.amplitude_range,
         # the network's answers are as coarse as its pixels, and the first refinement must not look finer than they are
         search_pixel_angst=max(_SEARCH_PIXEL_ANGST, table.pixel_size_angst, scheme.network_pixel_angst), phase_flipped=scheme.phase_flipped,
     )
-    predictor = _Predictor(config, network, scheme, images, int(description["hypotheses"]))
+    predictor = _Predictor(config, network, scheme, images, model.hypotheses)
     record = RunRecord(config.output, "prediction", digest_config(config, table.files()))
     columns = solve_set(predictor, aligner, images, record, config, rounds=CALIBRATION_ROUNDS if config.refine else 0)
     if columns is None:
         return
     out = Path(config.output)
-    notes = {"digest": record.digest, "atoms": reference.n_atoms, "model_digest": description["digest"], "refined": config.refine}
+    notes = {"digest": record.digest, "atoms": reference.n_atoms, "model_digest": model.description["digest"], "refined": config.refine}
     write_alignment(out, table, columns, numbers, notes)
     if config.refine:
         change = np.abs(columns["network_amplitudes"] - columns["amplitudes"])
@@ -84,29 +76,6 @@ def run(config: ElasticPredictConfig) -> None:
         figure = error_histogram(curves, title="How far the refinement moved the network's amplitudes")
         save_figure(figure, str(out / "figures" / "refinement.png"))
     record.remove()
-
-
-def check_model(folder: str, description: dict[str, Any], table: ParticleTable) -> None:
-    """Refuse particles that the network was not trained for, and a model whose modes are not its own.
-
-    Raises
-    ------
-    InputError
-        naming what differs, with both values.
-    """
-    missing = [name for name in ("architecture", "arguments", "input", "mode_numbers", "box", "pixel_size_angst", "reference") if name not in description]
-    if missing:
-        raise InputError(f"'{folder}' is not an elastic network: its model.json has no '{missing[0]}'.")
-    check_trained_for("particles", table.box, table.pixel_size_angst, int(description["box"]), float(description["pixel_size_angst"]))
-    modes = Path(folder) / "modes.npz"
-    if not modes.exists():
-        raise InputError(f"The model '{folder}' has lost its modes.npz: train it again, or copy the modes that it was trained with.")
-    found = digest_file(str(modes))
-    if found != description["reference"]:
-        raise InputError(
-            f"The modes.npz in the model '{folder}' have the digest {found}, but the network was trained with those of "
-            f"{description['reference']}: put the right modes back."
-        )
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,6 @@ class GaussianHeterogeneityConfig(RunConfig):
     report_still: bool = param(False, "Report path, free energy and maps also where held-out particles show no motion.", label="Report a path without motion?",
                                expert=True)
     maps: int = param(5, "Maps reconstructed along the path; 0 makes none.", label="Maps along the path", low=0, high=200)
-    seed: int = param(1, "Seed.", expert=True)
+    seed: int = param(1, "Seed.", low=0, high=2e9, expert=True)
     batch: int = param(500, "Particles at a time; it changes memory and speed, not the result.", label="Batch size", low=1, high=100_000, expert=True,
                        affects_result=False)

@@ -1,49 +1,23 @@
-"""What particles say of their acquisition, held against what microscopes have: values in other units are refused or pointed out before work begins."""
+"""What particles say of their acquisition, held against what microscopes have: values that are probably in other units are pointed out before work begins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..exceptions import InputError
 from .optics import OpticsGroups
 
 if TYPE_CHECKING:
     from .star import CtfTable
 
-__all__ = ["doubtful_ctf", "doubtful_origins", "refuse_impossible"]
+__all__ = ["doubtful_ctf", "doubtful_origins"]
 
-# label: name, unit, smallest and largest that can be, and what other values are probably given in
-_LIMITS: Mapping[str, tuple[str, str, float, float, str]] = {
-    "rlnVoltage": ("voltage_kv", "in kV", 10, 3000, "V or MV"),
-    "rlnSphericalAberration": ("cs_mm", "in mm", -100, 100, "µm"),
-    "rlnAmplitudeContrast": ("amplitude_contrast", "as a fraction", -1, 1, "percent"),
-}
 _SMALL_DEFOCUS_ANGST, _LARGE_DEFOCUS_ANGST = 3000.0, 200_000.0  # of most particles; 1.5 µm would be 1500 in nm, 15 000 in Å
 _PHASE_PLATE_DEG = 20.0
 _SMALL_SHIFT = 0.3  # of phase plates in rad; in degrees they have 20 to 160
-
-
-def refuse_impossible(path: str, ctf: CtfTable, ids: NDArray[np.int64]) -> None:
-    """Refuse a voltage, spherical aberration or amplitude contrast that no microscope has.
-
-    Raises
-    ------
-    InputError
-        naming the column, the particle and the unit that is needed.
-    """
-    for label, (name, unit, low, high, other) in _LIMITS.items():
-        values = getattr(ctf, name)
-        wrong = np.flatnonzero((values < low) | (values > high))
-        if len(wrong):
-            raise InputError(
-                f"The file '{path}' gives {label} {values[wrong[0]]:g} for particle {ids[wrong[0]]}: it is needed {unit} ({low:g} to {high:g}), not in "
-                f"{other}."
-            )
 
 
 def doubtful_ctf(path: str, ctf: CtfTable) -> list[str]:

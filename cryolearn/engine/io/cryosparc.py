@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from ...common.packed_files import load_npy
 from ..exceptions import InputError
 from ..launch import say_once
 from .atomic import open_whole
@@ -36,6 +37,12 @@ _RADIANS = ("rlnDefocusAngle", "rlnPhaseShift")
 # Neither signs and axes of the aberrations nor the direction of the magnification are documented: pyem, which takes tilt and magnification, calls it untested,
 # and a coma of the wrong sign does more harm than none.
 _UNUSED = {"ctf/shift_A": 0.0, "ctf/tilt_A": 0.0, "ctf/trefoil_A": 0.0, "ctf/tetra_A": 0.0, "ctf/anisomag": 0.0, "ctf/bfactor": 0.0, "ctf/scale": 1.0}
+_PATH = "blob/path"
+_SHAPES: dict[str, tuple[int, ...]] = {  # of what is read, of each particle
+    **dict.fromkeys(("uid", _PATH, "blob/idx", "blob/psize_A", "blob/sign", "ctf/exp_group_id", "ctf/bfactor", "ctf/scale", _SPLIT), ()),
+    **dict.fromkeys(("alignments3D/psize_A", *_CTF.values()), ()), **dict.fromkeys(("blob/shape", _SHIFT, "ctf/shift_A", "ctf/tilt_A", "ctf/trefoil_A"), (2,)),
+    _POSE: (3,), "ctf/tetra_A": (4,), "ctf/anisomag": (4,),
+}
 _POSITIVE = np.uint64((1 << 63) - 1)
 
 
@@ -103,14 +110,18 @@ def _load(path: str) -> NDArray[Any]:
     if path.endswith(".csg"):
         raise InputError(f"'{path}' only says which files a job wrote: give the .cs file beside it.")
     try:
-        with open(path, "rb") as handle:
-            rows = np.load(handle, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows = load_npy(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read as a .cs file of cryoSPARC (a NumPy array without pickles): {error}.") from error
-    if not isinstance(rows, np.ndarray) or rows.ndim != 1 or "uid" not in (rows.dtype.names or ()):
+    if rows.ndim != 1 or "uid" not in (rows.dtype.names or ()):
         raise InputError(f"'{path}' is not a .cs file of cryoSPARC: it has no rows with a column uid.")
     if not len(rows):
         raise InputError(f"The file '{path}' has no particles.")
+    for name, shape in _SHAPES.items():
+        kinds = {_PATH: "S", "uid": "iu", "blob/idx": "iu"}.get(name, "iuf")
+        if name in _names(rows) and (rows[name].shape[1:] != shape or rows[name].dtype.kind not in kinds):
+            each = "text" if name == _PATH else f"{shape[0]} numbers" if shape else "a whole number" if kinds == "iu" else "a number"
+            raise InputError(f"The column {name} of the file '{path}' does not hold {each} for each particle.")
     return rows
 
 

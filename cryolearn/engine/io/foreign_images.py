@@ -40,7 +40,7 @@ def spider_layout(block: bytes, size: int | None) -> Layout | None:
         with np.errstate(invalid="ignore"):
             slices, rows, kind, columns, labels, label_bytes, record_bytes = (float(words[at - 1]) for at in (1, 2, 5, 12, 13, 22, 23))
         whole = all(1 <= side < _LARGEST_SIDE and side == int(side) for side in (abs(slices), rows, columns, labels, label_bytes, record_bytes))
-        if not whole or int(kind) not in _SPIDER_REAL or record_bytes != 4 * columns or label_bytes != labels * record_bytes:
+        if not whole or kind not in _SPIDER_REAL or record_bytes != 4 * columns or label_bytes != labels * record_bytes:
             continue
         shape, header, is_stack = (int(abs(slices)), int(rows), int(columns)), int(label_bytes), float(words[23]) > 0
         scale = float(words[37])
@@ -50,7 +50,7 @@ def spider_layout(block: bytes, size: int | None) -> Layout | None:
         if shape[0] > 1:
             raise InputError("it is a SPIDER stack of volumes: give one file for each")
         image = header + 4 * shape[1] * shape[2]
-        count = int(words[25]) or ((size or header) - header) // image
+        count = int(words[25]) if 0 < words[25] < _LARGEST_SIDE else ((size or header) - header) // image
         return (count, *shape[1:]), np.dtype(order + "f4"), header, header, voxel
     return None
 

@@ -12,6 +12,8 @@ from .mrc_header import read_header
 
 __all__ = ["check_sections", "split_image_names"]
 
+_MOST_DIGITS = 18  # of an image's number
+
 
 def split_image_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
     """Unique stack names, and each particle's stack and section (from 0)."""
@@ -19,7 +21,7 @@ def split_image_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) ->
     file_index, image_index = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
     for row, name in enumerate(names):
         number, at, file = name.partition("@")
-        if not at or not number.isdigit() or number.strip("0") == "" or not file:
+        if not at or not number.isdigit() or number.strip("0") == "" or len(number) > _MOST_DIGITS or not file:
             raise InputError(
                 f"The STAR file '{path}' names the image '{name}' for particle {ids[row]}, which is not of the form "
                 "000001@stack.mrcs with an index from 1."

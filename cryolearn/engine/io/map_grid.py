@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc
+from .column_numbers import refuse_pixel_size
+from .grey_values import unusable
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header, require_one_map, require_rectangular
 
@@ -60,11 +62,12 @@ def read_map_grid(path: str) -> MapGrid:
     require_one_map(header)
     axes = _axes(header)
     data = np.ascontiguousarray(read_values(header).transpose(axes))
-    if not np.isfinite(data.sum(dtype=np.float64)):
-        raise InputError(f"The map '{path}' holds NaN or infinite values.")
+    if len(unusable(data[None])):
+        raise InputError(f"The map '{path}' holds NaN or infinite values, or some beyond 1e19.")
     x, y, z = header.voxel_angst
     if min(x, y, z) <= 0:
         raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
+    refuse_pixel_size(f"The map '{path}'", max(x, y, z))
     require_rectangular(header)
     return MapGrid(data, (z, y, x), header)
 

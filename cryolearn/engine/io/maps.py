@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...common.limits import same_pixel_size
 from ..exceptions import InputError
 from .atomic import new_mrc, reserve, whole_file
+from .column_numbers import refuse_pixel_size
+from .grey_values import unusable
 from .mrc_header import UNSET_VOXEL_ANGST, MrcHeader, is_packed, open_packed, read_header, require_one_map, require_rectangular
 
 _MASK_MARGIN = 0.5  # resampling makes masks overshoot
@@ -63,11 +68,12 @@ def read_map(path: str) -> Map:
     # stored axes (section, row, column) hold the cell's axes maps, mapr, mapc; z, y, x are wanted
     stored = order[::-1]
     data = np.ascontiguousarray(data.transpose([stored.index(axis) for axis in (3, 2, 1)]))
-    if not np.isfinite(data.sum(dtype=np.float64)):
-        raise InputError(f"The map '{path}' holds NaN or infinite values.")
+    if len(unusable(data[None])):
+        raise InputError(f"The map '{path}' holds NaN or infinite values, or some beyond 1e19.")
     voxel = header.voxel_angst
     if min(voxel) <= 0:
         raise InputError(f"The map '{path}' has no voxel size in its header: set it.")
+    refuse_pixel_size(f"The map '{path}'", max(voxel))
     if not same_pixel_size(max(voxel), min(voxel)):
         sizes = ", ".join(f"{size:g}" for size in voxel)
         raise InputError(f"The map '{path}' has different voxel sizes along x, y and z ({sizes} Å): resample it.")
@@ -120,12 +126,15 @@ def read_values(header: MrcHeader) -> NDArray[np.float32]:
     InputError
         when a packed file is truncated or damaged.
     """
-    count = int(np.prod(header.shape))
+    count = math.prod(header.shape)
+    if 4 * count > _memory_bytes():
+        sides = " x ".join(str(side) for side in header.shape[::-1])
+        raise InputError(f"The map '{header.path}' is {sides} voxels, {4 * count >> 30} GB, more than the memory of this machine.")
     if is_packed(header.path):
         try:
             with open_packed(header.path) as handle:
-                content = handle.read()
-        except (OSError, EOFError) as error:
+                content = handle.read(header.data_offset + count * header.dtype.itemsize)
+        except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"The map '{header.path}' is damaged: {error}.") from error
         if header.section_header or len(content) < header.data_offset + count * header.dtype.itemsize:
             raise InputError(f"The map '{header.path}' is truncated.")
@@ -137,6 +146,10 @@ def read_values(header: MrcHeader) -> NDArray[np.float32]:
         if len(values) < count:
             raise InputError(f"The file '{header.path}' was cut short while it was read: put it back and run again.")
     return values.reshape(header.shape).astype(np.float32)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _place(header: MrcHeader, order: list[int], voxel: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.packed_files import load_npz
 from ..exceptions import InputError
 from .atomic import write_npz
 
 RIGID_MODES = 6
 _NORM_TOLERANCE = 1e-3
+_LARGEST = 1e9  # of places in Å and weights in electrons
 
 
 @dataclass
@@ -102,6 +103,8 @@ def make_modes(coordinates: ArrayLike, eigenvectors: ArrayLike, mode_numbers: Ar
     if vectors.shape != (count, atoms, 3):
         raise InputError(f"The modes do not fit the structure: vectors of shape {vectors.shape} for {atoms} atoms.")
     norms = np.sqrt(np.square(vectors).sum(axis=(1, 2)))
+    if not (np.isfinite(norms).all() and np.isfinite(reference).all()):
+        raise InputError("The modes, or the places of their atoms, hold NaN, infinity or numbers beyond all lengths.")
     if not np.all(norms > 0):
         raise InputError(f"The mode in place {int(np.argmin(norms)) + 1} does not move any atom.")
 
@@ -133,6 +136,9 @@ def read_modes(path: str) -> Modes:
     missing = [item.name for item in fields(Modes) if item.name not in arrays]
     if missing:
         raise InputError(f"'{path}' is not a file of normal modes of this software: it has no array '{missing[0]}'.")
+    text = next((item.name for item in fields(Modes) if arrays[item.name].dtype.kind not in ("iu" if item.name == "mode_numbers" else "iuf")), None)
+    if text is not None:
+        raise InputError(f"The array '{text}' of the normal modes '{path}' does not hold numbers.")
     modes = Modes(**{item.name: arrays[item.name] for item in fields(Modes)})
     count, atoms = len(modes.mode_numbers), len(modes.coordinates)
     shapes = {
@@ -143,8 +149,8 @@ def read_modes(path: str) -> Modes:
         if arrays[name].shape != shape:
             raise InputError(f"The array '{name}' of the normal modes '{path}' is {arrays[name].shape}, but {shape} belongs there.")
     for name in ("coordinates", "weights", "sigma_angst", "eigenvectors"):
-        if not np.isfinite(arrays[name]).all():
-            raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN or infinite values.")
+        if not (np.abs(arrays[name]) <= _LARGEST).all():
+            raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN, infinite or impossible values.")
     norms = np.sqrt(np.square(modes.eigenvectors).sum(axis=(1, 2)))
     off = np.flatnonzero(np.abs(norms - 1) > _NORM_TOLERANCE)
     if len(off):
@@ -161,16 +167,9 @@ def load_arrays(path: str) -> dict[str, NDArray[Any]]:
     InputError
         when the file is absent or damaged.
     """
-    arrays: dict[str, NDArray[Any]] = {}
     try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:  # NumPy leaves a damaged file open
-            for name in archive.files:
-                try:
-                    arrays[name] = archive[name]
-                except ValueError:  # an array of Python objects
-                    continue
+        return load_npz(path, skip_objects=True)
     except FileNotFoundError:
         raise InputError(f"The file '{path}' does not exist.") from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read as an npz file without pickles: {error}.") from error
-    return arrays

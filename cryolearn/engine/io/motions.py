@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.strict_json import json_text, parse_json
 from ..exceptions import InputError
 from .atomic import write_npz
 from .modes import load_arrays
@@ -17,6 +17,7 @@ __all__ = ["BASES", "MotionModel", "basis_values", "read_motion", "write_motion"
 
 Array = NDArray[np.float64]
 BASES = ("linear", "polynomial", "periodic", "states", "network")
+_LARGEST = 1e9  # of places in Å and weights
 _FIXED = ("positions_angst", "weights", "sigma_angst", "displacement", "weight_change")
 
 
@@ -117,7 +118,7 @@ def write_motion(path: str, model: MotionModel) -> None:
     arrays: dict[str, Any] = {name: getattr(model, name) for name in _FIXED}
     for number, (weight, bias) in enumerate(model.layers):
         arrays[f"layer{number}_weight"], arrays[f"layer{number}_bias"] = weight, bias
-    arrays["description"] = np.array(json.dumps({"basis": model.basis, "layers": len(model.layers), "meta": model.meta}))
+    arrays["description"] = np.array(json_text({"basis": model.basis, "layers": len(model.layers), "meta": model.meta}))
     write_npz(path, arrays)
 
 
@@ -134,20 +135,33 @@ def read_motion(path: str) -> MotionModel:
     if missing:
         raise InputError(f"'{path}' is not a motion model of this software: it has no array '{missing[0]}'.")
     try:
-        described = json.loads(str(arrays["description"]))
+        described = parse_json(str(arrays["description"]))
         basis, count, meta = described["basis"], int(described["layers"]), dict(described["meta"])
         layers = [(arrays[f"layer{number}_weight"], arrays[f"layer{number}_bias"]) for number in range(count)]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The description in the motion model '{path}' is damaged: {error}.") from error
+    for name in [*_FIXED, *(name for name in arrays if name.startswith("layer"))]:
+        if arrays[name].dtype.kind not in "iuf" or not (np.abs(arrays[name].astype(np.float64)) <= _LARGEST).all():
+            raise InputError(f"The array '{name}' of the motion model '{path}' holds text, NaN, infinite or impossible values.")
+    if not all(arrays[name].ndim for name in _FIXED):
+        raise InputError(f"The arrays of the motion model '{path}' do not fit one another.")
     model = MotionModel(**{name: arrays[name].astype(np.float64) for name in _FIXED}, basis=basis, layers=layers, meta=meta)
     if basis not in BASES:
         raise InputError(f"The motion model '{path}' has the unknown basis '{basis}'.")
     gaussians, terms = len(model), len(model.displacement)
-    shapes = {"positions_angst": (gaussians, 3), "sigma_angst": (gaussians,), "displacement": (terms, gaussians, 3), "weight_change": (terms, gaussians)}
+    shapes = {"positions_angst": (gaussians, 3), "weights": (gaussians,), "sigma_angst": (gaussians,), "displacement": (terms, gaussians, 3),
+              "weight_change": (terms, gaussians)}
     for name, shape in shapes.items():
         values = getattr(model, name)
         if values.shape != shape:
             raise InputError(f"The array '{name}' of the motion model '{path}' is {values.shape}, but {shape} belongs there.")
-        if not np.isfinite(values).all():
-            raise InputError(f"The array '{name}' of the motion model '{path}' holds NaN or infinite values.")
+    if basis == "network" and not _is_chain(layers, terms):
+        raise InputError(f"The layers of the motion model '{path}' do not fit one another, or its displacements.")
     return model
+
+
+def _is_chain(layers: list[tuple[Array, Array]], terms: int) -> bool:
+    """Whether each layer takes what the one before gives, and the last gives a factor for each displacement."""
+    given = [*(weight.shape[0] if weight.ndim == 2 else -1 for weight, _ in layers)]
+    taken = [*(weight.shape[1] if weight.ndim == 2 else -2 for weight, _ in layers)]
+    return bool(layers) and given[-1] == terms and given[:-1] == taken[1:] and all(bias.shape == (count,) for (_, bias), count in zip(layers, given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+import zlib
 from dataclasses import dataclass
 from typing import IO
 
@@ -145,7 +146,7 @@ def read_header(path: str) -> MrcHeader:
         with open_packed(path) as handle:
             block = handle.read(HEADER_BYTES)
         size = None if is_packed(path) else os.path.getsize(path)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"The MRC file '{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     if len(block) < HEADER_BYTES:
         raise InputError(f"The MRC file '{path}' is truncated: it has {len(block)} bytes, less than a header.")

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
-from .star_columns import finite_numbers, require_columns
+from .column_numbers import finite_numbers
+from .star_columns import require_columns
 from .star_text import Block
 
 __all__ = ["MAGNIFICATION", "OpticsGroups", "read_optics_groups", "same_pixel", "unused_columns"]
@@ -98,8 +99,6 @@ def read_optics_groups(path: str, optics: Block) -> OpticsGroups:
         return finite_numbers(path, optics[label], label, number, row_is="optics group") if label in optics else np.full(count, default)
 
     pixel = numbers("rlnImagePixelSize", 0)
-    if not (pixel > 0).all():
-        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel.min():g} Å: rlnImagePixelSize must be positive.")
     if any(label in optics for label in MAGNIFICATION):
         require_columns(path, "optics", optics, *MAGNIFICATION)
     magnification = np.stack([numbers(label, float(label[-1] == label[-2])) for label in MAGNIFICATION], 1).reshape(count, 2, 2)

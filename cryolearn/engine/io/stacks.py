@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from .atomic import finish_part, naming, part_of, reserve
+from .grey_values import unusable
 from .mrc_header import HEADER_BYTES, MrcHeader, is_packed, read_header
 from .star import ParticleTable
 
@@ -90,12 +91,10 @@ class ImageStack:
             order = np.argsort(wanted, kind="stable")  # ascending on disk
             images[here[order]] = data[wanted[order]]
             del data
-        # a sum of finite float32 numbers is finite in float64, and one bad pixel makes it otherwise
-        bad = np.flatnonzero(~np.isfinite(images.sum(axis=(1, 2), dtype=np.float64)))
-        if len(bad):
+        if len(bad := unusable(images)):
             row = int(at[bad[0]])
             raise InputError(
-                f"The image {table.image_name(row)} of particle {table.ids[row]} holds NaN or infinite values: remove that particle."
+                f"The image {table.image_name(row)} of particle {table.ids[row]} holds NaN or infinite values, or some beyond 1e19: remove that particle."
             )
         if table.image_sign is not None:
             images *= np.asarray(table.image_sign, np.float32)[at, None, None]

@@ -11,14 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from ..launch import say_once
-from .acquisition_checks import doubtful_ctf, doubtful_origins, refuse_impossible
+from .acquisition_checks import doubtful_ctf, doubtful_origins
+from .column_numbers import finite_numbers
 from .cryosparc import CS_COLUMN, SIGN_LABEL, write_cs
 from .cryosparc import unused_columns as unused_of_cryosparc
 from .file_lookup import find_file, written_name
 from .image_names import check_sections, split_image_names
 from .mrc_header import read_header
 from .optics import OpticsGroups, read_optics_groups, same_pixel, unused_columns
-from .star_columns import finite_numbers, number_columns, require_columns, warn_of_repeated_images
+from .star_columns import number_columns, require_columns, warn_of_repeated_images
 from .star_table import DECIMALS, StarTable, read_shared_columns, write_set
 from .star_text import Block
 from .star_versions import refuse_volumes
@@ -187,7 +188,6 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "", tilt
     ctf = _ctf(path, optics, columns, group_row, ids)
     said = [] if ctf is None else doubtful_ctf(path, ctf)
     if ctf is not None:
-        refuse_impossible(path, ctf, ids)
         if ctf.scale is not None and not (ctf.scale > 0).any():
             raise InputError(f"The CTF scale (rlnCtfScalefactor) of all particles in '{path}' is 0 or less, so that no image shows anything: correct it, or "
                              "remove the column.")

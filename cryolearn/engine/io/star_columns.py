@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from ...common.limits import PIXEL_SIZE_TOLERANCE
 from ..exceptions import InputError
 from ..launch import say_once
+from .column_numbers import finite_numbers, whole_numbers
 from .star_text import Block
 from .star_versions import particles_with_optics
 
 _ORIGIN_ROUNDING = 0.01  # Å, and relative: what rounding of either column explains
 
 __all__ = [
-    "finite_numbers", "number_columns", "only_value", "optics_rows", "particle_blocks", "refuse_contradictions", "refuse_repeats", "require_columns",
-    "warn_of_repeated_images", "whole_numbers",
+    "number_columns", "only_value", "optics_rows", "particle_blocks", "refuse_contradictions", "refuse_repeats", "require_columns", "warn_of_repeated_images",
 ]
+_OF_ANY_GROUP = ("rlnImagePixelSize", "rlnImageSize", "rlnImageDimensionality")
 
 
 def particle_blocks(path: str, blocks: dict[str, Block], what: str = "particles") -> tuple[Block, Block]:
@@ -45,8 +46,10 @@ def require_columns(path: str, block: str, columns: Block, *labels: str) -> None
 
 
 def optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Optics group of each particle, and its row in the optics table."""
+    """Optics group of each particle, and its row in the optics table, whose pixel and box sizes are held against what images have."""
     groups = whole_numbers(path, optics["rlnOpticsGroup"], "rlnOpticsGroup")
+    if not len(groups):
+        raise InputError(f"The block data_optics of the file '{path}' has no optics group.")
     if "rlnOpticsGroup" not in columns and len(groups) > 1:
         raise InputError(f"The file '{path}' has {len(groups)} optics groups, but no column rlnOpticsGroup for its particles.")
     group = whole_numbers(path, columns["rlnOpticsGroup"], "rlnOpticsGroup") if "rlnOpticsGroup" in columns else np.full(len(ids), groups[0])
@@ -61,6 +64,10 @@ def optics_rows(path: str, optics: Block, columns: Block, ids: NDArray[np.int64]
     if len(wrong):
         row = wrong[0]
         raise InputError(f"The file '{path}' puts particle {ids[row]} in optics group {group[row]}, which it does not describe.")
+    used = np.unique(rows)
+    for label in _OF_ANY_GROUP:
+        if label in optics:
+            finite_numbers(path, np.asarray(optics[label])[used], label, groups[used], row_is="optics group")
     return group, rows
 
 
@@ -74,37 +81,6 @@ def only_value(path: str, values: NDArray[Any], what: str, unit: str) -> float:
             f"(row {different[0] + 1} of data_optics); bring all particles to one."
         )
     return float(numbers[0])
-
-
-def finite_numbers(path: str, values: NDArray[Any], label: str, ids: NDArray[np.int64], row_is: str = "particle") -> NDArray[np.float64]:
-    """A column of numbers; text and NaN are refused, naming what the row is and its id."""
-    if values.dtype.kind not in "iuf":
-        row = next((row for row, value in enumerate(values) if not _is_number(value)), 0)
-        raise InputError(f"The column {label} of the file '{path}' holds text where numbers belong: '{values[row]}' for {row_is} {ids[row]}.")
-    numbers = np.asarray(values, np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        raise InputError(f"The file '{path}' gives no number as {label} of {row_is} {ids[bad[0]]}.")
-    return numbers
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return "_" not in str(value)  # 1_000 is a number in Python alone
-
-
-def whole_numbers(path: str, values: NDArray[Any], label: str) -> NDArray[np.int64]:
-    """A column of whole numbers."""
-    if values.dtype.kind not in "iuf":
-        found = next((value for value in values if not _is_number(value)), "")
-        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only, but text: '{found}'.")
-    wrong = np.flatnonzero(values != np.round(values))  # NaN is one of them
-    if len(wrong):
-        raise InputError(f"The column {label} of the file '{path}' does not hold whole numbers only: {values[wrong[0]]:g} in row {wrong[0] + 1}.")
-    return np.asarray(values, np.int64)
 
 
 def refuse_repeats(path: str, ids: NDArray[np.int64]) -> None:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..exceptions import InputError
+from .column_numbers import whole_numbers
 from .mrc_header import read_header
-from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_contradictions, refuse_repeats, whole_numbers
+from .star_columns import number_columns, only_value, optics_rows, particle_blocks, refuse_contradictions, refuse_repeats
 from .star_text import Block, write_star
 
 __all__ = ["DECIMALS", "StarTable", "read_sampling", "read_shared_columns", "write_set"]
@@ -131,8 +131,6 @@ def read_shared_columns(path: str, blocks: dict[str, Block], what: str, own: set
 def read_sampling(path: str, optics: Block, first_file: str) -> tuple[float, int]:
     """Pixel size in Å and side in pixels, which all optics groups must share; the side is that of the first file where they do not say it."""
     pixel_size = only_value(path, optics["rlnImagePixelSize"], "pixel sizes", "Å")
-    if not pixel_size > 0:
-        raise InputError(f"The STAR file '{path}' gives a pixel size of {pixel_size:g} Å: rlnImagePixelSize must be positive.")
     return pixel_size, int(only_value(path, optics["rlnImageSize"], "box sizes", "px")) if "rlnImageSize" in optics else read_header(first_file).shape[2]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import shlex
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -15,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...common.packed_files import unpack_gzip
+from ...common.star_words import star_word
 from ..exceptions import InputError
 from .atomic import open_whole
 
@@ -26,8 +26,12 @@ _GZIP = b"\x1f\x8b"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _COMMENT_LINE = re.compile(rb"^[ \t]*#[^\n]*", re.MULTILINE)
 _BLOCK_LINE = re.compile(rb"data_\S*[ \t\r]*(#.*)?$")
+_FURTHEST_IN = 1000  # letters from the start of its line at which a block is still looked for
+_MOST_BLOCKS = 20_000
 _LABEL = re.compile(rb"_\S+(\s+#.*)?$")  # in a loop, where a row may start with "_" as well
-_SINGLE_QUOTED = re.compile(rb"(?<!\S)'([^'\"\n]*)'(?!\S)")
+_VALUE = re.compile(rb'"(?:[^"\n]|"")*"(?!\S)|\S+')  # of a row; two double quotes in a quoted one are one, as in CSV
+_SINGLE_QUOTED = re.compile(rb"""(?<!\S)(?:"(?:[^"\n]|"")*"|'((?:[^'\n]|'(?=\S))*)')(?!\S)""")
+_MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def read_star(path: str, blocks: Iterable[str] | None = None) -> dict[str, Block
     except OSError as error:
         raise InputError(f"The STAR file '{path}' cannot be read: {error.strerror or error}.") from error
     content = _as_lines(path, _unpacked(path, content))
-    spans = _find_blocks(content)
+    spans = _find_blocks(path, content)
     if not spans:
         raise InputError(f"'{path}' is not a STAR file: it has no line that starts with 'data_'.")
     wanted = None if blocks is None else set(blocks)
@@ -79,8 +83,8 @@ def _unpacked(path: str, content: bytes) -> bytes:
     if not content.startswith(_GZIP):
         return content
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+        return unpack_gzip(content)
+    except ValueError as error:
         raise InputError(f"The STAR file '{path}' is compressed by gzip and damaged: {error}.") from error
 
 
@@ -97,15 +101,18 @@ def _line(content: bytes, at: int) -> int:
     return content.count(b"\n", 0, at) + 1
 
 
-def _find_blocks(content: bytes) -> list[_Span]:
+def _find_blocks(path: str, content: bytes) -> list[_Span]:
     starts = []
-    at = content.find(b"data_")
-    while at >= 0:
-        first = content.rfind(b"\n", 0, at) + 1
+    for found in re.finditer(b"data_", content):
+        at = found.start()
+        first = content.rfind(b"\n", max(0, at - _FURTHEST_IN), at) + 1
+        if at != first and (content[max(first, at - _FURTHEST_IN) : at].strip() or (not first and at > _FURTHEST_IN)):
+            continue
         end = content.find(b"\n", at)
-        if at == first or (not content[first:at].strip() and _BLOCK_LINE.match(content[at : end if end >= 0 else None])):
+        if at == first or _BLOCK_LINE.match(content[at : end if end >= 0 else None]):
             starts.append(at)
-        at = content.find(b"data_", at + 1)
+    if len(starts) > _MOST_BLOCKS:
+        raise InputError(f"The STAR file '{path}' has {len(starts)} blocks, more than any program writes.")
     spans = []
     for start, stop in zip(starts, starts[1:] + [len(content)]):
         end = content.find(b"\n", start, stop)
@@ -115,8 +122,7 @@ def _find_blocks(content: bytes) -> list[_Span]:
 
 
 def _parse_block(path: str, content: bytes, span: _Span) -> Block:
-    labels: list[str] = []
-    pairs: dict[str, str] = {}
+    pairs: dict[str, str] = {}  # of a loop, its labels
     loop = False
     at = span.start
     while at < span.stop:
@@ -126,31 +132,43 @@ def _parse_block(path: str, content: bytes, span: _Span) -> Block:
         if line.lower() == b"loop_":
             loop = True
         elif _LABEL.match(line) if loop else line.startswith(b"_"):
-            words = shlex.split(line.decode(errors="replace"), comments=not loop)
-            if words[0][1:] in labels:
+            words = line.decode(errors="replace").split() if loop else _words(line, comments=True)
+            if words[0][1:] in pairs:
                 raise InputError(
                     f"The block data_{span.name} of the STAR file '{path}' has the column {words[0][1:]} twice (again in line {_line(content, at)}): "
                     "keep the right one."
                 )
-            labels.append(words[0][1:])
-            if not loop:
-                pairs[words[0][1:]] = words[1] if len(words) > 1 else ""
+            pairs[words[0][1:]] = words[1] if len(words) > 1 else ""
         elif line and not line.startswith(b"#"):
             break
         at = end + 1
     if not loop:
         return {label: _column(label, pd.Series([value])) for label, value in pairs.items()}
-    return _parse_loop(_Loop(path, span.name, labels, _line(content, at) if at < len(content) else 0), _without_tail(content[at : span.stop]))
+    table = _Loop(path, span.name, list(pairs), _line(content, at) if at < len(content) else 0)
+    if not 0 < len(pairs) <= _MOST_COLUMNS:
+        raise table.fault(f"its loop has {len(pairs)} labels")
+    return _parse_loop(table, _without_tail(content[at : span.stop]))
+
+
+def _words(line: bytes, comments: bool = False) -> list[str]:
+    """Words of a line, those in quotes whole; a quote that is not closed is a letter as any other."""
+    text = line.decode(errors="replace")
+    try:
+        return shlex.split(text, comments=comments)
+    except ValueError:
+        return text.split()
 
 
 def _without_tail(body: bytes) -> bytes:
     """A loop's rows without the blank lines and comments that stand before the next block."""
-    body = body.rstrip()
+    end = len(body.rstrip())
     while True:
-        at = body.rfind(b"\n")
-        if not body[at + 1 :].lstrip().startswith(b"#"):
-            return body
-        body = body[: max(at, 0)].rstrip()
+        at = body.rfind(b"\n", 0, end)
+        if not body[at + 1 : end].lstrip().startswith(b"#"):
+            return body[:end]
+        end = max(at, 0)
+        while end and body[end - 1 : end].isspace():
+            end -= 1
 
 
 @dataclass(frozen=True)
@@ -173,8 +191,12 @@ def _without_comments(body: bytes, count: int) -> bytes:
     body = _COMMENT_LINE.sub(b"", body)
     if b" #" not in body and b"\t#" not in body:
         return body
-    value = rb'(?:"[^"\n]*"|[^\s"]\S*)'  # values and the blanks between them share no letter: a row matches in one way
+    value = rb'(?:"(?:[^"\n]|"")*"|[^\s"]\S*)'  # values and the blanks between them share no letter: a row matches in one way
     return re.sub(rb"^([ \t]*%s(?:[ \t]+%s){%d})[ \t]+#[^\n]*" % (value, value, count - 1), rb"\1", body, flags=re.MULTILINE)
+
+
+def _double_quoted(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[1] is None else b'"' + found[1].replace(b'"', b'""') + b'"'
 
 
 def _parse_loop(loop: _Loop, body: bytes) -> Block:
@@ -182,14 +204,13 @@ def _parse_loop(loop: _Loop, body: bytes) -> Block:
     if not body:
         return {label: np.zeros(0, dtype=str if label.endswith("Name") else float) for label in labels}
     if b"'" in body:
-        body = _SINGLE_QUOTED.sub(rb'"\1"', body)
+        body = _SINGLE_QUOTED.sub(_double_quoted, body)
     body = _without_comments(body, len(labels))
     text_columns = {column: str for column, label in enumerate(labels) if label.endswith("Name")}
     try:
-        frame = pd.read_csv(
-            io.BytesIO(body), sep=r"\s+", header=None, names=list(range(len(labels))), index_col=False, dtype=text_columns,
-            keep_default_na=False, na_values=_MISSING, engine="c", low_memory=False, encoding_errors="replace", float_precision="round_trip",
-        )
+        frame = _read_rows(body, len(labels), text_columns)
+    except OverflowError:  # a whole number of hundreds of digits: it is text for those who want numbers
+        frame = _read_rows(body, len(labels), str)
     except (pd.errors.ParserError, ValueError) as error:
         raise loop.fault(_ragged(body, loop) or error) from error
     last = frame[len(labels) - 1]
@@ -198,11 +219,18 @@ def _parse_loop(loop: _Loop, body: bytes) -> Block:
     return {label: _column(label, frame[column]) for column, label in enumerate(labels)}
 
 
+def _read_rows(body: bytes, columns: int, kinds: Any) -> pd.DataFrame:
+    return pd.read_csv(
+        io.BytesIO(body), sep=r"\s+", header=None, names=list(range(columns)), index_col=False, dtype=kinds, keep_default_na=False, na_values=_MISSING,
+        engine="c", low_memory=False, encoding_errors="replace", float_precision="round_trip",
+    )
+
+
 def _ragged(body: bytes, loop: _Loop) -> str:
     """The first row that has not one value for each label, in words ('' when there is none)."""
     row = 0
     for number, line in enumerate(body.split(b"\n"), loop.line):
-        found = len(shlex.split(line.decode(errors="replace"))) if b'"' in line else len(line.split())
+        found = len(_VALUE.findall(line)) if b'"' in line else len(line.split())
         row += found > 0
         if found not in (0, len(loop.labels)):
             return f"row {row} (line {number}) has {found} values for {len(loop.labels)} columns"
@@ -213,7 +241,7 @@ def _column(label: str, values: pd.Series) -> NDArray[Any]:
     if not label.endswith("Name"):
         try:
             return np.array(pd.to_numeric(values).to_numpy())  # a copy that can be written to
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             pass
     return values.fillna("").to_numpy(dtype=object)
 
@@ -240,8 +268,7 @@ def _write_block(handle: IO[str], name: str, columns: Block) -> None:
 
 
 def _quoted(values: NDArray[Any]) -> NDArray[Any]:
-    """Text with blanks in quotes (RELION itself reads no such names) and empty text as None; numbers as they are."""
+    """Text as words (RELION itself reads no names with blanks); numbers as they are."""
     if values.dtype.kind not in "OUS":
         return values
-    texts = [str(value) for value in values]
-    return np.array([f'"{t}"' if any(c.isspace() for c in t) else t or "None" for t in texts], dtype=object)
+    return np.array([star_word(value.decode(errors="replace") if isinstance(value, bytes) else str(value)) for value in values], dtype=object)

@@ -12,6 +12,7 @@ __all__ = ["check_atoms"]
 
 _CLOSEST_ANGST = 0.6  # median distance to the nearest atom that is too short for a molecule: a C-H bond has 1.1 Å, in nm it would be 0.1
 _SAME_PLACE_ANGST = 0.01
+_FURTHEST_ANGST, _LARGEST_B, _LARGEST_OCCUPANCY = 1e6, 1e9, 1e6  # pseudo-atoms have wide ones, and weights as occupancies
 _FEWEST_ATOMS, _LOOKED_AT = 20, 2000
 
 
@@ -32,9 +33,18 @@ def check_atoms(path: str, structure: Structure, notes: list[str]) -> None:
     InputError
         when occupancies are negative, or atoms far closer to each other than bonds are long.
     """
+    _check_numbers(path, structure)
     _check_occupancies(path, structure, notes)
     _check_elements(structure, notes)
     _check_distances(path, structure)
+
+
+def _check_numbers(path: str, structure: Structure) -> None:
+    for what, values, limit in (("a coordinate", np.abs(structure.coordinates).max(1), _FURTHEST_ANGST), ("a B factor", np.abs(structure.b_factor), _LARGEST_B),
+                                ("an occupancy", np.abs(structure.occupancy), _LARGEST_OCCUPANCY)):
+        wrong = np.flatnonzero(~(values <= limit))
+        if len(wrong):
+            raise InputError(f"Atom {wrong[0] + 1} of the structure '{path}' has {what} of {values[wrong[0]]:g}, beyond {limit:g}: correct it.")
 
 
 def _check_occupancies(path: str, structure: Structure, notes: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +10,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.packed_files import unpack_gzip
 from ..exceptions import InputError
 from ..launch import say_once
 from .atomic_model import Structure
@@ -63,12 +63,12 @@ def read_structure(path: str, first_conformer: bool = False, quiet: bool = False
     notes: list[str] = []
     try:
         document, expected, names = _document(path, notes)
+        rows = sorted(_rows(document[0], names), key=lambda row: row[0]) if len(document) else []
     except InputError:
         raise
     except (RuntimeError, ValueError, OSError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"The structure '{path}' cannot be read as PDB or mmCIF: {reason.rstrip('.')}.") from error
-    rows = sorted(_rows(document[0], names), key=lambda row: row[0]) if len(document) else []
     if not rows:
         raise InputError(f"The structure '{path}' has no atoms.")
     if len(rows) != expected:
@@ -123,7 +123,7 @@ def _document(path: str, notes: list[str]) -> tuple[gemmi.Structure, int, dict[i
     with open(path, "rb") as handle:
         content = handle.read()
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        content = unpack_gzip(content)
     text = content.decode("utf-8", "replace").lstrip("\ufeff")
     if _is_cif(text):
         document, count, models = read_cif(text)

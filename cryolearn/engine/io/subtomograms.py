@@ -15,11 +15,13 @@ from ...common.limits import same_pixel_size
 from ..digests import digest_images
 from ..exceptions import InputError
 from ..launch import say_once
+from .column_numbers import finite_numbers
 from .file_lookup import find_file, written_name
+from .grey_values import unusable
 from .maps import read_values
 from .mrc_header import MrcHeader, read_header
 from .particle_formats import read_blocks
-from .star_columns import finite_numbers, number_columns
+from .star_columns import number_columns
 from .star_table import DECIMALS, StarTable, read_sampling, read_shared_columns, write_set
 from .star_text import Block
 from .star_versions import refuse_tilt_stacks
@@ -202,10 +204,8 @@ class SubtomogramStack:
         volumes = np.empty((len(at), self.box, self.box, self.box), np.float32)
         for place, row in enumerate(at.tolist()):
             volumes[place] = read_values(self._header(row))
-        # a sum of finite float32 numbers is finite in float64, and one bad voxel makes it otherwise
-        bad = np.flatnonzero(~np.isfinite(volumes.sum(axis=(1, 2, 3), dtype=np.float64)))
-        if len(bad):
-            raise InputError(f"The {self.table.name(int(at[bad[0]]))} holds NaN or infinite values: remove it from the set.")
+        if len(bad := unusable(volumes)):
+            raise InputError(f"The {self.table.name(int(at[bad[0]]))} holds NaN or infinite values, or some beyond 1e19: remove it from the set.")
         return np.negative(volumes, out=volumes) if self._invert else volumes
 
     def tilt_deg(self, rows: ArrayLike) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ it (``Tomogram::getCtf``).
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 
@@ -15,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from ...common.strict_json import parse_json
 from ..exceptions import InputError
+from .column_numbers import finite_numbers
 from .file_lookup import find_file
-from .star_columns import finite_numbers, require_columns
+from .star_columns import require_columns
 from .star_text import Block, read_star
 
 __all__ = ["TiltTable", "euler_angles", "euler_matrices", "number_lists", "read_tilt_tables"]
@@ -126,7 +127,7 @@ def _tilts(path: str, overall: Block, name: str, tilts: Block) -> TiltTable:
     else:
         raise InputError(f"The tilts of '{name}' in '{path}' have neither {_PROJECTION[0]} nor {_ANGLES[1]}: align the tilt series first.")
     off = np.abs(matrix @ matrix.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
-    wrong = np.flatnonzero((off > _NOT_A_ROTATION) | (np.linalg.det(matrix) < 0))
+    wrong = np.flatnonzero(~(off <= _NOT_A_ROTATION) | (np.linalg.det(matrix) < 0))
     if len(wrong):
         raise InputError(f"The projection matrix of tilt {wrong[0] + 1} of '{name}' in '{path}' is not a rotation: its tilt series cannot be used.")
     ctf = {label: numbers(label) for label in _OF_THE_CTF if label in tilts}
@@ -157,7 +158,7 @@ def number_lists(path: str, texts: NDArray[np.object_], label: str, ids: NDArray
     rows = []
     for text, number in zip(texts, ids):
         try:
-            rows.append([float(value) for value in json.loads(str(text))])
+            rows.append([float(value) for value in parse_json(str(text))])
         except (ValueError, TypeError):
             raise InputError(f"The column {label} of '{path}' does not hold a list of numbers such as [1,0,0,0] in row {number}: '{text}'.") from None
     if len({len(row) for row in rows}) > 1:

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from ..launch import say_once
+from .column_numbers import whole_numbers
 from .file_lookup import find_file
 from .mrc_header import read_header
 from .particle_formats import read_blocks
-from .star_columns import number_columns, optics_rows, refuse_repeats, require_columns, whole_numbers
+from .star_columns import number_columns, optics_rows, refuse_repeats, require_columns
 from .star_text import Block, read_star
 from .star_versions import holds_tilt_stacks, particles_with_optics
 from .tilt_geometry import TiltTable, euler_angles, euler_matrices, number_lists, read_tilt_tables
@@ -130,7 +131,7 @@ def read_image_blocks(path: str, datadir: str, tilt_series: bool) -> tuple[str, 
         when the particles are tilt series that are not taken, or naming the particle, the stack, the tomogram or the column that cannot be used.
     """
     blocks = read_blocks(path, datadir)
-    named = next((block[OPTIMISATION_SET[0]][0] for block in blocks.values() if OPTIMISATION_SET[0] in block), None)
+    named = next((block[OPTIMISATION_SET[0]][0] for block in blocks.values() if len(block.get(OPTIMISATION_SET[0], ()))), None)
     particles = path if named is None else find_file(path, str(named), datadir)
     blocks = blocks if named is None else read_blocks(particles, datadir)
     if not holds_tilt_stacks(blocks):
@@ -148,7 +149,8 @@ def _find_tomograms(path: str, particles: str, datadir: str) -> str:
     sets = [path] if path != particles else [os.path.join(folder, name) for name in beside]
     for name in sets:
         for block in read_star(name).values():
-            if set(OPTIMISATION_SET) <= set(block) and os.path.basename(str(block[OPTIMISATION_SET[0]][0])) == os.path.basename(particles):
+            both = all(len(block.get(label, ())) for label in OPTIMISATION_SET)
+            if both and os.path.basename(str(block[OPTIMISATION_SET[0]][0])) == os.path.basename(particles):
                 return find_file(name, str(block[OPTIMISATION_SET[1]][0]), datadir)
     for candidate in (f"{stem}_tomograms.star", "tomograms.star"):
         if os.path.isfile(os.path.join(folder, candidate)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..exceptions import InputError
+from .column_numbers import finite_numbers
 from .file_lookup import find_file
 from .mrc_header import read_header
 from .star_text import Block, read_star
@@ -46,7 +47,8 @@ def xmd_blocks(path: str, datadir: str = "") -> dict[str, Block]:
         raise InputError(f"The Xmipp metadata file '{path}' has phase shifts ({shifted}), whose unit differs between versions: export the particles as STAR.")
     names = [str(name) if "@" in str(name) else f"000001@{name}" for name in columns["rlnImageName"]]
     columns["rlnImageName"] = np.array(names, dtype=object)
-    pixel = next((np.asarray(columns[label], np.float64) for label in _SAMPLING if label in columns), None)
+    number = np.arange(1, len(names) + 1)
+    pixel = next((finite_numbers(path, columns[label], label, number) for label in _SAMPLING if label in columns), None)
     if pixel is None:
         voxel = read_header(find_file(path, names[0].partition("@")[2], datadir)).voxel_angst[0]
         if any(abs(voxel - unset) < 1e-6 for unset in _UNSET_VOXEL):

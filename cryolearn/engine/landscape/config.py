@@ -26,7 +26,7 @@ class ClusterLandscapeConfig(RunConfig):
     clusters: int = param(4, "Number of clusters; 0 takes the best silhouette score between 2 and 12.", label="Number of clusters", low=0, high=10000)
     drop_flagged: bool = param(False, "Leave out particles whose alignment carries any flag (ambiguous, amplitude at the bound, low correlation, not converged); they get class 0 and are counted.",
                                label="Leave out flagged particles?")
-    seed: int = param(1, "Seed.", expert=True)
+    seed: int = param(1, "Seed.", low=0, high=2e9, expert=True)
 
 
 @dataclass

@@ -48,7 +48,7 @@ class SimulateParticlesConfig(RunConfig):
     voltage_kv: float = param(300.0, "Acceleration voltage.", label="Voltage", unit="kV", low=50, high=1000)
     cs_mm: float = param(2.7, "Spherical aberration.", label="Spherical aberration", unit="mm", low=0)
     amplitude_contrast: float = param(0.1, "Amplitude contrast.", label="Amplitude contrast", low=0, high=1)
-    seed: int = param(1, "Seed of all random draws; image i of a seed is the same whatever the number of images.", label="Random seed")
+    seed: int = param(1, "Seed of all random draws; image i of a seed is the same whatever the number of images.", low=0, high=2e9, label="Random seed")
 
 
 @dataclass
@@ -101,4 +101,4 @@ class SubtomogramSimulateConfig(SubtomogramSimulation, RunConfig):
     """
 
     batch: int = shared.subtomogram_batch(default=32)
-    seed: int = param(1, "Seed; subtomogram i of a seed is the same whatever else is made.", label="Random seed")
+    seed: int = param(1, "Seed; subtomogram i of a seed is the same whatever else is made.", low=0, high=2e9, label="Random seed")

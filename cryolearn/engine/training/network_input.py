@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from ..exceptions import InputError
 from ..imaging.ctf import Ctf, ctf_2d
 from ..imaging.fourier import irfft2_centred, radial_filter, rfft2_centred
+from ..io.model_entries import require_agreement
 
 __all__ = ["NetworkInput", "network_size"]
 
@@ -74,6 +76,18 @@ class NetworkInput:
     def from_dict(cls, values: dict[str, Any]) -> NetworkInput:
         """The input that a model's description holds."""
         return cls(**{**values, "signal_power": tuple(values["signal_power"]), "noise_power": tuple(values["noise_power"])})
+
+    def check(self, folder: str) -> None:
+        """Refuse the input of the model in ``folder`` when its curves are not those of its size.
+
+        Raises
+        ------
+        InputError
+            naming the curve.
+        """
+        require_agreement(folder, {"input.size": self.size // 2 + 1, "input.signal_power": self.signal_power, "input.noise_power": self.noise_power})
+        if self.size > self.box:
+            raise InputError(f"The trained model '{folder}' cannot be used: input.size in its model.json is {self.size}, more than input.box, {self.box}.")
 
     def transfer(self, ctf: Ctf | None, device: torch.device) -> torch.Tensor:
         """CTF (b or 1, size, size // 2 + 1) at the network's pixel size."""

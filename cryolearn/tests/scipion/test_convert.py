@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import os
+from collections import OrderedDict
 
 import mrcfile
 import numpy as np
@@ -24,6 +25,7 @@ from cryolearn.convert.fsc import makeFsc
 from cryolearn.convert.particles import StackNames, writeParticles
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
+from cryolearn.convert.star_rows import opticsOf, withImages, writeStar
 from cryolearn.common.tables import read_table, write_table
 from cryolearn.convert.tables import rowsById
 from cryolearn.convert.volumes import makeVolume, readData, readHeader, writeVolume
@@ -322,6 +324,19 @@ def test_what_cannot_be_written_leaves_the_old_file(folder):
     for name in ('out.star', 'out.mrc'):
         with open(name) as handle:
             assert handle.read() == 'old'
+
+
+def test_text_cannot_add_rows_or_blocks(folder):
+    """Group names of an odd import: blanks, quotes, line breaks; in the set and in its optics groups."""
+    names = ['plain', 'a b', '#c', "it's", 'x\n000001@stack.mrcs 9', '\ndata_optics']
+    rows = [(OrderedDict(rlnImageId=row + 1, rlnImageName='%06d@stack.mrcs' % (row + 1), rlnOpticsGroup=1, rlnGroupName=name), None)
+            for row, name in enumerate(names)]
+    optics = withImages(opticsOf(Acquisition(voltage=200, sphericalAberration=2.0, amplitudeContrast=0.07)), makeParticles(), 2)
+    optics['rlnOpticsGroupName'] = 'first group\n'
+    assert writeStar('p.star', [optics], rows, PIXEL, 2, 'set') == len(names)
+    found = StarParticles('p.star')
+    assert [row.rlnGroupName for _, row in found] == ['plain', 'a b', '#c', "it's", 'x 000001@stack.mrcs 9', ' data_optics']
+    assert found.optics[0].rlnOpticsGroupName == 'first group ' and '"first group "' in found.acquisition().opticsGroupInfo.get()
 
 
 def test_stack_with_a_space_and_stack_of_another_format(folder):

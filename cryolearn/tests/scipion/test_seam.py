@@ -85,10 +85,21 @@ class TestPlugin(unittest.TestCase):
                 with open(python, 'w') as handle:
                     handle.write("#!/bin/sh\necho '%s'\n" % answer)
                 os.chmod(python, stat.S_IRWXU)
-                seam._askEngine.cache_clear()
+                seam._answers.clear()
                 self.withVars(**{CRYOLEARN_ENV_ACTIVATION: 'PATH=%s:$PATH' % folder})
                 self.assertIn(said, ' '.join(Plugin.validateEngine()))
-        seam._askEngine.cache_clear()
+        seam._answers.clear()
+
+    def testAFailedCheckIsNotRememberedForEver(self):
+        """What works is asked once; what fails is asked again after a minute, so that a mended environment is found without starting Scipion anew."""
+        seam._answers.clear()
+        with mock.patch.object(seam, '_freshAnswer', side_effect=[{'error': 'no torch'}, {'cryolearn': '1'}]) as asked, \
+                mock.patch.object(seam.time, 'monotonic') as clock:
+            for now, found, times in ((1000, 'error', 1), (1030, 'error', 1), (1100, 'cryolearn', 2), (9000, 'cryolearn', 2)):
+                clock.return_value = float(now)
+                self.assertIn(found, seam._askEngine('python', '--versions'))
+                self.assertEqual(times, asked.call_count)
+        seam._answers.clear()
 
     def testTheRecipeIsOnlyARecipe(self):
         """Defining the binaries starts nothing; with conda configured the command uses it, else it makes a venv."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...exceptions import InputError
 from ...imaging.poses import rotation_z, so3_exp, view_grid
 from ...training.ring_convolution import ring_layers, ring_pair, ring_points
 
@@ -205,5 +206,13 @@ class AmplitudeResNet34(nn.Module):
 
 
 def build_network(architecture: str, arguments: dict[str, Any]) -> MultiNetwork | AmplitudeResNet34:
-    """A network from its name and the arguments that ``model.json`` holds."""
+    """A network from its name and the arguments that ``model.json`` holds.
+
+    Raises
+    ------
+    InputError
+        when the name is not known.
+    """
+    if architecture not in ("multi", "resnet34"):
+        raise InputError(f"The network '{architecture}' is not known: there are multi and resnet34.")
     return MultiNetwork(**arguments) if architecture == "multi" else AmplitudeResNet34(**arguments)

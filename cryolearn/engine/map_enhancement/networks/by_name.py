@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...exceptions import InputError
-from ...io.models import load_model_of
+from ...io.models import build_trained, load_model_of
 from .network_paper import PaperMapNetwork
 from .network_residual import ResidualMapNetwork
 
@@ -52,9 +52,7 @@ class TrainedMapNetwork:
         """
         folder = folder or SHIPPED
         weights, description = load_model_of(folder, "map", _NEEDED, "a map network")
-        network = build_network(description["preset"], description["arguments"])
-        try:
-            network.load_state_dict({name: values.float() for name, values in weights.items()})
-        except RuntimeError as error:
-            raise InputError(f"The weights in '{folder}' do not fit the network that its model.json describes: train it anew with this version.") from error
+        if description["finest_angst"] > description["coarsest_angst"]:
+            raise InputError(f"The trained model '{folder}' cannot be used: finest_angst in its model.json is larger than coarsest_angst.")
+        network = build_trained(folder, weights, lambda: build_network(description["preset"], description["arguments"]))
         return cls(network.to(device).eval(), description)

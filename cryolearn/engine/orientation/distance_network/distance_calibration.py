@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from sklearn.isotonic import IsotonicRegression
 
+from ...exceptions import InputError
+from ...io.model_entries import require_agreement
+
 __all__ = ["Calibration", "fit_calibration"]
 
 _BINS = 32
@@ -43,6 +46,19 @@ class Calibration:
         """Calibration from what :meth:`to_dict` made."""
         knots = {name: tuple(values[name]) for name in ("similarity", "distance_rad", "variance_rad2")}
         return cls(**{**values, **knots})
+
+    def check(self, folder: str) -> None:
+        """Refuse the curve of the model in ``folder`` when it is none.
+
+        Raises
+        ------
+        InputError
+            when its columns differ in length, or the similarity does not fall.
+        """
+        require_agreement(folder, {"calibration.similarity": self.similarity, "calibration.distance_rad": self.distance_rad,
+                                   "calibration.variance_rad2": self.variance_rad2})
+        if len(self.similarity) < 2 or not all(later < earlier for earlier, later in zip(self.similarity, self.similarity[1:])):
+            raise InputError(f"The trained model '{folder}' cannot be used: calibration.similarity in its model.json does not fall from 2 values or more.")
 
     def apply(self, similarity: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Distances in radians and their weights (1 / variance, 1/rad^2) of pairs of any shape.

@@ -12,9 +12,8 @@ from torch import nn
 from ....common.checks import check_trained_for
 from ...config import digest_values
 from ...digests import digest_images, digest_input
-from ...exceptions import InputError
 from ...io.atomic import naming, reserve
-from ...io.models import load_model_of
+from ...io.models import build_trained, fitting, load_model_of
 from ...io.records import RunRecord
 from ...io.star import ParticleTable
 from ...training.network_input import NetworkInput
@@ -31,7 +30,8 @@ FEATURES = "features"  # name of the records
 
 _IN_MEMORY_BYTES = 1 << 30
 _AT_ONCE = 4096
-_NEEDED = ("kind", "preset", "arguments", "symmetry", "input", "box", "pixel_size_angst", "calibration", "digest")
+_NEEDED = ("kind", "preset", "arguments", "symmetry", "input", "box", "pixel_size_angst", "calibration", "digest",
+           "radius_angst", "shift_range_angst")
 
 
 class DistanceModel:
@@ -61,13 +61,14 @@ class DistanceModel:
             when the folder holds none, or the model of another method.
         """
         weights, description = load_model_of(folder, "distance", _NEEDED, "a distance network")
-        kernel = SimilarityKernel(description["symmetry"])
-        network = build_network(description["preset"], kernel, description["arguments"])
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise InputError(f"The weights in '{folder}' do not fit the network that its model.json describes: train it anew with this version.") from error
-        return cls(folder, network.to(device).eval(), kernel, description, device)
+        with fitting(folder):
+            kernel = SimilarityKernel(description["symmetry"])
+        network = build_trained(folder, weights, lambda: build_network(description["preset"], kernel, description["arguments"]))
+        with fitting(folder):
+            model = cls(folder, network.to(device).eval(), kernel, description, device)
+        model.scheme.check(folder)
+        model.calibration.check(folder)
+        return model
 
     def check_particles(self, table: ParticleTable) -> None:
         """Refuse particles that the network cannot take.

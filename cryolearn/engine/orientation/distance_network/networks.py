@@ -31,6 +31,8 @@ def build_network(preset: str, kernel: SimilarityKernel, arguments: dict[str, An
         if len(kernel.matrices) > 1:
             raise InputError(f"The network 'views' learns no symmetry, but {kernel.group} was declared: choose C1, or the network 'exact'.")
         return ViewsNetwork(**arguments)
+    if preset != "exact":
+        raise InputError(f"The network '{preset}' is not known: there are exact, paper and views.")
     return RingNetwork(kernel, **arguments)
 
 

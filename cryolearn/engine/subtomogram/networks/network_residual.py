@@ -36,7 +36,7 @@ class _Shells(nn.Module):
     def __init__(self, box: int, stride: int) -> None:
         super().__init__()
         side = -(-box // stride)
-        axis = torch.arange(side) - (box // 2) / stride
+        axis = torch.arange(side, device="cpu") - (box // 2) / stride  # values are needed when the rest of a network is only its shapes
         radius = (axis[:, None, None].square() + axis[:, None].square() + axis.square()).sqrt()
         # a corner is no shell of its own
         shell = radius.floor().long().clamp(max=side // 2).flatten()

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ....common.checks import check_trained_for
 from ...exceptions import InputError
-from ...io.models import load_model_of, save_model
+from ...io.model_entries import require_agreement
+from ...io.models import build_trained, fitting, load_model_of, save_model
 from ...io.subtomograms import SubtomogramTable
 from .by_name import build_network
 from .confidence_calibration import KnownClasses, probabilities
@@ -62,15 +63,15 @@ class SubtomogramModel:
             when the folder holds none, or the model of another method.
         """
         weights, description = load_model_of(folder, "subtomogram", _NEEDED, "a network for subtomograms")
-        try:
-            network = build_network(description["architecture"], description["arguments"])
+        with fitting(folder):
             known = KnownClasses(
                 centres=weights.pop("known.centres").numpy(), whitening=weights.pop("known.whitening").numpy(),
                 discriminants=int(description.get("novelty_discriminants", 0)),
             )
-            network.load_state_dict({name.removeprefix("network."): values for name, values in weights.items()})
-        except (RuntimeError, KeyError, TypeError) as error:
-            raise InputError(f"The weights in '{folder}' do not fit the network that its model.json describes: train it anew with this version.") from error
+        own = {name.removeprefix("network."): values for name, values in weights.items()}
+        network = build_trained(folder, own, lambda: build_network(description["architecture"], description["arguments"]))
+        with fitting(folder):
+            _check(folder, description, known)
         return cls(network, known, description, device)
 
     def save(self, folder: str) -> None:
@@ -145,3 +146,21 @@ class SubtomogramModel:
 
     def _half_precision(self) -> bool:
         return self.device.type == "cuda" and self.description["architecture"] != "rif_svm" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _check(folder: str, description: dict[str, Any], known: KnownClasses) -> None:
+    """Refuse a model whose entries contradict one another."""
+    if not all(isinstance(name, str) for name in description["classes"]):
+        raise InputError(f"The trained model '{folder}' cannot be used: classes in its model.json are not names.")
+    arguments, low_high = description["arguments"], description.get("tilt_range_deg", [-90.0, 90.0])
+    require_agreement(folder, {"classes": description["classes"], "arguments.classes": int(arguments.get("classes", 0)), "known.centres": len(known.centres)})
+    require_agreement(folder, {"101 percentiles": 101, "novelty_quantiles": description["novelty_quantiles"]})
+    require_agreement(folder, {"a range": 2, "tilt_range_deg": low_high})
+    length = known.centres.shape[-1]
+    if known.whitening.shape != (length, length) or known.centres.ndim != 2:
+        raise InputError(f"The weights in '{folder}' do not fit the network that its model.json describes: known.whitening is not {length} x {length}.")
+    told = {"arguments.box": (arguments.get("box", description["box"]), description["box"]),
+            "arguments.channels": (arguments.get("channels", 1), 1 + description["wedge_channel"])}
+    for name, (one, other) in told.items():
+        if one != other:
+            raise InputError(f"The trained model '{folder}' cannot be used: {name} in its model.json is {one}, but its other entries say {other}.")

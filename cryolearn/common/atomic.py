@@ -84,8 +84,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Any, default: Optional[Callable[[Any], Any]] = None, sort_keys: bool = False) -> None:
-    """Write plain values as indented JSON; ``default`` makes other values plain (:func:`plain_value` does so with arrays)."""
-    write_text(path, json.dumps(values, indent=2, sort_keys=sort_keys, default=default) + "\n")
+    """Write plain values as indented JSON; ``default`` makes other values plain (:func:`plain_value` does so with arrays). What is not finite is null."""
+    plain = json.loads(json.dumps(values, default=default), parse_constant=lambda name: None)  # JSON knows neither NaN nor infinity
+    write_text(path, json.dumps(plain, indent=2, sort_keys=sort_keys) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

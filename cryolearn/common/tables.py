@@ -65,7 +65,7 @@ def read_table(path: str) -> Tuple[Columns, Dict[str, Any]]:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"The table '{path}' does not exist.") from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"The table '{path}' cannot be read as an npz file without pickles: {error}.") from error
     text = arrays.pop(_META, None)
     _check(path, arrays)
@@ -78,7 +78,7 @@ def read_table(path: str) -> Tuple[Columns, Dict[str, Any]]:
 
 
 def join(left: Union[Mapping[str, ArrayLike], ArrayLike], right: Union[Mapping[str, ArrayLike], ArrayLike],
-         on: str = "id") -> NDArray[np.int64]:
+         on: str = "id", table: str = "the other table") -> NDArray[np.int64]:
     """Rows of ``right`` that belong to the rows of ``left``: ``right[on][rows] == left[on]``.
 
     Parameters
@@ -87,6 +87,8 @@ def join(left: Union[Mapping[str, ArrayLike], ArrayLike], right: Union[Mapping[s
         Two tables' columns, or the two key arrays themselves.
     on : str
         Column that names the items.
+    table : str
+        Name of the table on the right, for messages.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def join(left: Union[Mapping[str, ArrayLike], ArrayLike], right: Union[Mapping[s
     found = place < len(ranked)
     found[found] = ranked[place[found]] == wanted[found]
     if not found.all():
-        raise InputError(f"Item {on} {wanted[~found][0]} is missing in the other table ({int((~found).sum())} missing in all).")
+        raise InputError(f"Item {on} {wanted[~found][0]} is missing in {table} ({int((~found).sum())} missing in all).")
     return order[place].astype(np.int64)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
@@ -137,7 +138,7 @@ def check_config(config: Any) -> None:
             if isinstance(number, bool) or not isinstance(number, (int, float)):
                 continue
             low, high = meta.get("low"), meta.get("high")
-            if number != number or (low is not None and number < low) or (high is not None and number > high):
+            if not math.isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
                 raise InputError(
                     "Parameter %s is %g, but it must be %s." % (name, number, _range_text(low, high))
                 )

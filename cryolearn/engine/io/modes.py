@@ -14,6 +14,7 @@ from ..exceptions import InputError
 from .atomic import write_npz
 
 RIGID_MODES = 6
+_LARGEST = 1e9  # Å, and electrons of an atom or Gaussian
 _NORM_TOLERANCE = 1e-3
 
 
@@ -143,8 +144,12 @@ def read_modes(path: str) -> Modes:
         if arrays[name].shape != shape:
             raise InputError(f"The array '{name}' of the normal modes '{path}' is {arrays[name].shape}, but {shape} belongs there.")
     for name in ("coordinates", "weights", "sigma_angst", "eigenvectors"):
-        if not np.isfinite(arrays[name]).all():
-            raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN or infinite values.")
+        if not (np.abs(arrays[name]) < _LARGEST).all():
+            raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN, infinite or impossibly large values.")
+    if not (modes.weights.sum() > 0):
+        raise InputError(f"The atoms of the normal modes '{path}' have no weight: they show nothing.")
+    if len(np.unique(modes.mode_numbers)) < count:
+        raise InputError(f"The normal modes '{path}' have a mode number twice.")
     norms = np.sqrt(np.square(modes.eigenvectors).sum(axis=(1, 2)))
     off = np.flatnonzero(np.abs(norms - 1) > _NORM_TOLERANCE)
     if len(off):
@@ -171,6 +176,6 @@ def load_arrays(path: str) -> dict[str, NDArray[Any]]:
                     continue
     except FileNotFoundError:
         raise InputError(f"The file '{path}' does not exist.") from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"'{path}' cannot be read as an npz file without pickles: {error}.") from error
     return arrays

@@ -153,7 +153,12 @@ class DistanceModel:
         def look(rows: np.ndarray) -> dict[str, np.ndarray]:
             data, ctf = images.read(rows)
             seen = standardise(scheme.from_images(data[:, first : first + box, first : first + box], ctf))
-            return {"encoded": encode(self._network, seen).cpu().numpy()}
+            encoded = encode(self._network, seen).cpu().numpy()
+            bad = np.flatnonzero(~np.isfinite(encoded).all(1))
+            if len(bad):
+                particle = table.ids[rows[bad[0]]]
+                raise InputError(f"The answer of the network '{self.folder}' for particle {particle} is not a number: the model is damaged; train it again.")
+            return {"encoded": encoded}
 
         columns = record.in_chunks(table.ids, config.chunk, look, "features", config.batch)
         assert columns is not None  # one process

@@ -1,0 +1,53 @@
+"""Maps of density as commands read them: what cannot be a density is refused, what stands out is said."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...common.limits import same_pixel_size
+from ..exceptions import InputError
+from ..io.maps import Map, read_map, read_mask
+from ..launch import say_once
+
+__all__ = ["read_density", "read_mask_for"]
+
+_LARGEST = 1e12  # squares of larger values, summed over a map, are beyond float32
+_VOXELS_ANGST = (0.01, 200.0)  # of any map of a molecule or cell
+_FEWEST = 4  # voxels along each axis
+_OUTSHONE = 100.0  # times the value that all but a thousandth of the voxels stay below
+_UNSET_ANGST = 1.0  # what programs write that do not know the voxel size
+
+
+def read_density(path: str) -> Map:
+    """Read a map of density.
+
+    Raises
+    ------
+    InputError
+        as :func:`cryolearn.engine.io.maps.read_map`, and when all voxels are alike, values are too large to be computed with, or the voxel size is none of a
+        map.
+    """
+    found = read_map(path)
+    low, high = float(found.data.min()), float(found.data.max())
+    if not low < high:
+        raise InputError(f"The map '{path}' is empty: all of its voxels are {low:g}.")
+    if max(-low, high) > _LARGEST:
+        raise InputError(f"The map '{path}' has values as large as {max(-low, high):g}: scale it, and look for damaged voxels.")
+    if not _VOXELS_ANGST[0] <= found.pixel_size_angst <= _VOXELS_ANGST[1]:
+        raise InputError(f"The map '{path}' has a voxel size of {found.pixel_size_angst:g} Å in its header: set the right one.")
+    if min(found.data.shape) < _FEWEST:
+        raise InputError(f"The map '{path}' has the shape {found.data.shape}: give a map of three dimensions.")
+    usual = float(np.percentile(np.abs(found.data), 99.9))
+    if max(-low, high) > _OUTSHONE * usual > 0:
+        count = int((np.abs(found.data) > _OUTSHONE * usual).sum())
+        say_once(f"WARNING: {count} of the voxels of the map '{path}' are more than {_OUTSHONE:g} times as strong as the rest: they are damaged; mask them.")
+    return found
+
+
+def read_mask_for(path: str, pixel_size_angst: float) -> Map:
+    """Read a mask for maps of a voxel size; another one in its header is said."""
+    found = read_mask(path)
+    if found.pixel_size_angst != _UNSET_ANGST and not same_pixel_size(found.pixel_size_angst, pixel_size_angst):
+        say_once(f"WARNING: The mask '{path}' has a voxel size of {found.pixel_size_angst:g} Å in its header, the map {pixel_size_angst:g} Å: check that it is "
+                 "of this map.")
+    return found

@@ -20,6 +20,7 @@ class AlignmentFlag(IntFlag):
     AMPLITUDE_AT_BOUND = 2  # of the search
     LOW_CORRELATION = 4  # no better than an image without the particle
     NOT_CONVERGED = 8
+    UNUSABLE_IMAGE = 16  # constant, masked, saturated or of another grey scale
 
 
 class ConformationFlag(IntFlag):
@@ -28,6 +29,7 @@ class ConformationFlag(IntFlag):
     HIDDEN = 1  # the view hides the motion
     AT_END = 2  # of the path
     UNLIKELY = 4  # the model does not fit the image
+    UNUSABLE_IMAGE = 8  # constant, masked, saturated or of another grey scale
 
 
 def flag_counts(flags: ArrayLike, kind: Type[IntFlag]) -> Dict[str, int]:

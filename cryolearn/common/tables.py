@@ -79,7 +79,7 @@ def read_table(path: str) -> Tuple[Columns, Dict[str, Any]]:
 
 
 def join(left: Union[Mapping[str, ArrayLike], ArrayLike], right: Union[Mapping[str, ArrayLike], ArrayLike],
-         on: str = "id") -> NDArray[np.int64]:
+         on: str = "id", table: str = "the other table") -> NDArray[np.int64]:
     """Rows of ``right`` that belong to the rows of ``left``: ``right[on][rows] == left[on]``.
 
     Parameters
@@ -88,6 +88,8 @@ def join(left: Union[Mapping[str, ArrayLike], ArrayLike], right: Union[Mapping[s
         Two tables' columns, or the two key arrays themselves.
     on : str
         Column that names the items.
+    table : str
+        Name of the table on the right, for messages.
 
     Raises
     ------
@@ -105,7 +107,7 @@ def join(left: Union[Mapping[str, ArrayLike], ArrayLike], right: Union[Mapping[s
     found = place < len(ranked)
     found[found] = ranked[place[found]] == wanted[found]
     if not found.all():
-        raise InputError(f"Item {on} {wanted[~found][0]} is missing in the other table ({int((~found).sum())} missing in all).")
+        raise InputError(f"Item {on} {wanted[~found][0]} is missing in {table} ({int((~found).sum())} missing in all).")
     return order[place].astype(np.int64)
 
 

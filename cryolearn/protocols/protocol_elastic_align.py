@@ -67,7 +67,8 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
         lines = ['%d particles aligned elastically with modes %s.' % (count, modes)]
         if 'flags' in columns:
             lines.append('Flagged: %(ambiguous)d ambiguous, %(amplitude_at_bound)d with an amplitude at the bound of the search, '
-                         '%(low_correlation)d of low correlation, %(not_converged)d not converged.' % flag_counts(columns['flags'], AlignmentFlag))
+                         '%(low_correlation)d of low correlation, %(not_converged)d not converged, %(unusable_image)d with an image that cannot be used.'
+                         % flag_counts(columns['flags'], AlignmentFlag))
         blind = self.getEngineValue(ElasticAlignConfig, 'start') == 'blind'
         return lines, (
             'Pose, shift and the amplitudes of normal modes %s were found for %d particles by %s and batched Levenberg-Marquardt refinement.'

@@ -138,7 +138,8 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         lines = [text for text in (summary.get('verdict'), summary.get('free_energy')) if text]
         lines += ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, gaussians, value('method')),
                  '%d of %d eigen-motions explain more than noise does.' % (significant, motions.getSize())]
-        lines.append('Flagged: %(hidden)d whose view hides the motion, %(at_end)d at the end of the path, %(unlikely)d that the model does not fit.'
+        lines.append('Flagged: %(hidden)d whose view hides the motion, %(at_end)d at the end of the path, %(unlikely)d that the model does not fit, '
+                     '%(unusable_image)d with an image that cannot be used.'
                      % flag_counts(columns['flags'], ConformationFlag))
         found = [entry.get('resolution_angst') for entry in readStates(self._getExtraPath())]
         if found:

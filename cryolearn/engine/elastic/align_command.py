@@ -81,7 +81,8 @@ class _Search:
         return self._align(aligner, images, ctf, rows).best
 
     def columns(self, aligner: ElasticAligner, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return self._align(aligner, *self.images.read(self.particles.image_rows(rows)), rows).columns()
+        found = self._align(aligner, *self.images.read(self.particles.image_rows(rows)), rows)
+        return found.columns(self.particles.unusable(rows))
 
     def _align(self, aligner: ElasticAligner, images: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Aligned:
         if self.config.start == "blind":

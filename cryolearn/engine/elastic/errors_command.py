@@ -15,7 +15,7 @@ from ..imaging.poses import angle_between_deg
 from ..io.atomic import write_csv
 from ..io.modes import read_modes
 from ..io.summary import ErrorsSummary, write_summary
-from ..io.tables import join, read_table
+from ..io.tables import join, number_vectors, read_table
 from .config import ElasticErrorsConfig
 
 
@@ -25,7 +25,10 @@ def run(config: ElasticErrorsConfig) -> None:
     require(config, "alignment", "truth", "modes")
     found, meta = read_table(config.alignment)
     truth, truth_meta = read_table(config.truth)
-    rows = join(found, truth)
+    for columns, path in ((found, config.alignment), (truth, config.truth)):
+        if path == config.alignment or "amplitudes" in columns:
+            columns["amplitudes"] = number_vectors(columns, "amplitudes", path)
+    rows = join(found, truth, table=f"the truth '{config.truth}'")
     numbers = [int(number) for number in meta["mode_numbers"]]
     errors = elastic_errors(found, {name: values[rows] for name, values in truth.items()}, numbers,
                             [int(number) for number in truth_meta["mode_numbers"]], len(read_modes(config.modes).coordinates))

@@ -94,8 +94,8 @@ class _Predictor:
         start, own = self._start(data, ctf, rows)
         coarse, fine = aligner.observe(data, ctf)
         if not self.config.refine:
-            return {**self._as_predicted(aligner, coarse, own), **own}
-        return {**refine_hypotheses(aligner, coarse, fine, start, self.config.refine_iterations).columns(), **own}
+            return {**self._as_predicted(aligner, coarse, own, self.images.unusable[rows]), **own}
+        return {**refine_hypotheses(aligner, coarse, fine, start, self.config.refine_iterations).columns(self.images.unusable[rows]), **own}
 
     def solve(self, aligner: ElasticAligner, images: torch.Tensor, ctf: Ctf | None, rows: np.ndarray) -> Refined:
         start, _ = self._start(images, ctf, rows)
@@ -115,16 +115,21 @@ class _Predictor:
             amplitudes, scale = weighted_amplitudes(found)
             rotation, shift = found.rotation[:, 0], found.shift_angst[:, 0]
             start = distinct_hypotheses(found, self.hypotheses)
+        answer = torch.cat((amplitudes, rotation.flatten(1), shift), dim=1)
+        bad = torch.nonzero(~torch.isfinite(answer).all(1)).flatten().tolist()
+        if bad:
+            particle = self.images.table.ids[rows[bad[0]]]
+            raise InputError(f"The answer of the network '{self.config.model}' for particle {particle} is not a number: the model is damaged; train it again.")
         own = {"amplitudes": amplitudes, "amplitude_sigma": scale, "rotation": rotation, "shift_angst": shift, "probability": start.probability[:, 0]}
         return start, {f"network_{name}": values.cpu().numpy() for name, values in own.items()}
 
-    def _as_predicted(self, aligner: ElasticAligner, coarse: Observed, own: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _as_predicted(self, aligner: ElasticAligner, coarse: Observed, own: dict[str, np.ndarray], unusable: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of the result table from the network's answer as it is, with its agreement with the image at low resolution."""
         index = torch.arange(len(coarse.data), device=coarse.data.device)
         names = ("rotation", "shift_angst", "amplitudes", "amplitude_sigma")
         predicted = ElasticPose(**{name: torch.from_numpy(own[f"network_{name}"]).to(index.device) for name in names[:3]})
         judged = refine(aligner.coarse, coarse, index, predicted, iterations=0, problems_at_once=32)
-        columns = choose_best(aligner, judged, len(index)).columns()
+        columns = choose_best(aligner, judged, len(index)).columns(unusable)
         columns |= {name: own[f"network_{name}"] for name in names}
         # no step was made that could converge; without poses the amplitudes are all that is known
         poses = isinstance(self.network, MultiNetwork) or self.images.table.angles_deg is not None

@@ -16,7 +16,7 @@ from ..config import check_config, digest_config, digest_file, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
-from ..imaging.first_images import ImageUse
+from ..imaging.first_images import ImageUse, warn
 from ..imaging.fourier import power_spectrum, radial_average
 from ..imaging.noise import fit_contrast
 from ..imaging.poses import random_rotations
@@ -57,6 +57,7 @@ def run(config: ElasticTrainConfig) -> None:
     check_images(
         table, reference.expected(), ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped))
     scheme, renderer, contrast = _measure(config, images, reference, reach)
+    warn(table, images.warnings())
     arguments = _network_arguments(config, reference, scheme)
     run_training(_training(config, images, arguments, scheme=scheme, renderer=renderer, contrast=contrast), config)
 

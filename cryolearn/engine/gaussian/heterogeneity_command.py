@@ -15,8 +15,10 @@ from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import save_figure
+from ..imaging.first_images import warn
 from ..imaging.poses import matrix_to_euler
 from ..imaging.symmetry import symmetry_matrices
+from ..imaging.unusable_images import unusable_sentences
 from ..io.atomic import copy_file, write_csv
 from ..io.motions import write_motion
 from ..io.records import RunRecord
@@ -149,7 +151,9 @@ def _write(inputs: Inputs, problem: Problem, of_images: Found, eigen: EigenMotio
         str(output / "eigen_motions.npz"),
         {"id": np.arange(1, len(vectors) + 1), "vector": vectors.double().cpu().numpy(), "std_angst": deviations, "explained": explained, "null": null,
          "significant": significant}, {**problem.meta, "kind": problem.kind})
-    flags = _flags(found)
+    unusable = np.bincount(member, ~problem.images.unusable) == 0  # particles
+    warn(table, unusable_sentences(ids, unusable))
+    flags = _flags(found, unusable)
     names = [f"latent {number + 1}" for number in range(found.latents.shape[1])]
     rotation, shift = (values.double().cpu().numpy() for values in (problem.images.rotation, problem.images.shift_angst))
     poses = (rotation, shift) if table.tilts is None else particle_poses(table.tilts, member, rotation, shift)
@@ -219,10 +223,11 @@ def _excursion(places: NDArray[np.float64], basis: str) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(np.diff(way, axis=0), axis=2).sum(0))
 
 
-def _flags(found: Found) -> NDArray[np.int32]:
+def _flags(found: Found, unusable: NDArray[np.bool_]) -> NDArray[np.int32]:
     hidden = (found.errors > _HIDDEN_ERROR[found.motion.basis]).all(1)
     unlikely = (found.surprise < _UNLIKELY) | (found.weight < 0.5)
-    return (ConformationFlag.HIDDEN * hidden + ConformationFlag.AT_END * found.at_end + ConformationFlag.UNLIKELY * unlikely).astype(np.int32)
+    return (ConformationFlag.HIDDEN * hidden + ConformationFlag.AT_END * found.at_end + ConformationFlag.UNLIKELY * unlikely
+            + ConformationFlag.UNUSABLE_IMAGE * unusable).astype(np.int32)
 
 
 def _write_maps(inputs: Inputs, problem: Problem, found: Found, rotation: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.int64]:

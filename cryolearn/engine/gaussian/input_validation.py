@@ -15,6 +15,7 @@ from ..alignment.reference_check import Expected, check_images
 from ..alignment.reference_fit import ReferenceMap
 from ..exceptions import InputError
 from ..imaging.defocus_hand import with_defocus_hand
+from ..imaging.density_maps import read_density
 from ..imaging.first_images import ImageUse, negative_map, warn
 from ..imaging.fourier import low_pass
 from ..imaging.half_set_maps import split_halves
@@ -22,7 +23,7 @@ from ..imaging.masks import mask_from_map
 from ..imaging.poses import euler_to_matrix
 from ..imaging.symmetry import symmetry_matrices
 from ..imaging.volume_gaussians import fit_gaussians
-from ..io.maps import Map, read_map, read_mask
+from ..io.maps import Map, read_mask
 from ..io.star import ParticleTable, read_particles
 from ..io.tables import read_table
 from .config import GaussianHeterogeneityConfig
@@ -31,6 +32,7 @@ from .model.projection import Gaussians
 
 __all__ = ["Inputs", "make_gaussians", "read_inputs", "select_gaussians"]
 
+_LARGEST = 1e9  # Å, or electrons of a Gaussian
 _LEAST_VIEW_SPREAD_DEG = 1.0
 _MASK_PART_OF_PEAK = 0.1
 
@@ -88,7 +90,7 @@ def read_inputs(config: GaussianHeterogeneityConfig, device: torch.device) -> In
     check_components(config.components, len(table.particles()[0]))
     _check_views(config, table)
     symmetry_matrices(config.symmetry)
-    source = read_map(config.volume)
+    source = read_density(config.volume)
     check_map_of_particles(f"map '{config.volume}'", source.data.shape[::-1], source.pixel_size_angst, table.box, table.pixel_size_angst)
     if config.focus and config.focus_gaussians:
         raise InputError("Give either a focus mask or numbers of Gaussians, not both.")
@@ -152,9 +154,16 @@ def make_gaussians(config: GaussianHeterogeneityConfig, inputs: Inputs, resoluti
             raise InputError(f"'{config.gaussians}' holds no Gaussians: it has no column '{missing[0]}'.")
         corner = np.asarray(meta.get("origin_angst", inputs.source.origin_angst), float)
         places = np.asarray(columns["position_angst"], float) - corner - box // 2 * pixel
+        weights, widths = (np.asarray(columns[name], float) for name in ("weight", "sigma_angst"))
+        if not len(places):
+            raise InputError(f"'{config.gaussians}' holds no Gaussians: it has no rows.")
+        fine = (np.abs(places) < _LARGEST).all(1) & (np.abs(weights) < _LARGEST) & (widths > 0) & (widths < _LARGEST)
+        if not fine.all() or not weights.any():
+            number = int(columns["id"][np.argmin(fine)])
+            raise InputError(f"Gaussian {number} of '{config.gaussians}' has a position, weight or width that is none: they are finite, widths are "
+                             "positive, and not all weights are 0.")
         if np.abs(places).max() > box * pixel:
             raise InputError(f"The Gaussians '{config.gaussians}' lie outside the map '{config.volume}': give those made of this map.")
-        weights, widths = columns["weight"], columns["sigma_angst"]
     else:
         # as the resolution doubles, so does what the Gaussians must hold: eight times the number would, half of it does for motion
         number = config.number if last else 0

@@ -88,12 +88,6 @@ class Ctf:
         return Ctf(*(None if value is None else change(value) for value in values))  # type: ignore[arg-type]
 
     @classmethod
-    def joined(cls, parts: Sequence[Ctf]) -> Ctf:
-        """Parameters of several batches of one set, one after the other."""
-        names = [field.name for field in dataclasses.fields(cls) if getattr(parts[0], field.name) is not None]
-        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-
-    @classmethod
     def constant(
         cls, count: int, defocus_u_angst: float, defocus_v_angst: float | None = None, defocus_angle_deg: float = 0.0, phase_shift_deg: float = 0.0,
         microscope: Microscope = Microscope(), dtype: torch.dtype = torch.float32, device: torch.device | str | None = None,

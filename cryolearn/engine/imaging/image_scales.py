@@ -1,4 +1,4 @@
-"""Grey scales of the images of a set, gathered as they are read: constant images, hot pixels, and images that nobody normalised are pointed out."""
+"""Grey scales of the images of a set, gathered as they are read: sets of several grey scales, and images that nobody normalised, are pointed out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from ..io.star import ParticleTable
+from .unusable_images import REMEDY
 
 __all__ = ["ImageScales"]
 
-_FACTOR = 10.0  # of standard deviations: normalised images differ by less than 2, raw ones of one microscope by a few
+_FACTOR = 10.0  # of standard deviations, as in unusable_images.py
 _OFFSET = 2.0  # of the background's mean in standard deviations; it is 0 where images were normalised
-_REMEDY = "normalise the images (relion_preprocess --norm, with --white_dust and --black_dust against hot pixels), or remove them"
 
 
 class ImageScales:
@@ -37,18 +37,16 @@ class ImageScales:
         self._deviation[rows] = (values - values[:, :1, :1]).std(axis=(1, 2), dtype=np.float64)  # a constant image has exactly 0
 
     def refuse_constant(self) -> None:
-        """Refuse a set all of whose images are constant."""
+        """Refuse a set none of whose images can be used."""
         if not np.nan_to_num(self._deviation).any():
-            raise InputError("All images are constant: they show nothing.")
+            raise InputError("None of the images can be used: they are constant, masked or saturated.")
 
     def warnings(self) -> list[str]:
         """One sentence for each thing that is odd."""
         seen = np.flatnonzero(np.isfinite(self._deviation))
         mean, deviation, ids = self._mean[seen], self._deviation[seen], self._table.ids[seen]
-        constant = deviation == 0
+        constant = deviation == 0  # or set to 0 as it cannot be used, which the stack says
         found = []
-        if constant.any():
-            found.append(f"{int(constant.sum())} of the {len(seen)} images are constant (first: particle {ids[constant][0]}) and show nothing: remove them.")
         middle = float(np.median(deviation[~constant]))
         ratio = deviation / middle
         odd = ~constant & ((ratio > _FACTOR) | (ratio < 1 / _FACTOR))
@@ -56,9 +54,9 @@ class ImageScales:
             worst = int(np.argmax(np.where(odd, np.abs(np.log(np.maximum(ratio, 1e-300))), 0)))
             found.append(
                 f"{int(odd.sum())} of the {len(seen)} images have a standard deviation more than {_FACTOR:g} times above or below the median (particle "
-                f"{ids[worst]}: {ratio[worst]:.3g} times), by hot pixels or another grey scale: {_REMEDY}."
+                f"{ids[worst]}: {ratio[worst]:.3g} times), by hot pixels or another grey scale: {REMEDY}."
             )
         offset = float(np.median(np.abs(mean[~constant]) / deviation[~constant]))
         if offset > _OFFSET:
-            found.append(f"The background of the images is not 0, but {offset:.3g} standard deviations (median): {_REMEDY}.")
+            found.append(f"The background of the images is not 0, but {offset:.3g} standard deviations (median): {REMEDY}.")
         return found

@@ -9,6 +9,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..exceptions import InputError
+
 __all__ = ["fall_off", "mask_from_map", "otsu_threshold", "soft_edge", "sphere_mask"]
 
 
@@ -67,7 +69,7 @@ def mask_from_map(
     level = otsu_threshold(volume) if threshold is None else threshold
     hard = volume.detach().cpu().numpy() > level
     if not hard.any():
-        raise ValueError(f"No voxel of the map is above the threshold {level:g}.")
+        raise InputError(f"No voxel of the map is above the threshold {level:g}: look for damaged voxels, or give a threshold or a mask.")
     if largest_only:
         labels, _ = ndimage.label(hard)
         hard = labels == (np.argmax(np.bincount(labels.ravel())[1:]) + 1)

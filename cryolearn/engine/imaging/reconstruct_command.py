@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...common.fsc import HALF_MAP_THRESHOLD
+from ..config import require
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
@@ -17,7 +18,7 @@ from ..io.atomic import write_json
 from ..io.maps import read_mask
 from ..io.star import ParticleTable, read_particles
 from ..io.summary import ReconstructionSummary, write_summary
-from ..io.tables import join, read_table
+from ..io.tables import join, number_vectors, read_table
 from ..launch import is_first_process
 from ..progress import Progress
 from .config import ReconstructConfig
@@ -58,9 +59,12 @@ def _class_rows(config: ReconstructConfig, table: ParticleTable) -> dict[str, ND
     columns, _ = read_table(config.classes)
     if "class" not in columns:
         raise InputError(f"The table '{config.classes}' has no column 'class': give the result of a clustering.")
-    labels = np.asarray(columns["class"]).astype(np.int64)
+    found = number_vectors(columns, "class", config.classes)[:, 0]
+    labels = found.astype(np.int64)
+    if (labels != found).any() or (labels < 0).any():
+        raise InputError(f"The column 'class' of '{config.classes}' does not hold whole numbers from 0 on: give the result of a clustering.")
     ids, member = table.particles()
-    rows = join(columns["id"], ids)
+    rows = join(columns["id"], ids, table=f"'{config.particles}'")
     named = {f"class_{label:03d}": np.flatnonzero(np.isin(member, rows[labels == label])) for label in np.unique(labels) if label > 0}
     if not named:
         raise InputError(f"The table '{config.classes}' puts no particle in a class: choose other clusters.")
@@ -85,6 +89,7 @@ def run(config: ReconstructConfig) -> None:
     """
     if not is_first_process():
         return  # one process is enough: the work is bound by memory
+    require(config, "particles")
     device = select_device(config)
     table = with_defocus_hand(read_particles(config.particles, datadir=config.datadir, tilt_series=True))
     if table.angles_deg is None:
@@ -116,7 +121,7 @@ def run(config: ReconstructConfig) -> None:
         curves[name], volumes[name] = result.curve.numpy(), result.volume.numpy()
         if len(volumes) > 8:
             del volumes[name]
-    warn(table, scales.warnings())
+    warn(table, [*stack.warnings(), *scales.warnings()])
     _write_reports(config, table, entries, left_out, curves, volumes)
 
 

@@ -6,6 +6,7 @@ What remains of an image's optics is its CTF at true frequencies (:mod:`cryolear
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,9 +21,12 @@ from ..io.star import CtfTable, ParticleTable
 from .affine_resampling import AffineResampling
 from .ctf import Ctf, electron_wavelength_angst, noise_kept, plain_factor
 from .fourier import frequency_grid
+from .unusable_images import UnusableImages
 from .zernike import aberration_phase
 
 __all__ = ["StandardImages", "even_rows", "odd_phase"]
+
+_SAMPLED_TOGETHER = 25
 
 
 def even_rows(count: int, most: int) -> NDArray[np.int64]:
@@ -62,7 +66,7 @@ class StandardImages:
         self._scope = _microscope(table, self._groups, present)
         self._as_they_are = not (self._odd or self._premultiplied.any() or any(self._resampling.values()))
         self._limit = np.where(self._kept, np.inf, self._limits)[self._group_row] if keep_magnification else self._limits[self._group_row]
-        self._whole = not (self._premultiplied.any() or np.isfinite(self._limit).any())
+        self._unusable = UnusableImages(len(table), self._sample)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -71,13 +75,46 @@ class StandardImages:
         """Read images (b, box, box) of ``rows`` (b,) of the table, as :meth:`cryolearn.engine.io.stacks.ImageStack.read`."""
         at = np.atleast_1d(np.asarray(rows, np.int64))
         if self._as_they_are:
-            return self._stack.read(at)
+            return self._read(at)
         images = np.empty((len(at), self.table.box, self.table.box), np.float32)
         kinds = 2 * self._group_row[at] + self._premultiplied[at]
         for kind in np.unique(kinds):
             here = np.flatnonzero(kinds == kind)
             images[here] = self._standard(int(kind) // 2, at[here], bool(kind % 2))
         return images
+
+    @property
+    def unusable(self) -> NDArray[np.bool_]:
+        """Which images (n,), of those read until now, cannot be used, see :mod:`.unusable_images`; they are read as 0 and hold no frequency."""
+        return self._unusable.found
+
+    @property
+    def faults(self) -> NDArray[np.int8]:
+        """Why images (n,) cannot be used, 0 for those that can; what an earlier reading found may be put in."""
+        return self._unusable.reason
+
+    def warnings(self) -> list[str]:
+        """What is to be said of the images read until now."""
+        return self._unusable.sentences(self.table.ids)
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Images of one box as they are in their files; those that cannot be used are 0."""
+        images = self._stack.read(rows)
+        self._unusable.judge(rows, images)
+        return images
+
+    def _sample(self, most: int) -> Iterator[NDArray[np.float32]]:
+        rows = even_rows(len(self), most)
+        boxes = self._stack.boxes[rows]
+        for box in np.unique(boxes):
+            same = rows[boxes == box]
+            for some in np.split(same, range(_SAMPLED_TOGETHER, len(same), _SAMPLED_TOGETHER)):
+                yield self._stack.read(some)
+
+    def _limits_now(self) -> NDArray[np.float64] | None:
+        """Frequency in 1/Å (n,) at which each image ends, as far as the images were read; none where no image ends within the box."""
+        limit = np.where(self.unusable, 0.0, self._limit) if self.unusable.any() else self._limit
+        return limit if np.isfinite(limit).any() else None
 
     def magnification(self, rows: ArrayLike) -> NDArray[np.float64] | None:
         """Matrices (b, 2, 2) that take frequencies of the images read to the true ones; none where all are true."""
@@ -87,7 +124,7 @@ class StandardImages:
 
     def ctf_table(self, ignore_ctf: bool = False) -> CtfTable | None:
         """CTFs of the images read, 1 where they are ignored or not given, which end where the images do; none where that is 1 everywhere."""
-        limit = self._limit if np.isfinite(self._limit).any() else None
+        limit = self._limits_now()
         if self.table.ctf is not None and not ignore_ctf:
             return replace(self.table.ctf, limit=limit)
         return None if limit is None else CtfTable.flat(limit)
@@ -99,7 +136,8 @@ class StandardImages:
 
     def noise_kept(self, rows: ArrayLike, device: torch.device | str | None = None) -> Tensor | None:
         """Part (b, box, box // 2 + 1) of its variance that white noise has in the images read; none where it is 1, see :func:`.ctf.noise_kept`."""
-        ctf = None if self._whole else self.ctf(rows, device)
+        whole = not self._premultiplied.any() and self._limits_now() is None
+        ctf = None if whole else self.ctf(rows, device)
         if ctf is None:
             return None
         ky, kx = (axis / self.table.pixel_size_angst for axis in frequency_grid(self.table.box, device=device))
@@ -121,7 +159,7 @@ class StandardImages:
 
     def _standard(self, row: int, rows: NDArray[np.int64], premultiplied: bool) -> NDArray[np.float32]:
         """Images of one optics group."""
-        images = self._stack.read(rows)
+        images = self._read(rows)
         resample = self._resampling[row]
         if resample is None and row not in self._odd and not premultiplied:
             return images

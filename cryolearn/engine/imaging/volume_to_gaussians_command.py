@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...common.fsc import TRUTH_THRESHOLD, resolution_at
-from ..config import check_config, digest_config
+from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, map_slices, save_figure
-from ..io.maps import Map, read_map, read_mask, write_map
+from ..io.maps import Map, read_mask, write_map
 from ..io.pseudo_atoms import write_gaussians
 from ..io.summary import write_summary
 from ..launch import say_once
 from .config import VolumeToGaussiansConfig
+from .density_maps import read_density
 from .first_images import negative_map
 from .fourier import low_pass
 from .fsc import fsc
@@ -58,8 +59,9 @@ def run(config: VolumeToGaussiansConfig) -> None:
         when the map or mask cannot be used, or nothing is above the threshold.
     """
     check_config(config)
+    require(config, "volume")
     device = select_device(config)
-    source = read_map(config.volume)
+    source = read_density(config.volume)
     shape, pixel = source.data.shape, source.pixel_size_angst
     resolution = config.resolution_angst or 3 * pixel
     if resolution < 2 * pixel:

@@ -14,8 +14,8 @@ from ..exceptions import InputError
 from .atomic import write_npz
 
 RIGID_MODES = 6
+_LARGEST = 1e9  # Å, and electrons of an atom or Gaussian
 _NORM_TOLERANCE = 1e-3
-_LARGEST = 1e9  # of places in Å and weights in electrons
 
 
 @dataclass
@@ -151,6 +151,10 @@ def read_modes(path: str) -> Modes:
     for name in ("coordinates", "weights", "sigma_angst", "eigenvectors"):
         if not (np.abs(arrays[name]) <= _LARGEST).all():
             raise InputError(f"The array '{name}' of the normal modes '{path}' holds NaN, infinite or impossible values.")
+    if not (modes.weights.sum() > 0):
+        raise InputError(f"The atoms of the normal modes '{path}' have no weight: they show nothing.")
+    if len(np.unique(modes.mode_numbers)) < count:
+        raise InputError(f"The normal modes '{path}' have a mode number twice.")
     norms = np.sqrt(np.square(modes.eigenvectors).sum(axis=(1, 2)))
     off = np.flatnonzero(np.abs(norms - 1) > _NORM_TOLERANCE)
     if len(off):

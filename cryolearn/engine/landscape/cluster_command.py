@@ -14,12 +14,11 @@ from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
 from ..io.atomic import write_csv
-from ..io.tables import read_table, write_table
+from ..io.tables import number_vectors, read_table, write_table
 from .clustering import partition, score_curve, silhouette
 from .config import ClusterLandscapeConfig
 from .reduce import Reduction, reduce_vectors
 from .summary import ClusterSummary, write_summary
-from .vectors import latent_vectors
 
 __all__ = ["nearest_rows", "run"]
 
@@ -33,7 +32,7 @@ def run(config: ClusterLandscapeConfig) -> None:
         when the column or the flags are absent, or there are fewer particles than clusters.
     """
     columns, meta = read_table(config.table)
-    vectors = latent_vectors(columns, config.column, config.table)
+    vectors = number_vectors(columns, config.column, config.table)
     ids = np.asarray(columns["id"], dtype=np.int64)
     kept = _kept_rows(columns, config)
     if len(kept) < max(config.clusters, 2):

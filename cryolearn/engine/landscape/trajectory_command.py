@@ -14,7 +14,7 @@ from ...common.figures.palette import COLOURS
 from .. import figures
 from ..config import digest_config
 from ..exceptions import InputError
-from ..io.tables import read_table, write_table
+from ..io.tables import number_vectors, read_table, write_table
 from .atom_frames import AtomFrames
 from .chimerax import write_script
 from .config import TrajectoryConfig
@@ -22,7 +22,6 @@ from .gaussian_frames import GaussianFrames
 from .path import arc_length
 from .reduce import reduce_vectors
 from .summary import TrajectorySummary, write_summary
-from .vectors import latent_vectors
 
 __all__ = ["run"]
 
@@ -43,7 +42,7 @@ def run(config: TrajectoryConfig) -> None:
     if 0 < config.box < _SMALLEST_BOX:
         raise InputError(f"The parameter 'box' is {config.box} px, but maps have at least {_SMALLEST_BOX} px (or 0 for the model's own).")
     columns, meta = read_table(config.table)
-    vectors = latent_vectors(columns, config.column, config.table)
+    vectors = number_vectors(columns, config.column, config.table)
     notes = {**meta, "column": config.column, "geometry": config.geometry}
     source: AtomFrames | GaussianFrames
     if config.motion:

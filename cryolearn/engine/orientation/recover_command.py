@@ -19,7 +19,7 @@ from ..config import digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import ctf_2d
-from ..imaging.first_images import ImageUse
+from ..imaging.first_images import ImageUse, warn
 from ..imaging.half_set_maps import ImageOptions, Reconstruction, finish_reconstruction, fsc_sphere, insert_particles, new_reconstructor, split_halves
 from ..imaging.poses import matrix_to_euler
 from ..imaging.standard_images import StandardImages
@@ -241,5 +241,7 @@ def _reconstruct(
     options = ImageOptions(use_ctf=not config.ignore_ctf, invert_contrast=config.invert_contrast, batch=config.batch)
     stack = StandardImages(posed, keep_magnification=True)
     insert_particles([work], stack, np.arange(len(posed)), found.half, options=options, progress=Progress("Reconstruction", len(posed)))
+    warn(posed, stack.warnings())
+    found.confidence[stack.unusable] = 0
     mask = fsc_sphere(table.box, table.pixel_size_angst, diameter / 2)
     return posed, finish_reconstruction(work, mask, symmetry=symmetry_matrices(kernel.group))

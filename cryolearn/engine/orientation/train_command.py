@@ -15,7 +15,7 @@ from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
 from ..imaging.ctf import Ctf
-from ..imaging.first_images import ImageUse
+from ..imaging.first_images import ImageUse, warn
 from ..io.star import ParticleTable, read_particles
 from ..training.particle_images import ParticleImages
 from ..training.plan import BLOCK, TrainingPlan
@@ -124,6 +124,7 @@ def _prepare(config: DistanceTrainConfig, kernel: SimilarityKernel, device: torc
         files = table.files()
         ctf = None if config.ignore_ctf else Ctf.from_table(table.ctf, None, device)
         appearance = measure_particles(config, images, size, power)
+        warn(table, images.warnings())
         if maps is not None:
             use = ImageUse(invert_contrast=config.invert_contrast, ignore_ctf=config.ignore_ctf, phase_flipped=config.phase_flipped)
             check_images(table, Expected(reference=maps.only_reference(), radius_angst=radius), use)

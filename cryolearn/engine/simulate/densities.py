@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from ..exceptions import InputError
+from ..imaging.density_maps import read_density
 from ..imaging.fourier import fourier_resize
 from ..imaging.fourier_volume import slice_channels, squared_radius
 from ..imaging.gaussians import render_gaussians_3d
 from ..imaging.interpolate import sample_slices
-from ..io.maps import read_map
 from ..io.structures import atom_sigmas, atom_weights, read_dry_atoms
 
 __all__ = ["ClassDensity", "class_names", "density_of_map", "density_of_structure"]
 
 _PADDING = 2.0
+_LARGEST_SIDE = 1024  # of a density, 4 GiB
 _POINTS = {"cpu": 1 << 22, "cuda": 1 << 26}  # samples held at a time
 
 
@@ -82,6 +83,8 @@ def density_of_structure(path: str, pixel_size_angst: float, device: torch.devic
     sigma = np.sqrt(atom_sigmas(atoms) ** 2 + step**2)
     reach = np.linalg.norm(places, axis=1).max() + 4 * step
     side = 2 * math.ceil(reach / step + 1)
+    if side > _LARGEST_SIDE:
+        raise InputError(f"The structure '{path}' reaches {reach:.0f} Å from its centre, {side // 2} half voxels: look for atoms far away from the others.")
     at, weight, width = (torch.as_tensor(values, dtype=torch.float32, device=device) for values in (places, weights, sigma))
     volume = render_gaussians_3d(at, weight, width, side, step)
     return ClassDensity(os.path.basename(path), _in_own_units(volume), step, step**2)
@@ -106,7 +109,7 @@ def density_of_map(path: str, pixel_size_angst: float, floor: float, device: tor
     InputError
         when nothing is left.
     """
-    volume = read_map(path)
+    volume = read_density(path)
     data = np.where(volume.data >= floor * volume.data.max(), np.maximum(volume.data, 0), 0)
     total = data.sum(dtype=np.float64)
     if not total > 0:

@@ -12,10 +12,11 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..exceptions import InputError
+from ..imaging.density_maps import read_density
 from ..imaging.fourier import phase_shift, rfft2_centred
 from ..imaging.gaussians import render_gaussians_2d
 from ..imaging.slices import VolumeProjector
-from ..io.maps import Map, read_map
+from ..io.maps import Map
 from ..io.modes import Modes, make_modes, read_modes
 from ..io.structures import atom_sigmas, atom_weights, read_dry_atoms, read_structure
 from .config import SimulateParticlesConfig
@@ -127,7 +128,7 @@ class VolumeSource(Source):
         self._projectors: OrderedDict[int, VolumeProjector] = OrderedDict()
         self._keep = max(1, (8 * _BUDGET_BYTES[device.type]) // (4 * (2 * box) ** 3 * 2))
         for path in paths:
-            _check_cube(path, read_map(path))
+            _check_cube(path, read_density(path))
 
     def project(self, rotation: Tensor, shift_angst: Tensor, amplitudes: Tensor, state: int = 1) -> Tensor:
         """Projections of the map of a state."""
@@ -138,7 +139,7 @@ class VolumeSource(Source):
         if state not in self._projectors:
             while len(self._projectors) >= self._keep:
                 self._projectors.popitem(last=False)
-            data = fit_map(read_map(self.paths[state - 1]), self.box, self.pixel_size_angst)
+            data = fit_map(read_density(self.paths[state - 1]), self.box, self.pixel_size_angst)
             self._projectors[state] = VolumeProjector(data.to(self.device))
         self._projectors.move_to_end(state)
         return self._projectors[state]

@@ -22,6 +22,7 @@ from .config import SubtomogramClassifyConfig
 from .networks.streamed_prediction import FEATURES, measure
 from .networks.trained_model import SubtomogramModel
 from .report.confusion import confusion_counts, confusion_plot, write_confusion
+from .usable_subtomograms import say_unusable
 
 __all__ = ["REJECTED", "label_numbers", "run"]
 
@@ -41,7 +42,10 @@ def run(config: SubtomogramClassifyConfig) -> None:
         return
     answer = model.answer(found["logits"], found["class_distance"])
     rejected = (answer["novelty"] > model.novelty_limit(config.reject_fraction)) | (answer["confidence"] < config.least_confidence)
+    rejected |= found["unusable"]
     number = np.where(rejected, 0, answer["best_class"]).astype(np.int32)
+    answer["confidence"][found["unusable"]] = 0
+    warnings = say_unusable(table, found["unusable"])
     columns: dict[str, Any] = {"id": table.ids, "class": number, **answer, "features": found["features"]}
     true, true_names = label_numbers(table, model.names)
     if true is not None:
@@ -65,7 +69,7 @@ def run(config: SubtomogramClassifyConfig) -> None:
         subtomograms=len(table), classes=len(model.names), rejected=int(counts[0]), mean_confidence=round(float(answer["confidence"].mean()), 5),
         network=model.description["architecture"],
     )
-    write_summary(out, summary, None if true is None else _judge(out, model, true, true_names, number, answer["best_class"]))
+    write_summary(out, summary, None if true is None else _judge(out, model, true, true_names, number, answer["best_class"]), warnings)
     _draw(out, model, counts, answer, config.reject_fraction)
     remove_records(out, FEATURES)
     print(f"{len(table)} subtomograms in {int((counts[1:] > 0).sum())} classes, {int(counts[0])} rejected as none of them", flush=True)

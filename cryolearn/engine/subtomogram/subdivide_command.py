@@ -28,6 +28,7 @@ from .config import SubtomogramSubdivideConfig
 from .networks.streamed_prediction import FEATURES, measure
 from .networks.trained_model import SubtomogramModel
 from .partition.clustering import Groups, divide, reduced_features, sizes_curve
+from .usable_subtomograms import say_unusable
 
 __all__ = ["run"]
 
@@ -47,10 +48,14 @@ def run(config: SubtomogramSubdivideConfig) -> None:
     found = measure(model, table, out, config.batch, config.chunk, config.invert_contrast)
     if found is None:  # another process gathers
         return
-    features = found["features"]
+    features, unusable = found["features"], found["unusable"]
+    warnings = say_unusable(table, unusable)
     print(f"dividing {len(features)} subtomograms by {features.shape[1]} features", flush=True)
     axes = reduced_features(features)
-    groups = divide(axes, config.method, config.clusters, config.smallest, config.seed)
+    groups = divide(axes[~unusable], config.method, config.clusters, config.smallest, config.seed)
+    number = np.zeros(len(table), groups.number.dtype)
+    number[~unusable] = groups.number
+    groups = replace(groups, number=number)
     distances = found["class_distance"]
     answer = model.answer(found["logits"], distances)
     separation, own = _separation(axes, groups.number, config.seed)
@@ -81,7 +86,7 @@ def run(config: SubtomogramSubdivideConfig) -> None:
         inside = groups.number > 0
         summary["purity"] = sum(row["subtomograms"] * row["purity"] for row in report) / max(int(inside.sum()), 1)
         summary["mutual_information"] = float(normalized_mutual_info_score(true[inside], groups.number[inside]))
-    write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
+    write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()}, warnings=warnings)
     _draw(out, groups, picture, report, true, true_names)
     remove_records(out, FEATURES)
     print(f"{summary['groups']} groups, silhouette {separation:.3f}, {summary['left_out']} subtomograms left out", flush=True)

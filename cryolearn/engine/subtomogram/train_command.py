@@ -28,6 +28,7 @@ from .networks.on_the_fly_simulation import DrawnSubtomograms
 from .networks.rotation_invariant_features import fit_svm, rif_features
 from .networks.training_task import ClassTask
 from .report.training_report import write_model
+from .usable_subtomograms import UsableSubtomograms
 
 __all__ = ["run"]
 
@@ -97,12 +98,12 @@ def _training(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> Tra
     return Training(task=task, plan=plan, name=config.network, unit="subtomograms", finish=partial(write_model, config, network, data, description))
 
 
-def _open(config: SubtomogramTrainConfig, device: torch.device) -> SubtomogramStack | DrawnSubtomograms:
+def _open(config: SubtomogramTrainConfig, device: torch.device) -> UsableSubtomograms | DrawnSubtomograms:
     """The subtomograms to learn from."""
     if config.source == "subtomograms":
         table = read_subtomograms(config.subtomograms, config.datadir)
         check_network_box(config.network, table.box)
-        return SubtomogramStack(table, invert_contrast=config.invert_contrast)
+        return UsableSubtomograms(SubtomogramStack(table, invert_contrast=config.invert_contrast))
     check_network_box(config.network, config.box)
     drawn = DrawnSubtomograms(config, device)
     if is_first_process():

@@ -16,6 +16,7 @@ from ..io.star import ParticleTable
 __all__ = ["ParticleImages"]
 
 _NOISE_SAMPLE = 500
+_AT_ONCE = 64
 _FEWEST = 1e-3  # images that hold a shell
 
 
@@ -60,10 +61,18 @@ class ParticleImages:
     def read(self, rows: np.ndarray) -> tuple[torch.Tensor, Ctf | None]:
         """Images (B, box, box), background of mean 0 and deviation 1 unless they are left as they are, and their CTFs."""
         images = torch.from_numpy(self._stack.read(rows)).to(self.device) * self._sign
-        ctf = self._stack.ctf(rows, self.device, self._ignore_ctf)
         if self._normalise:
             images = normalise_background(images, self.radius_px, self._stack.noise_kept(rows, self.device))
-        return images, ctf
+        return images, self.ctf(rows)
+
+    def ctf(self, rows: np.ndarray) -> Ctf | None:
+        """CTFs (B,) of images that were read."""
+        return self._stack.ctf(rows, self.device, self._ignore_ctf)
+
+    @property
+    def unusable(self) -> np.ndarray:
+        """Which images (n,), of those read until now, cannot be used; see :mod:`cryolearn.engine.imaging.unusable_images`."""
+        return self._stack.unusable
 
     def noise_share(self, rows: np.ndarray) -> torch.Tensor:
         """Part (B,) of the noise's variance that is left in the images: less than 1 where they hold part of the frequencies."""
@@ -84,9 +93,25 @@ class ParticleImages:
         rotation = euler_to_matrix(torch.from_numpy(table.angles_deg[rows]))
         return rotation.float().to(self.device), torch.from_numpy(-origin).float().to(self.device)
 
+    def warnings(self) -> list[str]:
+        """What is to be said of the images read until now."""
+        return self._stack.warnings()
+
     def sample_rows(self, count: int) -> np.ndarray:
-        """At most ``count`` rows spread evenly over the set."""
-        return even_rows(len(self.table), count)
+        """Rows of images that can be used, at most ``count`` spread evenly over the set; they are read to see that.
+
+        Raises
+        ------
+        InputError
+            when none can be used.
+        """
+        rows = even_rows(len(self.table), count)
+        for some in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):
+            self._stack.read(some)
+        usable = rows[~self.unusable[rows]]
+        if not len(usable):
+            raise InputError(f"None of the {len(rows)} images looked at can be used: {' '.join(self.warnings())}")
+        return usable
 
     def noise_power(self) -> torch.Tensor:
         """Radial noise spectrum (box // 2 + 1,) from the background of a sample of the images."""

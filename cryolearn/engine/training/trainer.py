@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..config import RunConfig
+from ..exceptions import require_finite
 from ..io.records import RunRecord
 from ..launch import process_rank
 from ..progress import Progress
@@ -30,6 +31,9 @@ _OPTIMISERS: dict[str, Any] = {
 }
 
 
+_LOWER = "lower the learning rate (parameter learning_rate), or look for extreme values in what is learned from"
+
+
 class _Learner(L.LightningModule):
     """Lightning's view of a task. The samples of a step follow from ``global_step``, so loaders carry no data."""
 
@@ -45,7 +49,7 @@ class _Learner(L.LightningModule):
 
     def training_step(self, batch: int, batch_idx: int) -> torch.Tensor:
         loss = self.task.training_loss(self._blocks(self.trainer.global_step))
-        self._sums[0] += float(loss.detach())
+        self._sums[0] += require_finite(float(loss.detach()), f"The loss in step {self.trainer.global_step + 1}", _LOWER)
         self._sums[1] += 1
         return loss
 
@@ -62,6 +66,7 @@ class _Learner(L.LightningModule):
         assert isinstance(total, torch.Tensor)
         means = (total[:, 0] / total[:, 1].clamp_min(1)).tolist()
         found = dict(zip(["train", *names], means, strict=True))
+        require_finite(found["loss"], f"The loss of the validation after epoch {trainer.current_epoch + 1}", _LOWER)
         row: Row = {
             "epoch": trainer.current_epoch + 1, "step": trainer.global_step,
             "train_loss": found.pop("train"), "val_loss": found.pop("loss"),

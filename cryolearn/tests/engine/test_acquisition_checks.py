@@ -107,10 +107,11 @@ def test_hot_pixels_constant_images_and_an_offset_are_named_in_the_summary(tmp_p
     images = _noise() + 50
     images[4, 8, 8] = 1e6
     images[7] = 3
-    constant, scale, offset = _warnings(tmp_path, images)
+    constant, scale, offset, box = _warnings(tmp_path, images)
     assert "1 of the 20 images are constant (first: particle 8)" in constant
     assert "1 of the 20 images" in scale and "particle 5: " in scale and "hot pixels" in scale
     assert "The background of the images is not 0" in offset
+    assert "beyond the box" in box  # the half maps of the usable images agree, by their offset
 
 
 @pytest.mark.parametrize(("factor", "odd"), [(3.0, 0), (0.4, 0), (15.0, 1), (0.05, 1)])

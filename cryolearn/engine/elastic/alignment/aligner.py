@@ -66,8 +66,8 @@ class Aligned:
     margin: torch.Tensor
     flags: torch.Tensor
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Columns of the result table (without ``id``), as numpy arrays."""
+    def columns(self, unusable: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of the result table (without ``id``), as numpy arrays; ``unusable`` (B,) says which images hold nothing."""
         spread = torch.diagonal(self.best.covariance, dim1=1, dim2=2).clamp_min(0).sqrt().cpu().numpy()
 
         def array(tensor: torch.Tensor) -> np.ndarray:
@@ -84,7 +84,7 @@ class Aligned:
             "cost": array(self.best.cost),
             "scale": array(self.best.scale),
             "margin": array(self.margin),
-            "flags": array(self.flags).astype(np.int32),
+            "flags": array(self.flags).astype(np.int32) | AlignmentFlag.UNUSABLE_IMAGE * unusable.astype(np.int32),
         }
 
 
@@ -187,7 +187,7 @@ class ElasticAligner:
         for some_poses, some_amplitudes in zip(poses.split(at_once), amplitudes.split(at_once), strict=True):
             seen = (tilt @ some_poses[:, None]).flatten(0, 1)
             model = self.coarse.project(seen, some_amplitudes.repeat_interleave(len(tilt), 0)).unflatten(0, (-1, len(tilt))) * observed.transfer
-            scores.append((model.conj() * data).real.sum((1, 2)) / model.abs().square().sum((1, 2)).sqrt())
+            scores.append((model.conj() * data).real.sum((1, 2)) / model.abs().square().sum((1, 2)).clamp_min(1e-20).sqrt())
         score, order = torch.cat(scores).topk(min(self.candidates, len(poses)))
         return Candidates(rotation=poses[order], shift_angst=shift.expand(len(order), -1), amplitudes=amplitudes[order], score=score)
 
@@ -243,12 +243,13 @@ def choose_best(aligner: ElasticAligner, refined: Refined, batch: int, images_ea
     other = torch.where(same, torch.full_like(cost, float("inf")), cost).amin(1)
     chosen = refined.subset(best)
     margin = (other - chosen.cost) / 2
-    flags = AlignmentFlag.AMBIGUOUS * (margin < _AMBIGUOUS_LOG_LIKELIHOOD).long()
-    flags |= AlignmentFlag.AMPLITUDE_AT_BOUND * (chosen.amplitudes.abs().amax(1) > 1.2 * aligner.amplitude_range).long()
+    # each comparison is such that a value that is not a number is flagged
+    flags = AlignmentFlag.AMBIGUOUS * (~(margin >= _AMBIGUOUS_LOG_LIKELIHOOD)).long()
+    flags |= AlignmentFlag.AMPLITUDE_AT_BOUND * (~(chosen.amplitudes.abs().amax(1) <= 1.2 * aligner.amplitude_range)).long()
     # noise alone reaches a whitened correlation of sqrt(parameters / samples)
     samples = 2 * len(aligner.fine.band) * (torch.ones_like(chosen.cost) if images_each is None else images_each)
     by_chance = 3 * ((refined.rigid + 1 + chosen.amplitudes.shape[1]) / samples).sqrt()
-    flags |= AlignmentFlag.LOW_CORRELATION * (chosen.correlation < by_chance).long()
+    flags |= AlignmentFlag.LOW_CORRELATION * (~(chosen.correlation >= by_chance)).long()
     flags |= AlignmentFlag.NOT_CONVERGED * (~chosen.converged).long()
     return Aligned(chosen, margin, flags)
 

@@ -250,7 +250,7 @@ def _refine_batch(forward: ForwardModel, observed: Observed, start: ElasticPose,
         shift_angst=shift,
         amplitudes=amplitudes,
         cost=point.cost,
-        correlation=(1 - point.cost / total).clamp_min(0).sqrt(),
+        correlation=torch.where(total > 0, 1 - point.cost / total, 0.0).clamp_min(0).sqrt(),  # an image that holds nothing agrees with nothing
         scale=point.scale,
         covariance=inverse * unit[:, None] * unit,
         # half a unit of log likelihood is a fraction of a standard deviation of any parameter

@@ -113,6 +113,14 @@ class ParticleRows:
         matrix = torch.from_numpy(self._tilts.matrix[rows]).float().to(device)
         return TiltGroups(matrix=matrix, member=torch.from_numpy(member).to(device), count=len(particles))
 
+    def unusable(self, particles: np.ndarray) -> np.ndarray:
+        """Which of some particles (p,), whose images were read, have no image that can be used."""
+        found = self._images.unusable[self.image_rows(particles)]
+        if self._tilts is None:
+            return found
+        ends = np.cumsum(self._starts[particles + 1] - self._starts[particles])
+        return np.array([part.all() for part in np.split(found, ends[:-1])], bool)
+
     def poses(self, particles: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Poses (p, 3, 3) of some particles and their shifts in Å, (p, 2), or (p, 3) of tilt series, in the tomogram."""
         rows = self.image_rows(particles)

@@ -12,6 +12,7 @@ from ...exceptions import InputError
 from ...imaging.poses import euler_to_matrix, rotation_z
 from ...io.star import ParticleTable
 from ...io.tables import join, read_table
+from ...launch import say_once
 from ...training.augment import move_images
 from ...training.network_input import NetworkInput
 from ...training.particle_images import ParticleImages
@@ -19,6 +20,8 @@ from ...training.plan import block_generator, held_out, shuffled_rows
 from .training_simulator import Samples
 
 __all__ = ["LabelledParticles", "Labels", "move_samples", "read_labels"]
+
+_LARGEST = 1e9  # amplitude that can be one
 
 
 class Labels:
@@ -53,14 +56,14 @@ def read_labels(
         when a particle is missing in the table, the modes are others, or poses are needed and nowhere to be found.
     """
     columns, meta = read_table(path)
-    if "amplitudes" not in columns:
-        raise InputError(f"The table '{path}' has no column 'amplitudes': give the result of an elastic alignment.")
+    if "amplitudes" not in columns or columns["amplitudes"].dtype.kind != "f":
+        raise InputError(f"The table '{path}' has no column 'amplitudes' of numbers: give the result of an elastic alignment.")
     known = [int(number) for number in meta.get("mode_numbers") or mode_numbers]
     amplitudes = columns["amplitudes"]
     missing = [number for number in mode_numbers if number not in known]
     if missing or amplitudes.shape[1] != len(known):
         raise InputError(f"The table '{path}' has amplitudes of modes {known}, but modes {list(mode_numbers)} are to be learned.")
-    rows = join(table.ids, columns["id"])
+    rows = join(table.ids, columns["id"], table=f"the table '{path}'")
     amplitudes = amplitudes[rows][:, [known.index(number) for number in mode_numbers]]
     if "rotation" in columns and "shift_angst" in columns:
         rotation, shift = columns["rotation"][rows], columns["shift_angst"][rows]
@@ -71,10 +74,13 @@ def read_labels(
         raise InputError(f"Neither the table '{path}' nor the particles hold poses, which the network is to learn.")
     else:
         rotation, shift = np.broadcast_to(np.eye(3), (len(table), 3, 3)), np.zeros((len(table), 2))
-    bad = columns["flags"][rows] & (AlignmentFlag.LOW_CORRELATION | AlignmentFlag.NOT_CONVERGED) if "flags" in columns else np.zeros(len(table), int)
-    usable = (bad == 0) & np.isfinite(amplitudes).all(1)
+    refused = AlignmentFlag.LOW_CORRELATION | AlignmentFlag.NOT_CONVERGED | AlignmentFlag.UNUSABLE_IMAGE
+    bad = columns["flags"][rows] & refused if "flags" in columns else np.zeros(len(table), int)
+    usable = (bad == 0) & (np.abs(amplitudes) < _LARGEST).all(1)
     if not usable.all():
-        print(f"{int((~usable).sum())} of {len(table)} particles are not learned from: their alignment is flagged", flush=True)
+        first = table.ids[~usable][0]
+        say_once(f"WARNING: {int((~usable).sum())} of {len(table)} particles (first: particle {first}) are not learned from: their alignment in '{path}' is "
+                 "flagged, or is not a number.")
     return Labels(amplitudes, rotation, shift, table.ids, usable, validation_fraction)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ...exceptions import EXTREMES, require_finite
 from ...progress import Progress
 from ..model.anchored_motion import outlier_mixture
 from ..model.fourier_particles import GaussianImages
@@ -78,7 +79,8 @@ def fit_linear(
         centres, widths, prior = lattice(_phases(motions, images), limit if number or not rough else 1)
         posterior, sums = expectation(images, motions, grid, centres, widths, prior, gather=True)
         assert sums is not None
-        history.append(float(outlier_mixture(posterior.evidence, motions.junk).mean()))
+        evidence = float(outlier_mixture(posterior.evidence, motions.junk).mean())
+        history.append(require_finite(evidence, f"The log-likelihood of round {number + 1}", EXTREMES))
         progress.step(note=f"log-likelihood {history[-1]:.4f}, {len(centres)} places")
         motions = _maximise(motions, sums, centres)
         motions = to_principal_axes(motions, posterior)

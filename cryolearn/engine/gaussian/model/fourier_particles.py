@@ -20,8 +20,9 @@ from ...imaging.fourier import rfft2_centred
 from ...imaging.normalise import normalise_background
 from ...imaging.poses import euler_to_matrix
 from ...imaging.standard_images import StandardImages, even_rows
-from ...io.atomic import reserve, whole_file
+from ...io.atomic import reserve, whole_file, write_npz
 from ...io.recorded_array import mapped_array
+from ...io.records import is_whole_npz
 from ...io.star import CtfTable, ParticleTable
 from ...progress import Progress
 
@@ -128,6 +129,12 @@ class GaussianImages:
     def __len__(self) -> int:
         return len(self.transforms)
 
+    @property
+    def unusable(self) -> NDArray[np.bool_]:
+        """Images (n,) that hold no frequency: constant, masked or saturated ones, see :mod:`cryolearn.engine.imaging.unusable_images`."""
+        limit = None if self.ctf is None else self.ctf.limit
+        return np.zeros(len(self), bool) if limit is None else np.asarray(limit <= 0)
+
     def subset(self, rows: NDArray[np.int64]) -> Self:
         """The images in ``rows`` (a copy of their coefficients)."""
         return self._with_rows(self.transforms[rows], rows)
@@ -230,7 +237,11 @@ def crop_images(
     stack = StandardImages(table)
     count = len(table)
     ctf = stack.ctf_table(conventions.ignore_ctf)
-    if mapped_array(path, (count, len(band)), np.complex64) is None:
+    found = path.with_suffix(".faults.npz")
+    if mapped_array(path, (count, len(band)), np.complex64) is not None and is_whole_npz(found):
+        with np.load(found, allow_pickle=False) as archive:
+            stack.faults[:] = archive["faults"]
+    else:
         path.parent.mkdir(parents=True, exist_ok=True)
         radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
         sign = -1.0 if conventions.invert_contrast else 1.0
@@ -245,6 +256,7 @@ def crop_images(
                 progress.step(len(rows))
             store.flush()
             del store
+            write_npz(found, {"faults": stack.faults})
     assert table.angles_deg is not None
     origin = np.zeros((count, 2)) if table.origin_angst is None else table.origin_angst
     ones = torch.ones(band.rings, device=device)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...exceptions import EXTREMES, require_finite
 from ...imaging.poses import angle_between_deg, so3_exp, so3_log
 from ...io.records import Stage
 from ...io.tables import write_table
@@ -161,6 +162,7 @@ def refine_round(poses: RefinedPoses, model: Gaussians, fit: CurveFit, half: NDA
         sigma[at] = found.sigma
         priors.append(found.prior)
         mean += float(found.log_likelihood.double().sum()) / len(images)
+    require_finite(mean, "The log-likelihood of the poses", EXTREMES)
     prior = PosePrior(max(item.deg for item in priors), max(item.angst for item in priors))
     refined = replace(poses, images=calibrate(replace(images, rotation=rotation, shift_angst=shift), model), prior=prior, sigma=sigma)
     row = float(refined.turn_deg.median()), float(refined.move_angst.median()), mean

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...exceptions import EXTREMES, require_finite
 from ...io.records import Columns, Stage
 from ...progress import Progress
 from ..model.anchored_motion import outlier_fraction
@@ -96,7 +97,7 @@ def fit_curve(images: GaussianImages, curve: Curve, start: Tensor, rounds: int, 
             posterior[batch.rows] = _posterior(batch.likelihood / heat, prior)[:, :-1]
             if not last:
                 sums.add(batch.corners, batch.signal, batch.power, posterior[batch.rows])
-        history.append(_evidence(likelihood, prior))
+        history.append(require_finite(_evidence(likelihood, prior), f"The log-likelihood of round {number + 1}", EXTREMES))
         curve = _populate(curve, posterior)
         if record is not None:
             _save(record, number + 1, curve, posterior, history, temperatures)

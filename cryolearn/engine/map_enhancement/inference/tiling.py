@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...exceptions import InputError
 from ...io.recorded_array import RecordedArray
 from ...io.records import RunRecord
 from ...progress import Progress
@@ -149,6 +150,8 @@ def _mean_over_turns(network: MapNetwork, tile: torch.Tensor, told: list[torch.T
             part = turn_back(expected[0, 0], turn) / len(turns)
             error = part if error is None else error + part
     assert mean is not None and squares is not None
+    if not bool(torch.isfinite(mean).all()):
+        raise InputError("The network's answer is not a number in a part of the map: the model is damaged, or the map has damaged voxels.")
     spread = (squares / max(len(turns) - 1, 1)).clamp_min(0).sqrt()
     parts = (mean, spread, torch.full_like(mean, torch.nan) if error is None else error)
     inner = (slice(border, -border),) * 3

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ....common.checks import check_resolution_range
 from ....common.limits import same_pixel_size
 from ...exceptions import InputError
+from ...imaging.density_maps import read_density
 from ...imaging.map_resampling import resample_cubic
 from ...imaging.model_map import box_around, polymer_atoms
 from ...io.atomic import write_csv
-from ...io.maps import read_map
 from ...io.structures import Structure, read_structure
 from ..config import MapTrainConfig
 from .patches import VOXELS_OF_TARGET, AtomSource, DensitySource, Source
@@ -138,7 +138,7 @@ def _crystal_source(path: str, structure: Structure, voxel_angst: float) -> Dens
 
 
 def _pair_source(seen_path: str, target_path: str, voxel_angst: float) -> DensitySource:
-    seen, target = read_map(seen_path), read_map(target_path)
+    seen, target = read_density(seen_path), read_density(target_path)
     if seen.data.shape != target.data.shape or not same_pixel_size(seen.pixel_size_angst, target.pixel_size_angst):
         raise InputError(f"'{seen_path}' and '{target_path}' are not on the same grid: resample one of them.")
     one, two = (resample_cubic(item.data, item.pixel_size_angst, voxel_angst) for item in (seen, target))

@@ -12,6 +12,7 @@ from torch import nn
 from ....common.checks import check_trained_for
 from ...config import digest_values
 from ...digests import digest_images, digest_input
+from ...exceptions import InputError
 from ...io.atomic import naming, reserve
 from ...io.models import build_trained, fitting, load_model_of
 from ...io.records import RunRecord
@@ -156,7 +157,12 @@ class DistanceModel:
         def look(rows: np.ndarray) -> dict[str, np.ndarray]:
             data, ctf = images.read(rows)
             seen = standardise(scheme.from_images(data[:, first : first + box, first : first + box], ctf))
-            return {"encoded": encode(self._network, seen).cpu().numpy()}
+            encoded = encode(self._network, seen).cpu().numpy()
+            bad = np.flatnonzero(~np.isfinite(encoded).all(1))
+            if len(bad):
+                particle = table.ids[rows[bad[0]]]
+                raise InputError(f"The answer of the network '{self.folder}' for particle {particle} is not a number: the model is damaged; train it again.")
+            return {"encoded": encoded}
 
         columns = record.in_chunks(table.ids, config.chunk, look, "features", config.batch)
         assert columns is not None  # one process

@@ -10,11 +10,12 @@ import torch
 
 from ...alignment.reference_fit import ReferenceMap
 from ...exceptions import InputError
+from ...imaging.density_maps import read_density
 from ...imaging.fourier import cosine_low_pass, fourier_resize, frequency_grid, power_spectrum, radial_average, radial_index
 from ...imaging.gaussians import render_gaussians_3d
 from ...imaging.poses import random_rotations
 from ...imaging.slices import VolumeProjector
-from ...io.maps import Map, read_map
+from ...io.maps import Map
 from ...io.structures import atom_sigmas, atom_weights, read_dry_atoms
 from ...simulate.resample import centred_window, fit_map
 
@@ -97,7 +98,7 @@ class ProjectedMaps:
         return self._projectors[number].project(rotations)
 
     def _map(self, path: str, box: int, pixel_size_angst: float) -> torch.Tensor:
-        volume = read_map(path)
+        volume = read_density(path)
         side = max(volume.data.shape)
         cube = centred_window(torch.as_tensor(volume.data), (side + side % 2,) * 3)
         data = fit_map(Map(cube.numpy(), volume.pixel_size_angst), box, pixel_size_angst)
@@ -150,7 +151,7 @@ def largest_extent(volumes: list[str], structures: list[str]) -> tuple[float, fl
     """Side in Å of a box that holds the largest particle with room around it, and the first map's pixel size (3 Å for models alone)."""
     side, pixel = 0.0, 0.0
     for path in volumes:
-        volume = read_map(path)
+        volume = read_density(path)
         pixel = pixel or volume.pixel_size_angst
         side = max(side, max(volume.data.shape) * volume.pixel_size_angst)
     for path in structures:

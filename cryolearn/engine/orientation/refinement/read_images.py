@@ -9,7 +9,6 @@ import torch
 
 from ...alignment.fourier_band import FourierBand
 from ...alignment.fourier_images import FourierImages, transform_images
-from ...imaging.ctf import Ctf
 from ...progress import Progress
 from ...training.particle_images import ParticleImages
 
@@ -25,13 +24,11 @@ def read_fourier_images(source: ParticleImages, rings: int, batch: int, phase_fl
     band = FourierBand.up_to(table.box, rings + 0.5, length=table.box * table.pixel_size_angst, lowest=0, device=source.device)
     count = len(table)
     data = torch.empty(count, len(band), dtype=torch.complex64, device=source.device)
-    ctfs: list[Ctf] = []
     progress = Progress("Reading for matching", count)
     for rows in np.split(np.arange(count), range(batch, count, batch)):
-        pictures, ctf = source.read(rows)
+        pictures, _ = source.read(rows)
         data[int(rows[0]) : int(rows[-1]) + 1] = transform_images(pictures, band)
-        ctfs += [] if ctf is None else [ctf]
         progress.step(len(rows))
-    whole = Ctf.joined(ctfs) if ctfs else None
-    images = FourierImages(band=band, data=data, noise=torch.ones(band.rings, device=source.device), ctf=whole, phase_flipped=phase_flipped)
+    noise, ctf = torch.ones(band.rings, device=source.device), source.ctf(np.arange(count))  # of images that cannot be used it is 0
+    images = FourierImages(band=band, data=data, noise=noise, ctf=ctf, phase_flipped=phase_flipped)
     return replace(images, noise=images.mean_power())

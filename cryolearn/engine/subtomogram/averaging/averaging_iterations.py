@@ -13,12 +13,12 @@ from torch import Tensor
 from ...alignment.fourier_band import FourierBand
 from ...alignment.fourier_images import wedged_volumes
 from ...alignment.reference import Reference, rotated_coverage
-from ...exceptions import InputError
 from ...imaging.fourier import filter_shells, fourier_resize, rfftn_centred
 from ...imaging.poses import euler_to_matrix
 from ...io.records import RunRecord
 from ...io.subtomograms import SubtomogramStack, SubtomogramTable
 from ...progress import Progress
+from ..usable_subtomograms import UsableSubtomograms
 from .aligner import Aligner, Plan
 from .averages import Averages
 from .averaging_state import Settings, State
@@ -61,7 +61,7 @@ class Rounds:
         self, table: SubtomogramTable, half: NDArray[np.int64], settings: Settings, record: RunRecord, device: torch.device, name: str = "",
     ) -> None:
         self.table, self.settings, self.record, self.device, self.name = table, settings, record, device, name
-        self.stack = SubtomogramStack(table, check=False)
+        self.stack = UsableSubtomograms(SubtomogramStack(table, check=False))
         self.half = torch.from_numpy(half)
         self.tilt = torch.from_numpy(table.tilt_deg)
         self.box = table.box
@@ -98,9 +98,6 @@ class Rounds:
             part = every[start : start + self.settings.batch]
             volumes = torch.from_numpy(self.stack.read(part)).to(self.device)
             deviation = volumes.std((1, 2, 3), correction=0)
-            blank = torch.nonzero(deviation == 0).flatten()
-            if len(blank):
-                raise InputError(f"The {self.table.name(int(part[int(blank[0])]))} is blank: remove it from the set.")
             if self.settings.invert:
                 deviation = -deviation
             yield torch.from_numpy(part), (volumes - volumes.mean((1, 2, 3), keepdim=True)) / deviation[:, None, None, None]

@@ -90,7 +90,7 @@ def read_known(features: str, known_features: str, table: SubtomogramTable) -> K
     missing = np.setdiff1d(table.ids, own["id"])
     if len(missing):
         raise InputError(f"The table '{features}' has no features of subtomogram {missing[0]}.")
-    rows = join(table.ids, own["id"])
+    rows = join(table.ids, own["id"], table="the features")
     return _known(own["features"][rows].astype(np.float64), labelled["features"].astype(np.float64), labelled[label], notes.get("class_names", []))
 
 

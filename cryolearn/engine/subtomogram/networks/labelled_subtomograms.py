@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...exceptions import InputError
-from ...io.subtomograms import SubtomogramStack, SubtomogramTable
+from ...io.subtomograms import SubtomogramTable
 from ...training.plan import BLOCK, block_generator, scattered, shuffled_rows
+from ..usable_subtomograms import UsableSubtomograms
 from .network_input import keep_wedge, move_volumes, network_input
 from .on_the_fly_simulation import DrawnSubtomograms
 
@@ -81,7 +82,7 @@ class CachedVolumes:
     Of simulated ones, those beyond the set are never kept.
     """
 
-    def __init__(self, stack: SubtomogramStack | DrawnSubtomograms, limit_mib: int) -> None:
+    def __init__(self, stack: UsableSubtomograms | DrawnSubtomograms, limit_mib: int) -> None:
         self.stack = stack
         room = min(len(stack), (limit_mib << 20) // (4 * stack.box**3))
         self._kept = np.empty((room, *(stack.box,) * 3), np.float32)  # pages are taken when they are written

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...config import digest_values
+from ...exceptions import InputError
 from ...io.records import RunRecord
 from ...io.subtomograms import SubtomogramStack, SubtomogramTable
+from ..usable_subtomograms import UsableSubtomograms
 from .trained_model import SubtomogramModel
 
 __all__ = ["FEATURES", "ReadAhead", "measure"]
@@ -23,7 +25,7 @@ FEATURES = "features"  # name of the records
 class ReadAhead:
     """Reads rows, and the rows behind them in the background."""
 
-    def __init__(self, stack: SubtomogramStack) -> None:
+    def __init__(self, stack: UsableSubtomograms) -> None:
         self._stack, self._pool = stack, ThreadPoolExecutor(1)
         self._next: tuple[NDArray[np.int64], Future[NDArray[np.float32]]] | None = None
 
@@ -48,7 +50,7 @@ class ReadAhead:
 def measure(
     model: SubtomogramModel, table: SubtomogramTable, folder: Path, batch: int, chunk: int, invert_contrast: bool = False
 ) -> dict[str, NDArray[Any]] | None:
-    """Columns ``id``, ``logits``, ``features`` and ``class_distance`` of all subtomograms; None in processes of rank 1 and above.
+    """Columns ``id``, ``logits``, ``features``, ``class_distance`` and ``unusable`` of all subtomograms; None in processes of rank 1 and above.
 
     Memory: the table, two batches of volumes with what the network makes of one, and 4 bytes a feature and 8 a class for each subtomogram. The caller
     removes the records, whose name is :data:`FEATURES`.
@@ -59,14 +61,19 @@ def measure(
         naming the subtomogram that cannot be used.
     """
     model.check(table)
-    reader = ReadAhead(SubtomogramStack(table, invert_contrast=invert_contrast))
+    stack = UsableSubtomograms(SubtomogramStack(table, invert_contrast=invert_contrast), refuse=False)
+    reader = ReadAhead(stack)
     tilts = table.tilt_deg
 
     def look(rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        return model.look(reader.read(rows), tilts[rows])
+        seen = model.look(reader.read(rows), tilts[rows])
+        for row, fine in zip(rows, np.isfinite(seen["logits"]).all(1) & np.isfinite(seen["features"]).all(1)):
+            if not fine:
+                raise InputError(f"The network's answer for the {table.name(int(row))} is not a number: the model is damaged; train it again.")
+        return {**seen, "unusable": stack.unusable[rows]}
 
     rows = hashlib.sha256(table.ids.tobytes() + tilts.tobytes()).hexdigest()
-    digest = digest_values([digest_values(model.description), _weights_digest(model), table.files_digest(), rows, invert_contrast])
+    digest = digest_values([digest_values(model.description), _weights_digest(model), table.files_digest(), rows, invert_contrast, "unusable"])
     try:
         return RunRecord(folder, FEATURES, digest).in_chunks(table.ids, chunk, look, "subtomograms", batch)
     finally:

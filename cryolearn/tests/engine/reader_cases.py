@@ -25,7 +25,7 @@ from cryolearn.engine.elastic.network.trained_model import ElasticModel
 from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.imaging.config import ReconstructConfig
 from cryolearn.engine.io.map_grid import read_map_grid
-from cryolearn.engine.io.maps import read_map, read_mask, write_map
+from cryolearn.engine.io.maps import Map, read_map, read_mask, write_map
 from cryolearn.engine.io.mode_formats import write_mode_texts, write_nmd
 from cryolearn.engine.io.mode_readers import read_foreign_modes
 from cryolearn.engine.io.models import save_model
@@ -173,7 +173,7 @@ def _maps(folder: Path) -> None:
 
 def _read_maps(folder: Path) -> None:
     for name in ("map.mrc", "map.map.gz", "map.mrc.bz2"):
-        for read in (read_map, read_map_grid, read_mask):
+        for read in (read_map, read_map_grid, lambda path: Map(read_mask(path, (8, 8, 8), 2.0), 2.0)):
             try:
                 _finite(read(str(folder / name)), name)
             except InputError:

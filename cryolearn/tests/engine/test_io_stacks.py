@@ -173,10 +173,16 @@ def test_an_image_with_nan_is_refused_by_id(tmp_path, value):
         stack.read([0, 2])
 
 
-def test_huge_but_finite_values_are_not_refused(tmp_path):
+@pytest.mark.parametrize(("value", "refused"), [(1e17, False), (3e38, True)])
+def test_values_whose_squares_single_precision_does_not_hold_are_refused(tmp_path, value, refused):
     path = tmp_path / "a.mrcs"
-    write_stack(str(path), np.full((1, BOX, BOX), 3e38, np.float32), PIXEL)
-    assert np.isfinite(ImageStack(_table([path], [1])).read([0])).all()
+    write_stack(str(path), np.full((1, BOX, BOX), value, np.float32), PIXEL)
+    images = ImageStack(_table([path], [1]))
+    if refused:
+        with pytest.raises(InputError, match="beyond 1e19"):
+            images.read([0])
+    else:
+        assert np.isfinite(images.read([0])).all()
 
 
 def test_another_box_is_refused(tmp_path):

@@ -155,7 +155,7 @@ def test_fsc_command(data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "figures/fsc.png").exists()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["masked"] and 2 * PIXEL <= summary["resolution_angst"] < BOX * PIXEL
-    write_map(str(tmp_path / "small.mrc"), np.ones((8, 8, 8), np.float32), PIXEL)
+    write_map(str(tmp_path / "small.mrc"), truth[:8, :8, :8], PIXEL)
     write_map(str(tmp_path / "coarse.mrc"), truth, 5.0)
     for other, message in (("small.mrc", "shapes differ"), ("coarse.mrc", "pixel sizes differ")):
         with pytest.raises(InputError, match=message):

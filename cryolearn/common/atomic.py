@@ -75,8 +75,8 @@ def whole_file(path: Path, durable: bool = True) -> Iterator[str]:
             if durable:
                 to_disk(part)
             os.replace(part, path)
-            if durable:
-                to_disk(folder or os.curdir)
+        if durable:
+            _name_to_disk(path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(part)
@@ -136,6 +136,12 @@ def to_disk(path: Path) -> None:
         os.close(handle)
 
 
+def _name_to_disk(path: Path) -> None:
+    """The same for the name of a file, which is written and right even where its folder cannot be asked for that."""
+    with contextlib.suppress(OSError):
+        to_disk(os.path.dirname(os.fspath(path)) or os.curdir)
+
+
 def _this_machine() -> str:
     return "%08x" % zlib.crc32(socket.gethostname().encode())
 
@@ -174,7 +180,7 @@ def finish_part(path: Path) -> None:
     with naming(path, part_of(path)):
         to_disk(part_of(path))
         os.replace(part_of(path), path)
-        to_disk(os.path.dirname(os.fspath(path)) or os.curdir)
+    _name_to_disk(path)
 
 
 @contextlib.contextmanager

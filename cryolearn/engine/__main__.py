@@ -107,7 +107,7 @@ def _run(command: str, config: Any) -> None:
         remove_parts(config.output)
     forget_inputs()
     run(config)
-    if first and (changed := changed_input()):
+    if first and (changed := changed_input(config.output)):
         raise InputError(f"The input '{changed}' was changed while the run read it, and the results may be of both: run again.")
 
 

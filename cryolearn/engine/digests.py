@@ -18,7 +18,7 @@ _BLOCK_BYTES = 64 << 10
 _SAMPLED_FILES = 2000  # of a set, spread evenly, whose content counts: all by size and time
 _PIECE = 1 << 20
 
-_taken: Dict[str, Tuple[int, int]] = {}  # size and time in ns of each file that a digest was taken of
+_taken: Dict[str, Tuple[int, int]] = {}  # size and time in ns of each file whose content a digest was taken of
 
 
 def digest_input(path: str) -> str:
@@ -39,8 +39,9 @@ def digest_images(paths: Sequence[str]) -> str:
     sha = hashlib.sha256(str(len(paths)).encode())
     step = max(1, -(-len(paths) // _SAMPLED_FILES))
     for number, path in enumerate(paths):
-        sha.update(_size_and_time(path))
-        if number % step == 0 or number == len(paths) - 1:
+        sampled = number % step == 0 or number == len(paths) - 1
+        sha.update(_size_and_time(path, sampled))
+        if sampled:
             _add_blocks(sha, path)
     return sha.hexdigest()[:16]
 
@@ -50,9 +51,12 @@ def forget_inputs() -> None:
     _taken.clear()
 
 
-def changed_input() -> str:
-    """The first file that is no longer as it was when its digest was taken; empty when there is none."""
+def changed_input(output: str) -> str:
+    """The first file outside of a run's output folder that is no longer as it was when its digest was taken; empty when there is none."""
+    own = os.path.abspath(output) + os.sep
     for path, before in _taken.items():
+        if path.startswith(own):
+            continue
         try:
             found = os.stat(path)
         except OSError:
@@ -62,9 +66,10 @@ def changed_input() -> str:
     return ""
 
 
-def _size_and_time(path: str) -> bytes:
+def _size_and_time(path: str, watched: bool = True) -> bytes:
     found = os.stat(path)
-    _taken[os.path.abspath(path)] = found.st_size, found.st_mtime_ns
+    if watched:
+        _taken[os.path.abspath(path)] = found.st_size, found.st_mtime_ns
     return b"%d/%d\n" % (found.st_size, found.st_mtime_ns // 10**9)
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .cpu import number_in
 from .exceptions import EXIT_CRASH, EXIT_INTERRUPTED, EXIT_NO_RESOURCE, InputError
 
 _PATIENCE_S = 30.0
+_FORGOTTEN_S = 30 * 86400.0  # longer than any run
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")  # the second is set in srun's tasks only: a batch script is one process
 _RUN_OF_TORCHRUN = "TORCHELASTIC_RUN_ID"
@@ -74,6 +78,9 @@ def launch_processes(processes: int, words: Sequence[str], folder: str) -> Endin
     folder
         Output folder of the run, which all processes see; they leave there how they ended.
     """
+    for old in Path(folder).glob(".processes-*"):
+        if time.time() - old.stat().st_mtime > _FORGOTTEN_S:  # a launcher that was killed left it
+            shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".processes-", dir=folder) as endings:
         launcher = subprocess.Popen(launch_command(processes, [*_without_option(words, "--status"), "--status", endings]))
         try:

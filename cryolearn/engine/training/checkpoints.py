@@ -50,12 +50,15 @@ def find_checkpoint(record: RunRecord, rank: int = 0) -> Path | None:
 
     Earlier versions kept checkpoints of all digests in ``checkpoints/`` of the output folder: training that they began is continued from there.
     """
-    for path in [*record.checkpoints(), *sorted((record.folder / "checkpoints").glob("step_*.ckpt"), reverse=True)]:
+    earlier = sorted((record.folder / "checkpoints").glob("step_*.ckpt"), reverse=True)
+    for path in [*record.checkpoints(), *earlier]:
         found = _digest_of(path)
         if found == record.digest:
             return path
         if found is None and rank == 0:
             print(f"checkpoint '{path.name}' cannot be read and is passed over", flush=True)
+    if earlier and rank == 0:
+        print(f"The checkpoints in '{record.folder / 'checkpoints'}' belong to other parameters, inputs or versions: training starts anew.", flush=True)
     return None
 
 

@@ -22,7 +22,7 @@ from cryolearn.tests.engine.bad_inputs import VERDICTS, Case, all_cases, judged,
 
 __all__ = ["forked", "load_engine", "rows"]
 
-_LIMIT_S = 120
+_LIMIT_S = 600
 _FEWEST = 300
 _SHOWN = 12
 
@@ -36,7 +36,7 @@ def load_engine() -> None:
 
 
 def forked(case: Case, sets: Path, folder: Path) -> tuple[str, str]:
-    """Verdict on a case and its evidence, in a process of its own that is stopped after two minutes."""
+    """Verdict on a case and its evidence, in a process of its own that is stopped after ten minutes."""
     reader, writer = os.pipe()
     child = os.fork()
     if not child:

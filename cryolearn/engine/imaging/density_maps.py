@@ -8,7 +8,7 @@ from ..exceptions import InputError
 from ..io.maps import Map, read_map
 from ..launch import say_once
 
-__all__ = ["read_density"]
+__all__ = ["check_density", "read_density"]
 
 _LARGEST = 1e12  # squares of larger values, summed over a map, are beyond float32
 _FEWEST = 4  # voxels along each axis
@@ -16,17 +16,23 @@ _OUTSHONE = 100.0  # times the value that all but a thousandth of the voxels sta
 
 
 def read_density(path: str) -> Map:
-    """Read a map of density.
+    """Read a map of density: :func:`cryolearn.engine.io.maps.read_map` and :func:`check_density`."""
+    found = read_map(path)
+    check_density(found, path)
+    return found
+
+
+def check_density(found: Map, path: str) -> None:
+    """Refuse a map that cannot be one of density, and point out voxels that outshine all others.
 
     Raises
     ------
     InputError
-        as :func:`cryolearn.engine.io.maps.read_map`, when all voxels are alike, values are too large to be computed with, or there are hardly any voxels.
+        when all voxels are alike, values are too large to be computed with, or there are hardly any voxels.
     """
-    found = read_map(path)
     low, high = float(found.data.min()), float(found.data.max())
     if not low < high:
-        raise InputError(f"The map '{path}' is empty: all of its voxels are {low:g}.")
+        raise InputError(f"The map '{path}' shows no density: all of its voxels are {low:g}.")
     if max(-low, high) > _LARGEST:
         raise InputError(f"The map '{path}' has values as large as {max(-low, high):g}: scale it, and look for damaged voxels.")
     if min(found.data.shape) < _FEWEST:
@@ -35,4 +41,3 @@ def read_density(path: str) -> Map:
     if max(-low, high) > _OUTSHONE * usual > 0:
         count = int((np.abs(found.data) > _OUTSHONE * usual).sum())
         say_once(f"WARNING: {count} of the voxels of the map '{path}' are more than {_OUTSHONE:g} times as strong as the rest: they are damaged; mask them.")
-    return found

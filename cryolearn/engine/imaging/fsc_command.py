@@ -11,10 +11,10 @@ from ...common.limits import same_pixel_size
 from ..device import select_device
 from ..exceptions import InputError
 from ..figures import fsc_curves, save_figure
-from ..io.maps import Map, read_mask
+from ..io.maps import Map, read_map, read_mask
 from ..io.summary import FscSummary, write_summary
 from .config import FscConfig
-from .density_maps import read_density
+from .density_maps import check_density
 from .fsc import fsc
 from .half_set_maps import write_fsc_csv
 
@@ -32,7 +32,7 @@ def run(config: FscConfig) -> None:
     device = select_device(config)
     if not config.map1 or not config.map2:
         raise InputError("Two maps are needed: give map1 and map2.")
-    first, second = read_density(config.map1), read_density(config.map2)
+    first, second = read_map(config.map1), read_map(config.map2)
     if len(set(first.data.shape)) != 1:
         raise InputError(f"The map '{config.map1}' has the shape {first.data.shape}: crop or pad it to a cube.")
     _check_same(first, second, config.map1, config.map2)
@@ -41,6 +41,8 @@ def run(config: FscConfig) -> None:
             f"The pixel sizes differ: {first.pixel_size_angst:g} Å in '{config.map1}' and {second.pixel_size_angst:g} Å in "
             f"'{config.map2}': resample one of the maps."
         )
+    check_density(first, config.map1)
+    check_density(second, config.map2)
     box, pixel = first.data.shape[0], first.pixel_size_angst
     volumes = [torch.from_numpy(item.data).to(device) for item in (first, second)]
     curves = {"fsc_unmasked": fsc(volumes[0], volumes[1]).cpu()}

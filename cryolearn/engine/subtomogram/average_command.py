@@ -14,11 +14,11 @@ from ...common.limits import same_pixel_size
 from ..config import digest_config, digest_values, require
 from ..device import select_device
 from ..exceptions import InputError
-from ..imaging.density_maps import read_density
+from ..imaging.density_maps import check_density
 from ..imaging.half_set_maps import halves_of
 from ..imaging.masks import sphere_mask
 from ..imaging.symmetry import symmetry_matrices
-from ..io.maps import read_mask
+from ..io.maps import read_map, read_mask
 from ..io.records import RunRecord
 from ..io.subtomograms import SubtomogramStack, SubtomogramTable, read_subtomograms
 from .averaging.aligner import Plan
@@ -153,12 +153,13 @@ def _mask(config: SubtomogramAverageConfig, table: SubtomogramTable) -> Tensor:
 
 def _reference(path: str, table: SubtomogramTable) -> Tensor:
     """A map in the box and at the voxel size of the subtomograms."""
-    item = read_density(path)
+    item = read_map(path)
     if item.data.shape != (table.box,) * 3:
         size = " x ".join(str(side) for side in item.data.shape[::-1])
         raise InputError(f"The reference '{path}' has {size} voxels, but the subtomograms have a box of {table.box}: crop or pad it.")
     if not same_pixel_size(item.pixel_size_angst, table.pixel_size_angst):
         raise InputError(f"The reference '{path}' has {item.pixel_size_angst:g} Å/voxel, but the subtomograms have {table.pixel_size_angst:g}: resample it.")
+    check_density(item, path)
     return torch.from_numpy(item.data)
 
 

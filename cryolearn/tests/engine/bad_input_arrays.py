@@ -208,7 +208,10 @@ MODEL = [
         for how, change in DAMAGE.items()
         if how in ("missing", "empty", "truncated", "folder")
     ),
-    Fault("weights NaN", _model(_weights(lambda found: {name: value.float() * float("nan") for name, value in found.items()})), ("bad_model",)),
+    Fault(
+        "weights NaN", _model(_weights(lambda found: {name: value.float() * float("nan") for name, value in found.items()})),
+        ("bad_model", "the model is damaged"),
+    ),
     Fault("no weights in the file", _model(_weights(lambda found: {})), ("bad_model",)),
     Fault(
         "weights of another shape",

@@ -84,7 +84,7 @@ STAR = [
     *_cells("rlnDefocusU", {"NaN": "nan", "infinite": "inf"}),
     *_cells("rlnDefocusU", {"1e12 Å": "1e12"}, None),
     *_cells("rlnOriginXAngst", {"1e6 Å": "1e6"}, None),
-    *(Fault(f"stack {how}", _stack(change), ("bad.mrcs",)) for how, change in DAMAGE.items()),
+    *(Fault(f"stack {how}", _stack(change), ("bad.mrcs", "bad.star")) for how, change in DAMAGE.items()),
     _star("no image names", without("rlnImageName"), ("rlnImageName",)),
     _star("half a CTF", without("rlnVoltage"), ("rlnVoltage",), block="data_optics"),
 ]

@@ -59,6 +59,7 @@ _TOGETHER: dict[tuple[str, str], dict[str, object]] = {
     ("orientation-recover", "model"): {"start": "network", "restarts": 1, "gauge_candidates": 100, "second_start": False},
 }
 _LONG = ("gaussian-heterogeneity", "elastic-train", "distance-train", "orientation-recover", "subtomogram-average", "map-train", "map-enhance")
+_OF_SIDE_CHAINS = ("chi1_deg", "peak_deg_map", "peak_sd_map", "rotameric_map")  # not known of residues without one
 _RECORDS = re.compile(r"(^|/)(records|checkpoints|chunks|stages|lightning_logs)(/|$)|\.part$")
 
 
@@ -276,8 +277,12 @@ def _odd_column(path: Path) -> str:
         fine = np.ones(1, bool)
         if "flags" in table.files:
             fine = table["flags"] == 0
+        elif "class" in table.files:
+            fine = table["class"] > 0  # the others belong to none
         for name in table.files:
             values = np.minimum(table[name], 0) if name == "margin" else table[name]  # infinite where no other solution was found
+            if name in _OF_SIDE_CHAINS:
+                continue
             if values.dtype.kind == "f" and not np.isfinite(values[fine] if len(fine) == len(values) else values).all():
                 return name
     return ""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...exceptions import InputError
 from ...io.subtomograms import SubtomogramTable
-from ...io.tables import join, read_table
+from ...io.tables import join, number_vectors, read_table
 
 __all__ = ["Known", "Novelty", "novelty_of", "read_known"]
 
@@ -78,8 +78,7 @@ def read_known(features: str, known_features: str, table: SubtomogramTable) -> K
     own, _ = read_table(features)
     labelled, notes = read_table(known_features)
     for path, columns in ((features, own), (known_features, labelled)):
-        if "features" not in columns:
-            raise InputError(f"The table '{path}' has no column 'features'.")
+        columns["features"] = number_vectors(columns, "features", path)
     label = next((name for name in ("true_class", "class") if name in labelled), None)
     if label is None:
         raise InputError(f"The table '{known_features}' has no column 'true_class' or 'class': give the features of labelled subtomograms.")
@@ -91,7 +90,7 @@ def read_known(features: str, known_features: str, table: SubtomogramTable) -> K
     if len(missing):
         raise InputError(f"The table '{features}' has no features of subtomogram {missing[0]}.")
     rows = join(table.ids, own["id"], table="the features")
-    return _known(own["features"][rows].astype(np.float64), labelled["features"].astype(np.float64), labelled[label], notes.get("class_names", []))
+    return _known(own["features"][rows], labelled["features"], labelled[label], notes.get("class_names", []))
 
 
 def _known(features: NDArray[np.float64], labelled: NDArray[np.float64], classes: NDArray[np.int64], names: list[str]) -> Known:

@@ -140,7 +140,8 @@ class CryoLearnProtBase(EngineRun, InputChecks):
             if hasattr(output, 'getFileName'):
                 files.append(output.getFileName())
         lines, methods = self._describe()
-        self._setSummary(*lines, *('WARNING: %s' % text for text in self._engineWarnings() if text not in lines))
+        verdict = self._verdict()
+        self._setSummary(*([verdict] if verdict else []), *lines, *('WARNING: %s' % text for text in self._engineWarnings() if text not in lines))
         self._setMethods(methods)
         return files + self._otherFiles()
 
@@ -176,6 +177,10 @@ class CryoLearnProtBase(EngineRun, InputChecks):
     def _describe(self):
         """``(lines of the summary, text of the methods)``, when the outputs are there."""
         raise NotImplementedError
+
+    def _verdict(self):
+        """One sentence on how far the result can be relied on, the first of the summary; '' where there is nothing to rely on."""
+        return ''
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validate(self):

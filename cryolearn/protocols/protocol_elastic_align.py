@@ -74,6 +74,9 @@ class CryoLearnProtElasticAlign(CryoLearnProtElasticBase):
             'Pose, shift and the amplitudes of normal modes %s were found for %d particles by %s and batched Levenberg-Marquardt refinement.'
             % (modes, count, 'a joint search over orientations and conformations' if blind else 'a local search about the given poses'))
 
+    def _verdict(self):
+        return self._alignmentVerdict(self._getExtraPath(RESULT))
+
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):
         particles = self.inputParticles.get()

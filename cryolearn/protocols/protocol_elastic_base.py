@@ -5,6 +5,9 @@ from typing import Optional
 
 from pwem.objects import SetOfParticlesFlex, SetOfPrincipalComponents
 
+from ..common.flags import AlignmentFlag, flag_counts
+from ..common.tables import read_table
+from ..common.verdicts import alignment_verdict
 from ..convert.flex import PROGRAM, appendAligned, latentLength, modeNumbers, motionFile
 from ..convert.modes import checkModeNumbers, diameter, engineModes, modeFiles, structureFile
 from ..convert.motions import MOTION_FILE, describeMotion, motionsFolder
@@ -145,6 +148,13 @@ class CryoLearnProtElasticBase(CryoLearnProtBase):
     def _createAligned(self, tableFile):
         """Output set of the input particles with amplitudes and poses of a result table."""
         return self.newSet(SetOfParticlesFlex, lambda new: appendAligned(self.inputParticles.get(), new, tableFile), progName=PROGRAM)
+
+    def _alignmentVerdict(self, tableFile):
+        """The verdict of a result table with flags."""
+        flags = read_table(tableFile)[0].get('flags')
+        if flags is None:
+            return ''
+        return alignment_verdict(len(flags), flag_counts(flags, AlignmentFlag), int((flags != 0).sum()))
 
     def _ctfValues(self):
         """What the set knows about the CTF of its images."""

@@ -57,6 +57,9 @@ class CryoLearnProtElasticPredict(CryoLearnProtElasticBase):
         return (['%d particles predicted (%s), modes %s.' % (count, refined, modes)],
                 'Pose, shift and the amplitudes of normal modes %s of %d particles were predicted by the network and %s.' % (modes, count, refined))
 
+    def _verdict(self):
+        return self._alignmentVerdict(self._getExtraPath(RESULT))
+
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):
         particles, model = self.inputParticles.get(), self.inputModel.get()

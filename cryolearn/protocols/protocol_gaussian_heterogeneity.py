@@ -134,8 +134,7 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
         columns, _ = read_table(self._getExtraPath(RESULT))
         significant = sum(motion.isEnabled() for motion in motions.iterItems())
         gaussians = len(read_table(self._getExtraPath(GAUSSIANS_FILE))[0]['id'])
-        summary = self._readEngineSummary()
-        lines = [text for text in (summary.get('verdict'), summary.get('free_energy')) if text]
+        lines = [text for text in [self._readEngineSummary().get('free_energy')] if text]
         lines += ['%s of %d particles by %d Gaussians, method %s.' % (value('vary').capitalize(), count, gaussians, value('method')),
                  '%d of %d eigen-motions explain more than noise does.' % (significant, motions.getSize())]
         lines.append('Flagged: %(hidden)d whose view hides the motion, %(at_end)d at the end of the path, %(unlikely)d that the model does not fit, '
@@ -149,6 +148,9 @@ class CryoLearnProtGaussianHeterogeneity(CryoLearnProtBase):
             'The %s of %d particles was found with %d Gaussians that represent the consensus map [Chen2018] (method "%s"%s).' % (
                 {'both': 'conformation and composition'}.get(value('vary'), value('vary')), count, gaussians, value('method'),
                 ', orientations refined in alternation' if value('refine_poses') else ''))
+
+    def _verdict(self):
+        return self._readEngineSummary().get('verdict', '')
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

@@ -5,6 +5,7 @@ import os
 import pyworkflow.protocol.params as params
 from pwem.objects import SetOfFSCs, Volume
 
+from ..common.verdicts import enhancement_verdict
 from ..convert.enhanced_maps import CONFIDENCE, ENHANCED, FSC_TABLE, HALVES, LOCAL_CORRELATION, UNCERTAINTY, makeEnhancedFscs
 from ..convert.fsc import fillFscs
 from ..convert.map_scores import halfMapFiles, writeHalfMaps, writePlacedVolume
@@ -87,18 +88,14 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
             found['input_resolution_angst'], found['orientations'],
             'that comes with the software' if self.inputModel.get() is None else '"%s"' % self.inputModel.get().getPreset()),
             'It agrees with the input to %.2f (local correlation inside the molecule).' % found['local_correlation']]
-        if 'evidence_gain' in found:
-            lines.append('Agreement with the half map that was not seen %s: mean FSC %.3f before, %.3f after, down to %.2f Å.' % (
-                'rose' if found['evidence_gain'] > 0 else 'did not rise', found['mean_fsc_raw'], found['mean_fsc_cross'], found['input_resolution_angst']))
         if 'confident_part' in found:
             lines.append('Of the molecule, %.0f %% stand out of the input\'s noise (false discovery rate 1 %%).' % (100 * found['confident_part']))
-        if not found['molecule_found']:
-            lines.append('Nothing in the map stands out of the solvent: is there a molecule in it?')
-        if found['disagrees']:
-            lines.append('*The enhanced map does not resemble its input*, do not use it: is density white in the input, and its resolution right?')
         return [*lines, NOT_FOR], (
             'For interpretation only, the map was enhanced by a neural network held to the data by the half maps\' FSC (data consistency %g); '
             'half maps were enhanced independently.' % found['data_consistency'])
+
+    def _verdict(self):
+        return enhancement_verdict(self._readEngineSummary())
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

@@ -6,6 +6,7 @@ from typing import Dict
 from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumesFlex, Volume, VolumeFlex
 
 from ..common.fsc import HALF_MAP_THRESHOLD, read_curve, resolution_of_curve, resolution_text
+from ..common.verdicts import maps_verdict
 from ..convert.classes import meanLatents, particlesOf, writeClasses
 from ..convert.flex import PROGRAM
 from ..convert.fsc import fillFscs, makeFsc
@@ -114,12 +115,17 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
     def _describe(self):
         lines = []
         for _, stem in self._names():
-            found = resolution_of_curve(*read_curve(self._getExtraPath(stem + '_fsc.csv')), threshold=HALF_MAP_THRESHOLD)
-            lines.append('%s: %s (FSC %g of half maps)' % (stem, resolution_text(found), HALF_MAP_THRESHOLD))
+            lines.append('%s: %s (FSC %g of half maps)' % (stem, resolution_text(self._resolution(stem)), HALF_MAP_THRESHOLD))
         for stem, count in self._report()['left_out'].items():
             lines.append('%s: left out, %d particle(s) make no two half maps.' % (stem, count))
         return lines, ('%d map(s) were reconstructed by CTF-weighted Fourier insertion; resolution is where the Fourier shell '
                        'correlation of the half maps first crosses %g.' % (len(self._names()), HALF_MAP_THRESHOLD))
+
+    def _verdict(self):
+        return maps_verdict([self._resolution(stem) for _, stem in self._names()])
+
+    def _resolution(self, stem):
+        return resolution_of_curve(*read_curve(self._getExtraPath(stem + '_fsc.csv')), threshold=HALF_MAP_THRESHOLD)
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

@@ -6,6 +6,7 @@ import pyworkflow.protocol.params as params
 from pwem.objects import FSC, SetOfParticles, Volume
 
 from ..common.fsc import resolution_text
+from ..common.verdicts import recovery_verdict
 from ..convert.fsc import makeFsc
 from ..convert.orientations import PARTICLES_TABLE, appendRecovered
 from ..convert.volumes import makeVolume
@@ -94,8 +95,6 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         if found['median_confidence'] is not None:
             lines.append('Median confidence %.2f.' % found['median_confidence'])
         lines.append('Half maps: %s (FSC 0.143).' % resolution_text(found['resolution_angst']))
-        if found['trust'] != 'high':
-            lines += ['*Doubtful*, do not build on it:', *found['trust_reasons']]
         lines += found['warnings']
         return lines, ('Orientations of %d particles were recovered without a reference %s, followed by %d rounds of projection matching against '
                        'the images\' own reconstruction, half sets apart.' % (
@@ -104,6 +103,10 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
     def _group(self):
         """Point group of the form, or else the network's."""
         return (self.symmetry.get() or '').strip() or (self._model().getSymmetry() if self._model() else 'C1')
+
+    def _verdict(self):
+        found = self._readEngineSummary()
+        return recovery_verdict(found['trust'], found['trust_reasons'])
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

@@ -5,6 +5,7 @@ from tomo.objects import SetOfAverageSubTomograms, SetOfClassesSubTomograms, Set
 
 from ..common.checks import check_average_box, check_references
 from ..common.fsc import resolution_text
+from ..common.verdicts import averages_verdict
 from ..convert.files import isThere
 from ..convert.fsc import fillFscs, makeFsc
 from ..convert.subtomogram_averages import AVERAGES_TABLE, appendAligned, fillAverages, readAverages
@@ -117,6 +118,10 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         return [*lines, *found.get('warnings', [])], (
             '%d subtomograms were aligned, classified and averaged without a reference in %d iterations, half sets apart [Xu2017].'
             % (count, self.iterations.get()))
+
+    def _verdict(self):
+        found = [average.resolution for average in readAverages(self._getExtraPath()).values()]
+        return averages_verdict(found, self._readEngineSummary().get('warnings', []))
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

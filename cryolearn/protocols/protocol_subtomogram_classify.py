@@ -3,6 +3,7 @@
 from pyworkflow.object import Float
 from tomo.objects import SetOfClassesSubTomograms, SetOfSubTomograms
 
+from ..common.verdicts import classification_verdict
 from ..convert.subtomogram_classes import CLASSES_TABLE, ClassTable
 from ..convert.subtomogram_sets import NO_CLASS, appendSubtomograms, fillClasses, setClass
 from ..convert.subtomograms import imagesOf
@@ -68,6 +69,10 @@ class CryoLearnProtSubtomogramClassify(CryoLearnProtSubtomogramBase):
         unknown = numbers.count(NO_CLASS)
         return (['%d subtomograms: %s; %d unknown.' % (len(table), ', '.join(sizes), unknown)],
                 '%d subtomograms were classified by a trained network [Xu2017]; %d were rejected as unknown.' % (len(table), unknown))
+
+    def _verdict(self):
+        found = self._readEngineSummary()
+        return classification_verdict(found['subtomograms'], found['rejected'], found['mean_confidence'])
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

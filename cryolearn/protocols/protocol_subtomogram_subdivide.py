@@ -4,6 +4,7 @@ from pyworkflow.object import String
 from tomo.objects import SetOfClassesSubTomograms, SetOfSubTomograms
 
 from ..common.limits import FEWEST_SUBDIVIDED
+from ..common.verdicts import groups_verdict
 from ..convert.subtomogram_classes import CLUSTERS_REPORT, CLUSTERS_TABLE, KNOWN_FEATURES, ClassTable, writeKnownFeatures
 from ..convert.subtomogram_sets import NO_CLASS, fillClasses
 from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE
@@ -68,11 +69,13 @@ class CryoLearnProtSubtomogramSubdivide(CryoLearnProtSubtomogramBase):
         method = self.getEngineValue(Config, 'method')
         found = self._readEngineSummary()
         lines = ['%d subtomograms in %d groups of %d to %d (%s), %d left out.' % (len(table) - leftOut, len(sizes), sizes[-1], sizes[0], method, leftOut)]
-        if found.get('silhouette') is not None and found['silhouette'] == found['silhouette']:
-            lines.append('Silhouette %.3f (1: well apart, 0: a continuum).' % found['silhouette'])
         if found.get('purity') is not None:
             lines.append('%.1f %% have the most frequent label of their group.' % (100 * found['purity']))
         return lines, '%d subtomograms were divided into %d groups (%s) by the features of a trained network [Xu2017].' % (len(table), len(sizes), method)
+
+    def _verdict(self):
+        found = self._readEngineSummary()
+        return groups_verdict(found['silhouette'], found['left_out'], found['subtomograms'])
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

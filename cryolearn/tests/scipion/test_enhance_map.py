@@ -101,7 +101,7 @@ class TestEnhanceMap(WindowTest):
         self.assertIn('half maps', protocol.warnings()[0])
         self.launchProtocol(protocol)
         self.assertFalse(hasattr(protocol, 'outputFSCs'))
-        self.assertIn('comes with the software', protocol.summary()[0])
+        self.assertIn('comes with the software', ' '.join(protocol.summary()))
 
     # ---------------------------------------------------- refused --------------------------------------------------
     def testBadInputIsRefused(self):

@@ -101,7 +101,8 @@ class TestGaussianHeterogeneity(GaussianProject):
             self.assertLessEqual({self.imported.getObjId(), self.consensus.getObjId()}, parents)
         self.assertEqual([self.particles.getSamplingRate(), self.particles.getXDim()], [PIXEL, BOX])
         self.assertTrue(self.particles.hasCTF() and self.particles.hasAlignmentProj())
-        self.assertIn('%d particles' % PARTICLES, self.gaussian.summary()[0])
+        self.assertIn('The particles differ', self.gaussian.summary()[0])
+        self.assertIn('%d particles' % PARTICLES, ' '.join(self.gaussian.summary()))
         self.assertIn('Gaussians', self.gaussian.methods()[0])
 
     def testPlacesFollowTheTruth(self):

@@ -114,7 +114,8 @@ class TestOrientations(KillingTest, WindowTest):
         self.assertSetSize(self.recovered, PARTICLES)
         self.assertEqual((self.recovered.getSamplingRate(), self.recovered.getXDim()), (PIXEL, BOX))
         self.assertTrue(self.recovered.hasCTF() and self.recovered.hasAlignmentProj())
-        self.assertIn('%d particles' % PARTICLES, self.recovery.summary()[0])
+        self.assertIn('%d particles' % PARTICLES, ' '.join(self.recovery.summary()))
+        self.assertIn(self.recovery.summary()[0].split(',')[0].split(':')[0], ('Reliable', 'Doubtful'))
         self.assertIn('Banjac2021', self.recovery.methods()[0])
 
     def testEachParticleHasItsPoseHalfAndConfidence(self):
@@ -303,7 +304,7 @@ class TestSymmetricOrientations(KillingTest):
     def testFromRandomOrientations(self):
         run = self.launch(CryoLearnProtRecoverOrientations, inputParticles=self.truth, start=STARTS.index('random'), symmetry='C2',
                           particleDiameterAngst=120, rounds=3, numberOfThreads=2)
-        self.assertIn('symmetry C2', run.summary()[0])
+        self.assertIn('symmetry C2', ' '.join(run.summary()))
         self.assertEqual({item.getObjId() for item in self.proj.getSourceParents(run.outputParticles)}, {self.truth.getObjId()})
         self.assertLessEqual(self.meanError(run.outputParticles), PAPER_RAD)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from ....common.checks import check_trained_for
 from ...config import digest_file, digest_values
+from ...exceptions import InputError
 from ...io.models import build_trained, fitting, load_model_of
 from ...io.records import RunRecord
 from ...io.star import ParticleTable

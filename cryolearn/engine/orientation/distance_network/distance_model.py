@@ -62,6 +62,8 @@ class DistanceModel:
             when the folder holds none, or the model of another method.
         """
         weights, description = load_model_of(folder, "distance", _NEEDED, "a distance network")
+        if description["preset"] == "views" and "views" not in description:
+            raise InputError(f"'{folder}' is not a distance network: its model.json has no 'views'.")
         with fitting(folder):
             kernel = SimilarityKernel(description["symmetry"])
         network = build_trained(folder, weights, lambda: build_network(description["preset"], kernel, description["arguments"]))

@@ -17,7 +17,7 @@ os.environ.setdefault('SCIPION_DOMAIN', 'pwem')
 if pw.Config.SCIPION_DOMAIN != 'pwem':
     pw.Config.setDomain('pwem')
 
-from pyworkflow.protocol import MODE_RESUME, HostConfig, isProtocolUpToDate
+from pyworkflow.protocol import MODE_RESUME, HostConfig
 
 import cryolearn
 from cryolearn.common.tables import read_table
@@ -70,13 +70,20 @@ class TestSlurm(ProjectTest):
     def waitFor(self, protocol, until=None):
         """Wait until a run has ended (or ``until`` holds), as Scipion's window does.
 
-        Scipion reads a run's state first and asks the queue then, so that a job which ends in between counts as lost. Here it asks only when the state was read
-        after the job had gone.
+        Scipion reads a run's state first and asks the queue then, so that a job which ends in between counts as lost, and it may take a state for the newest
+        that was written while it read. Here the state is read again once the job has gone, before the queue is asked.
         """
+        seenGone = set()
+
         def askQueue(run):
-            gone = not set(map(str, run.getJobIds())) & set(self.cluster.jobs())
-            if gone and isProtocolUpToDate(run):
-                ask(run)
+            jobs = frozenset(map(str, run.getJobIds()))
+            if jobs & set(self.cluster.jobs()):
+                return True
+            if jobs in seenGone:
+                return ask(run)
+            seenGone.add(jobs)
+            run.lastUpdateTimeStamp.set(None)
+            return True
 
         def ended():
             self.proj._updateProtocol(protocol)

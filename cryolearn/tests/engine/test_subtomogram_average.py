@@ -248,9 +248,9 @@ def test_gallery_draws_slices_and_surface() -> None:
 @pytest.mark.parametrize(("options", "said"), [
     (dict(start="reference"), "needs maps"),
     (dict(start="reference", references=["MODEL", "MODEL"], classes=3), "2 references for 3 classes"),
-    (dict(start="reference", references=["SMALL"]), "crop or pad it"),
+    (dict(start="reference", references=["SMALL"]), "crop, pad or resample"),
     (dict(start="reference", references=["FINE"]), "resample it"),
-    (dict(mask="SMALL"), "crop or pad it"),
+    (dict(mask="SMALL"), "crop, pad or resample"),
     (dict(mask="ZERO"), "is empty"),
     (dict(classes=20), "too few"),
     (dict(mask_radius_angst=150.0), "larger than half the box"),

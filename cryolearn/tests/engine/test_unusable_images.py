@@ -39,7 +39,7 @@ def _masked(image: np.ndarray) -> np.ndarray:
 
 
 FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "constant": lambda image: np.full_like(image, 3), "masked": _masked, "saturated": lambda image: np.sign(image) * 3, "median": lambda image: image * 1e30,
+    "constant": lambda image: np.full_like(image, 3), "masked": _masked, "saturated": lambda image: np.sign(image) * 3, "median": lambda image: image * 1e10,
 }
 
 

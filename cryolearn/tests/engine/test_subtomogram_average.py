@@ -248,7 +248,7 @@ def test_gallery_draws_slices_and_surface() -> None:
 @pytest.mark.parametrize(("options", "said"), [
     (dict(start="reference"), "needs maps"),
     (dict(start="reference", references=["MODEL", "MODEL"], classes=3), "2 references for 3 classes"),
-    (dict(start="reference", references=["SMALL"]), "crop, pad or resample"),
+    (dict(start="reference", references=["SMALL"]), "crop or pad it"),
     (dict(start="reference", references=["FINE"]), "resample it"),
     (dict(mask="SMALL"), "crop, pad or resample"),
     (dict(mask="ZERO"), "is empty"),

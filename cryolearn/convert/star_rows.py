@@ -129,6 +129,12 @@ def _wordsOf(line: str) -> list[str]:
     return shlex.split(line) if '"' in line else line.split()
 
 
+def namedFile(starFile: str, name: str) -> str:
+    """A file named in a STAR file: beside it where it is there, else as it is named, from the current folder."""
+    beside = os.path.join(os.path.dirname(starFile), name)
+    return beside if os.path.exists(beside) else name
+
+
 class StarReader:
     """A STAR file of particles or subtomograms: ``optics`` (a Table), ``pixelSize``, ``box``, ``hasPoses`` and ``names`` of the columns."""
 
@@ -158,8 +164,7 @@ class StarReader:
     def fileOf(self, name: str) -> str:
         """A file named in the STAR: looked for beside the STAR, then in the current folder."""
         if name not in self._beside:
-            beside = os.path.join(os.path.dirname(self._starFile), name)
-            self._beside[name] = beside if os.path.exists(beside) else name
+            self._beside[name] = namedFile(self._starFile, name)
         return self._beside[name]
 
     def setPose(self, item: Any, row: Any) -> None:

@@ -16,7 +16,7 @@ from emtable import Table
 from pyworkflow.object import Integer, String
 
 from ..common.atomic import open_whole
-from .star_rows import ANGLE_LABELS, ORIGIN_LABELS
+from .star_rows import ANGLE_LABELS, ORIGIN_LABELS, namedFile
 
 RELION_SET = 'RelionSetOfPseudoSubtomograms'
 STAR_ATTRIBUTE, ID_ATTRIBUTE = '_cryolearnTiltStar', '_cryolearnTiltId'  # of an item: file of tilt-series particles, and rlnImageId there
@@ -117,7 +117,7 @@ def _writeRows(starFile: str, wanted: Any, without: Any) -> int:
                 raise ValueError("The tilt-series particles of '%s' have other columns or optics groups than the others: give those of one file." % star)
             for key, row in _rowsByKey(star, reader, ids):
                 objId, half = ids.pop(key)
-                values = {**row, _IMAGES: _named(_found(star, row[_IMAGES])), _ID: str(objId), _SUBSET: row.get(_SUBSET) if half is None else str(half)}
+                values = {**row, _IMAGES: _named(namedFile(star, row[_IMAGES])), _ID: str(objId), _SUBSET: row.get(_SUBSET) if half is None else str(half)}
                 writer.writeRowValues([values[label] for label in [*labels, *halves, _ID]])
                 count += 1
             if ids:
@@ -156,7 +156,7 @@ def _tomogramsOf(star: str) -> str:
     """Tomograms table of a file of particles, by the optimisation set that lies beside it."""
     master = os.path.splitext(star)[0] + '_optimisation_set.star'
     for row in Table.Reader(master, tableName='', guessType=False):
-        return _found(master, getattr(row, _TOMOGRAMS_FILE))
+        return namedFile(master, getattr(row, _TOMOGRAMS_FILE))
     raise ValueError("The optimisation set '%s' is empty." % master)
 
 
@@ -178,12 +178,6 @@ def _text(star: str, block: str) -> str:
                 continue
             lines.append(line)
     return ''.join(lines)
-
-
-def _found(star: str, name: str) -> str:
-    """A file named in a STAR file: beside it, else from the project's folder."""
-    beside = os.path.join(os.path.dirname(star), name)
-    return beside if os.path.exists(beside) else name
 
 
 def _named(path: str) -> str:

@@ -20,7 +20,7 @@ import cryolearn.engine
 from cryolearn.tests.engine.bad_input_sets import make_sets
 from cryolearn.tests.engine.bad_inputs import VERDICTS, Case, all_cases, judged, run_case
 
-__all__ = ["forked", "load_engine", "rows"]
+__all__ = ["bad_input_row", "forked", "load_engine", "rows"]
 
 _LIMIT_S = 600
 _FEWEST = 300
@@ -71,12 +71,13 @@ def rows(work: Path) -> Iterator[Row]:
             if verdict != VERDICTS[0]:
                 failures.setdefault(case.command, []).append(f"{case.parameter}: {case.what} ({verdict})")
     for command, found in counts.items():
-        yield _row(command, found, failures.get(command, []))
+        yield bad_input_row(command, found, failures.get(command, []))
     whole = sum(counts.values(), Counter())
-    yield _row("all commands", whole, [], fewest=_FEWEST)
+    yield bad_input_row("all commands", whole, [], fewest=_FEWEST)
 
 
-def _row(condition: str, found: Counter[str], failures: list[str], fewest: int = 0) -> Row:
+def bad_input_row(condition: str, found: Counter[str], failures: list[str], fewest: int = 0) -> Row:
+    """Row of the table: counts of the verdicts, and the cases that are not right."""
     measured = f"{sum(found.values())} cases: " + ", ".join(f"{found[name]} {name}" for name in VERDICTS)
     if failures:
         measured += "; " + "; ".join(failures[:_SHOWN]) + (f"; and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else "")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import _silence_bad_inputs
 import _silence_neighbours
+import _silence_protocols
 from _results import parser, record
 
-PARTS = {"bad-inputs": _silence_bad_inputs.rows, "neighbours": _silence_neighbours.rows}
+PARTS = {"bad-inputs": _silence_bad_inputs.rows, "neighbours": _silence_neighbours.rows, "protocols": _silence_protocols.rows}
 
 
 def main() -> None:

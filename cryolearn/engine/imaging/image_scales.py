@@ -7,11 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..exceptions import InputError
 from ..io.star import ParticleTable
-from .unusable_images import REMEDY
+from .unusable_images import FACTOR, REMEDY
 
 __all__ = ["ImageScales"]
 
-_FACTOR = 10.0  # of standard deviations, as in unusable_images.py
 _OFFSET = 2.0  # of the background's mean in standard deviations; it is 0 where images were normalised
 
 
@@ -49,11 +48,11 @@ class ImageScales:
         found = []
         middle = float(np.median(deviation[~constant]))
         ratio = deviation / middle
-        odd = ~constant & ((ratio > _FACTOR) | (ratio < 1 / _FACTOR))
+        odd = ~constant & ((ratio > FACTOR) | (ratio < 1 / FACTOR))
         if odd.any():
             worst = int(np.argmax(np.where(odd, np.abs(np.log(np.maximum(ratio, 1e-300))), 0)))
             found.append(
-                f"{int(odd.sum())} of the {len(seen)} images have a standard deviation more than {_FACTOR:g} times above or below the median (particle "
+                f"{int(odd.sum())} of the {len(seen)} images have a standard deviation more than {FACTOR:g} times above or below the median (particle "
                 f"{ids[worst]}: {ratio[worst]:.3g} times), by hot pixels or another grey scale: {REMEDY}."
             )
         offset = float(np.median(np.abs(mean[~constant]) / deviation[~constant]))

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from ..exceptions import InputError
 
-__all__ = ["REMEDY", "UnusableImages", "unusable_sentences"]
+__all__ = ["FACTOR", "REMEDY", "UnusableImages", "unusable_sentences"]
 
 REMEDY = "normalise the images (relion_preprocess --norm, with --white_dust and --black_dust against hot pixels), or remove them"
 
 _SAMPLE = 100
 _EQUAL_BACKGROUND = 0.5  # of the pixels outside the circle in the box, all of one value: masked
 _AT_THE_ENDS = 0.25  # of all pixels, at the least or largest value: saturated
-_FACTOR = 10.0  # of standard deviations: normalised images differ by less than 2, raw ones of one microscope by a few
+FACTOR = 10.0  # of standard deviations: normalised images differ by less than 2, raw ones of one microscope by a few
 _COMMON = 0.1  # of the sample: what more images have is no fault of theirs
 _SMALL_BOX, _STEPS = 64, (7, 11, 13, 17)
 _USABLE, _CONSTANT, _MASKED, _SATURATED, _SCALE = range(5)
@@ -91,7 +91,7 @@ class UnusableImages:
             rows = np.flatnonzero(self.reason == reason)
             if len(rows):
                 worst = rows[np.argmax(np.abs(np.log(np.maximum(self._ratio[rows], 1e-300))))]
-                filled = text.format(first=f"first: particle {ids[rows[0]]}", factor=_FACTOR, worst=ids[worst], ratio=self._ratio[worst], remedy=REMEDY)
+                filled = text.format(first=f"first: particle {ids[rows[0]]}", factor=FACTOR, worst=ids[worst], ratio=self._ratio[worst], remedy=REMEDY)
                 found.append(f"{len(rows)} of the {len(ids)} images {filled}")
         return found
 
@@ -123,4 +123,4 @@ def _traits(images: NDArray[np.float32], middle: float) -> tuple[NDArray[np.floa
 
 
 def _off_scale(deviation: NDArray[np.float64], middle: float) -> NDArray[np.bool_]:
-    return (deviation > _FACTOR * middle) | ((deviation < middle / _FACTOR) & (deviation > 0))
+    return (deviation > FACTOR * middle) | ((deviation < middle / FACTOR) & (deviation > 0))

@@ -87,7 +87,7 @@ def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rou
     solve
         Finds pose and amplitudes of particles with an aligner, from ``(aligner, images, ctf, rows)``, rows being those of the particles.
     rounds
-        How often the sample is solved, each time with the gain found before; 0 measures the noise only.
+        How often the sample is solved: searched in the first round, then refined with the gain found before; 0 measures the noise only.
     batch
         Images that are solved together.
     """
@@ -95,15 +95,18 @@ def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rou
     chosen = particles.sample(_IMAGES, _FEWEST)
     noise = images.noise_power()
     model = ImageModel(table.box, table.pixel_size_angst, noise, torch.ones_like(noise))
+    parts = np.array_split(chosen, max(1, -(-len(chosen) * particles.tilts_each // batch)))
+    found: list[Refined] = []
     for _ in range(rounds):
-        present = aligner.with_image_model(model)
-        solved: list[Refined] = []
+        present, before, found = aligner.with_image_model(model), found, []
         observed: list[Observed] = []
-        for some in np.array_split(chosen, max(1, -(-len(chosen) * particles.tilts_each // batch))):
+        for at, some in enumerate(parts):
             data, ctf = images.read(particles.image_rows(some))
-            solved.append(solve(present, data, ctf, some))
-            observed.append(present.observe(data, ctf, particles.tilts(some))[1])
-        model = replace(model, gain=model.gain * radial_gain(present.fine, Observed.joined(observed), Refined.concatenate(solved), table.box))
+            fine = present.observe(data, ctf, particles.tilts(some))[1]
+            each = torch.arange(len(some), device=images.device)
+            found.append(present.refine_fine(fine, each, before[at], len(some)).best if before else solve(present, data, ctf, some))
+            observed.append(fine)
+        model = replace(model, gain=model.gain * radial_gain(present.fine, Observed.joined(observed), Refined.concatenate(found), table.box))
     return model
 
 

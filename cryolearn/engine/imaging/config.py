@@ -55,7 +55,8 @@ class ReconstructConfig(RunConfig):
 class ConvertParticlesConfig(RunConfig):
     """Particles of RELION, cryoSPARC or Xmipp for RELION and cryoSPARC.
 
-    Writes ``particles.star`` and ``particles.cs``, which name the original images, and ``summary.json``.
+    Writes ``particles.star`` and ``particles.cs``, which name the original images, and ``summary.json``. Of tilt-series particles ``particles.star`` is a set
+    of RELION 5; ``tilt_images.star`` and ``particles.cs`` have a single particle for each tilt image.
     """
 
     particles: str = shared.particles()

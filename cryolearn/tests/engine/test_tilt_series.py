@@ -24,8 +24,8 @@ from cryolearn.engine.gaussian.model.fourier_particles import GaussianImages, Im
 from cryolearn.engine.gaussian.model.gain_and_noise import calibrate
 from cryolearn.engine.gaussian.model.projection import Gaussians
 from cryolearn.engine.gaussian.model.slices import SliceGrid
-from cryolearn.engine.imaging import reconstruct_command
-from cryolearn.engine.imaging.config import ReconstructConfig
+from cryolearn.engine.imaging import convert_command, reconstruct_command
+from cryolearn.engine.imaging.config import ConvertParticlesConfig, ReconstructConfig
 from cryolearn.engine.imaging.ctf import critical_exposure
 from cryolearn.engine.imaging.defocus_hand import with_defocus_hand
 from cryolearn.engine.imaging.fsc import fsc
@@ -160,6 +160,23 @@ def test_what_is_written_is_read_as_the_same_particles(tmp_path: Path, style: st
     written = read_star(str(tmp_path / "out.star"))
     assert np.array_equal(written["particles"]["rlnGroupNumber"], (written["particles"]["rlnImageId"] - 1) % 5)
     assert written["general"]["rlnTomoSubTomosAre2DStacks"][0] == 1
+
+
+def test_tilt_images_go_to_other_programs_as_single_particles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with the pose, shift and CTF of its tilt; what they cannot say, the dose, is named."""
+    _case(tmp_path)
+    table = _read(tmp_path)
+    convert_command.run(ConvertParticlesConfig(output=str(tmp_path / "out"), particles=str(tmp_path / "particles.star")))
+    assert "WARNING: tilt_images.star and particles.cs do not say what dose" in capsys.readouterr().out
+    again = _read(tmp_path, "out/particles.star")
+    assert np.array_equal(again.tilts.particle_ids, table.tilts.particle_ids)
+    for name in ("tilt_images.star", "particles.cs"):
+        images = read_particles(str(tmp_path / "out" / name))
+        turn = angle_between_deg(*(euler_to_matrix(torch.from_numpy(one.angles_deg)) for one in (images, table)))
+        assert images.tilts is None and float(turn.max()) < 1e-3 and np.abs(images.origin_angst - table.origin_angst).max() < 1e-3
+        assert np.abs(images.ctf.defocus_u - table.ctf.defocus_u).max() < 0.01 and np.array_equal(images.image_index, table.image_index)
+    images = read_particles(str(tmp_path / "out" / "tilt_images.star"))
+    assert np.array_equal(images.extra["rlnTomoParticleId"], table.tilts.particle_ids)
 
 
 @pytest.mark.parametrize("premultiplied", [False, True])

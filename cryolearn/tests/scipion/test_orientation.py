@@ -39,6 +39,7 @@ from .windows import WindowTest
 
 PARTICLES, BOX, PIXEL, SNR, DIAMETER = 150, 32, 4.0, 1.0, 80
 QUICK = dict(width=32, networkSizePx=32, epochs=8, imagesPerEpoch=1024, batch=32, numberOfThreads=2)
+SEARCH = dict(particleDiameterAngst=DIAMETER, gaugeCandidates=1000, rounds=4, numberOfThreads=2)
 PAPER_RAD = 0.255  # mean error that Banjac et al. (2021) reach with noisy images of a protein that the network knows (5j0n)
 CONSTANT_RAD = np.pi / 4  # mean error of the best constant answer for distances uniform between 0 and pi
 SOURCES, ALIGNMENTS, STARTS, PRESETS = (fields_of(kind)[name].metadata['choices'] for kind, name in (
@@ -57,8 +58,7 @@ class TestOrientations(KillingTest, WindowTest):
                                seed=1).outputParticles
         cls.train = cls.launch(CryoLearnProtDistanceTrain, inputStructures=[cls.structure], inputParticles=cls.truth, **QUICK)
         cls.model = cls.train.outputModel
-        cls.recovery = cls.launch(CryoLearnProtRecoverOrientations, inputParticles=cls.truth, inputModel=cls.model,
-                                  particleDiameterAngst=DIAMETER, numberOfThreads=2)
+        cls.recovery = cls.launch(CryoLearnProtRecoverOrientations, inputParticles=cls.truth, inputModel=cls.model, **SEARCH)
         cls.recovered = cls.recovery.outputParticles
         cls.comparison = cls.launch(CryoLearnProtCompareOrientations, inputReference=cls.truth, inputParticles=cls.recovered)
 
@@ -257,7 +257,7 @@ class TestOrientations(KillingTest, WindowTest):
 
     # --------------------------------------------------- killed ----------------------------------------------------
     def testKilledRecoveryEndsAsIfItHadNotBeen(self):
-        values = dict(inputParticles=self.truth, inputModel=self.model, particleDiameterAngst=DIAMETER, numberOfThreads=2)
+        values = dict(SEARCH, inputParticles=self.truth, inputModel=self.model)
         run = self.newProtocol(CryoLearnProtRecoverOrientations, **values)
 
         def recorded():

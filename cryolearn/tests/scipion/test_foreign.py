@@ -1,6 +1,6 @@
 """Particles that this package did not make, through Scipion's own import, with RELION as the referee of every set.
 
-ProDy deforms 4AKE, gemmi makes the density, relion_project projects with shifts and astigmatic CTF, white noise of SNR 0.1.
+ProDy deforms 4AKE, gemmi makes the density, relion_project projects with shifts and astigmatic CTF, white noise.
 The STAR comes in by Scipion's import protocol (scipion-em-relion); the sets go out by scipion-em-relion.
 """
 
@@ -21,7 +21,8 @@ from .base import ATOMS, MODES, ProjectTest, setColumns
 
 relion31 = pytest.importorskip('relion.convert.convert31')
 NEEDED = [program for program in ('relion_project', 'relion_reconstruct') if shutil.which(program) is None]
-IMAGES, BOX, PIXEL = 100, 128, 2.0
+IMAGES, BOX, PIXEL = 100, 64, 4.0
+SNR = 0.4  # of images of 2 Å pixels and SNR 0.1, binned by two
 BENCHMARKS = Path(__file__).resolve().parents[3] / 'benchmarks'
 
 
@@ -41,7 +42,7 @@ class TestForeignParticles(ProjectTest):
         with np.load(engineModes(cls.modes)) as data:
             vectors = data['eigenvectors'][6:9]
         folder = cls.proj.getPath('foreign')
-        cls.truth = make_particles(folder, cls.modes.getPdb().getFileName(), vectors, IMAGES, 200.0, box=BOX, pixel_size_angst=PIXEL,
+        cls.truth = make_particles(folder, cls.modes.getPdb().getFileName(), vectors, IMAGES, 200.0, box=BOX, pixel_size_angst=PIXEL, snr=SNR,
                                    mean_map=True)
         cls.imported = cls.launch(
             ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_RELION, starFile=os.path.join(folder, 'particles.star'),

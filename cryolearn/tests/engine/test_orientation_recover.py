@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(folder: Path, output: str, **changes: object) -> RecoverOrientationsConfig:
     (folder / output).mkdir(exist_ok=True)
     values: dict[str, object] = dict(output=str(folder / output), particles=str(folder / "particles" / "particles.star"), shift_range_angst=6.0,
-                                     gauge_candidates=1000, rounds=4, threads=1)
+                                     gauge_candidates=500, rounds=4, threads=1)
     return RecoverOrientationsConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def test_distances_that_do_not_hold_are_left(folder: Path, recovered: Path, monk
         return (distances + distances.T) / 2, np.ones_like(distances)
 
     monkeypatch.setattr(command.DistanceModel, "measure", guessed)
-    command.run(config(folder, "guessed", model=str(folder / "train" / "model"), restarts=4))
+    command.run(config(folder, "guessed", model=str(folder / "train" / "model"), restarts=4, rounds=2))
     summary = json.loads((folder / "guessed" / "summary.json").read_text())
     assert summary["start_used"] == "random" and summary["residual_rad"] > 0.5
     found, truth = (read_table(str(path))[0] for path in (folder / "guessed" / "orientations.npz", folder / "particles" / "truth.npz"))

@@ -44,7 +44,7 @@ def run(config: ConvertParticlesConfig) -> None:
         images = replace(table, tilts=None, extra={_PARTICLE: table.tilts.particle_ids})
         write_particles(str(out / "tilt_images.star"), images)
         if table.ctf is not None and table.ctf.dose is not None:
-            said.append("tilt_images.star and particles.cs do not say what dose an image had received: the exposure filter is left to the program that reads them.")
+            said.append("tilt_images.star and particles.cs do not say what dose an image had received, so that other programs cannot weight the images by it.")
             print(f"WARNING: {said[-1]}", flush=True)
     write_cs(str(out / "particles.cs"), images)
     given = {**images.extra, **images.optics} if images.cryosparc is None else {}

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="benchmarks are 
 
 @pytest.fixture(scope="module")
 def proteins() -> Iterator[ModuleType]:
-    """Proteins and sampling of ``benchmarks/house_novelty.py``."""
+    """Proteins and sampling of ``benchmarks/silence_novelty.py``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCHMARKS))
         import _novelty
@@ -66,7 +66,7 @@ def test_a_protein_left_out_of_the_training_is_stranger_than_those_in_it(
 ) -> None:
     """Half way at least from a coin to a perfect novelty: an area under the curve of .75 is six of its standard errors above .5 (Mann & Whitney 1947).
 
-    Several trainings, and closer relatives, are measured by ``benchmarks/house_novelty.py``.
+    Several trainings, and closer relatives, are measured by ``benchmarks/silence_novelty.py``.
     """
     sizes = [gyration(proteins.DATA / file) for file in (proteins.UNKNOWN[unknown], proteins.KNOWN[as_large_as])]
     assert abs(sizes[0] / sizes[1] - 1) < 0.1  # size alone does not give it away

@@ -14,7 +14,7 @@ from ...io.subtomograms import SubtomogramTable
 from ...training.plan import BLOCK, block_generator, scattered, shuffled_rows
 from ..usable_subtomograms import UsableSubtomograms
 from .network_input import keep_wedge, move_volumes, network_input
-from .on_the_fly_simulation import DrawnSubtomograms
+from .on_the_fly_simulation import DECOY, DrawnSubtomograms
 
 __all__ = ["CachedVolumes", "LabelledSubtomograms", "Labels", "class_weights", "read_labels"]
 
@@ -29,14 +29,21 @@ class Labels:
     Attributes
     ----------
     names : of the classes, number 0 first
-    number : (n,) int
-    training, validation : rows of the table
+    number : (n,) int; decoys have that beyond the classes
+    training, validation : rows of the table; decoys are not validated
+    decoys : whether there are any
     """
 
     names: list[str]
     number: NDArray[np.int64]
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
+    decoys: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """Classes, and that of the decoys."""
+        return len(self.names) + self.decoys
 
 
 def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
@@ -52,10 +59,10 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
     unnamed = next((row for row, name in enumerate(table.class_name) if name in ("", "None")), None)
     if unnamed is not None:
         raise InputError(f"The {table.name(unnamed)} has no class: name one, or leave it out.")
-    names = sorted(set(table.class_name), key=lambda name: (name == _NULL, name))
+    names = sorted(set(table.class_name) - {DECOY}, key=lambda name: (name == _NULL, name))
     if len(names) < 2:
         raise InputError(f"All subtomograms are of the class '{names[0]}': there is nothing to tell apart.")
-    lookup = {name: number for number, name in enumerate(names)}
+    lookup = {name: number for number, name in enumerate([*names, DECOY])}
     number = np.array([lookup[name] for name in table.class_name])
     rank = scattered(table.ids)
     kept = []
@@ -66,13 +73,14 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
         count = int(np.clip(round(validation_fraction * len(here)), 1, len(here) - 1))
         kept.append(here[np.argsort(rank[here], kind="stable")[:count]])
     validation = np.sort(np.concatenate(kept))
-    return Labels(names, number, np.setdiff1d(np.arange(len(table)), validation), validation)
+    decoys = bool((number == len(names)).any())
+    return Labels(names=names, number=number, training=np.setdiff1d(np.arange(len(table)), validation), validation=validation, decoys=decoys)
 
 
 def class_weights(labels: Labels, balance: bool) -> Tensor:
     """Weight of each class in the loss, such that every class counts the same and the mean over training is 1."""
-    count = np.bincount(labels.number[labels.training], minlength=len(labels.names))
-    weight = len(labels.training) / (len(labels.names) * count) if balance else np.ones(len(labels.names))
+    count = np.bincount(labels.number[labels.training], minlength=labels.outputs)
+    weight = len(labels.training) / (labels.outputs * count) if balance else np.ones(labels.outputs)
     return torch.as_tensor(weight, dtype=torch.float32)
 
 

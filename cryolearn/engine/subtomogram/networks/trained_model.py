@@ -39,6 +39,7 @@ class SubtomogramModel:
     temperature : of the logits
     known : where the classes lie in the network's representation
     novelty_quantiles : (101,) percentiles of the novelty of unseen subtomograms of the known classes
+    decoy_weight : of the surprise that a subtomogram is of any class, in its novelty; 0 where no decoys were learned
     description : what ``model.json`` holds
     """
 
@@ -52,6 +53,7 @@ class SubtomogramModel:
         self.temperature = float(description["temperature"])
         self.novelty_quantiles = np.asarray(description["novelty_quantiles"], np.float64)
         self.box, self.pixel_size_angst = int(description["box"]), float(description["pixel_size_angst"])
+        self.decoy_weight = float(description.get("decoy_weight", 0.0))
 
     @classmethod
     def load(cls, folder: str, device: torch.device) -> SubtomogramModel:
@@ -107,12 +109,20 @@ class SubtomogramModel:
             First and last tilt in degrees.
         """
         seen = self.represent(volumes, tilt_deg)
-        representation = seen.pop("representation")
-        return {**seen, "class_distance": self.known.distances(representation if self.known.discriminants else seen["features"])}
+        representation, surprise = seen.pop("representation"), seen.pop("surprise")
+        return {**seen, "class_distance": self.distances(representation if self.known.discriminants else seen["features"], surprise)}
+
+    def distances(self, representation: NDArray[np.float32], surprise: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distance (n, classes) to each class: :meth:`KnownClasses.distances`, plus the surprise that a subtomogram is of any class, times its weight."""
+        found: NDArray[np.float32] = self.known.distances(representation) + np.float32(self.decoy_weight) * surprise[:, None]
+        return found
 
     @torch.no_grad()
     def represent(self, volumes: Volumes, tilt_deg: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
-        """Columns ``logits``, ``features`` and ``representation``, in which novelty is measured: what the class head is given, or the features."""
+        """Columns ``logits``, ``features``, ``representation``, in which novelty is measured (what the class head is given, or the features), and ``surprise``.
+
+        The surprise (n,) is minus the logarithm of the probability to be of any class and no decoy; 0 where the network knows no decoys.
+        """
         seen = torch.as_tensor(volumes).to(self.device, torch.float32)
         made = network_input(seen, tilt_deg, bool(self.description["wedge_channel"]))
         turns = range(4) if self.description["average_turns"] else range(1)
@@ -120,7 +130,12 @@ class SubtomogramModel:
         logits, features, representation = (torch.stack(items).mean(0) for items in zip(*parts))
         if len(turns) > 1:  # unit vectors
             features = torch.nn.functional.normalize(features, dim=1)
-        return {"logits": logits.cpu().numpy(), "features": features.cpu().numpy(), "representation": representation.cpu().numpy()}
+        surprise = torch.zeros(len(logits))
+        if self.description.get("decoys"):
+            surprise = torch.nn.functional.softplus(logits[:, -1] - logits[:, :-1].logsumexp(1))
+            logits = logits[:, :-1]
+        found = {"logits": logits, "features": features, "representation": representation, "surprise": surprise}
+        return {name: values.cpu().numpy() for name, values in found.items()}
 
     def _pass(self, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         made = made.contiguous(memory_format=self._layout)
@@ -153,7 +168,8 @@ def _check(folder: str, description: dict[str, Any], known: KnownClasses) -> Non
     if not all(isinstance(name, str) for name in description["classes"]):
         raise InputError(f"The trained model '{folder}' cannot be used: classes in its model.json are not names.")
     arguments, low_high = description["arguments"], description.get("tilt_range_deg", [-90.0, 90.0])
-    require_agreement(folder, {"classes": description["classes"], "arguments.classes": int(arguments.get("classes", 0)), "known.centres": len(known.centres)})
+    outputs = int(arguments.get("classes", 0)) - bool(description.get("decoys"))
+    require_agreement(folder, {"classes": description["classes"], "arguments.classes": outputs, "known.centres": len(known.centres)})
     require_agreement(folder, {"101 percentiles": 101, "novelty_quantiles": description["novelty_quantiles"]})
     require_agreement(folder, {"a range": 2, "tilt_range_deg": low_high})
     length = known.centres.shape[-1]

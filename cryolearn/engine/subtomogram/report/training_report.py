@@ -19,12 +19,15 @@ from ...training.training_run import count_weights
 from ..config import SubtomogramTrainConfig
 from ..networks.confidence_calibration import KnownClasses, calibration_error, fit_temperature, probabilities, reliability
 from ..networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms
+from ..networks.on_the_fly_simulation import DrawnSubtomograms
 from ..networks.trained_model import SubtomogramModel
 from .confusion import confusion_counts, confusion_plot, write_class_table, write_confusion
 
 __all__ = ["reliability_plot", "write_model"]
 
 _AT_ONCE = 64
+_UNSEEN_SHAPES, _OF_A_SHAPE = 24, 8
+_WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _CENTRES_FROM = 8192  # training subtomograms that say where the classes lie
 
 
@@ -37,17 +40,19 @@ def write_model(
     classes = len(labels.names)
     nothing = KnownClasses(centres=np.zeros((classes, 1), np.float32), whitening=np.eye(1, dtype=np.float32))
     model = SubtomogramModel(network, nothing, {**description, "temperature": 1.0, "novelty_quantiles": [0.0] * 101}, data.device)
-    some = labels.training[:: -(-len(labels.training) // _CENTRES_FROM)]
-    some = np.union1d(some, [labels.training[labels.number[labels.training] == number][0] for number in range(classes)])
+    learnable = labels.training[labels.number[labels.training] < classes]
+    some = learnable[:: -(-len(learnable) // _CENTRES_FROM)]
+    some = np.union1d(some, [learnable[labels.number[learnable] == number][0] for number in range(classes)])
     learned = _look(model, volumes, some, "training subtomograms")
     unseen = _look(model, volumes, labels.validation, "validation")
     number = labels.number[labels.validation]
     fitted, split_error = _temperature(unseen["logits"], number)
     model.temperature = fitted
     model.known = KnownClasses.fit(learned["representation"], labels.number[some], classes)
-    answer = model.answer(unseen["logits"], model.known.distances(unseen["representation"]))
+    rejected = _weigh_decoys(model, volumes.stack, unseen) if isinstance(volumes.stack, DrawnSubtomograms) and labels.decoys else None
+    answer = model.answer(unseen["logits"], model.distances(unseen["representation"], unseen["surprise"]))
     model.description |= {
-        "temperature": fitted, "novelty_discriminants": model.known.discriminants,
+        "temperature": fitted, "novelty_discriminants": model.known.discriminants, "decoy_weight": model.decoy_weight,
         "novelty_quantiles": np.percentile(answer["novelty"], np.arange(101)).round(6).tolist(),
     }
     model.save(str(out / "model"))
@@ -66,18 +71,40 @@ def write_model(
                 str(out / "figures" / "reliability.png"))
     accuracy = counts.diagonal() / np.maximum(counts.sum(1), 1)
     summary: dict[str, Any] = {
-        "network": config.network, "weights": count_weights(network), "classes": classes, "training_subtomograms": len(labels.training),
+        "network": config.network, "weights": count_weights(network), "classes": classes, "training_subtomograms": len(learnable),
         "validation_subtomograms": len(labels.validation), "validation_accuracy": float(right.mean()), "mean_class_accuracy": float(accuracy.mean()),
         "chance_accuracy": 1 / classes, "temperature": fitted, "calibration_error_before": calibration_error(before, right), "calibration_error": split_error,
         "training_accuracy": float((learned["logits"].argmax(1) == labels.number[some]).mean()), "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
+    if rejected is not None:
+        summary["unseen_shapes_rejected"] = rejected
     summary |= {name: float(value) for name, value in (history[-1] if history else {}).items() if name.startswith(("train_", "val_"))}
     write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     print(
         f"accuracy on {len(number)} unseen subtomograms {summary['validation_accuracy']:.3f} (mean of classes {summary['mean_class_accuracy']:.3f}, chance "
         f"{1 / classes:.3f}); on those learned from {summary['training_accuracy']:.3f}", flush=True,
     )
+
+
+def _weigh_decoys(model: SubtomogramModel, stack: DrawnSubtomograms, known: dict[str, NDArray[np.float32]]) -> float:
+    """Set the weight of the surprise by shapes that the network has not seen; returns the part of them that is rejected where one known in twenty is.
+
+    Of several weights it is the one with the largest part of pairs in which the unseen shape is stranger than the known subtomogram.
+    """
+    volumes, tilts = stack.unseen_decoys(_UNSEEN_SHAPES, _OF_A_SHAPE)
+    parts = [model.represent(volumes[start : start + _AT_ONCE], tilts[start : start + _AT_ONCE]) for start in range(0, len(volumes), _AT_ONCE)]
+    decoys = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def novelties(weight: float) -> list[NDArray[np.float32]]:
+        model.decoy_weight = weight
+        return [model.distances(seen["representation"], seen["surprise"]).min(1) for seen in (known, decoys)]
+
+    def area(weight: float) -> float:
+        ours, theirs = novelties(weight)
+        return float((theirs[:, None] > ours[None]).mean())
+    ours, theirs = novelties(max(_WEIGHTS, key=area))
+    return float((theirs > np.percentile(ours, 95)).mean())
 
 
 def _look(model: SubtomogramModel, volumes: CachedVolumes, rows: NDArray[np.int64], what: str) -> dict[str, NDArray[np.float32]]:

@@ -20,6 +20,7 @@ def main() -> None:
     seeds, judged = (6, 60) if options.scale == "laptop" else (20, 500)
     names = {**KNOWN, **UNKNOWN}
     areas: dict[str, list[float]] = {name: [] for name in UNKNOWN}
+    told: list[float] = []
     rejected: dict[str, list[float]] = {name: [] for name in ("known", *UNKNOWN)}
     for seed in range(1, seeds + 1):
         trained = kept_engine(
@@ -30,6 +31,7 @@ def main() -> None:
         seen = look(model, SubtomogramSimulator(drawn, model.device))
         novelty, known = seen["novelty"], np.isin(seen["label"], list(KNOWN))
         limit = model.novelty_limit(FALSE)
+        told.append(float((seen["name"] == seen["label"])[known].mean()))
         rejected["known"].append(float((novelty[known] > limit).mean()))
         for name in UNKNOWN:
             ones = novelty[seen["label"] == name]
@@ -37,20 +39,15 @@ def main() -> None:
             rejected[name].append(float((ones > limit).mean()))
     condition = f"three proteins learned, 5 Å voxels, SNR 1, {seeds} trainings, {judged} subtomograms each"
     for name in UNKNOWN:
-        record("house", f"novelty of an unknown protein ({name}): area under the curve, least and mean", condition=condition, target="mean >= .75",
-               measured=f"{min(areas[name]):.2f}, {np.mean(areas[name]):.2f}", holds=bool(np.mean(areas[name]) >= 0.75), scale=options.scale)
-        record("house", f"novelty of an unknown protein ({name}): rejected, at a limit of {FALSE:g} for the known", condition=condition, target="told",
-               measured=f"{np.mean(rejected[name]):.2f} ({min(rejected[name]):.2f} to {max(rejected[name]):.2f})", holds=True, scale=options.scale)
-    share = float(np.mean(rejected["known"]))
-    record(
-        "house",
-        f"novelty: known proteins rejected at a limit of {FALSE:g}",
-        condition=condition,
-        target=f"<= {2 * FALSE:g}",
-        measured=f"{share:.3f}",
-        holds=share <= 2 * FALSE,
-        scale=options.scale,
-    )
+        record("silence", f"novelty of an unknown protein ({name}): area under the curve, least and mean", condition=condition, target="mean >= .9",
+               measured=f"{min(areas[name]):.2f}, {np.mean(areas[name]):.2f}", holds=bool(np.mean(areas[name]) >= 0.9), scale=options.scale)
+        record("silence", f"unknown protein ({name}): rejected, at a limit of {FALSE:g} for the known", condition=condition, target=">= .8 on average",
+               measured=f"{np.mean(rejected[name]):.2f} ({min(rejected[name]):.2f} to {max(rejected[name]):.2f})",
+               holds=bool(np.mean(rejected[name]) >= 0.8), scale=options.scale)
+    share, right = float(np.mean(rejected["known"])), float(np.mean(told))
+    record("silence", f"known proteins: rejected, at a limit of {FALSE:g}", condition=condition, target=f"<= {2 * FALSE:g}", measured=f"{share:.3f}",
+           holds=share <= 2 * FALSE, scale=options.scale)
+    record("silence", "known proteins: told apart", condition=condition, target=">= .95", measured=f"{right:.3f}", holds=right >= 0.95, scale=options.scale)
 
 
 if __name__ == "__main__":

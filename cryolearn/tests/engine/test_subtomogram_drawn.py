@@ -32,7 +32,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SubtomogramTrainConfig:
     folder = tmp_path_factory.mktemp("drawn")
     return SubtomogramTrainConfig(
         source="simulation", volumes=blob_maps(folder, CLASSES - 1), null_class=True, per_class=PER_CLASS, box=16, pixel_size_angst=14.0, tilt_step_deg=3.0,
-        tilt_spread_deg=9.0, snr=1.0, shift_angst=10.0, decoys=6, width=8, embedding=8, epochs=2, batch=16, seed=4, threads=1, precision="32", output=str(folder / "t"),
+        tilt_spread_deg=9.0, snr=1.0, shift_angst=10.0, decoys=6, width=8, embedding=8, epochs=2, batch=16, seed=4, threads=1, precision="32",
+        output=str(folder / "t"),
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -33,6 +34,8 @@ from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate
 from cryolearn.engine.training.network_input import NetworkInput
 from cryolearn.engine.training.particle_images import ParticleImages
+
+from .bad_input_files import write_mrc
 
 BOX, PIXEL = 48, 4.0
 CPU = torch.device("cpu")
@@ -168,20 +171,18 @@ def test_two_processes_train_the_same_network_as_one(folder: Path) -> None:
         assert (first[name] - second[name]).abs().max() < 0.1 * 2e-3, name
 
 
+def unfiltered() -> NetworkInput:
+    """Images as they are."""
+    ones = (1.0,) * (BOX // 2 + 1)
+    return NetworkInput(box=BOX, pixel_size_angst=PIXEL, size=BOX, signal_power=ones, noise_power=(1e-6,) * len(ones), scale=1.0, centre_radius_angst=1.0,
+                        ignore_ctf=True)
+
+
 def test_aligned_particles_move_with_their_labels(folder: Path, clean: Path) -> None:
     """Pictures that were turned, mirrored and centred are projections at the poses they are labelled with."""
     table = read_particles(str(clean))
     images = ParticleImages(table, 60.0, CPU, ignore_ctf=True, normalise=False)
-    scheme = NetworkInput(
-        box=BOX,
-        pixel_size_angst=PIXEL,
-        size=BOX,
-        signal_power=(1.0,) * (BOX // 2 + 1),
-        noise_power=(1e-6,) * (BOX // 2 + 1),
-        scale=1.0,
-        centre_radius_angst=1.0,
-        ignore_ctf=True,
-    )
+    scheme = unfiltered()
     source = LabelledImages(images, scheme, SimilarityKernel(), shift_range_angst=0.0, largest_rad=np.pi, validation_fraction=0.1, seed=1)
     samples = source.draw([(0, 16), (-1, 16)])
     maps = ProjectedMaps([str(folder / "map.mrc")], [], BOX, PIXEL, BOX, CPU, 1)
@@ -193,6 +194,31 @@ def test_aligned_particles_move_with_their_labels(folder: Path, clean: Path) -> 
     distance = SimilarityKernel().distance_rad(samples.rotation[::2], samples.rotation[1::2])
     assert distance.min() < 0.8 and distance.max() > 2.2
     assert not set(source.training) & set(source.validation)
+
+
+def test_images_that_cannot_be_used_are_not_learned_from(folder: Path, clean: Path, tmp_path: Path) -> None:
+    """Every third image is blank or constant: what is drawn in their place are others, with their own poses."""
+    table = read_particles(str(clean))
+    with mrcfile.open(table.image_file[0]) as handle:
+        images = handle.data.copy()
+    images[::6], images[3::6] = 0, 5
+    write_mrc(tmp_path / "bad.mrcs", images, PIXEL)
+    table.image_file[0] = str(tmp_path / "bad.mrcs")
+    scheme = unfiltered()
+    stack = ParticleImages(table, 60.0, CPU, ignore_ctf=True, normalise=False)
+    source = LabelledImages(stack, scheme, SimilarityKernel(), shift_range_angst=0.0, largest_rad=np.pi, validation_fraction=0.1, seed=1)
+    samples = source.draw([(0, 16), (1, 16)])
+    assert stack.unusable.sum() >= 4
+    maps = ProjectedMaps([str(folder / "map.mrc")], [], BOX, PIXEL, BOX, CPU, 1)
+    again = torch.fft.fftshift(torch.fft.irfft2(maps.project(0, samples.rotation), s=(BOX, BOX)), dim=(1, 2))
+    again = (again - again.mean((1, 2), keepdim=True)) / again.std((1, 2), keepdim=True)
+    assert (samples.images * again).mean((1, 2)).min() > 0.99
+    images[4:] = 0
+    write_mrc(tmp_path / "bad.mrcs", images, PIXEL)
+    source = LabelledImages(ParticleImages(table, 60.0, CPU, ignore_ctf=True, normalise=False), scheme, SimilarityKernel(), shift_range_angst=0.0,
+                            largest_rad=np.pi, validation_fraction=0.1, seed=1)
+    with pytest.raises(InputError, match="None of 16 images drawn to learn from"):
+        source.draw([(0, 16)])
 
 
 OTHERS = {

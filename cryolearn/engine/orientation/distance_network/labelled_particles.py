@@ -62,6 +62,9 @@ class LabelledImages:
         rows = np.concatenate([part[0] for part in drawn])
         turn, mirror, extra = (torch.cat(parts) for parts in zip(*(part[1:] for part in drawn), strict=True))
         data, ctf = self._images.read(rows)
+        if self._images.unusable[rows].any():
+            rows = self._without_unusable(rows)
+            data, ctf = self._images.read(rows)
         seen = self._scheme.from_images(data, ctf)
         # centred first: what is left of the shift is drawn, so that all the shifts of training are equally frequent
         shift = self._shift_angst[torch.from_numpy(rows)].to(seen.device)
@@ -69,6 +72,16 @@ class LabelledImages:
         seen = move_images(seen, turn, back + extra, self._scheme.network_pixel_angst)
         seen = torch.where(mirror[:, None, None], seen.flip(1).roll(1, 1), seen)
         return Samples(standardise(seen), self._moved(rows, turn, mirror))
+
+    def _without_unusable(self, rows: np.ndarray) -> np.ndarray:
+        """The same rows, with other particles of the blocks in the place of those whose images cannot be used."""
+        bad = self._images.unusable[rows]
+        if bad.all():
+            raise InputError(f"None of {len(rows)} images drawn to learn from can be used (first: particle {self._images.table.ids[rows[0]]}): they are blank, "
+                             "masked or saturated. Give others.")
+        rows = rows.copy()
+        rows[bad] = np.resize(rows[~bad], int(bad.sum()))
+        return rows
 
     def _draw_block(self, number: int, count: int) -> tuple[np.ndarray, torch.Tensor, torch.Tensor, torch.Tensor]:
         device = self._rotation.device

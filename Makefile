@@ -10,9 +10,9 @@ test check inspect coverage: export SCIPION_LOCAL_CONFIG = $(SCIPION)/config/sci
 test check inspect coverage: export SCIPION_HOSTS = $(SCIPION)/config/hosts.conf
 test check inspect coverage: export SCIPION_DOMAIN = pwem
 test coverage: export MPLBACKEND = Agg
-# Scipion sleeps for seconds between a protocol's steps: several tests a core, each with one thread, keep the cores busy.
+# Scipion sleeps for seconds between a protocol's steps: two tests a core, each with one thread, keep the cores busy.
 test coverage: export OMP_NUM_THREADS = 1
-WORKERS = $(shell n=$$(nproc); echo $$((n < 4 ? 3 * n : 10)))
+WORKERS = $(shell n=$$(nproc); echo $$((n < 4 ? 2 * n : 8)))
 
 .PHONY: demo test check inspect environment docs matrix coverage lock clean
 

@@ -146,9 +146,7 @@ class TestSlurm(ProjectTest):
 
     def testTraining(self):
         whole = self.training()
-        self.submit(whole)
-        self.waitFor(whole)
-        self.assertFinished(whole)
+        self.launchProtocol(whole)
         killed = self.training()  # 32 steps, of which 16 are done when it is killed
         self.breakAndContinue(killed, self.kill, lambda: _found(killed._getExtraPath('records'), 'step_00000016'))
         self.assertIn('training: goes on after', self.logOf(killed))

@@ -14,6 +14,7 @@ from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.subtomograms import SubtomogramStack, read_subtomograms
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
+from cryolearn.engine.simulate.decoys import decoy_densities
 from cryolearn.engine.simulate.subtomograms_command import run as simulate
 from cryolearn.engine.subtomogram.config import SubtomogramTrainConfig
 from cryolearn.engine.subtomogram.networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, class_weights, read_labels
@@ -60,7 +61,7 @@ def test_the_drawn_set_is_the_written_one(config: SubtomogramTrainConfig, writte
 
 def test_decoys_are_shapes_of_no_class(config: SubtomogramTrainConfig) -> None:
     """As large as the molecules, unlike them and one another, in a class of their own that no network tells, and others where they are judged."""
-    drawn = DrawnSubtomograms(dataclasses.replace(config, snr=0.0), torch.device("cpu"))
+    drawn = DrawnSubtomograms(config, torch.device("cpu"))
     labels = read_labels(drawn.table, 0.25)
     assert labels.names == ["blob0", "blob1", "NULL"] and labels.outputs == 4
     assert set(drawn.table.class_name[EVERY:]) == {DECOY} and (labels.number[EVERY:] == 3).all() and (labels.validation < EVERY).all()
@@ -69,9 +70,10 @@ def test_decoys_are_shapes_of_no_class(config: SubtomogramTrainConfig) -> None:
     shapes, known = drawn._decoys.densities, drawn.simulator.densities
     sizes = [density.volume_angst3 for density in known]
     assert len(shapes) == 6 and all(min(sizes) / 2.5 < shape.volume_angst3 < 2.5 * max(sizes) for shape in shapes)
-    seen, unseen = drawn.read(np.arange(EVERY, EVERY + 12)), drawn.unseen_decoys(6, 2)[0]
-    power = np.array([float((volume.astype(np.float64) ** 2).mean()) for volume in (*seen, *unseen)])
-    assert len(np.unique(power)) == 24
+    others = decoy_densities(6, known, config.pixel_size_angst, drawn.simulator.room_angst, config.seed + 2, torch.device("cpu"))
+    assert len({shape.volume_angst3 for shape in (*shapes, *others)}) == 12 and max(shape.diameter_angst for shape in shapes) < drawn.simulator.room_angst
+    volumes, tilts = drawn.unseen_decoys(6, 2)
+    assert volumes.shape == (12, 16, 16, 16) and tilts.shape == (12, 2)
     with_none = DrawnSubtomograms(dataclasses.replace(config, decoys=0), torch.device("cpu"))
     assert len(with_none) == EVERY and not read_labels(with_none.table, 0.25).decoys
 

@@ -86,11 +86,11 @@ class DrawnSubtomograms:
         """Each simulator that makes some of the rows, which of them, and their rows in its own counting."""
         turn, row = np.divmod(rows, len(self))
         first = self.simulator.count
-        here = np.flatnonzero(row < first)
-        yield self.simulator, here, turn[here] * first + row[here]
-        if self._decoys is not None:
-            here = np.flatnonzero(row >= first)
-            yield self._decoys, here, turn[here] * (len(self) - first) + row[here] - first
+        own, decoy = np.flatnonzero(row < first), np.flatnonzero(row >= first)
+        if len(own):
+            yield self.simulator, own, turn[own] * first + row[own]
+        if len(decoy) and self._decoys is not None:
+            yield self._decoys, decoy, turn[decoy] * (len(self) - first) + row[decoy] - first
 
 
 def _made(simulator: SubtomogramSimulator, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -102,7 +102,8 @@ class Bench:
         def make() -> Any:
             copy = type(items)(filename=str(self.folder() / "bad.sqlite"))
             copy.copyInfo(items)
-            copy._firstDim.copy(items._firstDim)  # it would be read from the first file
+            copy._firstDim.copy(items._firstDim)
+            copy._setFirstDim = lambda image: None  # it would be read from the first file
             for item in items.iterItems():
                 if most is None or item.getObjId() <= most:
                     if which in (None, item.getObjId()):

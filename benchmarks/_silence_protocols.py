@@ -30,7 +30,7 @@ from cryolearn.tests.engine.bad_inputs import RIGHT, TRACEBACK, UNCLEAR, WRONG
 __all__ = ["rows"]
 
 _IMAGES, _BOX, _PIXEL = 60, 32, 8.0
-_THIS = (*(f"{noun} {BAD}{end}" for noun in ("particle", "subtomogram", "item") for end in " :),"), f"{BAD:06d}@")
+_THIS = (*(f"{noun} {BAD}{end}" for noun in ("particle", "subtomogram", "item") for end in " :),."), f"{BAD:06d}@")
 _FILES = ("missing", "empty", "truncated", "folder", "text", "picture")
 _NAN = float("nan")
 

@@ -18,6 +18,7 @@ from ..imaging.first_images import (
     warn,
 )
 from ..imaging.gaussian_splat import splat_gaussians
+from ..imaging.standard_images import StandardImages
 from ..io.star import ParticleTable
 from ..launch import is_first_process, say_once
 from .reference_fit import ReferenceMap, Sample, fit_poses, fit_profile, read_sample
@@ -64,7 +65,7 @@ def map_of_gaussians(positions_angst: Tensor, weights: Tensor, sigma_angst: Tens
 
 
 def check_images(table: ParticleTable, expected: Expected, use: ImageUse) -> None:
-    """Check contrast, pixel size, hand and box of a set; warnings go to the log and to those of the table, which are written into the run's summary.
+    """Check grey values, contrast, pixel size, hand and box of a set; warnings go to the log and to those of the table, and so into the run's summary.
 
     Nothing is refused: a warning needs six standard errors, and a fault that hides another is taken out before the next is looked for.
 
@@ -79,6 +80,7 @@ def check_images(table: ParticleTable, expected: Expected, use: ImageUse) -> Non
     """
     if not is_first_process():
         return
+    warn(table, StandardImages(table).warnings_of_the_set())
     warn(table, box_warnings(table, expected.radius_angst, 0.0 if use.ignore_ctf else expected.resolution_angst))
     dark = check_contrast(table, use)
     size: list[str] = []

@@ -11,7 +11,7 @@ from ..config import check_config, require
 from ..io.mode_formats import write_mode_table, write_mode_texts, write_nmd
 from ..io.mode_readers import read_foreign_modes
 from ..io.modes import RIGID_MODES, write_modes
-from ..io.structures import atom_sigmas, atom_weights, read_structure, write_fitting
+from ..io.structures import atom_sigmas, atom_weights, read_dry_atoms, read_structure, write_fitting
 from ..io.summary import ModesSummary, write_summary
 from .config import ImportModesConfig
 from .normal_modes_command import collectivity, collectivity_score
@@ -29,6 +29,7 @@ def run(config: ImportModesConfig) -> None:
     """
     check_config(config)
     require(config, "structure", "mode_files")
+    read_dry_atoms(config.structure)  # refuses one of water alone
     structure = read_structure(config.structure)
     modes = read_foreign_modes(config.mode_files, config.mode_numbers, structure.coordinates)
     share, moving = collectivity(modes.eigenvectors), modes.mode_numbers > RIGID_MODES

@@ -118,7 +118,9 @@ def _falls_apart(nodes: prody.AtomGroup, cutoff_angst: float, blocks: np.ndarray
     loose = loose_nodes(nodes.getCoords(), cutoff_angst, blocks)
     where = ""
     if loose.any():
-        where = f"{int(loose.sum())} of its {len(nodes)} nodes are apart from the rest or held by fewer than three neighbours: {atoms_by_kind(nodes, loose)}. "
+        where = f"{int(loose.sum())} of its {len(nodes)} nodes are apart from the rest or held by fewer than three neighbours: {atoms_by_kind(nodes, loose)} "
+        first = nodes[int(np.flatnonzero(loose)[0])]
+        where += f"(first: {first.getName()} of {first.getResname()} {first.getChid()}/{first.getResnum()}). "
     return (
         f"The elastic network falls apart (more than six modes cost nothing) with a cutoff of {cutoff_angst:.2f} Å. {where}The selection holds {selected}: "
         "select one connected molecule or take a larger cutoff."

@@ -97,6 +97,10 @@ class StandardImages:
         """What is to be said of the images read until now."""
         return self._unusable.sentences(self.table.ids)
 
+    def warnings_of_the_set(self) -> list[str]:
+        """What is to be said of many of the images, from a sample."""
+        return self._unusable.of_the_set()
+
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Images of one box as they are in their files; those that cannot be used are 0."""
         images = self._stack.read(rows)

@@ -69,11 +69,9 @@ class UnusableImages:
         traits[-1] = _off_scale(deviation, middle)
         return middle, traits[:, seen].mean(1) > _COMMON
 
-    def _of_the_set(self) -> list[str]:
-        middle_and_common = self.__dict__.get("_usual")  # nothing is read for it
-        if middle_and_common is None:
-            return []
-        common = middle_and_common[1]
+    def of_the_set(self) -> list[str]:
+        """One sentence for each fault that many of the images have, so that it is no reason to leave some out."""
+        common = self._usual[1]
         said = {_MASKED: "Many of the images are masked: their background is of one value, so that noise cannot be estimated from it; give images with their "
                          "background.",
                 _SATURATED: "Many of the images are saturated, or have a few grey levels only: what lies beyond is lost; extract them again."}
@@ -86,7 +84,7 @@ class UnusableImages:
                 _SATURATED: "are saturated ({first}): extract them again from movies or micrographs of a wider range, or remove them.",
                 _SCALE: "have a standard deviation more than {factor:g} times above or below the median (particle {worst}: {ratio:.3g} times), by hot pixels "
                         "or another grey scale: {remedy}."}
-        found = self._of_the_set()
+        found = self.of_the_set() if "_usual" in self.__dict__ else []  # nothing is read for it
         for reason, text in said.items():
             rows = np.flatnonzero(self.reason == reason)
             if len(rows):

@@ -39,6 +39,15 @@ def read_foreign_modes(sources: Sequence[str], mode_numbers: Sequence[int], coor
     InputError
         when a file cannot be read or belongs to another structure, or a number is missing.
     """
+    try:
+        return _read(sources, mode_numbers, coordinates)
+    except InputError as error:
+        if not sources or any(name in str(error) for name in sources):
+            raise
+        raise InputError(f"Modes of '{sources[0]}': {error}") from error
+
+
+def _read(sources: Sequence[str], mode_numbers: Sequence[int], coordinates: ArrayLike) -> Modes:
     if len(sources) == 1 and os.path.isdir(sources[0]):
         found = _folder_texts(sources[0])
         return _chosen(read_mode_texts(list(found.values()), list(found), coordinates), mode_numbers, sources[0])

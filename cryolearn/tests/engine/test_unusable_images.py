@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from cryolearn.engine.alignment.fourier_band import FourierBand
 from cryolearn.engine.exceptions import InputError
+from cryolearn.engine.gaussian.model.fourier_particles import ImageConventions, crop_images
 from cryolearn.engine.imaging.standard_images import StandardImages
 from cryolearn.engine.imaging.unusable_images import UnusableImages
 from cryolearn.engine.io.stacks import write_stack
@@ -57,6 +59,18 @@ def test_one_image_that_cannot_be_used_is_named_and_leaves_the_noise_as_it_is(tm
     pictures, ctf = found.read(np.array([BAD, 0]))
     assert float(pictures[0].abs().max()) == 0 and ctf is not None and ctf.limit_inv_angst is not None
     assert ctf.limit_inv_angst[0] == 0 and torch.isinf(ctf.limit_inv_angst[1])
+
+
+def test_gaussian_heterogeneity_knows_them_before_it_estimates_anything(tmp_path: Path) -> None:
+    """Their CTF is 0 at all frequencies, from the first reading as from the file that is kept."""
+    images = _images()
+    images[BAD] = 3
+    table = _table(tmp_path / "with.mrcs", images).with_poses(np.random.default_rng(4).uniform(0, 180, (COUNT, 3)), np.zeros((COUNT, 2)))
+    band = FourierBand.up_to(BOX, 5, length=2.0 * BOX, device="cpu")
+    for _ in range(2):
+        kept = crop_images(table, band, tmp_path / "crops.npy", torch.device("cpu"), radius_angst=12.0, conventions=ImageConventions())
+        assert np.flatnonzero(kept.unusable).tolist() == [BAD]
+        assert float(kept.transfer(np.array([BAD])).abs().max()) == 0 and float(kept.transfer(np.array([0])).abs().max()) > 0
 
 
 def test_what_many_images_have_makes_none_unusable(tmp_path: Path) -> None:

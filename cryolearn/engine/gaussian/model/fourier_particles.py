@@ -236,7 +236,6 @@ def crop_images(
     """
     stack = StandardImages(table)
     count = len(table)
-    ctf = stack.ctf_table(conventions.ignore_ctf)
     found = path.with_suffix(".faults.npz")
     if mapped_array(path, (count, len(band)), np.complex64) is not None and is_whole_npz(found):
         with np.load(found, allow_pickle=False) as archive:
@@ -260,6 +259,7 @@ def crop_images(
     assert table.angles_deg is not None
     origin = np.zeros((count, 2)) if table.origin_angst is None else table.origin_angst
     ones = torch.ones(band.rings, device=device)
+    ctf = stack.ctf_table(conventions.ignore_ctf)  # knows the images that cannot be used once they have been read
     return GaussianImages(
         band=band, transforms=np.load(path, mmap_mode="r"), rotation=euler_to_matrix(torch.from_numpy(table.angles_deg)).float().to(device),
         shift_angst=torch.from_numpy(-origin).float().to(device), ctf=ctf, phase_flipped=conventions.phase_flipped,

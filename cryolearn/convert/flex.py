@@ -160,7 +160,7 @@ def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit
     if reduced and reduced[0] and all(len(vector) == len(reduced[0]) for vector in reduced):
         columns['reduced'] = np.array(reduced)
     if hasPoses:
-        rotations, shifts = posesFromTransforms(np.array(transforms), particles.getSamplingRate())
+        rotations, shifts = posesFromTransforms(np.array(transforms), particles.getSamplingRate(), ids)
         columns['rotation'], columns['shift_angst'] = rotations, shifts[:, :2]
     if motionFile(particles) and all(None not in values for values in sigma):
         columns['amplitude_sigma'] = np.array(sigma)

@@ -8,6 +8,7 @@ from typing import Any
 
 from emtable import Table
 
+from ..common.limits import LARGEST_BOX_PX
 from ..common.limits import same_pixel_size as samePixelSize
 from .star_rows import opticsOf, withImages
 
@@ -135,7 +136,8 @@ class OpticsGroups:
         name = particle.getFileName()
         if name not in self._boxes:
             try:
-                self._boxes[name] = int(particle.getDim()[0])
+                found = int(particle.getDim()[0])
             except Exception:
-                self._boxes[name] = self._box
+                found = 0
+            self._boxes[name] = found if 1 < found <= LARGEST_BOX_PX else self._box  # the engine names files that are no images
         return self._boxes[name]

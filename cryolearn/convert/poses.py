@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_LARGEST_DEVIATION = 1e-2  # of a rotation's product with its transpose from 1: matrices in text have a few digits
 _EPSILON = np.finfo(float).eps * 4.0  # where pwem.convert.transformations calls a tilt singular
 
 
@@ -86,9 +87,41 @@ def transformsFromPoses(rotations: Any, shiftsAngst: Any, pixelSize: float) -> N
     return transforms
 
 
-def posesFromTransforms(transforms: Any, pixelSize: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The engine's poses of Scipion's matrices: ``(rotations (n, 3, 3), shiftsAngst (n, 3))``."""
-    inverse = np.linalg.inv(np.asarray(transforms, dtype=float))
+def posesFromTransforms(transforms: Any, pixelSize: float, ids: Any = (), what: str = 'particles') -> tuple[NDArray[Any], NDArray[Any]]:
+    """The engine's poses of Scipion's matrices.
+
+    Parameters
+    ----------
+    transforms : array (n, 4, 4)
+        Matrices of Scipion's ``Transform``.
+    pixelSize : float
+        Å a pixel.
+    ids : sequence of int, optional
+        Of the items, for messages.
+    what : str
+        What the items are, for messages.
+
+    Returns
+    -------
+    rotations (n, 3, 3), shiftsAngst (n, 3)
+
+    Raises
+    ------
+    ValueError
+        naming the first item whose matrix is no rotation and shift.
+    """
+    transforms = np.asarray(transforms, dtype=float)
+    turns = transforms[..., :3, :3]
+    with np.errstate(invalid='ignore', over='ignore'):
+        products = turns @ np.swapaxes(turns, -1, -2)
+        right = np.isfinite(transforms).all(axis=(-1, -2)) & (np.abs(products - np.eye(3)).max(axis=(-1, -2)) < _LARGEST_DEVIATION)
+        right &= np.where(right, np.linalg.det(np.where(right[..., None, None], turns, np.eye(3))), 0) > 0
+    if not right.all():
+        first = int(np.flatnonzero(~np.atleast_1d(right))[0])
+        raise ValueError('The alignment of %s is no rotation and shift, but %s: align the %s again.' % (
+            '%s %s' % (what.rstrip('s'), ids[first]) if len(ids) else 'one of the %s' % what,
+            np.array2string(transforms.reshape(-1, 4, 4)[first, :3], precision=3).replace('\n', ''), what))
+    inverse = np.linalg.inv(transforms)
     return inverse[..., :3, :3], inverse[..., :3, 3] * pixelSize
 
 
@@ -97,7 +130,7 @@ def transformsFromRelion(anglesDeg: Any, originAngst: Any, pixelSize: float) -> 
     return transformsFromPoses(rotationFromAngles(anglesDeg), -np.asarray(originAngst, dtype=float), pixelSize)
 
 
-def relionFromTransforms(transforms: Any, pixelSize: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """rlnAngleRot/Tilt/Psi (n, 3) in degrees and rlnOriginX/Y/ZAngst (n, 3) of Scipion's matrices (n, 4, 4)."""
-    rotations, shifts = posesFromTransforms(transforms, pixelSize)
+def relionFromTransforms(transforms: Any, pixelSize: float, ids: Any = (), what: str = 'particles') -> tuple[NDArray[Any], NDArray[Any]]:
+    """rlnAngleRot/Tilt/Psi (n, 3) in degrees and rlnOriginX/Y/ZAngst (n, 3) of Scipion's matrices (n, 4, 4); see :func:`posesFromTransforms`."""
+    rotations, shifts = posesFromTransforms(transforms, pixelSize, ids, what)
     return anglesFromRotation(rotations), -shifts

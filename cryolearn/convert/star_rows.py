@@ -43,7 +43,7 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
     Raises
     ------
     ValueError
-        when there is no row.
+        when there is no row, or an item's alignment is no rotation and shift.
     """
     labels, count = ANGLE_LABELS + ORIGIN_LABELS[:origins], 0
     with open_whole(starFile) as handle, tempfile.TemporaryFile('w+', encoding='utf-8') as body:
@@ -52,7 +52,8 @@ def writeStar(starFile: str, optics: Any, rows: Iterable[Any], pixelSize: float,
             if chunk[0][1] is not None:
                 pixels = {group['rlnOpticsGroup']: group.get('rlnImagePixelSize', pixelSize) for group in optics}
                 pixels.update(poseUnits or {})
-                angles, shifts = relionFromTransforms(np.array([matrix for _, matrix in chunk]), 1.)
+                ids = [row.get('rlnImageId') for row, _ in chunk]
+                angles, shifts = relionFromTransforms(np.array([matrix for _, matrix in chunk]), 1., ids, 'particles' if origins == 2 else 'subtomograms')
                 shifts = shifts * np.array([pixels.get(row.get('rlnOpticsGroup'), pixelSize) for row, _ in chunk])[:, None]
                 for (row, _), angle, shift in zip(chunk, angles.tolist(), shifts.tolist()):
                     row.update(zip(labels, angle + shift))

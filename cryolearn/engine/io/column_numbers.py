@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.limits import LARGEST_BOX_PX
 from ..exceptions import InputError
 
 __all__ = ["finite_numbers", "refuse_pixel_size", "whole_numbers"]
 
 _SMALLEST_PIXEL_ANGST, _LARGEST_PIXEL_ANGST = 0.05, 1000.0
-_SMALLEST_BOX_PX, _LARGEST_BOX_PX = 2, 16384
+_SMALLEST_BOX_PX = 2
 
 
 _SHOWN = 40  # letters of what is no number
@@ -46,7 +47,7 @@ _LIMITS: Mapping[str, _Limit] = {
     "rlnCtfDataArePhaseFlipped": _YES_OR_NO, "rlnCtfDataAreCtfPremultiplied": _YES_OR_NO,
     "rlnImagePixelSize": _PIXEL, "rlnPixelSize": _PIXEL, "rlnTomoTiltSeriesPixelSize": _PIXEL, "rlnDetectorPixelSize": _Limit(1e-3, 1e3, "in µm"),
     "samplingRate": _PIXEL, "ctfSamplingRate": _PIXEL,
-    "rlnMagnification": _Limit(1, 1e9, "as a factor"), "rlnImageSize": _Limit(_SMALLEST_BOX_PX, _LARGEST_BOX_PX, "in px", whole=True),
+    "rlnMagnification": _Limit(1, 1e9, "as a factor"), "rlnImageSize": _Limit(_SMALLEST_BOX_PX, LARGEST_BOX_PX, "in px", whole=True),
     "rlnTomoSubtomogramBinning": _Limit(0.1, 1000, "as a factor"),
     **dict.fromkeys(("rlnBeamTiltX", "rlnBeamTiltY"), _Limit(-1000, 1000, "in mrad")),
     "rlnRandomSubset": _Limit(0, 2, "as 1 or 2", whole=True), "rlnTomoHand": _Limit(-1, 1, "as 1 or -1"), "rlnTomoDefocusSlope": _Limit(-10, 10, "as a factor"),

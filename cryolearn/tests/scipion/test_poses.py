@@ -57,6 +57,20 @@ def test_special_tilts_take_the_branch_of_pwem(rot, til, psi):
     np.testing.assert_allclose(anglesFromRotation(matrix), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize('fault', ['NaN', 'infinite', 'scaled', 'mirrored', 'singular'])
+def test_what_is_no_rotation_and_shift_is_named(fault):
+    transforms = transformsFromRelion([[10, 20, 30], [40, 50, 60], [70, 80, 90]], [[1, 2], [3, 4], [5, 6]], 2.0)
+    relionFromTransforms(transforms, 2.0, [4, 7, 9])
+    if fault in ('NaN', 'infinite'):
+        transforms[1, 0, 3] = float('nan' if fault == 'NaN' else 'inf')
+    else:
+        transforms[1, :3, :3] = {'scaled': 2, 'mirrored': -1, 'singular': 0}[fault] * transforms[1, :3, :3]
+    with pytest.raises(ValueError, match='alignment of particle 7 is no rotation'):
+        relionFromTransforms(transforms, 2.0, [4, 7, 9])
+    with pytest.raises(ValueError, match='alignment of one of the subtomograms'):
+        posesFromTransforms(transforms[1], 2.0, what='subtomograms')
+
+
 def test_an_atom_appears_where_the_convention_says():
     """rot = tilt = 0, psi = 90: an atom on the map's x axis appears on the image's negative y axis, moved by -origin."""
     rotations, shifts = posesFromTransforms(transformsFromRelion([[0, 0, 90]], [[3, -5]], 2.0), 2.0)

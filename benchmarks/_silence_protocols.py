@@ -106,9 +106,10 @@ class Bench:
             copy._setFirstDim = lambda image: None  # it would be read from the first file
             for item in items.iterItems():
                 if most is None or item.getObjId() <= most:
+                    kept = item.clone()  # iterating fills the same item again
                     if which in (None, item.getObjId()):
-                        change(item)
-                    copy.append(item.clone())
+                        change(kept)
+                    copy.append(kept)
             whole(copy)
             return self.kept(copy)
         return make
@@ -250,6 +251,7 @@ def _acquisition(**values: float) -> Callable[[Any], object]:
         acquisition = owner.getAcquisition().clone()
         for name, value in values.items():
             getattr(acquisition, f"set{name}")(value)
+        acquisition.opticsGroupInfo.set("")  # what an import kept goes before
         owner.setAcquisition(acquisition)
     return change
 
@@ -304,8 +306,8 @@ def faults_of_maps(bench: Bench, source: Any, what: str, harmless: tuple[str, ..
     for how in _FILES:
         yield f"{what} {how}", bench.volume(source, _damage(how)), ("bad_map",), False
     for how in ("NaN", "infinite", "all NaN", "blank", "constant", "x 1e30", "inverted"):
-        yield f"{what} {how}", bench.volume(source, _values(how, None)), ("bad_map", "map"), how in harmless
-    yield f"{what} of another box", bench.volume(source, _cut_out), ("bad_map", "box"), "another box" in harmless
+        yield f"{what} {how}", bench.volume(source, _values(how, None)), ("bad_map", what), how in harmless
+    yield f"{what} of another box", bench.volume(source, _cut_out), ("bad_map", "box", "differ in size"), "another box" in harmless
     for name, pixel in (("0", 0.0), ("NaN", _NAN), ("negative", -2.0), ("another", 3.0)):
         yield f"{what}, sampling rate {name}", bench.volume(source, lambda path: None, pixel), ("sampling rate", "pixel size", "voxel"), name in harmless
 

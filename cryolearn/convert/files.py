@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..common.limits import LARGEST_BOX_PX
+
 PACKED = ('.gz', '.bz2')  # what mrcfile and the engine unpack as they read
 
 
@@ -29,3 +31,12 @@ def fileOf(item: Any) -> str:
 def isThere(item: Any) -> bool:
     """Does the file of a Scipion object exist?"""
     return os.path.exists(fileOf(item))
+
+
+def mapSides(volume: Any) -> Any:
+    """Voxels of a volume along x, y and z; None where its file is gone, or is no map."""
+    try:
+        sides = tuple(int(side) for side in volume.getDim()[:3])
+    except Exception:  # Scipion's readers fail in many ways
+        return None
+    return sides if isThere(volume) and all(0 < side <= LARGEST_BOX_PX for side in sides) else None

@@ -126,7 +126,10 @@ class _RowMaker:
         row['rlnOpticsGroup'] = self._opticsGroup(particle)
         if self._hasCtf:
             ctf = particle.getCTF()
-            row.update(zip(CTF_LABELS, (float(value) for value in ctf.getDefocus())))
+            defocus = [float(value) for value in (ctf.getDefocus() if ctf is not None else ()) if value is not None]
+            if len(defocus) < len(CTF_LABELS):  # what is no number comes as None out of Scipion's files
+                raise ValueError('The CTF of particle %s is not a number: estimate it again, or leave that particle out.' % particle.getObjId())
+            row.update(zip(CTF_LABELS, defocus))
             if self._hasPhaseShift:
                 row['rlnPhaseShift'] = float(ctf.getPhaseShift() or 0)
         if self._hasCoordinate:

@@ -68,7 +68,12 @@ def readData(volume: Any) -> Any:
     name = volume.getFileName()
     plain = name.rsplit(':', 1)[0] if name.endswith(':mrc') else name
     if os.path.splitext(unpackedName(plain))[1].lower() in ('.mrc', '.map', '.ccp4'):
-        with mrcfile.open(plain, permissive=True) as mrc:
-            return np.array(mrc.data)
+        try:
+            with mrcfile.open(plain, permissive=True) as mrc:
+                if mrc.data is not None:
+                    return np.array(mrc.data)
+        except (OSError, ValueError) as error:
+            raise ValueError("The map '%s' cannot be read: %s" % (plain, error)) from error
+        raise ValueError("The map '%s' is shorter than its header says: copy it again." % plain)
     from pwem.emlib.image import ImageHandler
     return np.squeeze(ImageHandler().read(volume.getLocation()).getData())

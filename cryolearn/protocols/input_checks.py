@@ -9,7 +9,7 @@ from pwem.protocols import EMProtocol
 from .. import Plugin
 from ..common.checks import check_count
 from ..common.limits import FEWEST_IMAGES, same_pixel_size
-from ..convert.files import fileOf, isThere
+from ..convert.files import fileOf, isThere, mapSides
 from ..convert.tilt_particles import isTiltSeries, tiltErrors
 from ..engine.exceptions import InputError
 
@@ -25,10 +25,16 @@ def sentences(check, *values):
     return []
 
 
-def _hasVoltage(particles):
-    """Does the set or its first particle say the microscope's voltage?"""
+def _hasMicroscope(particles):
+    """Does the set or its first particle say all of the microscope that a CTF needs?"""
     acquisitions = [item.getAcquisition() for item in (particles, particles.getFirstItem())]
-    return any(acquisition is not None and acquisition.getVoltage() for acquisition in acquisitions)
+    return any(acquisition is not None and acquisition.getVoltage() and None not in (acquisition.getSphericalAberration(), acquisition.getAmplitudeContrast())
+               for acquisition in acquisitions)
+
+
+def hasSamplingRate(item):
+    """Does a set or volume have a sampling rate that a pixel can have?"""
+    return (item.getSamplingRate() or 0) > 0
 
 
 class InputChecks(EMProtocol):
@@ -54,7 +60,7 @@ class InputChecks(EMProtocol):
             return errors
         if particles.getSize() == 0:
             errors.append('The %s are an empty set.' % what)
-        if not particles.getSamplingRate():
+        if not hasSamplingRate(particles):
             errors.append('The %s have no sampling rate.' % what)
         if isTiltSeries(particles):
             return errors or (tiltErrors(particles, alignment) if tilts else [
@@ -63,7 +69,7 @@ class InputChecks(EMProtocol):
             errors.append('The %s have no 3D (projection) alignment: align them first.' % what)
         if ctf and not particles.hasCTF():
             errors.append('The %s have no CTF: estimate it, or choose to ignore the CTF.' % what)
-        elif ctf and particles.getSize() and not _hasVoltage(particles):
+        elif ctf and particles.getSize() and not _hasMicroscope(particles):
             errors.append('The %s have no acquisition (voltage, spherical aberration, amplitude contrast), without which their CTF is not known: '
                           'assign it to them.' % what)
         return errors
@@ -75,9 +81,20 @@ class InputChecks(EMProtocol):
         for volume in volumes:
             if not isThere(volume):
                 errors.append("The map '%s' does not exist." % volume.getFileName())
-            elif not volume.getSamplingRate():
+            elif not hasSamplingRate(volume):
                 errors.append("The map '%s' has no sampling rate." % volume.getFileName())
         return errors + missingFiles(structures, "The structure '%s' does not exist.")
+
+    @staticmethod
+    def _validateMap(volume, what='map'):
+        """A sentence about a map, or a mask, that cannot be read or has no sampling rate; no volume is none."""
+        if volume is None:
+            return []
+        if not isThere(volume):
+            return ["The %s's file '%s' does not exist." % (what, volume.getFileName())]
+        if mapSides(volume) is None:
+            return ["The %s's file '%s' cannot be read as a map: it is damaged, or of another kind." % (what, volume.getFileName())]
+        return [] if hasSamplingRate(volume) else ['The %s has no sampling rate.' % what]
 
     @staticmethod
     def _validateNumber(particles, fewest=FEWEST_IMAGES):

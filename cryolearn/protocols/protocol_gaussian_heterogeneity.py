@@ -6,7 +6,7 @@ from ..common.checks import check_components, check_gaussian_numbers, check_map_
 from ..common.flags import ConformationFlag, flag_counts
 from ..common.fsc import resolution_text
 from ..common.tables import read_table
-from ..convert.files import isThere
+from ..convert.files import mapSides
 from ..convert.flex import PROGRAM, STAR, appendConformations
 from ..convert.gaussians import fillStates, makePseudoAtoms, readLabels, readStates
 from ..convert.motions import EIGEN_FILE, GAUSSIANS_FILE, MOTION_FILE, fillMotions, gaussiansFile
@@ -14,7 +14,7 @@ from ..convert.tilt_particles import isTiltSeries, particleClasses
 from ..convert.volumes import writeVolume
 from ..engine.gaussian.config import GaussianHeterogeneityConfig as Config
 from .config_params import isChoice, isNotChoice
-from .input_checks import sentences
+from .input_checks import InputChecks, sentences
 from .protocol_base import CryoLearnProtBase, EngineStep
 
 RESULT = 'conformations.npz'
@@ -194,7 +194,5 @@ def _differences(volume, what, particles):
     """A sentence when a map cannot be compared with the particles: file, cube, box, pixel size."""
     if volume is None:
         return []
-    dim = volume.getDim()
-    if dim is None or not isThere(volume):
-        return ["The file '%s' of the %s does not exist." % (volume.getFileName(), what)]
-    return sentences(check_map_of_particles, what, dim, volume.getSamplingRate() or 0, particles.getXDim(), particles.getSamplingRate())
+    return InputChecks._validateMap(volume, what) or sentences(
+        check_map_of_particles, what, mapSides(volume), volume.getSamplingRate(), particles.getXDim(), particles.getSamplingRate())

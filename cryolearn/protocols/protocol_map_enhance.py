@@ -102,9 +102,7 @@ class CryoLearnProtMapEnhance(CryoLearnProtBase):
         volume = self.inputVolume.get()
         if volume is None:
             return []
-        errors = missingFiles([volume, *self._halves()], "The map '%s' does not exist.")
-        if not volume.getSamplingRate():
-            errors.append('The map has no sampling rate.')
+        errors = self._validateMap(volume) + missingFiles(self._halves(), "The map '%s' does not exist.")
         if not self._halves() and not self.resolutionAngst.get():
             errors.append('The map brings no half maps: give its resolution.')
         resolution, model = self.resolutionAngst.get(), self.inputModel.get()

@@ -1,6 +1,7 @@
 """Training of the network that enhances maps."""
 
 from ..common.checks import check_epoch, check_multiple, check_resolution_range
+from ..convert.files import mapSides
 from ..convert.volumes import writeVolume
 from ..engine.map_enhancement.config import MapTrainConfig as Config
 from ..objects import MapModel
@@ -91,7 +92,9 @@ class CryoLearnProtMapTrain(CryoLearnProtBase):
             errors.append('There are %d maps to learn from and %d maps that they should become: give one for each.' % (len(maps), len(targets)))
         errors += missingFiles(structures + self.filesOf(self.excludedStructures), "The structure '%s' does not exist.")
         for first, second in zip(maps, targets):
-            if first.getDim() != second.getDim():
+            unread = self._validateMap(first, "map '%s'" % first.getFileName()) + self._validateMap(second, "map '%s'" % second.getFileName())
+            errors += unread
+            if not unread and mapSides(first) != mapSides(second):
                 errors.append("The maps '%s' and '%s' are not on the same grid." % (first.getFileName(), second.getFileName()))
         errors += sentences(check_resolution_range, self.finestAngst.get(), self.coarsestAngst.get())
         errors += sentences(check_multiple, '"Patch"', self.patchPx.get(), 16)

@@ -8,6 +8,7 @@ from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumesFlex, Volume, Volu
 from ..common.fsc import HALF_MAP_THRESHOLD, read_curve, resolution_of_curve, resolution_text
 from ..common.verdicts import maps_verdict
 from ..convert.classes import meanLatents, particlesOf, writeClasses
+from ..convert.files import mapSides
 from ..convert.flex import PROGRAM
 from ..convert.fsc import fillFscs, makeFsc
 from ..convert.particles import writeParticles
@@ -136,8 +137,9 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
             return ['The set of classes is empty.']
         errors = self._validateParticles(particles, alignment=True, ctf=self.useCtf.get(), tilts=True)
         mask = self.inputMask.get()
-        if mask is not None and not errors and mask.getDim()[0] != particles.getXDim():
-            errors.append('The mask has a box of %d px, but the particles have %d px.' % (mask.getDim()[0], particles.getXDim()))
+        errors += self._validateMap(mask, 'mask')
+        if mask is not None and not errors and mapSides(mask)[0] != particles.getXDim():
+            errors.append('The mask has a box of %d px, but the particles have %d px.' % (mapSides(mask)[0], particles.getXDim()))
         return errors
 
     def _warnings(self):

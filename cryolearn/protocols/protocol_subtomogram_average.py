@@ -6,7 +6,7 @@ from tomo.objects import SetOfAverageSubTomograms, SetOfClassesSubTomograms, Set
 from ..common.checks import check_average_box, check_references
 from ..common.fsc import resolution_text
 from ..common.verdicts import averages_verdict
-from ..convert.files import isThere
+from ..convert.files import mapSides
 from ..convert.fsc import fillFscs, makeFsc
 from ..convert.subtomogram_averages import AVERAGES_TABLE, appendAligned, fillAverages, readAverages
 from ..convert.subtomogram_sets import fillClasses, makeAverage
@@ -15,7 +15,7 @@ from ..convert.subtomograms import FEATURES_ATTRIBUTE, KNOWN_FEATURES_ATTRIBUTE,
 from ..convert.volumes import writeVolume
 from ..engine.subtomogram.config import SubtomogramAverageConfig as Config
 from .config_params import isChoice, isNotChoice
-from .input_checks import sentences
+from .input_checks import InputChecks, sentences
 from .protocol_base import EngineStep
 from .protocol_subtomogram_base import CryoLearnProtSubtomogramBase
 
@@ -142,7 +142,7 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
             errors += self._validateReferences(images)
         mask = self.inputMask.get()
         if mask is not None:
-            errors += self._validateMap(mask, images, 'The mask')
+            errors += self._validateOnGrid(mask, images, 'The mask')
         return errors
 
     def _validateReferences(self, images):
@@ -150,16 +150,15 @@ class CryoLearnProtSubtomogramAverage(CryoLearnProtSubtomogramBase):
         if not volumes:
             return ['References are to be started from, but none is given: give one for all classes, or one for each.']
         errors = sentences(check_references, len(volumes), self.classes.get())
-        return errors or [error for volume in volumes for error in self._validateMap(volume, images, "The reference '%s'" % volume.getFileName())][:1]
+        return errors or [error for volume in volumes for error in self._validateOnGrid(volume, images, "The reference '%s'" % volume.getFileName())][:1]
 
     @staticmethod
-    def _validateMap(volume, images, name):
-        """A sentence about a map that is gone, or that is not on the grid of the subtomograms."""
-        if not isThere(volume):
-            return ['%s does not exist.' % name]
-        if not volume.getSamplingRate():
-            return ['%s has no sampling rate.' % name]
-        problem = checkAlike(images, volume.getSamplingRate(), volume.getDim()[0], 'The input', name[0].lower() + name[1:])
+    def _validateOnGrid(volume, images, name):
+        """A sentence about a map that cannot be read, or that is not on the grid of the subtomograms."""
+        unread = InputChecks._validateMap(volume, name[0].lower() + name[1:])
+        if unread:
+            return unread
+        problem = checkAlike(images, volume.getSamplingRate(), mapSides(volume)[0], 'The input', name[0].lower() + name[1:])
         return [problem] if problem else []
 
     def _warnings(self):

@@ -8,6 +8,7 @@ from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 
 from ..common.limits import same_pixel_size
 from ..convert.classes import particlesOf, writeClasses
+from ..convert.files import mapSides
 from ..convert.flex import latentLength, writeLatents
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures, fillVolumes, modelsFile
@@ -165,7 +166,10 @@ class CryoLearnProtTrajectory(CryoLearnProtElasticBase):
     def _validateConsensus(self, particles):
         if not self._onConsensus():
             return []
-        given = self.inputVolume.get().getXDim(), self.inputVolume.get().getSamplingRate()
+        unread = self._validateMap(self.inputVolume.get(), 'consensus map')
+        if unread:
+            return unread
+        given = mapSides(self.inputVolume.get())[0], self.inputVolume.get().getSamplingRate()
         if given[0] != particles.getXDim() or not same_pixel_size(particles.getSamplingRate(), given[1]):
             return ['The consensus map has %d px of %.3g Å, but the particles have %d px of %.3g Å: give the map that the motion was found with.'
                     % (*given, particles.getXDim(), particles.getSamplingRate())]

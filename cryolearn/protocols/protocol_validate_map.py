@@ -5,7 +5,7 @@ from pwem.objects import SetOfFSCs
 from pyworkflow.object import Float
 
 from ..common.limits import same_pixel_size
-from ..convert.files import isThere, plainName
+from ..convert.files import mapSides, plainName
 from ..convert.fsc import fillFscs
 from ..convert.map_scores import (
     EMRINGER_TABLE,
@@ -135,23 +135,20 @@ class CryoLearnProtValidateMap(CryoLearnProtBase):
         if errors or first is None:
             return errors
         if after is not None:
-            if after.getDim() != first.getDim():
-                errors.append('The two maps differ in size (%s and %s voxels): resample one onto the grid of the other.' % (first.getDim(), after.getDim()))
+            if mapSides(after) != mapSides(first):
+                errors.append('The two maps differ in size (%s and %s voxels): resample one onto the grid of the other.' % (mapSides(first), mapSides(after)))
             if not same_pixel_size(after.getSamplingRate(), first.getSamplingRate()):
                 errors.append('The two maps differ in sampling rate (%g and %g Å): resample one onto the grid of the other.'
                               % (first.getSamplingRate(), after.getSamplingRate()))
-        if mask is not None and mask.getDim() != first.getDim():
-            errors.append('The mask and the map differ in size: %s and %s.' % (mask.getDim(), first.getDim()))
+        errors += self._validateMap(mask, 'mask')
+        if mask is not None and not errors and mapSides(mask) != mapSides(first):
+            errors.append('The mask and the map differ in size: %s and %s.' % (mapSides(mask), mapSides(first)))
         return errors
 
     def _validateVolume(self, volume, what):
         if volume is None:
             return []
-        errors = []
-        if not volume.getSamplingRate():
-            errors.append('The %s has no sampling rate.' % what)
-        if not isThere(volume):
-            errors.append("The %s's file '%s' does not exist." % (what, volume.getFileName()))
+        errors = self._validateMap(volume, what)
         halves = self._halves(volume)
         if halves and len(halves) != 2:
             errors.append('The %s has %d half maps instead of two: say not to use half maps, or give a volume that has both.' % (what, len(halves)))

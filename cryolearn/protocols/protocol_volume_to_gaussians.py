@@ -3,6 +3,7 @@
 from pwem.objects import AtomStruct, SetOfFSCs, Volume
 
 from ..common.fsc import TRUTH_THRESHOLD, read_curve, resolution_of_curve, resolution_text
+from ..convert.files import mapSides
 from ..convert.fsc import fillFscs, makeFsc
 from ..convert.volumes import makeVolume, writeVolume
 from ..engine.imaging.config import VolumeToGaussiansConfig
@@ -73,16 +74,14 @@ class CryoLearnProtVolumeToGaussians(CryoLearnProtBase):
         volume, mask = self.inputVolume.get(), self.inputMask.get()
         if volume is None:
             return []
-        errors = []
-        if not volume.getSamplingRate():
-            errors.append('The map has no sampling rate.')
-        dim = volume.getDim()
-        if dim is None:
-            return errors + ["The map's file '%s' does not exist." % volume.getFileName()]
+        errors = self._validateMap(volume) + self._validateMap(mask, 'mask')
+        if errors:
+            return errors
+        dim = mapSides(volume)
         if len(set(dim)) > 1:
-            errors.append('The map is %d x %d x %d voxels: it must be a cube.' % tuple(dim))
-        if mask is not None and mask.getDim() != dim:
-            errors.append('The mask and the map differ in size: %s and %s.' % (mask.getDim(), dim))
+            errors.append('The map is %d x %d x %d voxels: it must be a cube.' % dim)
+        if mask is not None and mapSides(mask) != dim:
+            errors.append('The mask and the map differ in size: %s and %s.' % (mapSides(mask), dim))
         if self.resolutionAngst.get() and volume.getSamplingRate() and self.resolutionAngst.get() < 2 * volume.getSamplingRate():
             errors.append('A resolution of %g Å is finer than two pixels (%g Å).' % (self.resolutionAngst.get(), 2 * volume.getSamplingRate()))
         return errors

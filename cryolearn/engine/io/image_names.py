@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..exceptions import InputError
-from .mrc_header import read_header
+from .mrc_header import MrcHeader, read_header
 
 __all__ = ["check_sections", "split_image_names"]
 
@@ -31,9 +31,20 @@ def split_image_names(path: str, names: NDArray[Any], ids: NDArray[np.int64]) ->
     return list(known), file_index, image_index
 
 
-def check_sections(path: str, files: list[str], file_index: NDArray[np.int64], image_index: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
-    """Refuse an image whose section (from 0) is beyond the end of its stack."""
-    sections = np.array([read_header(name).shape[0] for name in files])
+def check_box(file: str, header: MrcHeader, box: int) -> None:
+    """Refuse a stack whose images are not ``box`` pixels wide and high."""
+    if header.shape[1:] != (box, box):
+        raise InputError(f"The images of the stack '{file}' are {header.shape[2]} x {header.shape[1]} px, but the STAR file says {box} x {box} px.")
+
+
+def check_sections(
+    path: str, files: list[str], file_index: NDArray[np.int64], image_index: NDArray[np.int64], ids: NDArray[np.int64], boxes: NDArray[np.int64],
+) -> None:
+    """Refuse an image whose section (from 0) is beyond the end of its stack, and a stack whose images have not the box (n,) that they should."""
+    headers = [read_header(name) for name in files]
+    for file, box in np.unique(np.stack((file_index, boxes)), axis=1).T.tolist():
+        check_box(files[file], headers[file], box)
+    sections = np.array([header.shape[0] for header in headers])
     beyond = np.flatnonzero(image_index >= sections[file_index])
     if len(beyond):
         row = beyond[0]

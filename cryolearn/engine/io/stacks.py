@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..exceptions import InputError
 from .atomic import finish_part, naming, part_of, reserve
 from .grey_values import unusable
+from .image_names import check_box
 from .mrc_header import HEADER_BYTES, MrcHeader, is_packed, read_header
 from .star import ParticleTable
 
@@ -48,11 +49,7 @@ class ImageStack:
         if is_packed(path):
             raise InputError(f"The stack '{path}' is compressed, and single images cannot be read from it: unpack it (gunzip, bunzip2) and name that file.")
         header = read_header(path)
-        if header.shape[1:] != (box, box):
-            raise InputError(
-                f"The images of the stack '{path}' are {header.shape[2]} x {header.shape[1]} px, but the STAR file says "
-                f"{box} x {box} px."
-            )
+        check_box(path, header, box)
         return header
 
     def read(self, rows: ArrayLike) -> NDArray[np.float32]:

@@ -180,11 +180,11 @@ def read_particles(path: str, check_images: bool = True, datadir: str = "", tilt
     names, file_index, image_index = split_image_names(path, columns["rlnImageName"], ids)
     files = [find_file(path, name, datadir) for name in names]
     warn_of_repeated_images(path, file_index, image_index)
-    if check_images:
-        check_sections(path, files, file_index, image_index, ids)
     groups = read_optics_groups(path, optics)
     common = groups.most_common(group_row)
     pixel_size, box = float(groups.pixel_size_angst[common]), int(groups.box[common]) or read_header(files[0]).shape[2]
+    if check_images:
+        check_sections(path, files, file_index, image_index, ids, np.where(groups.box > 0, groups.box, box)[group_row])
     ctf = _ctf(path, optics, columns, group_row, ids)
     said = [] if ctf is None else doubtful_ctf(path, ctf)
     if ctf is not None:

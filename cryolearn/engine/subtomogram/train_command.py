@@ -60,7 +60,7 @@ def run(config: SubtomogramTrainConfig) -> None:
         new_each_epoch=config.source == "simulation" and config.new_each_epoch,
     )
     if is_first_process():
-        decoys = int((labels.number == len(labels.names)).sum())
+        decoys = int((labels.number >= len(labels.names)).sum())
         print(f"{len(stack.table) - decoys} subtomograms of {len(labels.names)} classes: {len(labels.training) - decoys} to learn from, "
               f"{len(labels.validation)} for validation" + (f"; {decoys} decoys to learn from" if decoys else ""), flush=True)
     if config.network == "rif_svm":

@@ -64,7 +64,7 @@ COMMANDS: dict[str, dict[str, object]] = {
     "reconstruct": {"particles": "@few"},
     "gaussian-heterogeneity": {"particles": "@few", "volume": "@map", "gaussians": "@gaussians", "maps": 0, "halves": False, "rounds": 1, "states": 3},
     "distance-train": {"structures": ["@structure"], "particles": "@few", "network_size_px": 32, "width": 8, "epochs": 1, "images_per_epoch": 16, "batch": 16},
-    "orientation-recover": {"particles": "@images", "start": "random", "rounds": 1},
+    "orientation-recover": {"particles": "@images", "start": "random", "rounds": 1, "restarts": 1},
     "orientation-compare": {"particles": "@few", "reference": "@images"},
     "subtomogram-train": {"subtomograms": "@subtomograms", "width": 8, "embedding": 4, "epochs": 1, "batch": 16},
     "subtomogram-classify": {"subtomograms": "@subtomograms", "model": "@subtomogram model"},

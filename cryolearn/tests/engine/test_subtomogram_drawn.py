@@ -25,7 +25,7 @@ from cryolearn.tests.engine.subtomogram_cases import blob_maps
 
 CLASSES, PER_CLASS = 3, 16  # two maps, and noise alone
 EVERY = CLASSES * PER_CLASS
-WHOLE = EVERY + EVERY // 2  # with the decoys
+WHOLE = 2 * EVERY  # with the decoys
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,10 @@ def test_decoys_are_shapes_of_no_class(config: SubtomogramTrainConfig) -> None:
     """As large as the molecules, unlike them and one another, in a class of their own that no network tells, and others where they are judged."""
     drawn = DrawnSubtomograms(config, torch.device("cpu"))
     labels = read_labels(drawn.table, 0.25)
-    assert labels.names == ["blob0", "blob1", "NULL"] and labels.outputs == 4
-    assert set(drawn.table.class_name[EVERY:]) == {DECOY} and (labels.number[EVERY:] == 3).all() and (labels.validation < EVERY).all()
-    assert class_weights(labels, True).shape == (4,)
+    assert labels.names == ["blob0", "blob1", "NULL"] and (labels.decoys, labels.outputs) == (6, 9)
+    assert all(name.startswith(DECOY) for name in drawn.table.class_name[EVERY:]) and (labels.validation < EVERY).all()
+    assert np.bincount(labels.number[EVERY:]).tolist() == [0] * 3 + [EVERY // 6] * 6
+    assert class_weights(labels, True).shape == (9,)
     assert drawn._decoys is not None
     shapes, known = drawn._decoys.densities, drawn.simulator.densities
     sizes = [density.volume_angst3 for density in known]
@@ -86,10 +87,10 @@ def test_a_network_that_saw_decoys_says_how_it_rejects_others(config: Subtomogra
     drawn = DrawnSubtomograms(config, torch.device("cpu"))
     rows = np.arange(4)
     seen = model.look(drawn.read(rows), drawn.tilt_deg(rows))
-    assert seen["logits"].shape == seen["class_distance"].shape == (4, CLASSES) and model.description["arguments"]["classes"] == CLASSES + 1
+    assert seen["logits"].shape == seen["class_distance"].shape == (4, CLASSES) and model.description["arguments"]["classes"] == CLASSES + 6
     found = model.represent(drawn.read(rows), drawn.tilt_deg(rows))
-    assert (found["surprise"] > 0).all()
-    expected = model.known.distances(found["representation"]) + model.decoy_weight * found["surprise"][:, None]
+    assert model.decoy_weight > 0
+    expected = model.known.distances(found["representation"]) + model.decoy_weight * np.maximum(found["decoy_score"] - model.usual_decoy_score, 0)[:, None]
     np.testing.assert_allclose(seen["class_distance"], expected, rtol=1e-5)
 
 
@@ -120,7 +121,8 @@ def test_later_epochs_bring_other_subtomograms_of_the_same_classes(config: Subto
     drawn = stack.simulator.draws(own // WHOLE * EVERY + own % WHOLE).number - 1
     assert [stack.simulator.names[number] for number in drawn] == names[own % WHOLE].tolist()
     seen, number = made[True].read(later[:8])
-    assert [[*labels.names, DECOY][index] for index in number.tolist()] == names[later[:8] % WHOLE].tolist()
+    every = labels.names + sorted({name for name in names if name.startswith(DECOY)})
+    assert [every[index] for index in number.tolist()] == names[later[:8] % WHOLE].tolist()
     assert float((seen - made[True].read(later[:8] % WHOLE)[0]).abs().mean()) > 0.1
     np.testing.assert_array_equal(seen.numpy(), made[True].read(later[:8])[0].numpy())  # and the same whenever they are drawn
 

@@ -45,10 +45,13 @@ def write_report(
     """Write all results; ``summary.json`` comes last."""
     pixel, box = posed.pixel_size_angst, posed.box
     rotation = found.rotation.numpy()
-    write_table(os.path.join(folder, "orientations.npz"), {
+    columns = {
         "id": posed.ids, "rotation": rotation, "shift_angst": found.shift_angst.numpy(), "confidence": found.confidence, "residual_rad": found.residual_rad,
         "half": found.half, "log_likelihood": found.log_likelihood,
-    }, {"pixel_size_angst": pixel, "symmetry": kernel.group})
+    }
+    if not np.isfinite(found.residual_rad).any():  # no distances were asked for
+        del columns["residual_rad"]
+    write_table(os.path.join(folder, "orientations.npz"), columns, {"pixel_size_angst": pixel, "symmetry": kernel.group})
     _write_pairs(folder, posed, found, kernel)
     write_particles(os.path.join(folder, "particles.star"), posed)
     for name, volume in (("map", maps.volume), ("half1", maps.half1), ("half2", maps.half2)):

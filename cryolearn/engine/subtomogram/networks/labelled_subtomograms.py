@@ -29,20 +29,20 @@ class Labels:
     Attributes
     ----------
     names : of the classes, number 0 first
-    number : (n,) int; decoys have that beyond the classes
+    number : (n,) int; those of decoys come after those of the classes
     training, validation : rows of the table; decoys are not validated
-    decoys : whether there are any
+    decoys : how many shapes there are of them
     """
 
     names: list[str]
     number: NDArray[np.int64]
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
-    decoys: bool = False
+    decoys: int = 0
 
     @property
     def outputs(self) -> int:
-        """Classes, and that of the decoys."""
+        """Classes, and shapes of decoys."""
         return len(self.names) + self.decoys
 
 
@@ -59,10 +59,11 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
     unnamed = next((row for row, name in enumerate(table.class_name) if name in ("", "None")), None)
     if unnamed is not None:
         raise InputError(f"The {table.name(unnamed)} has no class: name one, or leave it out.")
-    names = sorted(set(table.class_name) - {DECOY}, key=lambda name: (name == _NULL, name))
+    decoys = sorted({name for name in table.class_name if name.startswith(DECOY)})
+    names = sorted(set(table.class_name) - set(decoys), key=lambda name: (name == _NULL, name))
     if len(names) < 2:
         raise InputError(f"All subtomograms are of the class '{names[0]}': there is nothing to tell apart.")
-    lookup = {name: number for number, name in enumerate([*names, DECOY])}
+    lookup = {name: number for number, name in enumerate(names + decoys)}
     number = np.array([lookup[name] for name in table.class_name])
     rank = scattered(table.ids)
     kept = []
@@ -73,8 +74,7 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
         count = int(np.clip(round(validation_fraction * len(here)), 1, len(here) - 1))
         kept.append(here[np.argsort(rank[here], kind="stable")[:count]])
     validation = np.sort(np.concatenate(kept))
-    decoys = bool((number == len(names)).any())
-    return Labels(names=names, number=number, training=np.setdiff1d(np.arange(len(table)), validation), validation=validation, decoys=decoys)
+    return Labels(names=names, number=number, training=np.setdiff1d(np.arange(len(table)), validation), validation=validation, decoys=len(decoys))
 
 
 def class_weights(labels: Labels, balance: bool) -> Tensor:

@@ -18,9 +18,8 @@ from ..config import SubtomogramTrainConfig
 
 __all__ = ["DECOY", "DrawnSubtomograms", "simulation_of"]
 
-DECOY = "none of these"  # no class has blanks in its name
+DECOY = "decoy of shape"  # and its number; no class has blanks in its name
 _AT_ONCE = 32
-_DECOYS_A_CLASS = 0.5  # subtomograms of decoys for each of a class
 
 
 def simulation_of(config: SubtomogramTrainConfig) -> SubtomogramSimulateConfig:
@@ -33,7 +32,7 @@ class DrawnSubtomograms:
     """Reads simulated subtomograms as :class:`cryolearn.engine.io.subtomograms.SubtomogramStack` reads files.
 
     Row i is the same whatever else is made. Rows beyond the set are new subtomograms: i and i + len(self) are of one class. Those of the classes come first,
-    then those of decoys, whose class is called ``DECOY``.
+    then as many of decoys, each of which is a class of its own whose name begins with ``DECOY``.
 
     Attributes
     ----------
@@ -50,8 +49,7 @@ class DrawnSubtomograms:
         self._decoys: SubtomogramSimulator | None = None
         if config.decoys and config.network == "residual3d":
             self._decoys = self._simulator_of_decoys(config.decoys, config.seed + 1)
-            count = max(1, round(_DECOYS_A_CLASS * self.simulator.count))
-            self.table = _joined(self.table, simulated_table(self._decoys, [""] * count))
+            self.table = _joined(self.table, simulated_table(self._decoys, [""] * max(config.decoys, self.simulator.count)))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -100,9 +98,10 @@ def _made(simulator: SubtomogramSimulator, rows: NDArray[np.int64]) -> NDArray[n
 
 def _joined(classes: SubtomogramTable, decoys: SubtomogramTable) -> SubtomogramTable:
     """What is known of the subtomograms of both, one after the other; poses and CTF are not asked for."""
-    assert classes.class_name is not None
+    assert classes.class_name is not None and decoys.class_name is not None
     return replace(
-        classes, ids=np.arange(1, len(classes) + len(decoys) + 1), file=classes.file + decoys.file, class_name=classes.class_name + [DECOY] * len(decoys),
+        classes, ids=np.arange(1, len(classes) + len(decoys) + 1), file=classes.file + decoys.file,
+        class_name=classes.class_name + [f"{DECOY} {name}" for name in decoys.class_name],
         tilt_min_deg=np.append(classes.tilt_min_deg, decoys.tilt_min_deg), tilt_max_deg=np.append(classes.tilt_max_deg, decoys.tilt_max_deg),
         optics_group=None, angles_deg=None, shifts_angst=None, random_subset=None, extra={},
     )

@@ -37,8 +37,8 @@ class ClassTask(Task):
         BlockDropout.show(self.network, self._seed, blocks)
         logits, features = self.network(seen)
         loss = functional.cross_entropy(logits.float(), number, reduction="none")
-        if self._contrastive:  # decoys are unlike the classes, and unlike one another
-            loss = loss + self._contrastive * supervised_contrastive(features.float(), number) * (number < len(self.data.labels.names))
+        if self._contrastive:
+            loss = loss + self._contrastive * supervised_contrastive(features.float(), number)
         elif features is not logits:
             loss = loss + 0.0 * features.float().sum()  # several processes wait for a gradient of every weight
         return (self._weight.to(loss)[number] * loss).mean()

@@ -27,7 +27,7 @@ __all__ = ["reliability_plot", "write_model"]
 
 _AT_ONCE = 64
 _UNSEEN_SHAPES, _OF_A_SHAPE = 24, 8
-_WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_FALSE = 0.05  # known subtomograms rejected where the unseen shapes are judged
 _CENTRES_FROM = 8192  # training subtomograms that say where the classes lie
 
 
@@ -49,11 +49,12 @@ def write_model(
     fitted, split_error = _temperature(unseen["logits"], number)
     model.temperature = fitted
     model.known = KnownClasses.fit(learned["representation"], labels.number[some], classes)
-    rejected = _weigh_decoys(model, volumes.stack, unseen) if isinstance(volumes.stack, DrawnSubtomograms) and labels.decoys else None
-    answer = model.answer(unseen["logits"], model.distances(unseen["representation"], unseen["surprise"]))
+    if labels.decoys:
+        model.weigh_decoys(unseen["representation"], unseen["decoy_score"])
+    answer = model.answer(unseen["logits"], model.distances(unseen["representation"], unseen["decoy_score"]))
+    model.novelty_quantiles = np.percentile(answer["novelty"], np.arange(101)).round(6)
     model.description |= {
-        "temperature": fitted, "novelty_discriminants": model.known.discriminants, "decoy_weight": model.decoy_weight,
-        "novelty_quantiles": np.percentile(answer["novelty"], np.arange(101)).round(6).tolist(),
+        "temperature": fitted, "novelty_discriminants": model.known.discriminants, "novelty_quantiles": model.novelty_quantiles.tolist(),
     }
     model.save(str(out / "model"))
     table = data.table
@@ -77,8 +78,8 @@ def write_model(
         "training_accuracy": float((learned["logits"].argmax(1) == labels.number[some]).mean()), "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
-    if rejected is not None:
-        summary["unseen_shapes_rejected"] = rejected
+    if isinstance(volumes.stack, DrawnSubtomograms) and labels.decoys:
+        summary["unseen_shapes_rejected"] = _unseen_shapes(model, volumes.stack, model.novelty_limit(_FALSE))
     summary |= {name: float(value) for name, value in (history[-1] if history else {}).items() if name.startswith(("train_", "val_"))}
     write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     print(
@@ -87,24 +88,11 @@ def write_model(
     )
 
 
-def _weigh_decoys(model: SubtomogramModel, stack: DrawnSubtomograms, known: dict[str, NDArray[np.float32]]) -> float:
-    """Set the weight of the surprise by shapes that the network has not seen; returns the part of them that is rejected where one known in twenty is.
-
-    Of several weights it is the one with the largest part of pairs in which the unseen shape is stranger than the known subtomogram.
-    """
+def _unseen_shapes(model: SubtomogramModel, stack: DrawnSubtomograms, limit: float) -> float:
+    """Part of subtomograms of shapes that the network has not seen whose novelty is above a limit."""
     volumes, tilts = stack.unseen_decoys(_UNSEEN_SHAPES, _OF_A_SHAPE)
-    parts = [model.represent(volumes[start : start + _AT_ONCE], tilts[start : start + _AT_ONCE]) for start in range(0, len(volumes), _AT_ONCE)]
-    decoys = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def novelties(weight: float) -> list[NDArray[np.float32]]:
-        model.decoy_weight = weight
-        return [model.distances(seen["representation"], seen["surprise"]).min(1) for seen in (known, decoys)]
-
-    def area(weight: float) -> float:
-        ours, theirs = novelties(weight)
-        return float((theirs[:, None] > ours[None]).mean())
-    ours, theirs = novelties(max(_WEIGHTS, key=area))
-    return float((theirs > np.percentile(ours, 95)).mean())
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(volumes), _AT_ONCE)]
+    return float(np.concatenate([model.look(volumes[part], tilts[part])["class_distance"].min(1) > limit for part in parts]).mean())
 
 
 def _look(model: SubtomogramModel, volumes: CachedVolumes, rows: NDArray[np.int64], what: str) -> dict[str, NDArray[np.float32]]:

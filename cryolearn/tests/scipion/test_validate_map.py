@@ -138,12 +138,17 @@ class TestValidateMap(WindowTest):
             return made
         with mrcfile.new(self.file('small.mrc')) as mrc:
             mrc.set_data(np.ones((8, 8, 8), np.float32))
+        with open(self.file('text.mrc'), 'w') as handle:
+            handle.write('no file of this kind\n' * 100)
         good = dict(inputVolume=volume('before.mrc'), inputStructure=self.structure)
         self.assertEqual([], self.errors((CryoLearnProtValidateMap, good)))
         for sentence, values in (
                 ('differ in size', dict(good, inputVolumeAfter=volume('small.mrc'))),
                 ('differ in sampling rate', dict(good, inputVolumeAfter=volume('after.mrc', 1.0))),
                 ('The mask and the map differ in size', dict(good, inputMask=volume('small.mrc'))),
+                ("The mask's file .*text.mrc' cannot be read as a map", dict(good, inputMask=volume('text.mrc'))),
+                ("The map's file .*text.mrc' cannot be read as a map", dict(good, inputVolume=volume('text.mrc'))),
+                ('The map has no sampling rate', dict(good, inputVolume=volume('before.mrc', -1.0))),
                 ("The map's file .*absent.mrc' does not exist", dict(good, inputVolume=volume('absent.mrc'))),
                 ("The model's file .* does not exist", dict(good, inputStructure=AtomStruct(filename=self.file('absent.pdb')))),
                 ("The half map .* of the map does not exist", dict(good, inputVolume=volume('before.mrc', halves=(self.file('a.mrc'), self.file('b.mrc'))))),

@@ -127,7 +127,7 @@ class SubtomogramModel:
 
     @torch.no_grad()
     def represent(self, volumes: Volumes, tilt_deg: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
-        """Columns ``logits``, ``features``, ``decoy_score`` and ``representation``, in which novelty is measured: what the class head is given, or the features.
+        """Columns ``logits``, ``features``, ``decoy_score``, and ``representation`` for the novelty: what the class head is given, or the features.
 
         The decoy score (n,) is the logarithm of the odds that a subtomogram shows a decoy and no class; 0 where the network knows no decoys.
         """

@@ -17,7 +17,7 @@ UNKNOWN = {
     "peptidase": "1pwc.pdb", "kinase_dimer": "mmcif_1ake_chimerax.cif", "open_receptor": "pdb6flr.pdb", "methyltransferase": "pdb3mht.pdb",
 }
 SEEN: dict[str, Any] = dict(box=20, pixel_size_angst=5.0, tilt_step_deg=3.0, snr=1.0, shift_angst=5.0, apply_ctf=False, threads=1)
-TRAINING: dict[str, Any] = dict(source="simulation", per_class=250, width=8, embedding=16, epochs=4, batch=16, precision="32", **SEEN)
+TRAINING: dict[str, Any] = dict(source="simulation", per_class=250, width=8, embedding=16, epochs=15, batch=16, precision="32", **SEEN)
 
 
 def paths(names: dict[str, str]) -> list[str]:

@@ -51,7 +51,6 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         form.addSection(label='Network')
         self.addEngineParam(form, Config, 'network')
         self.addEngineParams(form, Config, 'wedge_channel', 'width', 'embedding', 'contrastive_weight', condition=residual)
-        self.addEngineParam(form, Config, 'decoys', condition='%s and %s' % (residual, simulated))
         self.addEngineParam(form, Config, 'dropout', condition=isNotChoice(Config, 'network', 'rif_svm'))
         self.addEngineParams(form, Config, 'rif_space', 'svm_penalties', condition=isChoice(Config, 'network', 'rif_svm'))
         training = form.addGroup('Training', condition=isNotChoice(Config, 'network', 'rif_svm'))
@@ -110,17 +109,9 @@ class CryoLearnProtSubtomogramTrain(SimulatedSubtomograms, CryoLearnProtSubtomog
         network = self.outputModel.getArchitecture()
         return ['Network "%s" of %d classes, trained on %s.' % (network, found['classes'], learned),
                 'Of %d unseen subtomograms %.1f %% are recognised (mean of the classes %.1f %%, a guess %.1f %%).' % unseen,
-                'Least well: %s.' % worst, 'Its confidence is wrong by %.3f on average.' % found['calibration_error'], *self._describeUnknown(found)], (
+                'Least well: %s.' % worst, 'Its confidence is wrong by %.3f on average.' % found['calibration_error']], (
             'A network ("%s") was trained on %d %s subtomograms of %d classes [Xu2017]; it recognises %.1f %% of unseen ones.' % (
                 network, found['training_subtomograms'], 'simulated' if self._simulates() else 'labelled', found['classes'], unseen[1]))
-
-    @staticmethod
-    def _describeUnknown(found):
-        """What becomes of shapes that are in no class."""
-        if 'unseen_shapes_rejected' not in found:
-            return ['What it does with structures that are in no class was not measured.']
-        return ['Of random shapes that it had not seen %.0f %% are rejected, at a limit that rejects 5 %% of the known classes.' % (
-            100 * found['unseen_shapes_rejected'])]
 
     # ----------------------------------------------------- info ----------------------------------------------------
     def _validateInputs(self):

@@ -27,7 +27,6 @@ _ENTRIES: Mapping[str, _Entry] = {
     "architecture": _Entry(str), "preset": _Entry(str), "symmetry": _Entry(str), "digest": _Entry(str), "reference": _Entry(str), "degradation": _Entry(str),
     "space": _Entry(str), "arguments": _Entry(dict), "input": _Entry(dict), "calibration": _Entry(dict),
     "wedge_channel": _Entry(bool), "average_turns": _Entry(bool), "phase_flipped": _Entry(bool), "ignore_ctf": _Entry(bool),
-    "decoys": _Entry(int, 0, 1000), "decoy_weight": _Entry(float, 0, 1e6), "usual_decoy_score": _Entry(float, -1e6, 1e6),
     "pixel_size_angst": _PIXEL, "voxel_angst": _PIXEL, "pixel_angst": _PIXEL, "finest_angst": _PIXEL, "coarsest_angst": _PIXEL,
     "box": _Entry(int, 2, 16384), "size": _Entry(int, 2, 16384), "radius_px": _Entry(float, 1, 16384),
     "radius_angst": _LENGTH, "centre_radius_angst": _LENGTH, "amplitude_range": _LENGTH, "amplitude_unit": _LENGTH, "shift_range_angst": _Entry(float, 0, 1e5),

@@ -40,17 +40,11 @@ class ClassDensity:
         Its voxel size.
     blur_angst2
         Variance of a Gaussian by which the density was blurred, to be taken off again.
-
-    Attributes
-    ----------
-    diameter_angst : of the smallest ball about the centre that holds the molecule
-    volume_angst3 : of a molecule of the mean density throughout
     """
 
     def __init__(self, name: str, volume: Tensor, pixel_size_angst: float, blur_angst2: float = 0.0) -> None:
         self.name, self.pixel_size_angst = name, pixel_size_angst
         self.diameter_angst = 2 * _reach(volume) * pixel_size_angst
-        self.volume_angst3 = float(volume.double().sum()) * pixel_size_angst**3
         self._channels, side = slice_channels(volume, _PADDING)
         self._length_angst = side * pixel_size_angst
         if blur_angst2:
@@ -58,11 +52,6 @@ class ClassDensity:
             squared = (z + y + x) / self._length_angst**2
             inside = squared * (2 * pixel_size_angst) ** 2 <= 1
             self._channels *= torch.exp(2 * math.pi**2 * blur_angst2 * squared) * inside
-
-    @classmethod
-    def in_own_units(cls, name: str, volume: Tensor, pixel_size_angst: float, blur_angst2: float = 0.0) -> ClassDensity:
-        """From a density of any unit: it is divided by its mean where it is above half of its maximum, for maps have no unit of their own."""
-        return cls(name, volume / volume[volume > volume.max() / 2].mean(), pixel_size_angst, blur_angst2)
 
     def transform(self, points: Tensor, rotation: Tensor, shift_angst: Tensor) -> Tensor:
         """Fourier transform (b, m) of the molecule turned by (b, 3, 3) and moved by (b, 3; x, y, z) Å, at (m, 3) frequencies in 1/Å.
@@ -98,7 +87,7 @@ def density_of_structure(path: str, pixel_size_angst: float, device: torch.devic
         raise InputError(f"The structure '{path}' reaches {reach:.0f} Å from its centre, {side // 2} half voxels: look for atoms far away from the others.")
     at, weight, width = (torch.as_tensor(values, dtype=torch.float32, device=device) for values in (places, weights, sigma))
     volume = render_gaussians_3d(at, weight, width, side, step)
-    return ClassDensity.in_own_units(os.path.basename(path), volume, step, step**2)
+    return ClassDensity(os.path.basename(path), _in_own_units(volume), step, step**2)
 
 
 def density_of_map(path: str, pixel_size_angst: float, floor: float, device: torch.device) -> ClassDensity:
@@ -137,7 +126,7 @@ def density_of_map(path: str, pixel_size_angst: float, floor: float, device: tor
     if coarser < 2 * half:  # a fine map holds nothing that the coarse box can show
         tensor = fourier_resize(tensor, coarser, dims=3)
         voxel *= 2 * half / coarser
-    return ClassDensity.in_own_units(os.path.basename(path), tensor, voxel)
+    return ClassDensity(os.path.basename(path), _in_own_units(tensor), voxel)
 
 
 def class_names(names: list[str], paths: list[str]) -> list[str]:
@@ -155,6 +144,11 @@ def class_names(names: list[str], paths: list[str]) -> list[str]:
     if twice:
         raise InputError(f"Two classes are called '{twice}': give different names.")
     return made
+
+
+def _in_own_units(volume: Tensor) -> Tensor:
+    """Density divided by its mean where it is above half of its maximum: maps have no unit of their own."""
+    return volume / volume[volume > volume.max() / 2].mean()
 
 
 def _reach(volume: Tensor) -> float:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,15 +54,6 @@ class Simulated:
 class SubtomogramSimulator:
     """Makes subtomograms.
 
-    Parameters
-    ----------
-    config
-        What of, and how.
-    device
-        Where they are made.
-    densities
-        Of the classes, in the place of the structures and maps of ``config``.
-
     Attributes
     ----------
     names : of the classes, number 1 first; the last is 'NULL' when noise alone is a class
@@ -75,15 +65,15 @@ class SubtomogramSimulator:
         when there is nothing to simulate, a class does not fit the box, or parameters contradict each other.
     """
 
-    def __init__(self, config: SubtomogramSimulateConfig, device: torch.device, densities: Sequence[ClassDensity] = ()) -> None:
-        self.config, self.device, self.densities = config, device, list(densities)
-        _check(config, bool(self.densities))
+    def __init__(self, config: SubtomogramSimulateConfig, device: torch.device) -> None:
+        _check(config)
+        self.config, self.device = config, device
         self.work = 2 * math.ceil(0.75 * config.box)
-        self.density_names = [density.name for density in densities] or class_names(list(config.names), [*config.structures, *config.volumes])
+        paths = [*config.structures, *config.volumes]
+        self.density_names = class_names(list(config.names), paths)
         self.names = self.density_names + ([NULL] if config.null_class else [])
-        if not self.densities:
-            self.densities += [density_of_structure(path, config.pixel_size_angst, device) for path in config.structures]
-            self.densities += [density_of_map(path, config.pixel_size_angst, config.map_floor, device) for path in config.volumes]
+        self.densities = [density_of_structure(path, config.pixel_size_angst, device) for path in config.structures]
+        self.densities += [density_of_map(path, config.pixel_size_angst, config.map_floor, device) for path in config.volumes]
         for density in self.densities:
             self._check_size(density)
         length = self.work * config.pixel_size_angst
@@ -100,11 +90,6 @@ class SubtomogramSimulator:
             raise InputError("The subtomograms are empty: the structures or maps have no density in the box.")
         self.scale = 1 / math.sqrt(self.mean_variance / (config.snr or 1.0))
         self.mean_variance *= self.scale**2
-
-    @property
-    def room_angst(self) -> float:
-        """Diameter of the largest molecule that stays inside of the box wherever it is moved to."""
-        return self.work * self.config.pixel_size_angst - 2 * self.config.shift_angst
 
     @property
     def count(self) -> int:
@@ -252,15 +237,16 @@ class SubtomogramSimulator:
         return self._series[key]
 
     def _check_size(self, density: ClassDensity) -> None:
-        if density.diameter_angst > self.room_angst:
+        room = self.work * self.config.pixel_size_angst - 2 * self.config.shift_angst
+        if density.diameter_angst > room:
             raise InputError(
                 f"'{density.name}' is {density.diameter_angst:.0f} Å wide, but a box of {self.config.box} voxels of {self.config.pixel_size_angst:g} Å "
-                f"with shifts of {self.config.shift_angst:g} Å holds {self.room_angst:.0f} Å at most: choose a larger box or smaller shifts."
+                f"with shifts of {self.config.shift_angst:g} Å holds {room:.0f} Å at most: choose a larger box or smaller shifts."
             )
 
 
-def _check(config: SubtomogramSimulateConfig, has_densities: bool) -> None:
-    if not config.structures and not config.volumes and not has_densities:
+def _check(config: SubtomogramSimulateConfig) -> None:
+    if not config.structures and not config.volumes:
         raise InputError("There is nothing to simulate: give structures or volumes, one for each class.")
     if config.box % 2:
         raise InputError(f"Parameter box is {config.box}, but it must be even.")

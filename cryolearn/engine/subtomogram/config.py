@@ -32,8 +32,6 @@ class SubtomogramTrainConfig(SubtomogramSimulation, RunConfig):
     invert_contrast: bool = shared.invert_contrast(help="Density is black in the subtomograms, as tomograms come.")
     new_each_epoch: bool = param(True, "Simulated subtomograms are others in each epoch, so that none is learned by heart; otherwise those of the first one come again.",
                                  label="New ones in each epoch?")
-    decoys: int = param(12, "Random shapes, as large as the known structures, that 'residual3d' learns beside the classes in a simulation, so that it rejects structures that it "
-                        "does not know; an epoch takes twice as long. 0 learns the classes alone.", label="Decoys", low=0, high=1000, expert=True)
     network: str = param("residual3d", "'residual3d': residual blocks, an embedding for unknown structures, augmentation (default); 'inception3d' and 'dsrf3d': the networks of "
                          "Xu, Chai et al. 2017; 'rif_svm': rotation-invariant features and a support vector machine.", label="Network",
                          choices=("residual3d", "inception3d", "dsrf3d", "rif_svm"))

@@ -60,9 +60,8 @@ def run(config: SubtomogramTrainConfig) -> None:
         new_each_epoch=config.source == "simulation" and config.new_each_epoch,
     )
     if is_first_process():
-        decoys = int((labels.number >= len(labels.names)).sum())
-        print(f"{len(stack.table) - decoys} subtomograms of {len(labels.names)} classes: {len(labels.training) - decoys} to learn from, "
-              f"{len(labels.validation)} for validation" + (f"; {decoys} decoys to learn from" if decoys else ""), flush=True)
+        print(f"{len(stack.table)} subtomograms of {len(labels.names)} classes: {len(labels.training)} to learn from, {len(labels.validation)} for validation",
+              flush=True)
     if config.network == "rif_svm":
         _fit(config, data)
     else:
@@ -72,7 +71,7 @@ def run(config: SubtomogramTrainConfig) -> None:
 def _description(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> dict[str, Any]:
     """What ``model.json`` says of a network."""
     labels, table = data.labels, data.table
-    arguments: dict[str, Any] = {"classes": labels.outputs, "box": table.box, "channels": 1 + config.wedge_channel}
+    arguments: dict[str, Any] = {"classes": len(labels.names), "box": table.box, "channels": 1 + config.wedge_channel}
     if config.network == "residual3d":
         arguments |= {"width": config.width, "embedding": config.embedding}
     if config.network in _DROPOUT:
@@ -83,8 +82,7 @@ def _description(config: SubtomogramTrainConfig, data: LabelledSubtomograms) -> 
     return {
         "kind": "subtomogram", "architecture": config.network, "arguments": arguments, "classes": labels.names, "box": table.box,
         "pixel_size_angst": table.pixel_size_angst, "wedge_channel": config.wedge_channel,
-        "average_turns": config.average_turns and config.network == "residual3d", "decoys": labels.decoys,
-        "digest": digest_values([digest_config(config), table.box, files]),
+        "average_turns": config.average_turns and config.network == "residual3d", "digest": digest_values([digest_config(config), table.box, files]),
         "seed": config.seed, "source": config.source,
         "tilt_range_deg": [float(table.tilt_min_deg.min()), float(table.tilt_max_deg.max())], "augmented": _augments(config),
         "training_subtomograms": len(labels.training), "validation_subtomograms": len(labels.validation),

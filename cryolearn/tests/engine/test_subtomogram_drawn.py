@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,15 @@ from cryolearn.engine.exceptions import InputError
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.subtomograms import SubtomogramStack, read_subtomograms
 from cryolearn.engine.simulate.config import SubtomogramSimulateConfig
-from cryolearn.engine.simulate.decoys import decoy_densities
 from cryolearn.engine.simulate.subtomograms_command import run as simulate
 from cryolearn.engine.subtomogram.config import SubtomogramTrainConfig
-from cryolearn.engine.subtomogram.networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, class_weights, read_labels
-from cryolearn.engine.subtomogram.networks.on_the_fly_simulation import DECOY, DrawnSubtomograms, simulation_of
-from cryolearn.engine.subtomogram.networks.trained_model import SubtomogramModel
+from cryolearn.engine.subtomogram.networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms, read_labels
+from cryolearn.engine.subtomogram.networks.on_the_fly_simulation import DrawnSubtomograms, simulation_of
 from cryolearn.engine.subtomogram.train_command import run as train
 from cryolearn.tests.engine.subtomogram_cases import blob_maps
 
 CLASSES, PER_CLASS = 3, 16  # two maps, and noise alone
 EVERY = CLASSES * PER_CLASS
-WHOLE = 2 * EVERY  # with the decoys
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +29,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SubtomogramTrainConfig:
     folder = tmp_path_factory.mktemp("drawn")
     return SubtomogramTrainConfig(
         source="simulation", volumes=blob_maps(folder, CLASSES - 1), null_class=True, per_class=PER_CLASS, box=16, pixel_size_angst=14.0, tilt_step_deg=3.0,
-        tilt_spread_deg=9.0, snr=1.0, shift_angst=10.0, decoys=6, width=8, embedding=8, epochs=2, batch=16, seed=4, threads=1, precision="32",
-        output=str(folder / "t"),
+        tilt_spread_deg=9.0, snr=1.0, shift_angst=10.0, width=8, embedding=8, epochs=2, batch=16, seed=4, threads=1, precision="32", output=str(folder / "t"),
     )
 
 
@@ -50,8 +45,8 @@ def written(config: SubtomogramTrainConfig, tmp_path_factory: pytest.TempPathFac
 
 def test_the_drawn_set_is_the_written_one(config: SubtomogramTrainConfig, written: SubtomogramStack) -> None:
     drawn = DrawnSubtomograms(config, torch.device("cpu"))
-    assert len(drawn) == WHOLE and len(written) == EVERY and drawn.table.class_name[:EVERY] == written.table.class_name
-    assert drawn.table.ids[:EVERY].tolist() == written.table.ids.tolist()
+    assert len(drawn) == len(written) == EVERY and drawn.table.class_name == written.table.class_name
+    assert drawn.table.ids.tolist() == written.table.ids.tolist()
     rows = np.random.default_rng(0).permutation(EVERY)  # in another order, and so in other batches, than they were written
     seen, expected = drawn.read(rows), written.read(rows)
     np.testing.assert_allclose(seen, expected, atol=1e-5 * float(expected.std()))
@@ -59,43 +54,8 @@ def test_the_drawn_set_is_the_written_one(config: SubtomogramTrainConfig, writte
     assert len(np.unique(drawn.tilt_deg(rows), axis=0)) > CLASSES
 
 
-def test_decoys_are_shapes_of_no_class(config: SubtomogramTrainConfig) -> None:
-    """As large as the molecules, unlike them and one another, in a class of their own that no network tells, and others where they are judged."""
-    drawn = DrawnSubtomograms(config, torch.device("cpu"))
-    labels = read_labels(drawn.table, 0.25)
-    assert labels.names == ["blob0", "blob1", "NULL"] and (labels.decoys, labels.outputs) == (6, 9)
-    assert all(name.startswith(DECOY) for name in drawn.table.class_name[EVERY:]) and (labels.validation < EVERY).all()
-    assert np.bincount(labels.number[EVERY:]).tolist() == [0] * 3 + [EVERY // 6] * 6
-    assert class_weights(labels, True).shape == (9,)
-    assert drawn._decoys is not None
-    shapes, known = drawn._decoys.densities, drawn.simulator.densities
-    sizes = [density.volume_angst3 for density in known]
-    assert len(shapes) == 6 and all(min(sizes) / 2.5 < shape.volume_angst3 < 2.5 * max(sizes) for shape in shapes)
-    others = decoy_densities(6, known, config.pixel_size_angst, drawn.simulator.room_angst, config.seed + 2, torch.device("cpu"))
-    assert len({shape.volume_angst3 for shape in (*shapes, *others)}) == 12 and max(shape.diameter_angst for shape in shapes) < drawn.simulator.room_angst
-    volumes, tilts = drawn.unseen_decoys(6, 2)
-    assert volumes.shape == (12, 16, 16, 16) and tilts.shape == (12, 2)
-    with_none = DrawnSubtomograms(dataclasses.replace(config, decoys=0), torch.device("cpu"))
-    assert len(with_none) == EVERY and not read_labels(with_none.table, 0.25).decoys
-
-
-def test_a_network_that_saw_decoys_says_how_it_rejects_others(config: SubtomogramTrainConfig, tmp_path: Path) -> None:
-    train(dataclasses.replace(config, output=str(tmp_path)))
-    said = json.loads((tmp_path / "summary.json").read_text())
-    assert 0 <= said["unseen_shapes_rejected"] <= 1 and said["classes"] == CLASSES and said["training_subtomograms"] == EVERY - said["validation_subtomograms"]
-    model = SubtomogramModel.load(str(tmp_path / "model"), torch.device("cpu"))
-    drawn = DrawnSubtomograms(config, torch.device("cpu"))
-    rows = np.arange(4)
-    seen = model.look(drawn.read(rows), drawn.tilt_deg(rows))
-    assert seen["logits"].shape == seen["class_distance"].shape == (4, CLASSES) and model.description["arguments"]["classes"] == CLASSES + 6
-    found = model.represent(drawn.read(rows), drawn.tilt_deg(rows))
-    assert model.decoy_weight > 0
-    expected = model.known.distances(found["representation"]) + model.decoy_weight * np.maximum(found["decoy_score"] - model.usual_decoy_score, 0)[:, None]
-    np.testing.assert_allclose(seen["class_distance"], expected, rtol=1e-5)
-
-
 def test_training_on_drawn_ones_is_training_on_the_written_ones(config: SubtomogramTrainConfig, written: SubtomogramStack, tmp_path: Path) -> None:
-    one_step = dict(epochs=1, batch=32, new_each_epoch=False, decoys=0)  # of 39 to learn from; more steps of Adam blow roundings up
+    one_step = dict(epochs=1, batch=32, new_each_epoch=False)  # of 39 to learn from; more steps of Adam blow roundings up
     train(dataclasses.replace(config, output=str(tmp_path / "drawn"), **one_step))
     star = str(Path(written.table.file[0]).parents[2] / "subtomograms.star")
     train(dataclasses.replace(config, source="subtomograms", subtomograms=star, volumes=[], output=str(tmp_path / "written"), **one_step))
@@ -114,16 +74,14 @@ def test_later_epochs_bring_other_subtomograms_of_the_same_classes(config: Subto
     made = {new: LabelledSubtomograms(volumes, labels, False, None, 1, torch.device("cpu"), new) for new in (True, False)}
     count = len(labels.training)
     first, later, again = made[True].training_rows(0, count), made[True].training_rows(count, count), made[False].training_rows(count, count)
-    assert sorted(first) == sorted(again) == sorted(labels.training) and (later >= WHOLE).all()
-    assert not set(later % WHOLE) & set(labels.validation)
+    assert sorted(first) == sorted(again) == sorted(labels.training) and (later >= EVERY).all()
+    assert not set(later % EVERY) & set(labels.validation)
     names = np.array(stack.table.class_name)
-    own = later[later % WHOLE < EVERY]  # each set brings as many new ones of the classes
-    drawn = stack.simulator.draws(own // WHOLE * EVERY + own % WHOLE).number - 1
-    assert [stack.simulator.names[number] for number in drawn] == names[own % WHOLE].tolist()
+    drawn = stack.simulator.draws(later).number - 1
+    assert [stack.simulator.names[number] for number in drawn] == names[later % EVERY].tolist()
     seen, number = made[True].read(later[:8])
-    every = labels.names + sorted({name for name in names if name.startswith(DECOY)})
-    assert [every[index] for index in number.tolist()] == names[later[:8] % WHOLE].tolist()
-    assert float((seen - made[True].read(later[:8] % WHOLE)[0]).abs().mean()) > 0.1
+    assert [labels.names[index] for index in number.tolist()] == names[later[:8] % EVERY].tolist()
+    assert float((seen - made[True].read(later[:8] % EVERY)[0]).abs().mean()) > 0.1
     np.testing.assert_array_equal(seen.numpy(), made[True].read(later[:8])[0].numpy())  # and the same whenever they are drawn
 
 

@@ -47,7 +47,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory, proteins: ModuleType) -> d
     """Of subtomograms that a network has not seen: ``label``, predicted ``name`` and ``novelty``."""
     folder = tmp_path_factory.mktemp("unknown")
     known = proteins.KNOWN
-    train(SubtomogramTrainConfig(structures=proteins.paths(known), names=list(known), output=str(folder), **proteins.TRAINING))
+    train(SubtomogramTrainConfig(structures=proteins.paths(known), names=list(known), output=str(folder), **{**proteins.TRAINING, "epochs": 4}))
     model = SubtomogramModel.load(str(folder / "model"), torch.device("cpu"))
     names = {**known, **{name: proteins.UNKNOWN[name] for name in ("peptidase", "kinase_dimer")}}
     drawn = SubtomogramSimulateConfig(structures=proteins.paths(names), names=list(names), per_class=JUDGED, seed=2, **proteins.SEEN)

@@ -14,7 +14,7 @@ from ...io.subtomograms import SubtomogramTable
 from ...training.plan import BLOCK, block_generator, scattered, shuffled_rows
 from ..usable_subtomograms import UsableSubtomograms
 from .network_input import keep_wedge, move_volumes, network_input
-from .on_the_fly_simulation import DECOY, DrawnSubtomograms
+from .on_the_fly_simulation import DrawnSubtomograms
 
 __all__ = ["CachedVolumes", "LabelledSubtomograms", "Labels", "class_weights", "read_labels"]
 
@@ -29,21 +29,14 @@ class Labels:
     Attributes
     ----------
     names : of the classes, number 0 first
-    number : (n,) int; those of decoys come after those of the classes
-    training, validation : rows of the table; decoys are not validated
-    decoys : how many shapes there are of them
+    number : (n,) int
+    training, validation : rows of the table
     """
 
     names: list[str]
     number: NDArray[np.int64]
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
-    decoys: int = 0
-
-    @property
-    def outputs(self) -> int:
-        """Classes, and shapes of decoys."""
-        return len(self.names) + self.decoys
 
 
 def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
@@ -59,11 +52,10 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
     unnamed = next((row for row, name in enumerate(table.class_name) if name in ("", "None")), None)
     if unnamed is not None:
         raise InputError(f"The {table.name(unnamed)} has no class: name one, or leave it out.")
-    decoys = sorted({name for name in table.class_name if name.startswith(DECOY)})
-    names = sorted(set(table.class_name) - set(decoys), key=lambda name: (name == _NULL, name))
+    names = sorted(set(table.class_name), key=lambda name: (name == _NULL, name))
     if len(names) < 2:
         raise InputError(f"All subtomograms are of the class '{names[0]}': there is nothing to tell apart.")
-    lookup = {name: number for number, name in enumerate(names + decoys)}
+    lookup = {name: number for number, name in enumerate(names)}
     number = np.array([lookup[name] for name in table.class_name])
     rank = scattered(table.ids)
     kept = []
@@ -74,13 +66,13 @@ def read_labels(table: SubtomogramTable, validation_fraction: float) -> Labels:
         count = int(np.clip(round(validation_fraction * len(here)), 1, len(here) - 1))
         kept.append(here[np.argsort(rank[here], kind="stable")[:count]])
     validation = np.sort(np.concatenate(kept))
-    return Labels(names=names, number=number, training=np.setdiff1d(np.arange(len(table)), validation), validation=validation, decoys=len(decoys))
+    return Labels(names, number, np.setdiff1d(np.arange(len(table)), validation), validation)
 
 
 def class_weights(labels: Labels, balance: bool) -> Tensor:
     """Weight of each class in the loss, such that every class counts the same and the mean over training is 1."""
-    count = np.bincount(labels.number[labels.training], minlength=labels.outputs)
-    weight = len(labels.training) / (labels.outputs * count) if balance else np.ones(labels.outputs)
+    count = np.bincount(labels.number[labels.training], minlength=len(labels.names))
+    weight = len(labels.training) / (len(labels.names) * count) if balance else np.ones(len(labels.names))
     return torch.as_tensor(weight, dtype=torch.float32)
 
 

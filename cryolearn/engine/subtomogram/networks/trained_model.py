@@ -39,7 +39,6 @@ class SubtomogramModel:
     temperature : of the logits
     known : where the classes lie in the network's representation
     novelty_quantiles : (101,) percentiles of the novelty of unseen subtomograms of the known classes
-    decoy_weight, usual_decoy_score : novelty rises by so much for each unit of the decoy score above the usual one; 0 where no decoys were learned
     description : what ``model.json`` holds
     """
 
@@ -53,7 +52,6 @@ class SubtomogramModel:
         self.temperature = float(description["temperature"])
         self.novelty_quantiles = np.asarray(description["novelty_quantiles"], np.float64)
         self.box, self.pixel_size_angst = int(description["box"]), float(description["pixel_size_angst"])
-        self.decoy_weight, self.usual_decoy_score = (float(description.get(name, 0.0)) for name in ("decoy_weight", "usual_decoy_score"))
 
     @classmethod
     def load(cls, folder: str, device: torch.device) -> SubtomogramModel:
@@ -109,28 +107,12 @@ class SubtomogramModel:
             First and last tilt in degrees.
         """
         seen = self.represent(volumes, tilt_deg)
-        representation, score = seen.pop("representation"), seen.pop("decoy_score")
-        return {**seen, "class_distance": self.distances(representation if self.known.discriminants else seen["features"], score)}
-
-    def weigh_decoys(self, representation: NDArray[np.float32], score: NDArray[np.float32]) -> None:
-        """Have the decoy score count as much as the distance to the classes, by the scatter of both over unseen subtomograms of the classes."""
-        distance = self.known.distances(representation).min(1)
-        spreads = [float(np.subtract(*np.percentile(values, (84.0, 16.0)))) for values in (distance, score)]
-        self.decoy_weight, self.usual_decoy_score = spreads[0] / max(spreads[1], 1e-6), float(np.median(score))
-        self.description |= {"decoy_weight": self.decoy_weight, "usual_decoy_score": self.usual_decoy_score}
-
-    def distances(self, representation: NDArray[np.float32], decoy_score: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Distance (n, classes) to each class, :meth:`KnownClasses.distances`, enlarged where a subtomogram looks more like decoys than those of classes do."""
-        more = self.decoy_weight * np.maximum(decoy_score - self.usual_decoy_score, 0.0)
-        found: NDArray[np.float32] = self.known.distances(representation) + more[:, None].astype(np.float32)
-        return found
+        representation = seen.pop("representation")
+        return {**seen, "class_distance": self.known.distances(representation if self.known.discriminants else seen["features"])}
 
     @torch.no_grad()
     def represent(self, volumes: Volumes, tilt_deg: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
-        """Columns ``logits``, ``features``, ``decoy_score``, and ``representation`` for the novelty: what the class head is given, or the features.
-
-        The decoy score (n,) is the logarithm of the odds that a subtomogram shows a decoy and no class; 0 where the network knows no decoys.
-        """
+        """Columns ``logits``, ``features`` and ``representation``, in which novelty is measured: what the class head is given, or the features."""
         seen = torch.as_tensor(volumes).to(self.device, torch.float32)
         made = network_input(seen, tilt_deg, bool(self.description["wedge_channel"]))
         turns = range(4) if self.description["average_turns"] else range(1)
@@ -138,11 +120,7 @@ class SubtomogramModel:
         logits, features, representation = (torch.stack(items).mean(0) for items in zip(*parts))
         if len(turns) > 1:  # unit vectors
             features = torch.nn.functional.normalize(features, dim=1)
-        score, classes = torch.zeros(len(logits)), len(self.names)
-        if logits.shape[1] > classes:
-            score = logits[:, classes:].logsumexp(1) - logits[:, :classes].logsumexp(1)
-        found = {"logits": logits[:, :classes], "features": features, "representation": representation, "decoy_score": score}
-        return {name: values.cpu().numpy() for name, values in found.items()}
+        return {"logits": logits.cpu().numpy(), "features": features.cpu().numpy(), "representation": representation.cpu().numpy()}
 
     def _pass(self, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         made = made.contiguous(memory_format=self._layout)
@@ -175,8 +153,7 @@ def _check(folder: str, description: dict[str, Any], known: KnownClasses) -> Non
     if not all(isinstance(name, str) for name in description["classes"]):
         raise InputError(f"The trained model '{folder}' cannot be used: classes in its model.json are not names.")
     arguments, low_high = description["arguments"], description.get("tilt_range_deg", [-90.0, 90.0])
-    known_classes = int(arguments.get("classes", 0)) - int(description.get("decoys", 0))
-    require_agreement(folder, {"classes": description["classes"], "arguments.classes less decoys": known_classes, "known.centres": len(known.centres)})
+    require_agreement(folder, {"classes": description["classes"], "arguments.classes": int(arguments.get("classes", 0)), "known.centres": len(known.centres)})
     require_agreement(folder, {"101 percentiles": 101, "novelty_quantiles": description["novelty_quantiles"]})
     require_agreement(folder, {"a range": 2, "tilt_range_deg": low_high})
     length = known.centres.shape[-1]

@@ -19,15 +19,12 @@ from ...training.training_run import count_weights
 from ..config import SubtomogramTrainConfig
 from ..networks.confidence_calibration import KnownClasses, calibration_error, fit_temperature, probabilities, reliability
 from ..networks.labelled_subtomograms import CachedVolumes, LabelledSubtomograms
-from ..networks.on_the_fly_simulation import DrawnSubtomograms
 from ..networks.trained_model import SubtomogramModel
 from .confusion import confusion_counts, confusion_plot, write_class_table, write_confusion
 
 __all__ = ["reliability_plot", "write_model"]
 
 _AT_ONCE = 64
-_UNSEEN_SHAPES, _OF_A_SHAPE = 24, 8
-_FALSE = 0.05  # known subtomograms rejected where the unseen shapes are judged
 _CENTRES_FROM = 8192  # training subtomograms that say where the classes lie
 
 
@@ -40,21 +37,18 @@ def write_model(
     classes = len(labels.names)
     nothing = KnownClasses(centres=np.zeros((classes, 1), np.float32), whitening=np.eye(1, dtype=np.float32))
     model = SubtomogramModel(network, nothing, {**description, "temperature": 1.0, "novelty_quantiles": [0.0] * 101}, data.device)
-    learnable = labels.training[labels.number[labels.training] < classes]
-    some = learnable[:: -(-len(learnable) // _CENTRES_FROM)]
-    some = np.union1d(some, [learnable[labels.number[learnable] == number][0] for number in range(classes)])
+    some = labels.training[:: -(-len(labels.training) // _CENTRES_FROM)]
+    some = np.union1d(some, [labels.training[labels.number[labels.training] == number][0] for number in range(classes)])
     learned = _look(model, volumes, some, "training subtomograms")
     unseen = _look(model, volumes, labels.validation, "validation")
     number = labels.number[labels.validation]
     fitted, split_error = _temperature(unseen["logits"], number)
     model.temperature = fitted
     model.known = KnownClasses.fit(learned["representation"], labels.number[some], classes)
-    if labels.decoys:
-        model.weigh_decoys(unseen["representation"], unseen["decoy_score"])
-    answer = model.answer(unseen["logits"], model.distances(unseen["representation"], unseen["decoy_score"]))
-    model.novelty_quantiles = np.percentile(answer["novelty"], np.arange(101)).round(6)
+    answer = model.answer(unseen["logits"], model.known.distances(unseen["representation"]))
     model.description |= {
-        "temperature": fitted, "novelty_discriminants": model.known.discriminants, "novelty_quantiles": model.novelty_quantiles.tolist(),
+        "temperature": fitted, "novelty_discriminants": model.known.discriminants,
+        "novelty_quantiles": np.percentile(answer["novelty"], np.arange(101)).round(6).tolist(),
     }
     model.save(str(out / "model"))
     table = data.table
@@ -72,27 +66,18 @@ def write_model(
                 str(out / "figures" / "reliability.png"))
     accuracy = counts.diagonal() / np.maximum(counts.sum(1), 1)
     summary: dict[str, Any] = {
-        "network": config.network, "weights": count_weights(network), "classes": classes, "training_subtomograms": len(learnable),
+        "network": config.network, "weights": count_weights(network), "classes": classes, "training_subtomograms": len(labels.training),
         "validation_subtomograms": len(labels.validation), "validation_accuracy": float(right.mean()), "mean_class_accuracy": float(accuracy.mean()),
         "chance_accuracy": 1 / classes, "temperature": fitted, "calibration_error_before": calibration_error(before, right), "calibration_error": split_error,
         "training_accuracy": float((learned["logits"].argmax(1) == labels.number[some]).mean()), "epochs": len(history),
         "seconds": round(sum(row["seconds"] for row in history), 1),
     }
-    if isinstance(volumes.stack, DrawnSubtomograms) and labels.decoys:
-        summary["unseen_shapes_rejected"] = _unseen_shapes(model, volumes.stack, model.novelty_limit(_FALSE))
     summary |= {name: float(value) for name, value in (history[-1] if history else {}).items() if name.startswith(("train_", "val_"))}
     write_summary(out, {name: round(value, 5) if isinstance(value, float) else value for name, value in summary.items()})
     print(
         f"accuracy on {len(number)} unseen subtomograms {summary['validation_accuracy']:.3f} (mean of classes {summary['mean_class_accuracy']:.3f}, chance "
         f"{1 / classes:.3f}); on those learned from {summary['training_accuracy']:.3f}", flush=True,
     )
-
-
-def _unseen_shapes(model: SubtomogramModel, stack: DrawnSubtomograms, limit: float) -> float:
-    """Part of subtomograms of shapes that the network has not seen whose novelty is above a limit."""
-    volumes, tilts = stack.unseen_decoys(_UNSEEN_SHAPES, _OF_A_SHAPE)
-    parts = [slice(start, start + _AT_ONCE) for start in range(0, len(volumes), _AT_ONCE)]
-    return float(np.concatenate([model.look(volumes[part], tilts[part])["class_distance"].min(1) > limit for part in parts]).mean())
 
 
 def _look(model: SubtomogramModel, volumes: CachedVolumes, rows: NDArray[np.int64], what: str) -> dict[str, NDArray[np.float32]]:

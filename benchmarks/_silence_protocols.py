@@ -293,7 +293,7 @@ def faults_of_particles(bench: Bench) -> Faults:
         yield what, bench.altered(items, _ctf(name, value)), (*_THIS, "defocus", "phase"), False
     for what, name, value in (("voltage NaN", "Voltage", _NAN), ("voltage 300000", "Voltage", 3e5), ("no voltage", "Voltage", 0.0),
                               ("amplitude contrast 10", "AmplitudeContrast", 10.0), ("Cs NaN", "SphericalAberration", _NAN),
-                              ("Cs -50", "SphericalAberration", -50.0)):
+                              ("Cs -500", "SphericalAberration", -500.0)):
         change = _acquisition(**{name: value})
         yield what, bench.altered(items, change, None, change), (*_THIS, "oltage", "ontrast", "pherical", "acquisition"), False
     yield "no CTF", bench.altered(items, lambda item: item.setCTF(None), None, lambda items: items.setHasCTF(False)), ("CTF",), False

@@ -156,7 +156,7 @@ STRUCTURE = [
     Fault("coordinate of asterisks", _atoms(lambda line: line[:30] + "********" + line[38:])),
     Fault("text for a coordinate", _atoms(lambda line: line[:30] + "   a.bcd" + line[38:])),
     Fault("all atoms at one place", _atoms(lambda line: line[:30] + "   1.000   1.000   1.000" + line[54:], None)),
-    Fault("an atom far away", _atoms(lambda line: line[:30] + "9999.999" + line[38:], 2), ("bad_", "reaches", "atom")),
+    Fault("an atom far away", _atoms(lambda line: line[:30] + "9999.999" + line[38:], 2), ("bad_", "reaches", "atom", "MET A/1")),
     Fault("occupancies of 0", _atoms(lambda line: line[:54] + "  0.00" + line[60:], None)),
     Fault("B factor NaN", _atoms(lambda line: line[:60] + "   nan" + line[66:])),
 ]

@@ -283,8 +283,8 @@ def faults_of_items(bench: Bench, items: Any, noun: str) -> Faults:
     yield "one item", bench.altered(items, most=1), (f"1 {noun}", "only 1", "at least"), False
 
 
-def faults_of_particles(bench: Bench) -> Faults:
-    """Those of any items, and of CTF and acquisition."""
+def faults_of_particles(bench: Bench, posed: bool = True) -> Faults:
+    """Those of any items, and of CTF and acquisition; ``posed`` protocols need an alignment."""
     items = bench.particles
     yield from faults_of_items(bench, items, "particle")
     yield "image beyond the stack", bench.altered(items, lambda item: item.setLocation(999, item.getFileName())), (*_THIS, "999"), False
@@ -297,7 +297,7 @@ def faults_of_particles(bench: Bench) -> Faults:
         change = _acquisition(**{name: value})
         yield what, bench.altered(items, change, None, change), (*_THIS, "oltage", "ontrast", "pherical", "acquisition"), False
     yield "no CTF", bench.altered(items, lambda item: item.setCTF(None), None, lambda items: items.setHasCTF(False)), ("CTF",), False
-    yield "no alignment", bench.altered(items, whole=lambda items: items.setAlignment("None")), ("alignment",), False
+    yield "no alignment", bench.altered(items, whole=lambda items: items.setAlignment("None")), ("alignment",), not posed
     yield "another box in the set", bench.altered(items, whole=lambda items: items._firstDim.set((48, 48, 1))), ("box", "48"), True
 
 
@@ -362,18 +362,18 @@ def all_cases(bench: Bench) -> Iterator[tuple[Case, Any, dict[str, Any]]]:
     """Every protocol with every fault of its inputs: the case, the protocol's class, and the sound values."""
     plan: list[tuple[str, str, dict[str, Any], Faults]] = []
     particles, volume, modes = {"inputParticles": bench.particles}, {"inputVolume": bench.map}, {"inputModes": bench.modes, "modeNumbers": "7 8"}
-    structure = {"inputStructure": bench.structure}
+    structure, model = {"inputStructure": bench.structure}, {"inputModel": bench.model, "refine": False}
     search = {"views": 50, "conformers": 2, "start": 1}
     gaussian = {"number": 60, "components": 1, "rounds": 2, "states": 3}
     plan += [
         ("Reconstruct", "inputSet", {"inputSet": bench.particles}, faults_of_particles(bench)),
         ("Reconstruct", "inputMask", {"inputSet": bench.particles}, faults_of_maps(bench, bench.mask, "mask", ("constant",))),
         ("ElasticAlign", "inputParticles", {**particles, **modes, **search}, faults_of_particles(bench)),
-        ("ElasticPredict", "inputParticles", {**particles, "inputModel": bench.model}, faults_of_particles(bench)),
-        ("ElasticPredict", "inputModel", {**particles, "inputModel": bench.model}, faults_of_models(bench)),
+        ("ElasticPredict", "inputParticles", {**particles, **model}, faults_of_particles(bench, posed=False)),
+        ("ElasticPredict", "inputModel", {**particles, **model}, faults_of_models(bench)),
         ("GaussianHeterogeneity", "inputParticles", {**particles, **volume, **gaussian}, faults_of_particles(bench)),
         ("GaussianHeterogeneity", "inputVolume", {**particles, **volume, **gaussian}, faults_of_maps(bench, bench.map, "map", ("inverted", "constant"))),
-        ("RecoverOrientations", "inputParticles", {**particles, "start": 1, "restarts": 1, "rounds": 1}, faults_of_particles(bench)),
+        ("RecoverOrientations", "inputParticles", {**particles, "start": 1, "restarts": 1, "rounds": 1}, faults_of_particles(bench, posed=False)),
         ("SubtomogramAverage", "inputSubtomograms", {"inputSubtomograms": bench.subtomograms, "classes": 1, "iterations": 1},
          faults_of_items(bench, bench.subtomograms, "subtomogram")),
         ("MapEnhance", "inputVolume", {**volume, "rotations": 0}, faults_of_maps(bench, bench.map, "map", ("another", "inverted"))),

@@ -47,18 +47,12 @@ class Case:
     names: tuple[str, ...]
     harmless: bool = False
 
-    @property
-    def name(self) -> str:
-        """Protocol, parameter and fault."""
-        return f"{self.protocol}, {self.parameter}: {self.what}"
-
 
 class Bench:
     """A project with sound inputs, faulty copies of them, and what became of the protocols that were given these."""
 
     def __init__(self) -> None:
         from pwem.protocols import ProtImportVolumes
-        from pyworkflow.utils import cleanPath
 
         import cryolearn.protocols as protocols
         from cryolearn.tests.scipion.base import ProjectTest
@@ -67,7 +61,7 @@ class Bench:
             """The machinery of the tests, without a test."""
 
         Silence.setUpClass()
-        self.project, self.protocols, self.number, self.cleanPath = Silence, protocols, 0, cleanPath
+        self.project, self.protocols, self.number = Silence, protocols, 0
         self.structure = Silence.importStructure()
         made = Silence.launch(protocols.CryoLearnProtNormalModes, inputStructure=self.structure, number=12)
         self.modes = made.outputModes
@@ -263,7 +257,7 @@ Faults = Iterator[tuple[str, Callable[[], Any], tuple[str, ...], bool]]
 def faults_of_items(bench: Bench, items: Any, noun: str) -> Faults:
     """Faults of images or subtomograms, of their poses and of the set: what, the faulty set, texts to be named, harmless."""
     one = None if noun == "particle" else BAD  # particles share a stack, each subtomogram has a file
-    for how in ("missing", "empty", "truncated", "folder", "text", "picture"):
+    for how in _FILES:
         yield f"file {how}", bench.with_files(items, _damage(how), one), ("bad_",), False
     for how in ("NaN", "infinite", "blank", "constant", "saturated", "x 1e30", "x 1e4", "hot pixel", "all NaN"):
         if noun == "particle":

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(folder: Path, output: str, **changes: object) -> RecoverOrientationsConfig:
     (folder / output).mkdir(exist_ok=True)
     values: dict[str, object] = dict(output=str(folder / output), particles=str(folder / "particles" / "particles.star"), shift_range_angst=6.0,
-                                     gauge_candidates=500, rounds=4, threads=1)
+                                     restarts=8, gauge_candidates=500, rounds=4, threads=1)
     return RecoverOrientationsConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 

@@ -17,6 +17,7 @@ _PHYSICS = frozenset((
     'rlnVoltage', 'rlnSphericalAberration', 'rlnAmplitudeContrast', 'rlnImagePixelSize', 'rlnImageSize', 'rlnBeamTiltX', 'rlnBeamTiltY', 'rlnOddZernike',
     'rlnEvenZernike', 'rlnMagMat00', 'rlnMagMat01', 'rlnMagMat10', 'rlnMagMat11', 'rlnCtfDataArePhaseFlipped', 'rlnCtfDataAreCtfPremultiplied'))
 _MICROSCOPE = (('rlnVoltage', 'getVoltage'), ('rlnSphericalAberration', 'getSphericalAberration'), ('rlnAmplitudeContrast', 'getAmplitudeContrast'))
+_UNITS = {'rlnVoltage': 'voltage %g kV', 'rlnSphericalAberration': 'Cs %g mm', 'rlnAmplitudeContrast': 'amplitude contrast %g'}
 
 
 class OpticsGroups:
@@ -56,7 +57,7 @@ class OpticsGroups:
         own = particle.getAcquisition() if particle.hasAcquisition() else None
         values = tuple(None if own is None else getattr(own, name)() for _, name in _MICROSCOPE)
         text = (own.getAttributeValue('opticsGroupInfo') if own is not None else None) or self._text
-        if values == (self._ofSet if text == self._text else self._ofFirst(text)):
+        if values == self._ofFirst(text) or (text == self._text and values == self._ofSet):
             values = (None,) * len(values)  # a copy of the set's that the particle came in, which the groups that an import kept go before
         pixel = float(particle.getSamplingRate() or self._pixel)
         number = particle.getAttributeValue('_rlnOpticsGroup')
@@ -67,9 +68,18 @@ class OpticsGroups:
             self.poseUnits[self._known[key]] = pixel
         return self._known[key]
 
+    def contradiction(self) -> str:
+        """A sentence where the set's acquisition is not that of any optics group which an import kept, and which go before it; empty where there is none."""
+        said = {label: value for (label, _), value in zip(_MICROSCOPE, self._ofSet) if value is not None}
+        kept = [{label: group[label] for label in said if group.get(label) is not None} for group in self._groups(self._text).values()]
+        if not kept or any(all(abs(said[label] - value) <= 1e-4 * max(abs(value), 1.) for label, value in group.items()) for group in kept):
+            return ''
+        return 'The set of particles says %s, but the optics groups that its import kept say %s: the optics groups were used.' % (
+            _microscope(said), ' or '.join(sorted({_microscope(group) for group in kept})))
+
     def _ofFirst(self, text: str) -> Any:
         """Microscope of the first group that an import kept, which is what it gave its set."""
-        first = next(iter(self._groups(text).values()))
+        first = next(iter(self._groups(text).values()), {})
         return tuple(first.get(label) for label, _ in _MICROSCOPE)
 
     def _keptNumber(self, number: int | None, text: str, particle: Any) -> int:
@@ -141,3 +151,7 @@ class OpticsGroups:
                 found = 0
             self._boxes[name] = found if 1 < found <= LARGEST_BOX_PX else self._box  # the engine names files that are no images
         return self._boxes[name]
+
+
+def _microscope(values: Any) -> str:
+    return ', '.join(_UNITS[label] % value for label, value in values.items())

@@ -67,6 +67,13 @@ def writeParticles(particles: Any, starFile: str, stackFolder: str | None = None
     return writeStar(starFile, optics.rows, rows, particles.getSamplingRate(), origins=2, what='particle set', poseUnits=optics.poseUnits)
 
 
+def acquisitionContradiction(particles: Any) -> str:
+    """A sentence where the acquisition of a set with a CTF contradicts the optics groups that its import kept, else an empty one."""
+    if isTiltSeries(particles) or not particles.hasCTF() or not particles.getSize():
+        return ''
+    return OpticsGroups(particles, TYPES).contradiction()
+
+
 def realName(name: str) -> str:
     """A file's own name, relative to the project when it is in it, whatever links lead to it."""
     real, here = os.path.realpath(plainName(name)), os.path.realpath('.')

@@ -1,5 +1,6 @@
 """What all protocols share: parameters read from the engine's dataclasses, steps, outputs and the stored summary."""
 
+import os
 from types import MethodType
 from typing import Optional, Sequence
 
@@ -7,7 +8,7 @@ import pyworkflow.protocol.params as params
 from pyworkflow.object import Pointer, PointerList, Scalar
 from pyworkflow.protocol.constants import GPU_LIST, LEVEL_ADVANCED, USE_GPU
 
-from ..convert.particles import writeParticles
+from ..convert.particles import acquisitionContradiction, writeParticles
 from ..engine.config import RunConfig, default_of, help_of
 from ..objects import MODEL_FOLDER
 from .config_params import addConfigParam
@@ -141,9 +142,22 @@ class CryoLearnProtBase(EngineRun, InputChecks):
                 files.append(output.getFileName())
         lines, methods = self._describe()
         verdict = self._verdict()
-        self._setSummary(*([verdict] if verdict else []), *lines, *('WARNING: %s' % text for text in self._engineWarnings() if text not in lines))
+        warnings = ['WARNING: %s' % text for text in [*self._inputWarnings(), *self._engineWarnings()] if text not in lines]
+        self._setSummary(*([verdict] if verdict else []), *lines, *warnings)
         self._setMethods(methods)
         return files + self._otherFiles()
+
+    def _imageSet(self):
+        """The set whose images are the input, where there is one."""
+        pointer = getattr(self, 'inputParticles', None)
+        return pointer.get() if pointer is not None else None
+
+    def _inputWarnings(self):
+        """What is to be said of the particles that were converted, and that the engine does not see; the log has it too."""
+        text = acquisitionContradiction(self._imageSet()) if os.path.exists(self.getParticlesFile()) else ''
+        if text:
+            print('WARNING: %s' % text)
+        return [text] if text else []
 
     def _makeOutputs(self):
         """``(name, object)`` of each output, that of a training by default; what was given before is an attribute of the run already."""

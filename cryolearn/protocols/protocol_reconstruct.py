@@ -54,6 +54,9 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
     def _particles(self):
         return self.inputSet.get().getImages() if self._hasClasses() else self.inputSet.get()
 
+    def _imageSet(self):
+        return self._particles()
+
     def getClassesFile(self):
         return self._getExtraPath('input_classes.npz') if self._hasClasses() else ''
 

@@ -22,7 +22,7 @@ from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, par
 from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.fsc import makeFsc
-from cryolearn.convert.particles import StackNames, writeParticles
+from cryolearn.convert.particles import StackNames, acquisitionContradiction, writeParticles
 from cryolearn.convert.poses import posesFromTransforms, rotationFromAngles, transformsFromRelion
 from cryolearn.convert.star_particles import StarParticles
 from cryolearn.convert.star_rows import opticsOf, withImages, writeStar
@@ -228,6 +228,17 @@ def test_particles_that_do_not_say_their_optics_group(folder):
     assert {row.rlnOpticsGroup for row in rows.values()} == {1} and star.optics[0].rlnBeamTiltX == 0.5
     with pytest.raises(ValueError, match='2 optics groups that differ in rlnBeamTiltX'):
         writeParticles(withGroups(particles, 'differ.sqlite', numbers=False, rlnBeamTiltX=[0.5, 0.0]), 'differ.star')
+
+
+def test_an_acquisition_against_the_optics_groups_is_said(folder):
+    """The form of an import, or a later edit, says another microscope than the STAR file whose groups were kept: these are used, and it is said."""
+    particles = withGroups(makeParticles(extras=False), 'groups.sqlite', rlnVoltage=[200.0, 300.0])
+    assert acquisitionContradiction(particles) == ''
+    particles.getAcquisition().setVoltage(120)
+    assert ('says voltage 120 kV, Cs 2 mm, amplitude contrast 0.07, but the optics groups that its import kept say voltage 200 kV, Cs 2 mm, '
+            'amplitude contrast 0.07 or voltage 300 kV') in acquisitionContradiction(particles)
+    writeParticles(particles, 'ours.star')
+    assert [row.rlnVoltage for row in starRows('ours.star')[0].optics] == [200.0, 300.0]
 
 
 def test_sets_joined_in_scipion_keep_their_optics(folder):

@@ -79,7 +79,8 @@ def compare(options: Any, box: int, count: int, threads: int) -> None:
             times[turn] = seconds, float(peer.stdout.readline())
         own, other = times.min(axis=0)
         record(
-            "scale", f"torch-projectors: {word} {count} images", f"{box} px, {threads} thread(s), {device.type}; torch-projectors 0.13.1 with PyTorch {version}",
+            "scale", f"torch-projectors: {word} {count} images",
+            f"{box} px, {threads} thread(s), {device.type}; torch-projectors 0.13.1 with PyTorch {version}",
             f"at most {WORST:g} times its time", f"{count / own:.0f} images/s against {count / other:.0f} ({own / other:.2f} of its time); "
             f"agreement {agreement(word, made[word].cpu(), np.load(folder / f'peer_{word}.npy'), box):.5f}",
             bool(own < WORST * other), options.scale,

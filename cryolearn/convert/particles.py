@@ -83,7 +83,7 @@ def realName(name: str) -> str:
 class StackNames:
     """Image names for the STAR; stacks that are not MRC are converted, each file once.
 
-    STAR has no quotes: a stack with a space in its path gets a link without one. With ``followLinks`` a file has one name, whatever links
+    RELION reads no quotes in STAR: a stack with a space in its path gets a link without one. With ``followLinks`` a file has one name, whatever links
     lead to it.
     """
 

@@ -17,7 +17,7 @@ MRC_EXTENSIONS = ('.mrc', '.mrcs', '.map', '.ccp4', '.rec', '.st')
 class SubtomogramFiles:
     """Name of the MRC file of a subtomogram: its own where it has one to itself, else one that is written.
 
-    STAR has no quotes: a file with a space in its path gets a link without one. Files of other formats, and volumes in a stack, are written
+    RELION reads no quotes in STAR: a file with a space in its path gets a link without one. Files of other formats, and volumes in a stack, are written
     into ``folder``.
     """
 

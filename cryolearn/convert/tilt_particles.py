@@ -181,7 +181,7 @@ def _text(star: str, block: str) -> str:
 
 
 def _named(path: str) -> str:
-    """Name of a file in STAR, relative to the project where it is inside; STAR has no quotes."""
+    """Name of a file in STAR, relative to the project where it is inside; RELION reads no quotes."""
     name = os.path.relpath(path) if os.path.abspath(path).startswith(os.path.join(os.getcwd(), '')) else os.path.abspath(path)
     if len(name.split()) > 1:
         raise ValueError("The path '%s' has a blank, which STAR files cannot hold: move the file." % name)

@@ -9,7 +9,7 @@ from .cpu import cpu_threads
 from .exceptions import DeviceError
 from .launch import process_rank
 
-__all__ = ["cpu_threads", "gpu_indices", "select_device"]
+__all__ = ["cpu_threads", "gpu_device", "gpu_indices", "has_fast_bfloat16", "select_device"]
 
 
 def gpu_indices(config: RunConfig) -> list[int]:
@@ -37,8 +37,20 @@ def gpu_indices(config: RunConfig) -> list[int]:
     return indices
 
 
+def gpu_device(index: int) -> torch.device:
+    """PyTorch's device of a GPU, by its index."""
+    return torch.device("cuda", index)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware itself multiplies bfloat16, so that mixed precision saves time."""
+    if device.type == "cpu":
+        return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    return bool(torch.get_device_module(device).is_bf16_supported(including_emulation=False))
+
+
 def select_device(config: RunConfig) -> torch.device:
     """Device of this process, by its rank on the node, with PyTorch's thread count set."""
     torch.set_num_threads(cpu_threads(config.threads))
     indices = gpu_indices(config)
-    return torch.device("cuda", indices[process_rank()[2] % len(indices)]) if indices else torch.device("cpu")
+    return gpu_device(indices[process_rank()[2] % len(indices)]) if indices else torch.device("cpu")

@@ -11,7 +11,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, LightningE
 
 from ..config import RunConfig
 from ..cpu import number_in
-from ..device import gpu_indices
+from ..device import gpu_indices, has_fast_bfloat16
 from ..exceptions import DeviceError
 from ..launch import is_torchrun, process_rank
 
@@ -60,10 +60,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     """Lightning's precision for 'auto', 'bf16' or '32'; 'auto' takes bfloat16 where the hardware multiplies it fast."""
     if name != "auto":
         return "bf16-mixed" if name == "bf16" else "32-true"
-    if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    capable = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    return "bf16-mixed" if capable else "32-true"
+    return "bf16-mixed" if has_fast_bfloat16(device) else "32-true"
 
 
 def quieten() -> None:

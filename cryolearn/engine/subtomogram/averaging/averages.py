@@ -108,6 +108,6 @@ class Averages:
 def turned_average(volume: Tensor, rotation: Tensor, shift_px: Tensor) -> Tensor:
     """A map (box, box, box) put back by the pose (3, 3), (3,) at which it appears, in one interpolation."""
     work = Averages(int(volume.shape[-1]), 1, volume.device)
-    everything = torch.tensor([[-90.0, 90.0]])
-    work.add(volume[None], everything, rotation[None], shift_px[None], torch.zeros(1, dtype=torch.long), torch.ones(1, dtype=torch.long))
+    everything, zero = torch.tensor([[-90.0, 90.0]], device=volume.device), torch.zeros(1, dtype=torch.long, device=volume.device)
+    work.add(volume[None], everything, rotation[None], shift_px[None], zero, zero + 1)
     return work.maps(1e-6)[0, 0]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ....common.checks import check_trained_for
+from ...device import has_fast_bfloat16
 from ...exceptions import InputError
 from ...io.model_entries import require_agreement
 from ...io.models import build_trained, fitting, load_model_of, save_model
@@ -145,7 +146,7 @@ class SubtomogramModel:
         return float(np.interp(100 * (1 - reject_fraction), np.arange(101), self.novelty_quantiles)) if reject_fraction else float("inf")
 
     def _half_precision(self) -> bool:
-        return self.device.type == "cuda" and self.description["architecture"] != "rif_svm" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return self.device.type != "cpu" and self.description["architecture"] != "rif_svm" and has_fast_bfloat16(self.device)
 
 
 def _check(folder: str, description: dict[str, Any], known: KnownClasses) -> None:

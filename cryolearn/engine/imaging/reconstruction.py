@@ -80,8 +80,11 @@ class Reconstructor:
         with torch.no_grad():
             halves = torch.as_tensor(half, device=self.device).expand(len(images))
             step = max(1, _PIXELS.get(self.device.type, 1 << 20) // self.box**2)
-            for rows in (slice(start, start + step) for start in range(0, len(images), step)):
-                self._insert(images[rows], rotations[rows], *(None if item is None else item[rows] for item in (shift_angst, ctf, weights)), halves[rows])
+            for start in range(0, len(images), step):
+                rows = slice(start, start + step)
+                self._insert(
+                    images[rows], rotations[rows], None if shift_angst is None else shift_angst[rows], None if ctf is None else ctf[rows],
+                    weights=None if weights is None else weights[rows], half=halves[rows])
 
     def _insert(
         self, images: Tensor, rotations: Tensor, shift_angst: Tensor | None, ctf: Ctf | Tensor | None, weights: Tensor | None, half: Tensor,

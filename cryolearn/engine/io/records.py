@@ -164,6 +164,16 @@ class RunRecord:
         _wait_for([path], is_whole, str)
         return path
 
+    def wait_for(self, paths: Sequence[Path], is_whole: Callable[[Path], bool] = Path.exists) -> None:
+        """Wait for files that other processes write.
+
+        Raises
+        ------
+        InputError
+            when they have not written anything for a day.
+        """
+        _wait_for(paths, is_whole, str)
+
     def in_chunks(self, ids: NDArray[np.int64], chunk: int, work: Callable[[NDArray[np.int64]], Columns], what: str, batch: int) -> Columns | None:
         """Apply ``work`` to all rows of a set and gather its columns in the set's order.
 

@@ -19,8 +19,8 @@ class Command(NamedTuple):
 _E = "cryolearn.engine."
 
 COMMANDS: Dict[str, Command] = {
-    "simulate-particles": Command(_E + "simulate.config:SimulateParticlesConfig", _E + "simulate.particles_command:run"),
-    "subtomogram-simulate": Command(_E + "simulate.config:SubtomogramSimulateConfig", _E + "simulate.subtomograms_command:run"),
+    "simulate-particles": Command(_E + "simulate.config:SimulateParticlesConfig", _E + "simulate.particles_command:run", shared=True),
+    "subtomogram-simulate": Command(_E + "simulate.config:SubtomogramSimulateConfig", _E + "simulate.subtomograms_command:run", shared=True),
     "normal-modes": Command(_E + "elastic.config:NormalModesConfig", _E + "elastic.normal_modes_command:run"),
     "import-modes": Command(_E + "elastic.config:ImportModesConfig", _E + "elastic.import_modes_command:run"),
     "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_to_gaussians_command:run"),

@@ -16,7 +16,7 @@ from torch import Tensor
 __all__ = ["FourierSphere", "fourier_sphere", "sphere_points"]
 
 _POINTS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 24}
-_SLAB = {"cpu": 1 << 21, "cuda": 1 << 25}  # points of the padded volume that are transformed at a time
+_SLAB = {"cpu": 1 << 20, "cuda": 1 << 25}  # points of the padded volume that are transformed at a time
 _ROUNDING = 0.01  # Fourier pixels by which a turned sample may come to lie further out
 
 
@@ -116,7 +116,7 @@ class FourierSphere:
         side, box, centre = self.side, self.box, self.side // 2
         keep = (torch.arange(box, device=self.device) - box // 2) % side
         spectrum = torch.zeros((centre + 1, box, box), dtype=torch.complex64, device=self.device)
-        step = max(1, _SLAB.get(self.device.type, 1 << 21) // side**2)
+        step = max(1, _SLAB.get(self.device.type, 1 << 20) // side**2)
         near = (self._z < centre) & (self._y < centre)  # the Nyquist planes of the far side are left out
         for x0 in range(0, centre + 1, step):
             x = torch.arange(x0, min(x0 + step, centre + 1), device=self.device, dtype=self._first.dtype)

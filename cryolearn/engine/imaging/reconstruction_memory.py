@@ -14,7 +14,7 @@ from .fourier_volume import padded_side
 __all__ = ["images_at_once", "memory_plan", "reconstruction_bytes", "resident_bytes", "sums_bytes"]
 
 _BATCH_BYTES = {"cpu": 1 << 25, "cuda": 1 << 27}  # of images that are read at a time; insertion takes fewer anyway
-_WORKSPACE = {"cpu": 250 << 20, "cuda": 3 << 30}  # slabs, samples, and what libraries take when they are first used
+_WORKSPACE = {"cpu": 220 << 20, "cuda": 3 << 30}  # slabs, samples, and what libraries take when they are first used
 _GPU_KEPT = 0.05  # part of the free memory that is not counted on
 
 

@@ -29,9 +29,10 @@ class ReadAhead(Generic[T]):
     def __init__(self, read: Callable[[NDArray[np.int64]], T], parts: Sequence[NDArray[np.int64]]) -> None:
         self._read, self._parts = read, parts
         self._waited_s, self._began = 0.0, time.monotonic()
+        self._ended: float | None = None
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.int64], T]]:
-        self._waited_s, self._began = 0.0, time.monotonic()
+        self._waited_s, self._began, self._ended = 0.0, time.monotonic(), None
         with ThreadPoolExecutor(1) as pool:
             coming = [pool.submit(self._read, part) for part in self._parts[:1]]
             for part, following in zip(self._parts, [*self._parts[1:], None]):
@@ -41,8 +42,10 @@ class ReadAhead(Generic[T]):
                 if following is not None:
                     coming.append(pool.submit(self._read, following))
                 yield part, found
+        self._ended = time.monotonic()
 
     @property
     def waiting(self) -> float:
-        """Share of the time, since the first batch was asked for, that was spent waiting for files."""
-        return self._waited_s / max(time.monotonic() - self._began, 1e-9)
+        """Share of the time, from when the first batch was asked for until the last one was done with, that was spent waiting for files."""
+        until = time.monotonic() if self._ended is None else self._ended
+        return self._waited_s / max(until - self._began, 1e-9)

@@ -19,8 +19,8 @@ class Command(NamedTuple):
 _E = "cryolearn.engine."
 
 COMMANDS: Dict[str, Command] = {
-    "simulate-particles": Command(_E + "simulate.config:SimulateParticlesConfig", _E + "simulate.particles_command:run"),
-    "subtomogram-simulate": Command(_E + "simulate.config:SubtomogramSimulateConfig", _E + "simulate.subtomograms_command:run"),
+    "simulate-particles": Command(_E + "simulate.config:SimulateParticlesConfig", _E + "simulate.particles_command:run", shared=True),
+    "subtomogram-simulate": Command(_E + "simulate.config:SubtomogramSimulateConfig", _E + "simulate.subtomograms_command:run", shared=True),
     "normal-modes": Command(_E + "elastic.config:NormalModesConfig", _E + "elastic.normal_modes_command:run"),
     "import-modes": Command(_E + "elastic.config:ImportModesConfig", _E + "elastic.import_modes_command:run"),
     "volume-to-gaussians": Command(_E + "imaging.config:VolumeToGaussiansConfig", _E + "imaging.volume_to_gaussians_command:run"),
@@ -32,7 +32,7 @@ COMMANDS: Dict[str, Command] = {
     "select-landscape": Command(_E + "landscape.config:SelectLandscapeConfig", _E + "landscape.select_command:run"),
     "trajectory": Command(_E + "landscape.config:TrajectoryConfig", _E + "landscape.trajectory_command:run"),
     "convert-particles": Command(_E + "imaging.config:ConvertParticlesConfig", _E + "imaging.convert_command:run"),
-    "reconstruct": Command(_E + "imaging.config:ReconstructConfig", _E + "imaging.reconstruct_command:run"),
+    "reconstruct": Command(_E + "imaging.config:ReconstructConfig", _E + "imaging.reconstruct_command:run", shared=True),
     "gaussian-heterogeneity": Command(_E + "gaussian.config:GaussianHeterogeneityConfig", _E + "gaussian.heterogeneity_command:run"),
     "distance-train": Command(_E + "orientation.config:DistanceTrainConfig", _E + "orientation.train_command:run", shared=True),
     "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover_command:run"),

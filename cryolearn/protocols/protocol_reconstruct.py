@@ -42,7 +42,7 @@ class CryoLearnProtReconstruct(CryoLearnProtBase):
         self.addInput(form, 'inputMask', 'VolumeMask,Volume', 'Mask',
                       'Mask for the Fourier shell correlation. Without it a soft sphere is used.', allowsNull=True)
         self.addEngineParam(form, Config, 'mask_radius_angst', condition='not inputMask')
-        form.addParallelSection(threads=4, mpi=0)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _inputDigest(self):

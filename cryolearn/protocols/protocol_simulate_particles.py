@@ -56,7 +56,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
         self.addEngineParam(ctf, Config, 'apply_ctf')
         self.addEngineParams(ctf, Config, 'phase_flip', 'defocus_min_angst', 'defocus_max_angst', 'astigmatism_angst', 'voltage_kv',
                              'cs_mm', 'amplitude_contrast', condition='applyCtf')
-        form.addParallelSection(threads=4, mpi=0)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _inputDigest(self):

@@ -37,7 +37,7 @@ class CryoLearnProtSimulateSubtomograms(SimulatedSubtomograms):
         self._addSimulationParams(form, Config)
         form.addSection(label='Microscope')
         self._addMicroscopeParams(form, Config)
-        form.addParallelSection(threads=4, mpi=0)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _insertAllSteps(self):

@@ -1,4 +1,4 @@
-"""The padded half Fourier volume that slices are taken from and put into.
+"""The padded half Fourier volume that slices are taken from; :mod:`.fourier_sphere` is what they are put into.
 
 Layout (P + 1, P + 1, P // 2 + 1) (z, y, x) for an even padded side P: frequencies -P/2 ... P/2 on z and y and 0 ... P/2 on x,
 in symmetric order, so that trilinear neighbours never wrap and the Friedel mate of a point of the plane x = 0 is the flipped one.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .gaussians import pixel_coordinates
 
-__all__ = ["enforce_friedel", "from_real", "padded_side", "slice_channels", "slice_points", "squared_radius", "to_real", "trilinear_envelope"]
+__all__ = ["from_real", "padded_side", "slice_channels", "slice_points", "squared_radius", "trilinear_envelope", "trilinear_fading"]
 
 
 def padded_side(box: int, padding: float) -> int:
@@ -20,9 +20,14 @@ def padded_side(box: int, padding: float) -> int:
     return side if side >= box else side + 2
 
 
+def trilinear_fading(box: int, side: int, device: torch.device | str | None = None) -> Tensor:
+    """(box,) factor by which linear interpolation in Fourier space fades a map along an axis: sinc^2."""
+    return torch.sinc(pixel_coordinates(box, 1.0, device) / side) ** 2
+
+
 def trilinear_envelope(box: int, side: int, device: torch.device | str | None = None) -> Tensor:
     """(box, box, box) factor by which trilinear interpolation in Fourier space fades a map: sinc^2 along each axis."""
-    axis = torch.sinc(pixel_coordinates(box, 1.0, device) / side) ** 2
+    axis = trilinear_fading(box, side, device)
     return axis[:, None, None] * axis[None, :, None] * axis[None, None, :]
 
 
@@ -47,27 +52,11 @@ def slice_channels(volume: Tensor, padding: float) -> tuple[Tensor, int]:
     return torch.stack((transform.real, transform.imag), dim=-4), side
 
 
-def to_real(transform: Tensor, box: int) -> Tensor:
-    """Inverse of :func:`from_real`, cropped to the central (box, box, box); the Nyquist planes of the far side are left out."""
-    side = transform.shape[0] - 1
-    wrapped = torch.fft.ifftshift(transform[:-1, :-1], dim=(0, 1))
-    volume = torch.fft.fftshift(torch.fft.irfftn(wrapped, s=(side,) * 3))
-    rows = slice(side // 2 - box // 2, side // 2 - box // 2 + box)
-    return volume[rows, rows, rows].contiguous()
-
-
 def squared_radius(side: int, device: torch.device | str | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Squares of the frequencies along z, y, x, broadcastable over the layout; their sum is the squared radius."""
     full = torch.arange(side + 1, device=device, dtype=torch.float32) - side // 2
     half = torch.arange(side // 2 + 1, device=device, dtype=torch.float32)
     return (full**2)[:, None, None], (full**2)[None, :, None], (half**2)[None, None, :]
-
-
-def enforce_friedel(transform: Tensor) -> Tensor:
-    """Add to each point of the plane x = 0 the conjugate of its Friedel mate (in place); the rest has its mate unstored."""
-    plane = transform[..., 0]
-    transform[..., 0] = plane + plane.flip((0, 1)).conj()
-    return transform
 
 
 def slice_points(box: int, device: torch.device | str | None = None) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...common.fsc import HALF_MAP_THRESHOLD, first_shell_below, resolution_at
 from ..io.atomic import write_csv
 from ..io.maps import write_map
+from ..io.read_ahead import ReadAhead
 from ..io.star import ParticleTable
 from ..progress import Progress
 from .ctf import Ctf
@@ -24,6 +25,7 @@ from .image_scales import ImageScales
 from .masks import sphere_mask
 from .poses import euler_to_matrix
 from .reconstruction import Reconstructor
+from .reconstruction_memory import images_at_once
 from .standard_images import StandardImages
 
 __all__ = ["ImageOptions", "Reconstruction", "finish_reconstruction", "fsc_sphere", "halves_of", "insert_particles",
@@ -79,7 +81,7 @@ class ImageOptions:
     ----------
     use_ctf : correct for the CTF that the set gives, if it does
     invert_contrast : particles are black on white
-    batch : images in memory at a time
+    batch : images in memory at a time; fewer when they are large
     """
 
     use_ctf: bool = True
@@ -91,7 +93,7 @@ def insert_particles(
     works: Sequence[Reconstructor], stack: StandardImages, rows: NDArray[np.int64], halves: NDArray[np.int64], weights: NDArray[np.float32] | None = None,
     options: ImageOptions = ImageOptions(), progress: Progress | None = None, scales: ImageScales | None = None,
 ) -> None:
-    """Add particles to one or several reconstructors in one pass over their images.
+    """Add particles to one or several reconstructors in one pass over their images, which are read ahead.
 
     Parameters
     ----------
@@ -110,19 +112,26 @@ def insert_particles(
     scales
         Told of each batch's images.
     """
-    table = stack.table
+    table, device = stack.table, works[0].device
     assert table.angles_deg is not None
-    for start in range(0, len(rows), options.batch):
-        here = slice(start, start + options.batch)
+    step = images_at_once(options.batch, table.box, device.type)
+
+    def read(part: NDArray[np.int64]) -> Tensor:
+        images = stack.read(rows[part])
+        if scales is not None:
+            scales.add(rows[part], images)
+        found = torch.from_numpy(images)
+        return found.pin_memory() if device.type == "cuda" else found
+
+    reader = ReadAhead(read, np.split(np.arange(len(rows)), range(step, len(rows), step)) if len(rows) else [])
+    for here, images in reader:
         part, halves_here = rows[here], halves[here]
         weights_here = np.ones((len(part), len(works)), np.float32) if weights is None else weights[here]
-        images = stack.read(part)
-        if scales is not None:
-            scales.add(part, images)
-        seen = torch.from_numpy(-images if options.invert_contrast else images).to(works[0].device)
-        rotations = euler_to_matrix(torch.from_numpy(table.angles_deg[part]).to(works[0].device))
+        seen = images.to(device, non_blocking=True)
+        seen = -seen if options.invert_contrast else seen
+        rotations = euler_to_matrix(torch.from_numpy(table.angles_deg[part]).to(device))
         shift = None if table.origin_angst is None else -torch.from_numpy(table.origin_angst[part])
-        ctf = stack.ctf(part, works[0].device, ignore_ctf=not options.use_ctf)
+        ctf = stack.ctf(part, device, ignore_ctf=not options.use_ctf)
         magnification = stack.magnification(part)
         if magnification is not None:
             rotations, shift, ctf = _as_magnified(torch.from_numpy(magnification).to(rotations), rotations, shift, ctf)
@@ -130,7 +139,7 @@ def insert_particles(
             used = np.flatnonzero(weight)
             if not len(used):
                 continue
-            at = torch.from_numpy(used).to(works[0].device)
+            at = torch.from_numpy(used).to(device)
             every = len(used) == len(part)
             work.insert(
                 seen if every else seen[at], rotations if every else rotations[at], None if shift is None else shift[used],
@@ -138,7 +147,7 @@ def insert_particles(
                 half=torch.from_numpy(halves_here[used]),
             )
         if progress:
-            progress.step(len(part))
+            progress.step(len(part), note=f"{100 * reader.waiting:.0f} % of the time waiting for files")
 
 
 def _as_magnified(matrix: Tensor, rotations: Tensor, shift: Tensor | None, ctf: Ctf | None) -> tuple[Tensor, Tensor | None, Ctf | None]:
@@ -168,9 +177,9 @@ def finish_reconstruction(work: Reconstructor, mask: Tensor, wiener: str = "fsc"
     mask = mask.to(work.device)
     first_guess = fsc(*work.half_maps(), mask)
     half1, half2 = work.half_maps(_until_lost(first_guess))
-    curve = fsc(half1, half2, mask)
+    curve, unmasked = fsc(half1, half2, mask), fsc(half1, half2)
     volume = work.finish(_until_lost(curve)) if wiener == "fsc" else work.finish(constant=_CONSTANT)
-    return Reconstruction(volume.cpu(), half1.cpu(), half2.cpu(), curve.cpu(), fsc(half1, half2).cpu())
+    return Reconstruction(volume.cpu(), half1.cpu(), half2.cpu(), curve.cpu(), unmasked.cpu())
 
 
 def _until_lost(curve: Tensor) -> Tensor:

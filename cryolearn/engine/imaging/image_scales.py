@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,6 +37,19 @@ class ImageScales:
         self._mean[rows] = values[:, self._outside].mean(axis=1, dtype=np.float64)
         self._deviation[rows] = (values - values[:, :1, :1]).std(axis=(1, 2), dtype=np.float64)  # a constant image has exactly 0
 
+    def columns(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """What was noted of some images, for another process, which takes it by :meth:`take`."""
+        return {"mean": self._mean[rows], "deviation": self._deviation[rows]}
+
+    def take(self, rows: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]) -> None:
+        """Take over what another process noted of its images."""
+        self._mean[rows], self._deviation[rows] = columns["mean"], columns["deviation"]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the images that were read."""
+        return np.flatnonzero(np.isfinite(self._deviation))
+
     def refuse_constant(self) -> None:
         """Refuse a set none of whose images can be used."""
         if not np.nan_to_num(self._deviation).any():
@@ -42,7 +57,7 @@ class ImageScales:
 
     def warnings(self) -> list[str]:
         """One sentence for each thing that is odd."""
-        seen = np.flatnonzero(np.isfinite(self._deviation))
+        seen = self.rows
         mean, deviation, ids = self._mean[seen], self._deviation[seen], self._table.ids[seen]
         constant = deviation == 0  # or set to 0 as it cannot be used, which the stack says
         found = []

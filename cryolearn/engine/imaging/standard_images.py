@@ -93,6 +93,11 @@ class StandardImages:
         """Why images (n,) cannot be used, 0 for those that can; what an earlier reading found may be put in."""
         return self._unusable.reason
 
+    @property
+    def deviations(self) -> NDArray[np.float64]:
+        """Standard deviation of images (n,) over the median one, 1 of those not read; what another process found may be put in."""
+        return self._unusable.ratio
+
     def warnings(self) -> list[str]:
         """What is to be said of the images read until now."""
         return self._unusable.sentences(self.table.ids)

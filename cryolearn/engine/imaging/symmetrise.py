@@ -1,35 +1,37 @@
-"""Impose a point group on the Fourier volume of a reconstruction."""
+"""Impose a point group on the sums of a reconstruction."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from .interpolate import sample_half_volume
+from .fourier_sphere import FourierSphere
 
-__all__ = ["symmetrise_transform"]
+__all__ = ["symmetrise_sums"]
 
 
-def symmetrise_transform(numerator: Tensor, denominator: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over a point group of a numerator (complex) and a denominator (real), both in the symmetric layout.
+def symmetrise_sums(sphere: FourierSphere, sums: Sequence[Tensor], added: Sequence[Tensor], matrices: Tensor) -> None:
+    """Add to some sums what they are at the places that the elements of a point group, the identity left out, take each point to.
 
     Parameters
     ----------
-    numerator, denominator
-        (2 m + 1, 2 m + 1, m + 1) sums on a half grid.
+    sphere
+        Where the sums' points lie.
+    sums
+        Flat arrays (real or complex), whole at x = 0.
+    added
+        Arrays of the same shapes that are added to.
     matrices
         (n, 3, 3) rotations, the identity first.
     """
-    side = numerator.shape[0] - 1
-    channels = torch.stack((numerator.real, numerator.imag, denominator))
-    result = channels.clone()
-    full = torch.arange(side + 1, device=numerator.device, dtype=torch.float32) - side // 2
-    half = torch.arange(side // 2 + 1, device=numerator.device, dtype=torch.float32)
-    y, x = torch.meshgrid(full, half, indexing="ij")
-    for matrix in matrices[1:].to(numerator.device, torch.float32):
-        for row in range(side + 1):
-            flat = torch.stack((x, y, full[row].expand_as(x)), dim=-1)  # (side + 1, side // 2 + 1, 3)
-            inside = (flat * flat).sum(-1) < (side / 2) ** 2
-            points = flat[inside] @ matrix.T  # S k
-            result[:, row][:, inside] += sample_half_volume(channels, points)
-    return torch.complex(result[0], result[1]), result[2]
+    turns = matrices[1:].to(sphere.device, torch.float32)
+    for part, x, y, z in sphere.pieces():
+        points = torch.stack((x, y, z))
+        inside = torch.nonzero(points.square().sum(0) < (sphere.side / 2) ** 2).flatten()
+        points = points[:, inside]
+        for turn in turns:
+            turned = turn @ points  # S k
+            for values, total in zip(sums, added):
+                total[part].index_add_(0, inside, sphere.sample(values, *turned))

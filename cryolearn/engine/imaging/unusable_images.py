@@ -41,7 +41,7 @@ class UnusableImages:
 
     def __init__(self, count: int, sample: Callable[[int], Iterable[NDArray[np.float32]]]) -> None:
         self.reason = np.zeros(count, np.int8)
-        self._ratio = np.ones(count)
+        self.ratio = np.ones(count)  # of each image's standard deviation and the median one
         self._sample = sample
 
     @property
@@ -55,7 +55,7 @@ class UnusableImages:
         deviation, traits = _traits(images, middle)
         reason = np.select([trait & ~usual for trait, usual in zip(traits, common)], [_CONSTANT, _MASKED, _SATURATED, _SCALE], _USABLE)
         images[reason != _USABLE] = 0
-        self.reason[rows], self._ratio[rows] = reason, deviation / middle
+        self.reason[rows], self.ratio[rows] = reason, deviation / middle
 
     @cached_property
     def _usual(self) -> tuple[float, NDArray[np.bool_]]:
@@ -88,8 +88,8 @@ class UnusableImages:
         for reason, text in said.items():
             rows = np.flatnonzero(self.reason == reason)
             if len(rows):
-                worst = rows[np.argmax(np.abs(np.log(np.maximum(self._ratio[rows], 1e-300))))]
-                filled = text.format(first=f"first: particle {ids[rows[0]]}", factor=FACTOR, worst=ids[worst], ratio=self._ratio[worst], remedy=REMEDY)
+                worst = rows[np.argmax(np.abs(np.log(np.maximum(self.ratio[rows], 1e-300))))]
+                filled = text.format(first=f"first: particle {ids[rows[0]]}", factor=FACTOR, worst=ids[worst], ratio=self.ratio[worst], remedy=REMEDY)
                 found.append(f"{len(rows)} of the {len(ids)} images {filled}")
         return found
 

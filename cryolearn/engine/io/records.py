@@ -164,7 +164,14 @@ class RunRecord:
         _wait_for([path], is_whole, str)
         return path
 
-    def in_chunks(self, ids: NDArray[np.int64], chunk: int, work: Callable[[NDArray[np.int64]], Columns], what: str, batch: int) -> Columns | None:
+    def wait_for(self, paths: Sequence[Path], is_whole: Callable[[Path], bool] = Path.exists) -> None:
+        """Wait for files that other processes write; an :class:`InputError` when they have not written anything for a day."""
+        _wait_for(paths, is_whole, str)
+
+    def in_chunks(
+        self, ids: NDArray[np.int64], chunk: int, work: Callable[[NDArray[np.int64]], Columns], what: str, batch: int,
+        ahead: Callable[[NDArray[np.int64]], None] | None = None,
+    ) -> Columns | None:
         """Apply ``work`` to all rows of a set and gather its columns in the set's order.
 
         A chunk is the unit of both resume and sharding, and chunks do not depend on the number of processes, so one process, many processes and a killed
@@ -182,6 +189,8 @@ class RunRecord:
             Name in the progress lines.
         batch : int
             Rows at a time.
+        ahead : callable or None
+            Told of the rows that come next before ``work`` is given those before them, so that they can be read in the meantime.
 
         Returns
         -------
@@ -203,9 +212,13 @@ class RunRecord:
                 _say_damaged(stages[number].path)
         total = sum(len(pieces[number]) for number in mine)
         progress = Progress(what, total, done=total - sum(len(pieces[number]) for number in missing))
+        batches = {number: np.split(pieces[number], range(batch, len(pieces[number]), batch)) for number in missing}
+        following = iter([rows for some in batches.values() for rows in some])
+        _tell(ahead, following)
         for number in missing:
             columns: dict[str, list[NDArray[Any]]] = {}
-            for rows in np.split(pieces[number], range(batch, len(pieces[number]), batch)):
+            for rows in batches[number]:
+                _tell(ahead, following)
                 for name, values in work(rows).items():
                     columns.setdefault(name, []).append(values)
                 progress.step(len(rows))
@@ -249,6 +262,11 @@ def _remove(path: Path) -> None:
 def _pieces(count: int, chunk: int) -> Iterator[NDArray[np.int64]]:
     for first in range(0, count, chunk):
         yield np.arange(first, min(first + chunk, count))
+
+
+def _tell(ahead: Callable[[NDArray[np.int64]], None] | None, following: Iterator[NDArray[np.int64]]) -> None:
+    if ahead is not None and (rows := next(following, None)) is not None:
+        ahead(rows)
 
 
 def _gathered(stages: Sequence[Stage], pieces: Sequence[NDArray[np.int64]], ids: NDArray[np.int64]) -> Columns:

@@ -118,7 +118,7 @@ class StackWriter:
     def __init__(self, path: str, count: int, box: int, pixel_size_angst: float, resume: bool = False) -> None:
         self.path, self.count, self.box, self.pixel_size_angst = path, count, box, pixel_size_angst
         self._part = part_of(path)
-        size = HEADER_BYTES + 4 * count * box * box
+        size = stack_bytes(count, box)
         self.goes_on = resume and os.path.exists(self._part) and os.path.getsize(self._part) == size
         with naming(path, self._part):
             self._handle = open(self._part, "r+b" if self.goes_on else "w+b")
@@ -173,6 +173,11 @@ def write_stack(path: str, images: ArrayLike, pixel_size_angst: float) -> None:
     block = np.asarray(images, np.float32)
     with StackWriter(path, len(block), block.shape[-1], pixel_size_angst) as writer:
         writer.write(0, block)
+
+
+def stack_bytes(count: int, box: int) -> int:
+    """Size of the file that :class:`StackWriter` writes."""
+    return HEADER_BYTES + 4 * count * box * box
 
 
 def stack_header(count: int, box: int, pixel_size_angst: float) -> bytes:

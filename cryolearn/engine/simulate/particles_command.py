@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from ..figures import image_gallery, save_figure
 from ..imaging.ctf import Ctf, ctf_2d
 from ..imaging.fourier import hermitian_weight, irfft2_centred
 from ..imaging.poses import euler_to_matrix
-from ..io.records import RunRecord
-from ..io.stacks import StackWriter
+from ..io.atomic import part_of
+from ..io.records import RunRecord, Stage
+from ..io.stacks import StackWriter, stack_bytes
 from ..io.star import CtfTable, ParticleTable, write_particles
 from ..io.summary import ParticlesSummary, write_summary
 from ..io.tables import write_table
+from ..launch import is_first_process, process_rank, say_once
 from ..progress import Progress
 from .config import SimulateParticlesConfig
 from .laws import Draws, draw_particles, white_noise
@@ -36,7 +39,7 @@ def run(config: SimulateParticlesConfig) -> None:
 
     Images are streamed to disk: besides the model, the memory is one batch of images (at most 256 MiB on the CPU, 4 GiB on
     a GPU) and 500 bytes an image for poses, CTF and truth. A killed run with the same parameters goes on from
-    its last record (every 256 images).
+    its last record (every 256 images), and several processes share the images.
 
     With noise, all images are divided by one number such that the noise has a variance near 1: each image's noise
     variance is var(signal) / SNR of that image, after the CTF.
@@ -54,7 +57,8 @@ def run(config: SimulateParticlesConfig) -> None:
     simulator = Simulator(config, source, device)
     digest = digest_config(config)
     _write_images(config, simulator, digest)
-    _write_tables(simulator, digest)
+    if is_first_process():
+        _write_tables(simulator, digest)
 
 
 def _draw_examples(simulator: Simulator) -> float | None:
@@ -155,30 +159,89 @@ class Simulator:
 
 
 def _write_images(config: SimulateParticlesConfig, simulator: Simulator, digest: str) -> None:
+    """Write the images; of several processes each writes every n-th record's into the same stack, and the first one gives it its name."""
+    rank, world, _ = process_rank()
     stack = os.path.join(config.output, "particles.mrcs")
     run_record = RunRecord(config.output, "simulation", digest)
-    run_record.remove_others()  # the stack of all runs has the same name
-    record = run_record.stage("progress")
-    found = record.read()
-    done = int(found[1]["done"]) if found else 0
+    if rank == 0:
+        run_record.remove_others()  # the stack of all runs has the same name
+    whole = run_record.stage("progress")
+    done = _done(whole)
     if done == config.number and os.path.exists(stack):
-        print(f"Simulate: all {config.number} images are there already", flush=True)
+        say_once(f"Simulate: all {config.number} images are there already")
         return
-    if os.path.exists(stack):
+    record = whole
+    if world > 1:
+        _prepare(config, run_record, stack)
+        record = _progress(run_record, rank)
+        done = _done(record)
+    elif os.path.exists(stack):
         os.remove(stack)
-    with StackWriter(stack, config.number, config.box, config.pixel_size_angst, resume=done > 0) as writer:
+    mine = _starts(config.number, rank)
+    with StackWriter(stack, config.number, config.box, config.pixel_size_angst, resume=done > 0 or world > 1) as writer:
         if done and not writer.goes_on:
             print(f"The record '{stack}.part' is not whole and is made anew.", flush=True)
             done = 0
-        progress = Progress("Simulate", config.number, done=done)
-        for start in range(done, config.number, _CHUNK):
+        progress = Progress("Simulate", _images(config.number, rank), done=done)
+        for start in mine[-(-done // _CHUNK) :]:
             stop = min(start + _CHUNK, config.number)
             for first in range(start, stop, simulator.source.batch):
                 rows = np.arange(first, min(first + simulator.source.batch, stop))
                 writer.write(first, simulator.images(rows)[1])
                 progress.step(len(rows))
             writer.flush()
-            record.write({}, {"done": stop})
+            done += stop - start
+            record.write({}, {"done": done})
+        if rank:
+            writer.abandon()
+            return
+        if world > 1:
+            for other in range(1, world):
+                run_record.wait_for([_progress(run_record, other).path], lambda path, other=other: _done(Stage(path)) == _images(config.number, other))
+    if world > 1:
+        whole.write({}, {"done": config.number})
+
+
+def _prepare(config: SimulateParticlesConfig, run_record: RunRecord, stack: str) -> None:
+    """Have the first process make the stack that all of them write into, unless that of a killed run is there; the others wait for it."""
+    rank, world, _ = process_rank()
+    made, part = run_record.stage(f"stack_of_{world}"), Path(part_of(stack))
+
+    def is_whole(path: Path) -> bool:
+        return path.exists() and (path != part or path.stat().st_size == stack_bytes(config.number, config.box))
+
+    if rank:
+        run_record.wait_for([made.path, part], is_whole)
+        return
+    if made.exists() and is_whole(part):
+        return
+    for stage in (made, *(_progress(run_record, other) for other in range(world))):
+        stage.remove()
+    for old in (stack, str(part)):
+        if os.path.exists(old):
+            os.remove(old)
+    StackWriter(stack, config.number, config.box, config.pixel_size_angst).abandon()
+    made.write({})
+
+
+def _starts(number: int, rank: int) -> list[int]:
+    """First image of each record that falls to a process."""
+    return list(range(0, number, _CHUNK))[rank :: process_rank()[1]]
+
+
+def _images(number: int, rank: int) -> int:
+    """How many images fall to a process."""
+    return sum(min(_CHUNK, number - start) for start in _starts(number, rank))
+
+
+def _progress(run_record: RunRecord, rank: int) -> Stage:
+    return run_record.stage(f"progress_{rank + 1}_of_{process_rank()[1]}")
+
+
+def _done(stage: Stage) -> int:
+    """How many of its images a process has recorded."""
+    found = stage.read()
+    return int(found[1]["done"]) if found else 0
 
 
 def _write_tables(simulator: Simulator, digest: str) -> None:

@@ -18,11 +18,12 @@ from ..imaging.poses import matrix_to_euler
 from ..io.atomic import to_disk
 from ..io.maps import write_map
 from ..io.mrc_header import HEADER_BYTES
-from ..io.records import RunRecord
+from ..io.records import RunRecord, is_whole_npz
 from ..io.star_text import Block
 from ..io.subtomograms import SubtomogramTable, write_subtomograms
 from ..io.summary import SubtomogramsSummary, write_summary
 from ..io.tables import write_table
+from ..launch import process_rank
 from ..progress import Progress
 from .config import SubtomogramSimulateConfig
 from .subtomogram_simulator import SubtomogramSimulator
@@ -61,7 +62,7 @@ def run(config: SubtomogramSimulateConfig) -> None:
     """Simulate subtomograms as ``config`` says and write them to ``config.output``.
 
     Memory: the classes' densities (some MiB each), one batch, and 300 bytes a subtomogram for the tables. A killed run goes on from its last
-    record, every 256 subtomograms.
+    record, every 256 subtomograms, and several processes share them.
 
     Raises
     ------
@@ -74,6 +75,8 @@ def run(config: SubtomogramSimulateConfig) -> None:
     os.makedirs(os.path.join(config.output, "figures"), exist_ok=True)
     digest = digest_config(config)
     variances = _write_volumes(simulator, digest)
+    if variances is None:
+        return
     table = simulated_table(simulator, [os.path.abspath(os.path.join(config.output, _file(row))) for row in range(simulator.count)])
     write_subtomograms(os.path.join(config.output, "subtomograms.star"), table)
     _write_truth(simulator, table, variances, digest)
@@ -110,16 +113,20 @@ def _file(row: int) -> str:
     return os.path.join("subtomograms", f"{row // _IN_FOLDER:05d}", f"subtomogram_{row + 1:08d}.mrc")
 
 
-def _write_volumes(simulator: SubtomogramSimulator, digest: str) -> NDArray[np.float64]:
-    """Write the volumes; returns their signal and noise variances (n, 2)."""
+def _write_volumes(simulator: SubtomogramSimulator, digest: str) -> NDArray[np.float64] | None:
+    """Write the volumes, of several processes each those of every n-th record; the first one returns the signal and noise variances (n, 2) of all."""
     config, count = simulator.config, simulator.count
+    rank, world, _ = process_rank()
     record = RunRecord(config.output, "simulation", digest)
-    record.remove_others()  # the volumes of all runs have the same names
-    recorded = record.array("variances", (count, 2), np.float64)
+    if rank == 0:
+        record.remove_others()  # the volumes of all runs have the same names
+    names = [f"variances_{number + 1}_of_{world}" for number in range(world)] if world > 1 else ["variances"]
+    recorded = record.array(names[rank], (count, 2), np.float64)
     finished = recorded.finished
-    starts = [start for start in range(0, count, _CHUNK) if not (finished[start : start + _CHUNK].all() and _are_whole(config, start, count))]
-    missing = sum(min(_CHUNK, count - start) for start in starts)
-    progress = Progress("Simulate", count, "subtomograms", done=count - missing)
+    mine = range(0, count, _CHUNK)[rank::world]
+    starts = [start for start in mine if not (finished[start : start + _CHUNK].all() and _are_whole(config, start, count))]
+    total, missing = (sum(min(_CHUNK, count - start) for start in some) for some in (mine, starts))
+    progress = Progress("Simulate", total, "subtomograms", done=total - missing)
     for start in starts:
         stop = min(start + _CHUNK, count)
         variances = np.empty((stop - start, 2))
@@ -134,7 +141,16 @@ def _write_volumes(simulator: SubtomogramSimulator, digest: str) -> NDArray[np.f
             progress.step(len(rows))
         _to_disk([os.path.join(config.output, _file(row)) for row in range(start, stop)])
         recorded.write(slice(start, stop), variances)
-    return np.array(recorded.read(slice(None)))
+    variances = np.array(recorded.read(slice(None)))
+    if world == 1:
+        return variances
+    stages = [record.stage(name) for name in names]
+    stages[rank].write({"variances": variances})
+    if rank:
+        return None
+    record.wait_for([stage.path for stage in stages], is_whole_npz)
+    found = [stage.read() for stage in stages]
+    return np.asarray(sum(columns["variances"] for columns, _ in (item for item in found if item)))  # each is 0 where it is another's
 
 
 def _are_whole(config: SubtomogramSimulateConfig, start: int, count: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 import torch
 
@@ -57,10 +59,30 @@ class ParticleImages:
         self.radius_px = min(radius_angst / table.pixel_size_angst, 0.48 * table.box)
         self._sign = -1.0 if invert_contrast else 1.0
         self._ignore_ctf, self._normalise = ignore_ctf, normalise
+        self._reader: ThreadPoolExecutor | None = None
+        self._coming: list[tuple[np.ndarray, Future[torch.Tensor]]] = []
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Begin to read images in a thread, for one of the next calls of :meth:`read`; what was expected before them and not asked for is dropped."""
+        if self._reader is None:
+            self._reader = ThreadPoolExecutor(1)
+        self._coming.append((rows, self._reader.submit(self._from_files, rows)))
+
+    def _from_files(self, rows: np.ndarray) -> torch.Tensor:
+        images = torch.from_numpy(self._stack.read(rows))
+        return images.pin_memory() if self.device.type == "cuda" else images
+
+    def _expected(self, rows: np.ndarray) -> torch.Tensor:
+        """Images that a thread has read, or has to be waited for, and others from their files."""
+        for number, (expected, coming) in enumerate(self._coming):
+            if np.array_equal(expected, rows):
+                del self._coming[: number + 1]
+                return coming.result()
+        return self._from_files(rows)
 
     def read(self, rows: np.ndarray) -> tuple[torch.Tensor, Ctf | None]:
         """Images (B, box, box), background of mean 0 and deviation 1 unless they are left as they are, and their CTFs."""
-        images = torch.from_numpy(self._stack.read(rows)).to(self.device) * self._sign
+        images = self._expected(rows).to(self.device, non_blocking=True) * self._sign
         if self._normalise:
             images = normalise_background(images, self.radius_px, self._stack.noise_kept(rows, self.device))
         return images, self.ctf(rows)

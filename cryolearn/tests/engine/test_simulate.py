@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from cryolearn.engine.imaging.slices import VolumeProjector
 from cryolearn.engine.io.maps import Map, write_map
 from cryolearn.engine.io.modes import make_modes, read_modes, write_modes
 from cryolearn.engine.io.records import Stage
-from cryolearn.engine.io.stacks import ImageStack
+from cryolearn.engine.io.stacks import ImageStack, StackWriter
 from cryolearn.engine.io.star import read_particles
 from cryolearn.engine.io.tables import read_table
 from cryolearn.engine.simulate import particles_command as particles
@@ -327,6 +328,36 @@ def _kill_after(steps):
             raise _Killed
 
     return step
+
+
+def test_two_processes_write_the_images_of_one(modes_file, tmp_path, monkeypatch):
+    """Bit by bit, also after the first of them was killed behind its first record."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    particles.run(_config(modes_file, one, number=600, box=16))
+    config = _config(modes_file, two, number=600, box=16)
+    with monkeypatch.context() as patch, pytest.raises(_Killed):
+        patch.setattr(particles, "process_rank", lambda: (0, 2, 0))
+        written = StackWriter.flush
+        patch.setattr(StackWriter, "flush", lambda self: _stop_behind(self, written, config))
+        particles.run(config)
+    save_config(config, str(tmp_path / "config.json"))
+    command = [sys.executable, "-m", "cryolearn.engine", "simulate-particles", "--config", str(tmp_path / "config.json"), "--processes", "2"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "goes on after 256/344" in finished.stdout
+    assert (one / "particles.mrcs").read_bytes()[1024:] == (two / "particles.mrcs").read_bytes()[1024:]  # headers hold the time
+    truths = [read_table(str(run / "truth.npz"))[0] for run in (one, two)]
+    for name in truths[0]:
+        np.testing.assert_array_equal(truths[0][name], truths[1][name])
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "all 600 images are there already" in again.stdout
+
+
+def _stop_behind(writer, flush, config):
+    """Like a kill while the second record is written."""
+    flush(writer)
+    if list(Path(config.output).glob("records/simulation/*/progress_1_of_2.npz")):
+        raise _Killed
 
 
 def test_a_run_that_was_killed_hard_goes_on(modes_file, tmp_path):

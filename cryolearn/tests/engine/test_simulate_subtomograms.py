@@ -172,6 +172,22 @@ def test_the_command_writes_what_it_says_and_goes_on(config: SubtomogramSimulate
     np.testing.assert_array_equal(SubtomogramStack(table.subset([9])).read([0])[0], volumes[9])
 
 
+def test_two_processes_write_the_volumes_of_one(config: SubtomogramSimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit by bit; the second process ends first here, and writes no table."""
+    monkeypatch.setattr(subtomograms, "_CHUNK", 4)
+    one, two = (dataclasses.replace(config, per_class=3, output=str(tmp_path / name)) for name in ("one", "two"))
+    run(one)
+    for rank in (1, 0):
+        assert not (tmp_path / "two" / "truth.npz").exists()
+        monkeypatch.setattr(subtomograms, "process_rank", lambda rank=rank: (rank, 2, rank))
+        run(two)
+    truths = [read_table(str(tmp_path / name / "truth.npz"))[0] for name in ("one", "two")]
+    for name in truths[0]:
+        np.testing.assert_array_equal(truths[0][name], truths[1][name])
+    volumes = [SubtomogramStack(read_subtomograms(str(tmp_path / name / "subtomograms.star"))).read(np.arange(9)) for name in ("one", "two")]
+    np.testing.assert_array_equal(*volumes)
+
+
 def test_volumes_that_a_power_cut_took_are_made_anew(
     config: SubtomogramSimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -72,7 +72,9 @@ def solve_set(
     calibrated = aligner.with_image_model(read_calibration(path, images))
     particles = ParticleRows(images)
     batch = max(1, config.batch // particles.tilts_each)
-    return record.in_chunks(particles.ids, config.chunk, lambda rows: solver.columns(calibrated, rows), f"elastic {record.name}", batch)
+    return record.in_chunks(
+        particles.ids, config.chunk, lambda rows: solver.columns(calibrated, rows), f"elastic {record.name}", batch,
+        ahead=lambda rows: images.expect(particles.image_rows(rows)))
 
 
 def calibrate(aligner: ElasticAligner, images: ParticleImages, solve: Solve, rounds: int, batch: int) -> ImageModel:

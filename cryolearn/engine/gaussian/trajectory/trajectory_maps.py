@@ -14,7 +14,6 @@ from torch import Tensor
 from ....common.fsc import HALF_MAP_THRESHOLD
 from ...exceptions import InputError
 from ...figures import fsc_curves, map_slices, save_figure
-from ...imaging.fourier_volume import padded_side
 from ...imaging.half_set_maps import (
     ImageOptions,
     finish_reconstruction,
@@ -23,6 +22,7 @@ from ...imaging.half_set_maps import (
     new_reconstructor,
     write_reconstruction,
 )
+from ...imaging.reconstruction_memory import sums_bytes
 from ...imaging.standard_images import StandardImages, even_rows
 from ...io.atomic import write_json
 from ...io.star import ParticleTable
@@ -183,11 +183,11 @@ def write_path_maps(
     left_out = {_name(state): float(effective[0][state] + effective[1][state]) for state in range(weights.shape[1]) if state not in wanted}
     for name, count in left_out.items():
         print(f"WARNING: {name} has {count:.1f} particles by weight, too few for two half maps: it is left out.", flush=True)
-    at_once = max(1, int(_MEMORY_BYTES // _map_bytes(table.box)))
+    at_once = max(1, int(_MEMORY_BYTES // sums_bytes(table.box, _PADDING)))
     passes = [wanted[start : start + at_once] for start in range(0, len(wanted), at_once)]
     if passes:
         print(f"Maps: {len(wanted)} of {table.box} voxels a side, {len(passes[0])} at a time in "
-              f"{len(passes[0]) * _map_bytes(table.box) / 2**20:.0f} MiB, {len(passes)} pass(es) over the images", flush=True)
+              f"{len(passes[0]) * sums_bytes(table.box, _PADDING) / 2**20:.0f} MiB, {len(passes)} pass(es) over the images", flush=True)
     report = Progress("Maps along the path", len(passes) * len(table))
     stack = StandardImages(table, keep_magnification=True)
     entries, curves, volumes = [], {}, {}
@@ -223,12 +223,6 @@ def write_path_maps(
 
 def _name(state: int) -> str:
     return f"map_{state + 1:03d}"
-
-
-def _map_bytes(box: int) -> int:
-    """Of one reconstructor: two halves of a complex and a real volume."""
-    side = padded_side(box, _PADDING)
-    return 2 * 12 * (side + 1) ** 2 * (side // 2 + 1)
 
 
 def _checked(table: ParticleTable, path: PathWeights) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

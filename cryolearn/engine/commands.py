@@ -35,7 +35,7 @@ COMMANDS: Dict[str, Command] = {
     "reconstruct": Command(_E + "imaging.config:ReconstructConfig", _E + "imaging.reconstruct_command:run", shared=True),
     "gaussian-heterogeneity": Command(_E + "gaussian.config:GaussianHeterogeneityConfig", _E + "gaussian.heterogeneity_command:run"),
     "distance-train": Command(_E + "orientation.config:DistanceTrainConfig", _E + "orientation.train_command:run", shared=True),
-    "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover_command:run"),
+    "orientation-recover": Command(_E + "orientation.config:RecoverOrientationsConfig", _E + "orientation.recover_command:run", shared=True),
     "orientation-compare": Command(_E + "orientation.config:CompareOrientationsConfig", _E + "orientation.compare_command:run"),
     "subtomogram-train": Command(_E + "subtomogram.config:SubtomogramTrainConfig", _E + "subtomogram.train_command:run", shared=True),
     "subtomogram-classify": Command(_E + "subtomogram.config:SubtomogramClassifyConfig", _E + "subtomogram.classify_command:run", shared=True),

@@ -19,6 +19,7 @@ _SAMPLED_FILES = 2000  # of a set, spread evenly, whose content counts: all by s
 _PIECE = 1 << 20
 
 _taken: Dict[str, Tuple[int, int]] = {}  # size and time in ns of each file whose content a digest was taken of
+_of_sets: Dict[Tuple[Tuple[str, int, int], ...], str] = {}  # digests of sets of image files with their sizes and times in ns, of this run
 
 
 def digest_input(path: str) -> str:
@@ -35,7 +36,14 @@ def digest_input(path: str) -> str:
 
 
 def digest_images(paths: Sequence[str]) -> str:
-    """Digest (16 hex digits) of the image files of a set, in their order."""
+    """Digest (16 hex digits) of the image files of a set, in their order; within a run their content is read once."""
+    files = tuple((path, found.st_size, found.st_mtime_ns) for path in paths for found in [os.stat(path)])
+    if files not in _of_sets:
+        _of_sets[files] = _digest_of_set(paths)
+    return _of_sets[files]
+
+
+def _digest_of_set(paths: Sequence[str]) -> str:
     sha = hashlib.sha256(str(len(paths)).encode())
     step = max(1, -(-len(paths) // _SAMPLED_FILES))
     for number, path in enumerate(paths):
@@ -49,6 +57,7 @@ def digest_images(paths: Sequence[str]) -> str:
 def forget_inputs() -> None:
     """Begin a run: :func:`changed_input` looks at the files of digests taken from now on."""
     _taken.clear()
+    _of_sets.clear()
 
 
 def changed_input(output: str) -> str:

@@ -53,7 +53,7 @@ class CryoLearnProtRecoverOrientations(CryoLearnProtBase):
         self.addEngineParams(matching, Config, 'matching_resolution_angst', 'shift_range_angst', condition='rounds > 0')
         self.addEngineParam(matching, Config, 'second_start', condition='rounds > 0 and ' + isChoice(Config, 'start', 'network'))
         self.addEngineParams(form, Config, 'batch', 'chunk', 'seed')
-        form.addParallelSection(threads=4, mpi=0)
+        form.addParallelSection(threads=4, mpi=1)
 
     # ---------------------------------------------------- steps ----------------------------------------------------
     def _inputDigest(self):

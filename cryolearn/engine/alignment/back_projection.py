@@ -33,19 +33,26 @@ def back_projected(
     symmetry
         (g, 3, 3) point group that is imposed.
     """
-    sums = Reconstructor(box, images.band.length / box, device=images.device)
     per_image = poses.weight.shape[1]
     halves = torch.as_tensor(halves, device=images.device).expand(len(images))
-    step = max(1, _BATCH_VALUES.get(images.device.type, 1 << 22) // (per_image * len(images.band)))
+    step = _BATCH_VALUES.get(images.device.type, 1 << 22) // (per_image * len(images.band))
     frequencies = tuple(images.band.points.T)
-    for rows in torch.arange(len(images), device=images.device).split(step):
-        data, power = images.filtered(rows)
-        power = torch.ones_like(data.real) if power is None else power
-        weight = poses.weight[rows, :, None]
-        values = data[:, None] * images.band.phase(-poses.shift[rows]) * weight
-        used = (poses.weight[rows] > _LEAST_WEIGHT).flatten()
-        sums.insert_samples(values.flatten(0, 1)[used], (power[:, None] * weight).flatten(0, 1)[used],
-                            poses.rotation[rows].flatten(0, 1)[used], frequencies, halves[rows].repeat_interleave(per_image)[used])
+
+    def make(rows: Tensor) -> list[Tensor]:
+        own = Reconstructor(box, images.band.length / box, device=images.device)
+        for some in images.batches(step, rows):
+            data, power = images.filtered(some)
+            power = torch.ones_like(data.real) if power is None else power
+            weight = poses.weight[some, :, None]
+            values = data[:, None] * images.band.phase(-poses.shift[some]) * weight
+            used = (poses.weight[some] > _LEAST_WEIGHT).flatten()
+            own.insert_samples(values.flatten(0, 1)[used], (power[:, None] * weight).flatten(0, 1)[used],
+                               poses.rotation[some].flatten(0, 1)[used], frequencies, halves[some].repeat_interleave(per_image)[used])
+        return [*own.numerator, *own.denominator]
+
+    sums = Reconstructor(box, images.band.length / box, device=images.device)
+    first, second, first_weight, second_weight = images.summed(make)
+    sums.numerator, sums.denominator = [first, second], [first_weight, second_weight]
     return imposed(sums, symmetry)
 
 

@@ -56,7 +56,7 @@ def frame_between(images: FourierImages, first: Reference, second: Reference, sy
     """
     rotations = random_rotations(_PROBES, generator, device=images.device)
     slices = second.slices(images.band, rotations)
-    probes = replace(images, data=torch.complex(slices[0], slices[1]), ctf=None)
+    probes = FourierImages(band=images.band, data=torch.complex(slices[0], slices[1]), noise=images.noise)
     found, shift, _ = refine_continuously(probes, first, rotations, rotations.new_zeros(_PROBES, 2), _STEPS)
     turn = so3_log(rotations.transpose(1, 2) @ found).mean(0)
     # the last bit of this depends on where LAPACK's memory lies, and an image with a flat optimum makes 0.06 degrees of it; rounded from double

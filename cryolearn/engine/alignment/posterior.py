@@ -10,7 +10,7 @@ of the filtered image F and its power P (:class:`FourierImages`). All classes, p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +19,15 @@ from torch import Tensor
 from .fourier_images import FourierImages
 from .reference import Reference
 
-__all__ = ["Expected", "PoseGrid", "PoseSearch", "Poses", "best_poses", "expected_slices", "log_evidence"]
+__all__ = ["Expected", "PoseGrid", "PoseSearch", "Poses", "best_poses", "expected_slices", "log_evidence", "scores_bytes"]
 
 _SCORES = {"cpu": 1 << 25, "cuda": 1 << 29}  # log-likelihoods held at a time, 4 bytes each; up to three times that is in use
 _NEGLIGIBLE = 1e-7  # posterior of a class and shift of one image: less than single precision resolves
+
+
+def scores_bytes(device_type: str) -> int:
+    """Memory of the log-likelihoods that are in use at a time."""
+    return 2 * 4 * _SCORES.get(device_type, 1 << 25)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +87,9 @@ class _Bank:
             found[:, number] -= self.images.energies(energy, rows, power)[:, None]
         return found, parts, power
 
-    def batches(self) -> tuple[Tensor, ...]:
+    def batches(self) -> Iterator[Tensor]:
         """Rows of the images, some at a time."""
-        step = max(1, _SCORES.get(self.images.device.type, 1 << 25) // math.prod(self.shape))
-        return torch.arange(len(self.images), device=self.images.device).split(step)
+        return self.images.batches(_SCORES.get(self.images.device.type, 1 << 25) // math.prod(self.shape))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from torch import Tensor
 from ..imaging.masks import sphere_mask
 from ..imaging.poses import random_rotations
 from ..imaging.reconstruction import Reconstructor
-from ..io.records import RunRecord, Stage
+from ..io.records import RunRecord
+from ..training.process_group import processes, total
 from .back_projection import back_projected, imposed
 from .fourier_images import FourierImages
 from .grids import pose_grid, shift_grid
@@ -79,44 +80,51 @@ class StochasticEM:
     def starts(
         self, images: FourierImages, count: int, seed: int, report: Callable[[int], None] = lambda steps: None, record: RunRecord | None = None,
     ) -> list[Start]:
-        """Independent starts; ``report`` is called with the number of steps done, of ``count * steps`` in all; finished ones are kept in ``record``."""
-        stages = [None if record is None else record.stage(f"start_{number:03d}") for number in range(count)]
-        return [self._recorded(images, seed + _SEED_STEP * number, report, stage) for number, stage in enumerate(stages)]
+        """Independent starts; ``report`` is called with the number of steps done, of ``count * steps`` in all; finished ones are kept in ``record``.
 
-    def _recorded(self, images: FourierImages, seed: int, report: Callable[[int], None], stage: Stage | None) -> Start:
-        kept = stage.read() if stage is not None else None
-        if kept is not None:
-            report(self.steps)
-            return Start(**{name: torch.from_numpy(values).to(images.device) for name, values in kept[0].items()})
-        start = self._start(images, seed, report)
-        if stage is not None:
-            stage.write({"maps": start.maps.cpu().numpy(), "noise": start.noise.cpu().numpy()})
-        return start
+        Processes that are connected share the starts, and find those of others in ``record``.
+        """
+        total_power, (rank, world) = images.mean_power(), processes()
+        if record is None:
+            return [self._start(images, total_power, seed + _SEED_STEP * number, report) for number in range(count)]
+        stages = [record.stage(f"start_{number:03d}") for number in range(count)]
+        for number in range(rank, count, world):
+            if stages[number].read() is None:
+                start = self._start(images, total_power, seed + _SEED_STEP * number, report)
+                stages[number].write({"maps": start.maps.cpu().numpy(), "noise": start.noise.cpu().numpy()})
+            else:
+                report(self.steps)
+        found = [stage.awaited()[0] for stage in stages]
+        return [Start(**{name: torch.from_numpy(values).to(images.device) for name, values in kept.items()}) for kept in found]
 
     def evidence(self, images: FourierImages, starts: Sequence[Start], generator: torch.Generator) -> Tensor:
         """Mean log-likelihood (starts,) of some images, drawn by ``generator``, given the maps of each start and the same noise."""
         images = replace(images, noise=torch.stack([start.noise for start in starts]).mean(0))
-        judged = images.rows(torch.randperm(len(images), generator=generator)[: self.judged].to(images.device))
+        judged = images.loaded(torch.randperm(len(images), generator=generator)[: self.judged].to(images.device))
         grid, shifts = pose_grid(self.fine_deg, self.group, generator, images.device), self.shifts(images)
-        return torch.stack([log_evidence(judged, [Reference(volume) for volume in start.maps], grid, shifts).mean() for start in starts])
+        rank, world = processes()
+        found = torch.zeros(len(starts), device=images.device)
+        for number in range(rank, len(starts), world):
+            found[number] = log_evidence(judged, [Reference(volume) for volume in starts[number].maps], grid, shifts).mean()
+        return total(found)
 
     def shifts(self, images: FourierImages) -> Tensor:
         """Shifts a third of the band's resolution apart."""
         band = images.band
         return shift_grid(self.shift_range, band.length / (3 * band.radius_px), band.dims, most=self.most_shifts, device=images.device)
 
-    def _start(self, images: FourierImages, seed: int, report: Callable[[int], None]) -> Start:
+    def _start(self, images: FourierImages, total_power: Tensor, seed: int, report: Callable[[int], None]) -> Start:
         generator = torch.Generator().manual_seed(seed)
         device, band = images.device, images.band
         mask = sphere_mask(self.box, min(self.mask_radius * self.box / band.length, _LARGEST_RADIUS * self.box), self.soft_edge * self.box, device=device)
         coarse = min(self.coarse_radius, band.radius)
-        noise = total_power = images.mean_power()
-        sums = self._random_sums(images.rows(self._some(images, generator)), generator)
+        noise = total_power
+        sums = self._random_sums(images.loaded(self._some(images, generator)), generator)
         for step in range(self.steps):
             done = self.first_done + (1 - self.first_done) * step / (self.steps - 1)
             maps = [Reference(work.finish(constant=_WIENER) * mask) for work in sums]
             radius = round(coarse + (band.radius - coarse) * min(1.0, 1.25 * done))
-            some = replace(images, noise=noise).rows(self._some(images, generator)).within(radius + 0.5)
+            some = replace(images, noise=noise).within(radius + 0.5).loaded(self._some(images, generator))
             grid = pose_grid(self.coarse_deg + (self.fine_deg - self.coarse_deg) * done, self.group, generator, device)
             found = expected_slices(some, maps, grid, self.shifts(some), _temperature(done))
             noise = total_power.clone()

@@ -78,6 +78,21 @@ class Stage:
             return None
 
 
+    def awaited(self) -> tuple[Columns, dict[str, Any]]:
+        """Arrays and values that another process records, once it has.
+
+        Raises
+        ------
+        InputError
+            when nothing was recorded for a day, or it cannot be read.
+        """
+        _wait_for([self], Stage.exists, lambda stage: str(stage.path))
+        found = self.read()
+        if found is None:
+            raise InputError(f"The record '{self.path}' is damaged: remove it and run again.")
+        return found
+
+
 class RunRecord:
     """The records of one run.
 

@@ -27,18 +27,20 @@ from ..imaging.symmetry import symmetry_matrices
 from ..io.records import RunRecord, remove_records
 from ..io.star import ParticleTable, read_particles
 from ..io.tables import Columns
-from ..launch import is_first_process
+from ..launch import is_first_process, say_once
 from ..progress import Progress
 from ..training.particle_images import ParticleImages
+from ..training.process_group import broadcast, process_group
 from .config import RecoverOrientationsConfig
 from .distance_network.distance_model import FEATURES, DistanceModel
 from .recovery.detector_frame import MOST_IMAGES, apply_gauge, find_gauge
 from .recovery.recover_from_distances import recover
 from .recovery_result import RecoveryResult, distances_fail, summarise
-from .refinement.projection_matching import Matched, confidence_of, match
+from .refinement.memory_plan import matching_bytes, memory_line
+from .refinement.projection_matching import confidence_of, match
 from .refinement.random_starts import start_from_nothing
-from .refinement.read_images import read_fourier_images
-from .refinement.settings import MatchingSettings
+from .refinement.read_images import matching_band, read_fourier_images
+from .refinement.settings import Matched, MatchingSettings
 from .report.recovery_report import write_report
 from .similarity_kernel import SimilarityKernel
 
@@ -52,8 +54,6 @@ _MATCHING_PIXELS = 3.0
 _ALIKE = 1e-6
 
 
-
-
 def run(config: RecoverOrientationsConfig) -> None:
     """Run the command.
 
@@ -63,9 +63,12 @@ def run(config: RecoverOrientationsConfig) -> None:
         when there are fewer than 50 images, they are all alike, carry no CTF though one is expected, do not suit the network, or the
         symmetry is not known.
     """
-    if not is_first_process():
-        return
     require(config, "particles")
+    with process_group():
+        _recover(config)
+
+
+def _recover(config: RecoverOrientationsConfig) -> None:
     device = select_device(config)
     table = read_particles(config.particles, datadir=config.datadir)
     if len(table) < FEWEST_IMAGES:
@@ -83,6 +86,8 @@ def run(config: RecoverOrientationsConfig) -> None:
     check_images(table, Expected(radius_angst=config.particle_diameter_angst / 2), use)
     record = RunRecord(config.output, "recovery", digest_config(config, table.files()))
     found = _find(config, table, images=images, model=model, kernel=kernel, diameter=diameter, record=record)
+    if not is_first_process():
+        return
     posed, maps = _reconstruct(config, table, found, kernel, diameter, device)
     summary = summarise(found, posed, maps, kernel, diameter, config.rounds)
     write_report(config.output, posed, found, maps, kernel, summary)
@@ -90,16 +95,17 @@ def run(config: RecoverOrientationsConfig) -> None:
     record.remove()
 
 
-def _finished(record: RunRecord, name: str, make: Callable[[], tuple[Columns, dict[str, Any]]]) -> tuple[Columns, dict[str, Any]]:
-    """A stage's columns and facts: from the record, or made and recorded."""
-    stage = record.stage(name)
-    found = stage.read()
-    if found is None:
-        found = make()
-        stage.write(*found)
+def _finished(record: RunRecord, name: str, make: Callable[[], tuple[Columns, dict[str, Any]]], shared: bool = False) -> tuple[Columns, dict[str, Any]]:
+    """A stage's columns and facts: from the record, or made and recorded by the first process; all processes have a part in one that is ``shared``."""
+    stage, first = record.stage(name), is_first_process()
+    if not bool(broadcast(torch.tensor(stage.exists()))):
+        made = make() if first or shared else None
+        if first and made is not None:
+            stage.write(*made)
+            return made
     else:
-        print(f"{name}: goes on after the finished stage", flush=True)
-    return found
+        say_once(f"{name}: goes on after the finished stage")
+    return stage.awaited()
 
 
 def _refuse_alike(images: ParticleImages, path: str) -> None:
@@ -119,8 +125,10 @@ def _find(
     pairs, residual = None, np.full(count, np.nan, np.float32)
     rotation = torch.eye(3).expand(count, 3, 3)
     if model is not None:
-        if record.stage("recovered").exists() and record.stage("pairs").read() is None:  # both come from the same computation
+        if is_first_process() and record.stage("recovered").exists() and record.stage("pairs").read() is None:  # both come from the same computation
             record.stage("recovered").remove()
+        if not bool(broadcast(torch.tensor(record.stage("recovered").exists()))):
+            model.encode_share(table, config, config.output)
         columns, more = _finished(record, "recovered", lambda: _from_distances(config, table, model, record))
         facts.update(more)
         residual = columns["residual_rad"].astype(np.float32)
@@ -133,6 +141,7 @@ def _find(
         "matched",
         lambda: _match(
             config, table, images=images, rotation=rotation, half=half, kernel=kernel, diameter=diameter, residual=residual, so_far=facts, record=record),
+        shared=True,
     )
     facts.update(more)
     return RecoveryResult(
@@ -188,10 +197,12 @@ def _match(
     device, count = images.device, len(table)
     finest = config.matching_resolution_angst or _MATCHING_PIXELS * table.pixel_size_angst
     rings = int(np.clip(table.box * table.pixel_size_angst / finest, 4, table.box // 2 - 2))
-    data = read_fourier_images(images, rings, config.batch, config.phase_flipped)
+    band, symmetry = matching_band(images, rings), kernel.matrices.float().to(device)
+    say_once(memory_line(band, count, matching_bytes(band, count, diameter, symmetry, device.type), device.type))
+    data = read_fourier_images(images, band, config.batch, record, config.phase_flipped)
     halves = torch.from_numpy(half).to(device)
     settings = MatchingSettings(
-        diameter_angst=diameter, shift_range_angst=config.shift_range_angst, seed=config.seed, symmetry=kernel.matrices.float().to(device))
+        diameter_angst=diameter, shift_range_angst=config.shift_range_angst, seed=config.seed, symmetry=symmetry)
 
     def from_random() -> tuple[Poses, dict[str, Any]]:
         begun = start_from_nothing(data, min(config.restarts, _RANDOM_STARTS), settings, record.part("random"))
@@ -212,12 +223,12 @@ def _match(
         moved = kernel.distance_rad(start.rotation[:, 0].cpu().double(), found.rotation.cpu().double())
         facts = {"start_used": "network", "matching_moved_rad": float(moved.median())}
         if config.second_start and distances_fail({**so_far, **facts}):
-            print("The learned distances do not hold for these images: matching from random orientations too.", flush=True)
+            say_once("The learned distances do not hold for these images: matching from random orientations too.")
             start, more = from_random()
             other = matched(start, math.inf, "random")
             if float(other.curve.mean()) > float(found.curve.mean()):
                 found, facts = other, {**facts, **more}
-            print(f"The half maps agree better from the {facts['start_used']} start, whose orientations are kept.", flush=True)
+            say_once(f"The half maps agree better from the {facts['start_used']} start, whose orientations are kept.")
     return _pose_columns(table, found.rotation, found.shift_angst, found.confidence.cpu().numpy(), found.log_likelihood.cpu().numpy()), facts
 
 

@@ -96,6 +96,11 @@ class ParticleImages:
         """Which images (n,), of those read until now, cannot be used; see :mod:`cryolearn.engine.imaging.unusable_images`."""
         return self._stack.unusable
 
+    @property
+    def faults(self) -> np.ndarray:
+        """Why images (n,) cannot be used, of those read until now; what an earlier reading found may be put in."""
+        return self._stack.faults
+
     def noise_share(self, rows: np.ndarray) -> torch.Tensor:
         """Part (B,) of the noise's variance that is left in the images: less than 1 where they hold part of the frequencies."""
         kept = self._stack.noise_kept(rows, self.device)

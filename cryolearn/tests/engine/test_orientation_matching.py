@@ -182,7 +182,7 @@ def test_killed_matching_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: p
     data = fourier_images(projections(count, 1.0, 0)[0], 8)
     halves = 1 + torch.arange(count) % 2
     monkeypatch.setattr(random_starts, "_STEPS", 3)
-    for place, name in ((random_starts, "_FINE_DEG"), (projection_matching, "_FINE_GRID_DEG"), (projection_matching, "_COARSE_GRID_DEG")):
+    for place, name in ((random_starts, "_FINE_DEG"), (projection_matching, "FINE_GRID_DEG"), (projection_matching, "_COARSE_GRID_DEG")):
         monkeypatch.setattr(place, name, 20.0)
 
     def recover(record: RunRecord | None) -> dict[str, torch.Tensor]:

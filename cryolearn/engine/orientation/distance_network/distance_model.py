@@ -17,6 +17,7 @@ from ...io.atomic import naming, reserve
 from ...io.models import build_trained, fitting, load_model_of
 from ...io.records import RunRecord
 from ...io.star import ParticleTable
+from ...launch import process_rank
 from ...training.network_input import NetworkInput
 from ...training.particle_images import ParticleImages
 from ..config import RecoverOrientationsConfig
@@ -112,6 +113,7 @@ class DistanceModel:
             print("Warning: the particles have a CTF, but the distance network was trained on images without: its distances may be poor.", flush=True)
         record = self._record(table, config, folder)
         encoded = self._encode(table, config, record)
+        assert encoded is not None  # the first process
         landmarks = np.asarray(landmarks, dtype=np.int64)
         distances, weights = (_new_array(record.file(f"{name}.f32"), (len(table), len(landmarks))) for name in ("distances", "weights"))
         together = self.views // 2 or None
@@ -140,7 +142,14 @@ class DistanceModel:
 
     def encode(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> torch.Tensor:
         """What the network keeps of each image, (P, n) on the CPU, streamed; of 'exact' and 'paper' unit features and a log variance."""
-        return self._encode(table, config, self._record(table, config, folder))
+        encoded = self._encode(table, config, self._record(table, config, folder))
+        assert encoded is not None  # one process
+        return encoded
+
+    def encode_share(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> None:
+        """Look at this process's share of the images, for :meth:`measure` of the first process, which then need not; alone there is nothing to share."""
+        if process_rank()[1] > 1:
+            self._encode(table, config, self._record(table, config, folder))
 
     def _record(self, table: ParticleTable, config: RecoverOrientationsConfig, folder: str | Path) -> RunRecord:
         return RunRecord(folder, FEATURES, digest_values([
@@ -148,7 +157,8 @@ class DistanceModel:
             config.invert_contrast, config.phase_flipped, config.ignore_ctf,
         ]))
 
-    def _encode(self, table: ParticleTable, config: RecoverOrientationsConfig, record: RunRecord) -> torch.Tensor:
+    def _encode(self, table: ParticleTable, config: RecoverOrientationsConfig, record: RunRecord) -> torch.Tensor | None:
+        """What the network keeps of each image; none in processes of rank 1 and above, whose share is done."""
         radius = float(self.description["radius_angst"]) + float(self.description["shift_range_angst"])
         images = ParticleImages(table, radius, self.device, invert_contrast=config.invert_contrast, ignore_ctf=self._ignore_ctf(config), normalise=False)
         scheme = NetworkInput.from_dict({**self.scheme.to_dict(), "phase_flipped": config.phase_flipped, "ignore_ctf": self._ignore_ctf(config)})
@@ -167,8 +177,7 @@ class DistanceModel:
             return {"encoded": encoded}
 
         columns = record.in_chunks(table.ids, config.chunk, look, "features", config.batch)
-        assert columns is not None  # one process
-        return torch.from_numpy(columns["encoded"])
+        return None if columns is None else torch.from_numpy(columns["encoded"])
 
     def _ignore_ctf(self, config: RecoverOrientationsConfig) -> bool:
         return config.ignore_ctf or self.scheme.ignore_ctf

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ....common.fsc import HALF_MAP_THRESHOLD, first_shell_below
 from ...alignment.back_projection import back_projected
+from ...alignment.fourier_band import FourierBand
 from ...alignment.fourier_images import FourierImages
 from ...alignment.posterior import Poses
 from ...imaging.fourier import filter_shells
@@ -26,9 +27,9 @@ def map_box(images: FourierImages) -> int:
     return 2 * (images.band.radius + 1)
 
 
-def stretch(images: FourierImages, diameter_angst: float) -> float:
-    """Fourier pixels of the images in one of a box that is 1.25 times as long as the particle."""
-    return max(1.0, images.band.length / (1.25 * diameter_angst))
+def stretch(band: FourierBand, diameter_angst: float) -> float:
+    """Fourier pixels of a band in one of a box that is 1.25 times as long as the particle."""
+    return max(1.0, band.length / (1.25 * diameter_angst))
 
 
 def particle_mask(images: FourierImages, diameter_angst: float) -> Tensor:
@@ -42,7 +43,7 @@ def common_reference(images: FourierImages, poses: Poses, halves: Tensor, diamet
     mask = particle_mask(images, diameter_angst)
     sums = back_projected(images, poses, map_box(images), halves, symmetry)
     curve = fsc(*sums.half_maps(), mask)
-    rings = max(round(3 * stretch(images, diameter_angst)), agreed_rings(curve, 0.5))
+    rings = max(round(3 * stretch(images.band, diameter_angst)), agreed_rings(curve, 0.5))
     low_pass = (torch.arange(len(curve), device=curve.device) <= rings).to(curve)
     return filter_shells(sums.finish(constant=0.05), low_pass) * mask, rings
 

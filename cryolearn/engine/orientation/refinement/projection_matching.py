@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,50 +19,33 @@ from torch import Tensor
 from ...alignment.back_projection import back_projected
 from ...alignment.fourier_images import FourierImages
 from ...alignment.grids import pose_grid, rotation_lattice, shift_grid
-from ...alignment.half_set_frames import frame_between
+from ...alignment.half_set_frames import Frame, frame_between
 from ...alignment.local_search import refine_continuously, search_lattice, unexplained_power
 from ...alignment.posterior import PoseGrid, Poses, PoseSearch, best_poses
 from ...alignment.reference import Reference
 from ...imaging.reconstruction import Reconstructor
 from ...io.records import Columns, RunRecord
+from ...launch import is_first_process
 from ...progress import Progress
+from ...training.process_group import broadcast
 from .half_set_references import AGREED, agreed_rings, common_reference, half_references, map_box, particle_mask, stretch
-from .settings import MatchingSettings
+from .settings import Matched, MatchingSettings
 
-__all__ = ["MOST_SHIFTS", "Matched", "confidence_of", "match"]
+__all__ = ["FINE_GRID_DEG", "GLOBAL_RINGS", "MOST_SHIFTS", "confidence_of", "match"]
 
 MOST_SHIFTS = 80
 
 _MORE_RINGS = 3  # the band reaches beyond what the half maps agree on
 _FEWEST_RINGS = 6
 _KEPT_POSES = 6
-_GLOBAL_RINGS = 16  # a grid of 7.5 degrees resolves no more of a particle that fills its box
-_FINE_GRID_DEG, _COARSE_GRID_DEG = 7.5, 10.0
+GLOBAL_RINGS = 16  # a grid of 7.5 degrees resolves no more of a particle that fills its box
+FINE_GRID_DEG, _COARSE_GRID_DEG = 7.5, 10.0
 _GLOBAL_ROUNDS = 2
 _NEAR_DEG, _WIDEST_DEG, _REACH = 15.0, 20.0, 2.0  # start of known error: searches reach twice that far
 _RESCUE_ROUND = 2
 _OF_POSES = ("rotation", "shift", "weight")
 _OF_ROUNDS = ("curve", "confidence", "log_likelihood")
 _KEPT_ROUNDS = 2  # on disk
-
-
-@dataclass(kw_only=True)
-class Matched:
-    """Poses after matching.
-
-    Attributes
-    ----------
-    rotation, shift_angst : (n, 3, 3), (n, 2)
-    confidence : (n,) posterior of the neighbourhood of the pose among all poses, given the last map of the other half set
-    log_likelihood : (n,) against noise alone
-    curve : FSC of the half maps in the last round, of the matching band's box
-    """
-
-    rotation: Tensor
-    shift_angst: Tensor
-    confidence: Tensor
-    log_likelihood: Tensor
-    curve: Tensor
 
 
 class _Rounds:
@@ -76,13 +59,14 @@ class _Rounds:
         self.confidence = torch.zeros(len(images), device=images.device)
         self.log_likelihood = torch.zeros(len(images), device=images.device)
         self.searched = False
-        self.stretch = stretch(images, self.diameter)
+        self.stretch = stretch(images.band, self.diameter)
         self.agreed = 0
         if kept is not None:
             self._restore(kept)
             return
-        first, self.agreed = common_reference(images, poses, halves, self.diameter, self.symmetry)
-        self._refer_to([first] * 2)
+        first, agreed = common_reference(images, poses, halves, self.diameter, self.symmetry)
+        self.agreed = int(broadcast(torch.tensor(agreed)))
+        self._refer_to([broadcast(first)] * 2)
         self._measure_noise()  # what the start leaves unexplained: the more it is wrong, the softer the first search
 
     def _refer_to(self, volumes: list[Tensor]) -> None:
@@ -114,11 +98,13 @@ class _Rounds:
         return min(wanted, self.images.band.radius, most or self.images.band.radius)
 
     def by_half(self, rings: int, crossed: bool = False) -> Iterator[tuple[Tensor, FourierImages, Reference]]:
-        """Rows of each half set, its images up to a radius of ``rings`` and its reference, or with ``crossed`` that of the other half set."""
+        """Rows of each half set that this process works on, their images up to a radius of ``rings`` and its reference, or if ``crossed`` the other's."""
         band = self.images.within(rings + 0.5)
         for half, reference in zip((1, 2), self.references[::-1] if crossed else self.references, strict=True):
-            rows = torch.nonzero(self.halves == half).flatten()
-            yield rows, band.rows(rows), reference
+            own = self.images.mine
+            rows = own[self.halves[own] == half]
+            if len(rows):
+                yield rows, band.rows(rows), reference
 
     def global_search(self, step_deg: float) -> None:
         """All poses of a grid, in-plane angles and shifts included."""
@@ -142,7 +128,7 @@ class _Rounds:
             better = there[2] > here[2]
             rotation[rows] = torch.where(better[:, None, None], there[0], here[0])
             shift[rows] = torch.where(better[:, None], there[1], here[1])
-        self.poses = Poses.single(rotation, shift)
+        self.poses = Poses.single(*self.images.gathered(rotation, shift))
 
     def judge(self, step_deg: float) -> None:
         """Confidence of the present poses: the posterior of their neighbourhood among all poses of a grid, given the last map of the other half set.
@@ -162,18 +148,19 @@ class _Rounds:
         grid = pose_grid(step_deg, self.symmetry, self.generator, device)
         spacing = self.images.band.length / (4 * rings)
         shifts = shift_grid(self.shift_range if about is None else min(self.shift_range, 1.5 * spacing), spacing, most=MOST_SHIFTS, device=device)
-        rotation, shift = torch.empty(count, keep, 3, 3, device=device), torch.empty(count, keep, 2, device=device)
-        weight = torch.empty(count, keep, device=device)
-        confidence, evidence = torch.empty(count, device=device), torch.empty(count, device=device)
+        rotation, shift = torch.zeros(count, keep, 3, 3, device=device), torch.zeros(count, keep, 2, device=device)
+        weight = torch.zeros(count, keep, device=device)
+        confidence, evidence = torch.zeros(count, device=device), torch.zeros(count, device=device)
         for rows, band, reference in self.by_half(rings, crossed=judged is not None):
             found = best_poses(band, reference, grid=PoseGrid(rotations=grid, shifts=shifts, group=self.symmetry), keep=keep, near_deg=2 * step_deg,
                                about=None if about is None else about[rows], centre=None if judged is None else judged[rows])
             rotation[rows], shift[rows], weight[rows] = found.poses.rotation, found.poses.shift, found.poses.weight
             confidence[rows], evidence[rows] = found.confidence, found.evidence
+        rotation, shift, weight, confidence, evidence = self.images.gathered(rotation, shift, weight, confidence, evidence)
         return PoseSearch(poses=Poses(rotation=rotation, shift=shift, weight=weight), confidence=confidence, evidence=evidence)
 
     def _global_rings(self) -> int:
-        return self.rings(round(_GLOBAL_RINGS * self.stretch))
+        return self.rings(round(GLOBAL_RINGS * self.stretch))
 
     def _moves(self, rings: int) -> Tensor:
         """Small changes of the shifts (S, 2) in a band."""
@@ -194,6 +181,7 @@ class _Rounds:
                 rotation[rows], shift[rows], self.log_likelihood[rows] = refine_continuously(band, reference, rotation[rows], shift[rows])
             else:
                 rotation[rows], shift[rows], self.log_likelihood[rows] = search_lattice(band, reference, rotation[rows], shift[rows], turns, moves)
+        rotation, shift, self.log_likelihood = self.images.gathered(rotation, shift, self.log_likelihood)
         over = (shift.norm(dim=1, keepdim=True) / max(self.shift_range, 1e-3)).clamp(min=1)
         self.poses = Poses.single(rotation, shift / over)
 
@@ -201,14 +189,20 @@ class _Rounds:
         """Sums of both halves."""
         return back_projected(self.images, self.poses, map_box(self.images), self.halves, self.symmetry)
 
+    def _half_references(self, mask: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Those of the first process: processors of other kinds may round in other ways."""
+        volumes, curve = half_references(self.back_projected(), mask)
+        return [broadcast(volume) for volume in volumes], broadcast(curve)
+
     def update(self) -> None:
         """New references of both halves in one frame, their FSC and the noise."""
         mask = particle_mask(self.images, self.diameter)
-        volumes, self.curve = half_references(self.back_projected(), mask)
+        volumes, self.curve = self._half_references(mask)
         self._refer_to(volumes)
         frame = frame_between(self.images.within(self.rings() + 0.5), self.references[0], self.references[1], self.symmetry, self.generator)
+        frame = Frame(rotation=broadcast(frame.rotation), shift=broadcast(frame.shift))
         kept, self.poses = self.poses, frame.compose_rows(self.poses, torch.nonzero(self.halves == 2).flatten())
-        volumes, curve = half_references(self.back_projected(), mask)
+        volumes, curve = self._half_references(mask)
         if float(curve.mean()) > float(self.curve.mean()):
             self._refer_to(volumes)
             self.curve = curve
@@ -222,6 +216,7 @@ class _Rounds:
         parts = [unexplained_power(self.images.rows(rows), reference, rotation[rows], shift[rows])
                  for reference, rows in ((self.references[half - 1], torch.nonzero(self.halves == half).flatten()) for half in (1, 2))]
         power = (parts[0] + parts[1]) / 2
+        power = broadcast(power)
         self.images = replace(self.images, noise=power.clamp(min=1e-6 * float(power.max()) + 1e-30))
 
 
@@ -252,14 +247,15 @@ def match(
 
     Notes
     -----
-    A global round takes ``1.6e9 n`` multiplications at 7.5 degrees and 10 rings and one shift; memory beside the images is below 1 GB.
+    A global round takes ``1.6e9 n`` multiplications at 7.5 degrees and 10 rings and one shift. Processes share the parts of the images; all must call this, and
+    all get the result, which is that of one process (bit by bit on CPUs).
     """
     last = record.newest("round") if record is not None else None
     kept = last.read() if last is not None else None
     work = _Rounds(images, poses, halves, settings, kept[0] if kept else None)
     near = error_deg < _NEAR_DEG
     global_rounds = 0 if near else min(_GLOBAL_ROUNDS, max(1, rounds // 2))
-    reach = min(max(_REACH * error_deg, _FINE_GRID_DEG), _WIDEST_DEG) if near else _FINE_GRID_DEG
+    reach = min(max(_REACH * error_deg, FINE_GRID_DEG), _WIDEST_DEG) if near else FINE_GRID_DEG
     step = reach / (3 if near else 2)
     done = int(kept[1]["done"]) if kept else 0
     if kept:
@@ -267,20 +263,20 @@ def match(
     progress = Progress("Matching", rounds, "rounds", done=done, interval_s=0)
     for number in range(done, rounds):
         if number < global_rounds:
-            work.global_search(_COARSE_GRID_DEG if number == 0 else _FINE_GRID_DEG)
+            work.global_search(_COARSE_GRID_DEG if number == 0 else FINE_GRID_DEG)
         elif near and number == _RESCUE_ROUND and rounds > _RESCUE_ROUND + 2:
-            work.rescue(_FINE_GRID_DEG)
+            work.rescue(FINE_GRID_DEG)
         else:
             work.local_search(reach, step, continuous=step < 1.5)
             reach, step = min(reach, step * 2.4), step / 2
         if number == rounds - 1:
             work.local_search(reach, step, continuous=True)
         work.update()
-        if record is not None:
+        if record is not None and is_first_process():
             record.stage(f"round_{number + 1:03d}").write(work.state(), {"done": number + 1, "reach_deg": reach, "step_deg": step})
             record.stage(f"round_{number + 1 - _KEPT_ROUNDS:03d}").remove()
         progress.step(1, f"halves agree to {images.band.length / max(1, work.agreed):.1f} Å")
-    work.judge(_FINE_GRID_DEG)
+    work.judge(FINE_GRID_DEG)
     rotation, shift = work.poses.best
     return Matched(rotation=rotation, shift_angst=shift, confidence=work.confidence, log_likelihood=work.log_likelihood, curve=work.curve)
 

@@ -13,6 +13,7 @@ from ...alignment.posterior import PoseGrid, Poses, best_poses
 from ...alignment.reference import Reference
 from ...alignment.stochastic_em import StochasticEM
 from ...io.records import RunRecord
+from ...launch import is_first_process
 from ...progress import Progress
 from .half_set_references import SOFT_EDGE, map_box, stretch
 from .projection_matching import MOST_SHIFTS
@@ -44,15 +45,15 @@ class RandomStart:
 
 
 def start_from_nothing(images: FourierImages, starts: int, settings: MatchingSettings, record: RunRecord | None = None) -> RandomStart:
-    """Find poses of all images without any reference; finished starts, and the poses, are kept in ``record``.
+    """Find poses of all images without any reference; finished starts, and the poses, are kept in ``record``, which several processes need.
 
     1,000 images take about 3 s on one CPU core a start without symmetry; memory is that of :func:`expected_slices` beside the images.
     """
     stage = record.stage("random_start") if record is not None else None
     if stage is not None and (kept := stage.read()):
-        poses = {name: torch.from_numpy(kept[0][name]).to(images.device) for name in ("rotation", "shift", "weight")}
-        return RandomStart(poses=Poses(**poses), evidence=torch.from_numpy(kept[0]["evidence"]), resolution_angst=kept[1]["resolution_angst"])
-    widening, symmetry, seed = stretch(images, settings.diameter_angst), settings.symmetry, settings.seed
+        found_before = {name: torch.from_numpy(kept[0][name]).to(images.device) for name in ("rotation", "shift", "weight")}
+        return RandomStart(poses=Poses(**found_before), evidence=torch.from_numpy(kept[0]["evidence"]), resolution_angst=kept[1]["resolution_angst"])
+    widening, symmetry, seed = stretch(images.band, settings.diameter_angst), settings.symmetry, settings.seed
     coarse, fine = (max(2, min(images.band.radius, round(rings * widening))) for rings in (_COARSE_RINGS, _FINE_RINGS))
     work = images.within(fine + 0.5)
     search = StochasticEM(
@@ -64,9 +65,19 @@ def start_from_nothing(images: FourierImages, starts: int, settings: MatchingSet
     evidence = search.evidence(work, found, generator)
     work = replace(work, noise=torch.stack([start.noise for start in found]).mean(0))
     grid = PoseGrid(rotations=pose_grid(_FINE_DEG / 1.5, symmetry, generator, images.device), shifts=search.shifts(work), group=symmetry)
-    best = best_poses(work, Reference(found[int(evidence.argmax())].maps[0]), grid, 1, _FINE_DEG)
-    found_poses = RandomStart(poses=best.poses, evidence=evidence.cpu(), resolution_angst=work.band.length / fine)
-    if stage is not None:
-        arrays = {name: getattr(best.poses, name).cpu().numpy() for name in ("rotation", "shift", "weight")}
+    poses = _best_poses(work, Reference(found[int(evidence.argmax())].maps[0]), grid)
+    found_poses = RandomStart(poses=poses, evidence=evidence.cpu(), resolution_angst=work.band.length / fine)
+    if stage is not None and is_first_process():
+        arrays = {name: getattr(poses, name).cpu().numpy() for name in ("rotation", "shift", "weight")}
         stage.write({**arrays, "evidence": evidence.cpu().numpy()}, {"resolution_angst": found_poses.resolution_angst})
     return found_poses
+
+
+def _best_poses(images: FourierImages, reference: Reference, grid: PoseGrid) -> Poses:
+    """The likeliest pose of each image on a grid; processes share the images."""
+    mine, count = images.mine, len(images)
+    rotation, shift = torch.zeros(count, 1, 3, 3, device=images.device), torch.zeros(count, 1, 2, device=images.device)
+    if len(mine):
+        poses = best_poses(images.rows(mine), reference, grid, 1, _FINE_DEG).poses
+        rotation[mine], shift[mine] = poses.rotation, poses.shift
+    return Poses.single(*images.gathered(rotation[:, 0], shift[:, 0]))

@@ -1,4 +1,4 @@
-"""What all searches for poses need to know of the particle."""
+"""What all searches for poses need to know of the particle, and what they find."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["MatchingSettings"]
+__all__ = ["Matched", "MatchingSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +25,22 @@ class MatchingSettings:
     shift_range_angst: float
     seed: int
     symmetry: Tensor | None = None
+
+
+@dataclass(kw_only=True)
+class Matched:
+    """Poses after matching.
+
+    Attributes
+    ----------
+    rotation, shift_angst : (n, 3, 3), (n, 2)
+    confidence : (n,) posterior of the neighbourhood of the pose among all poses, given the last map of the other half set
+    log_likelihood : (n,) against noise alone
+    curve : FSC of the half maps in the last round, of the matching band's box
+    """
+
+    rotation: Tensor
+    shift_angst: Tensor
+    confidence: Tensor
+    log_likelihood: Tensor
+    curve: Tensor

@@ -79,7 +79,7 @@ class OpticsGroups:
 
     def _ofFirst(self, text: str) -> Any:
         """Microscope of the first group that an import kept, which is what it gave its set."""
-        first = next(iter(self._groups(text).values()), {})
+        first: Any = next(iter(self._groups(text).values()), {})
         return tuple(first.get(label) for label, _ in _MICROSCOPE)
 
     def _keptNumber(self, number: int | None, text: str, particle: Any) -> int:

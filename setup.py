@@ -22,7 +22,6 @@ ENGINE = [
     "matplotlib>=3.8",
     "pandas>=2.2",
     "mrcfile>=1.4",
-    "starfile>=0.5.10",
     "gemmi>=0.7",
     "biopython>=1.81",
     "prody>=2.6",
@@ -32,11 +31,9 @@ ENGINE = [
     "safetensors>=0.5",
     "jsonargparse>=4.40",
     "roma>=1.5,<1.6.1",  # later ones import the compiler of PyTorch, three seconds in every command
-    "torch-fourier-slice>=0.6",
-    "torch-ctf>=0.6",
-    "torch-fourier-shell-correlation>=0.6",
-    "torch-grid-utils>=0.6",
 ]
+# What the tests judge the engine by, beside what it needs; RELION, SLURM and cctbx are found where they are installed.
+TESTS = ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "starfile>=0.5.10", "torch-ctf>=0.6"]
 
 setup(
     name="scipion-em-cryolearn",
@@ -62,7 +59,7 @@ setup(
     },
     python_requires=">=3.8",
     install_requires=["scipion-em>=3.11", "scipion-em-tomo>=3.12", "numpy", "mrcfile"],
-    extras_require={"engine": ENGINE},
+    extras_require={"engine": ENGINE, "tests": TESTS},
     entry_points={"pyworkflow.plugin": "cryolearn = cryolearn"},
     zip_safe=False,
 )

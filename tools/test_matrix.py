@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / ".cache" / "matrix"
 COMBINATIONS = ["scipion-3.8", "scipion-3.10", "scipion-3.12", "engine-3.11", "engine-3.13"]
 TOOLS = ["pytest", "pytest-timeout", "hypothesis"]
+REFEREES = ["starfile==0.5.13", "torch-ctf==0.6.0"]  # of the engine's tests, as in requirements.lock
 SCIPION = ["scipion-em>=3.11", "scipion-em-tomo>=3.12", "setuptools<81", "wheel"]  # pyworkflow imports pkg_resources
 # Tests of Scipion's side that need no engine; those that launch protocols run in "make test".
 SCIPION_TESTS = ["test_poses.py", "test_orientation_files.py", "test_subtomograms_files.py", "test_viewers_drawing.py"]
@@ -61,7 +62,7 @@ def make(combination, interpreter):
     folder = WORK / combination
     python = folder / "bin" / "python"
     requirements = ROOT / "cryolearn" / "engine-requirements.txt"
-    wanted = ["-r", str(requirements)] if combination.startswith("engine") else SCIPION
+    wanted = ["-r", str(requirements), *REFEREES] if combination.startswith("engine") else SCIPION
     text = " ".join(TOOLS + wanted) + (requirements.read_text(encoding="utf-8") if combination.startswith("engine") else "") + interpreter
     stamp = folder / ("made-" + hashlib.sha256(text.encode()).hexdigest()[:16])
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

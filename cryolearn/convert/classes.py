@@ -8,6 +8,7 @@ import numpy as np
 from pwem.objects import VolumeFlex
 
 from ..common.tables import write_table
+from .bulk import distribute
 from .flex import PROGRAM
 from .tables import ResultTable
 
@@ -26,20 +27,31 @@ def fillClasses(classes: Any, clustersFile: str, representatives: Any) -> None:
     representatives : dict
         ``{class: function that fills the class's VolumeFlex}``.
     """
-    table = ResultTable(clustersFile)
-
-    def setClass(particle: Any, _: Any) -> None:
-        particle.setClassId(int(table.value(particle, 'class')))
+    table, images = ResultTable(clustersFile), classes.getImages()
+    numbers = table.columns['class']
+    found: Dict[int, Any] = {}
 
     def setRepresentative(item: Any) -> None:
+        found[item.getObjId()] = item
         item.setAlignmentProj()
         representative = VolumeFlex(progName=PROGRAM)
-        representative.setSamplingRate(classes.getImages().getSamplingRate())
+        representative.setSamplingRate(images.getSamplingRate())
         if item.getObjId() in representatives:
             representatives[item.getObjId()](representative)
         item.setRepresentative(representative)
 
-    classes.classifyItems(updateItemCallback=setClass, updateClassCallback=setRepresentative)
+    def classify(wanted: Any) -> Dict[int, Any]:
+        classes.classifyItems(updateItemCallback=lambda particle, _: particle.setClassId(int(table.value(particle, 'class'))),
+                              updateClassCallback=setRepresentative, iterParams={'rowFilter': lambda row: wanted(row['id'])})
+        return found
+
+    def numbersOf(ids: Any, enabled: Any, _: Any) -> Any:
+        """Classes of rows; 0 for disabled ones too."""
+        members = np.array(enabled, dtype=bool)
+        found = np.zeros(len(members), dtype=int)
+        found[members] = numbers[table.rowsOf(np.array(ids)[members])]
+        return found
+    distribute(images, classes, numbersOf, classify)
 
 
 def iterMembers(classes: Any) -> Iterator[tuple[int, Any]]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterator, List
+from typing import Any
 
 import numpy as np
 from pwem.objects import ParticleFlex, Transform
 from pyworkflow.object import Float, Integer, String
 
-from ..common.tables import write_table
+from .bulk import appendCopies
 from .motions import describeMotion
-from .poses import posesFromTransforms
 from .tables import ResultTable
 from .tilt_particles import isTiltSeries, middleImage, noteSource
 
@@ -48,44 +47,44 @@ def appendAligned(particles: Any, output: Any, tableFile: str) -> None:
     output.setAlignmentProj()
     setModeNumbers(output, table.meta.get('mode_numbers', []))
     setMotion(output, None)
-    for item in _placedItems(particles, table, QUALITY, posed=True):
-        output.append(item)
+    _appendPlaced(particles, output, table, _placing(particles, table, QUALITY, posed=True))
 
 
-def _placedItems(particles: Any, table: ResultTable, kinds: Any, posed: bool) -> Iterator[Any]:
-    """Flexible copies of ``particles`` with latent vector, quality and, when ``posed``, pose from their rows of a table."""
-    tilts = isTiltSeries(particles)
-    transforms = table.transforms(particles.getSamplingRate()) if posed or tilts else None
-    for particle in particles.iterItems():
-        row, item = table.rowOf(particle), tiltItem(particle, table) if tilts else flexItem(particle)
-        item.setZFlex(np.ravel(table.columns['amplitudes'][row]).tolist())
-        if transforms is not None:
-            item.setTransform(Transform(matrix=transforms[row]))
+def _appendPlaced(particles: Any, output: Any, table: ResultTable, update: Any, reads: Any = ()) -> None:
+    itemOf = (lambda particle: tiltItem(particle, table)) if isTiltSeries(particles) else flexItem
+    appendCopies(particles, output, itemOf, update, reads=reads)
+
+
+def _placing(particles: Any, table: ResultTable, kinds: Any, posed: bool) -> Any:
+    """What gives an item its latent vector, quality and, when ``posed``, pose from its row of a table."""
+    posed = posed or isTiltSeries(particles)
+    pixelSize = particles.getSamplingRate()
+
+    def update(item: Any) -> None:
+        item.setZFlex(np.ravel(table.columns['amplitudes'][table.rowOf(item)]).tolist())
+        if posed:
+            item.setTransform(Transform(matrix=table.transform(item, pixelSize)))
         table.setAttributes(item, kinds)
-        yield item
+    return update
 
 
 def appendReduced(particles: Any, output: Any, reducedById: Any) -> None:
     """Fill a new SetOfParticlesFlex with the input's particles and their reduced coordinates (``{id: vector}``)."""
     copyProperties(particles, output)
-    for particle in particles.iterItems():
-        item = flexItem(particle)
-        reduced = reducedById.get(particle.getObjId())
+
+    def update(item: Any) -> None:
+        reduced = reducedById.get(item.getObjId())
         if reduced is not None:
             item.setZRed(list(reduced))
-        output.append(item)
+    appendCopies(particles, output, flexItem, update, reads=['_zRed'])
 
 
 def appendSubset(particles: Any, output: Any, ids: Any) -> Any:
     """Fill a new SetOfParticlesFlex with those of the input's particles whose id is in ``ids``; all must be there."""
-    wanted = {int(value) for value in ids}
     copyProperties(particles, output)
-    for particle in particles.iterItems():
-        if particle.getObjId() in wanted:
-            wanted.discard(particle.getObjId())
-            output.append(flexItem(particle))
-    if wanted:
-        raise ValueError('Particle %d was selected, but it is not in the input set.' % min(wanted))
+    missing = appendCopies(particles, output, flexItem, keep=ids)
+    if missing:
+        raise ValueError('Particle %d was selected, but it is not in the input set.' % min(missing))
 
 
 def appendConformations(
@@ -117,7 +116,10 @@ def appendConformations(
     setModeNumbers(output, [])
     setMotion(output, motionFile)
     output.setAlignmentProj()
-    for item in _placedItems(particles, table, GAUSSIAN_QUALITY, posed=refined):
+    place = _placing(particles, table, GAUSSIAN_QUALITY, posed=refined)
+
+    def update(item: Any) -> None:
+        place(item)
         item.setZRed([])  # of another landscape
         for number, value in enumerate(np.ravel(table.columns['amplitude_sigma'][table.rowOf(item)]).tolist(), start=1):
             setattr(item, ERROR_ATTRIBUTE % number, Float(value))
@@ -125,65 +127,7 @@ def appendConformations(
             setattr(item, '_' + name, Float(value) if isinstance(value, float) else Integer(value))
         if item.getAttributeValue('_rlnRandomSubset') is None:  # so that the halves stay apart in whatever follows
             table.setAttributes(item, [('_rlnRandomSubset', 'half', Integer)])
-        output.append(item)
-
-
-def writeLatents(particles: Any, tableFile: str, box: int | None = None, subunit: int | None = None, items: Any = None) -> int:
-    """Write the landscape of a SetOfParticlesFlex, or of ``items`` that have its properties, as a result table.
-
-    Columns: ``id``, ``amplitudes`` (from zFlex); ``reduced`` (zRed), ``rotation`` and ``shift_angst``, the quality columns and the error
-    bars of the latents when the set has them. With ``subunit`` (latents of one subunit), a particle of several has a row for each, and
-    the rows are numbered anew.
-
-    Raises
-    ------
-    ValueError
-        naming a particle without a latent vector or with one of another length.
-    """
-    vectors: List[Any] = []
-    ids, reduced, transforms, sigma = [], [], [], []
-    quality: Dict[str, List[Any]] = {}
-    hasPoses = particles.hasAlignmentProj()
-    kinds = qualityColumns(particles)
-    for item in particles.iterItems() if items is None else items:
-        ids.append(item.getObjId())
-        vectors.append(_vector(item, len(vectors[0]) if vectors else None))
-        reduced.append(_csv(item._zRed))
-        if hasPoses:
-            transforms.append(item.getTransform().getMatrix())
-        sigma.append([item.getAttributeValue(ERROR_ATTRIBUTE % number) for number in range(1, len(vectors[0]) + 1)])
-        for name, column, _ in kinds:
-            value = item.getAttributeValue(name)
-            if value is not None:
-                quality.setdefault(column, []).append(value)
-    columns = {'id': np.array(ids, dtype=np.int64), 'amplitudes': np.array(vectors)}
-    if reduced and reduced[0] and all(len(vector) == len(reduced[0]) for vector in reduced):
-        columns['reduced'] = np.array(reduced)
-    if hasPoses:
-        rotations, shifts = posesFromTransforms(np.array(transforms), particles.getSamplingRate(), ids)
-        columns['rotation'], columns['shift_angst'] = rotations, shifts[:, :2]
-    if motionFile(particles) and all(None not in values for values in sigma):
-        columns['amplitude_sigma'] = np.array(sigma)
-    columns.update((name, np.array(values)) for name, values in quality.items() if len(values) == len(ids))
-    meta = {'mode_numbers': modeNumbers(particles), 'pixel_size_angst': particles.getSamplingRate()}
-    if motionFile(particles):
-        meta['latent_names'] = latentNames(motionFile(particles), subunit or len(vectors[0]) if vectors else None)
-    if box:
-        meta['box'] = int(box)
-    write_table(tableFile, _bySubunit(columns, subunit), meta)
-    return len(ids)
-
-
-def _bySubunit(columns: Any, latents: int | None) -> dict[str, Any]:
-    """Columns with one row for each subunit, of which each has so many latents; the same columns where there is one."""
-    units = columns['amplitudes'].shape[1] // latents if latents else 1
-    if units == 1:
-        return columns
-    divided = {name: np.repeat(values, units, axis=0) for name, values in columns.items()}
-    for name in {'amplitudes', 'amplitude_sigma'} & set(columns):
-        divided[name] = columns[name].reshape(-1, latents)
-    divided['id'] = np.arange(1, len(divided['amplitudes']) + 1)
-    return divided
+    _appendPlaced(particles, output, table, update, reads=['_rlnRandomSubset'])
 
 
 def flexItem(particle: Any) -> Any:
@@ -270,12 +214,3 @@ def latentLength(particles: Any) -> Any:
 
 def _csv(values: Any) -> Any:
     return [float(value) for value in values]
-
-
-def _vector(item: Any, length: int | None) -> Any:
-    vector = _csv(item._zFlex)
-    if not vector:
-        raise ValueError('Particle %d has no latent vector: align or predict it first.' % item.getObjId())
-    if length is not None and len(vector) != length:
-        raise ValueError('Particle %d has %d latent values where the others have %d.' % (item.getObjId(), len(vector), length))
-    return vector

@@ -11,6 +11,7 @@ from pwem.objects import Particle, Transform
 from pyworkflow.object import Float, Integer
 
 from ..common.tables import read_table
+from .bulk import appendCopies
 from .particles import StackNames, realName, writeParticles
 from .tables import ResultTable, readRows
 
@@ -50,15 +51,14 @@ def appendCompared(particles: Any, output: Any, tableFile: str) -> None:
 
 def _append(particles: Any, output: Any, tableFile: str, kinds: Any) -> None:
     table = ResultTable(tableFile)
-    transforms = table.transforms(particles.getSamplingRate())
     output.copyInfo(particles)
     output.setHasCTF(particles.hasCTF())
     output.setAlignmentProj()
-    for particle in particles.iterItems():
-        item = _plainItem(particle)
-        item.setTransform(Transform(matrix=transforms[table.rowOf(particle)]))
+
+    def update(item: Any) -> None:
+        item.setTransform(Transform(matrix=table.transform(item, particles.getSamplingRate())))
         table.setAttributes(item, kinds)
-        output.append(item)
+    appendCopies(particles, output, _plainItem, update, enabled=True)
 
 
 def _number(factor: float) -> Any:

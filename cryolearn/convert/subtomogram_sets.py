@@ -6,15 +6,16 @@ each item and on the set, alignment of the set and of each class. Coordinates an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Dict
 
 import numpy as np
 from pwem.constants import ALIGN_3D, ALIGN_NONE
 from pwem.objects import Transform
 from pyworkflow.object import Float, String
-from tomo.objects import AverageSubTomogram, ClassSubTomogram
+from tomo.objects import AverageSubTomogram, ClassSubTomogram, SubTomogram
 
-from .subtomograms import CLASS_ATTRIBUTE, acquisitionOf, iterItems
+from .bulk import appendCopies, distribute, iterItems
+from .subtomograms import CLASS_ATTRIBUTE, acquisitionOf
 
 CONFIDENCE_ATTRIBUTE = '_classConfidence'
 NO_CLASS = 0  # class number of what belongs to none
@@ -42,7 +43,7 @@ def appendSubtomograms(
     source, output : SetOfSubTomograms
         ``output`` is new and empty.
     update : callable, optional
-        ``update(item)`` changes a copy before it is appended.
+        ``update(item)`` changes a copy before it is appended, as in :func:`.bulk.appendCopies`.
     keep : set of int, optional
         Ids of those to take; all must be there.
     aligned : bool, optional
@@ -54,19 +55,14 @@ def appendSubtomograms(
         naming an id of ``keep`` that the source does not have.
     """
     copyProperties(source, output)
-    wanted = None if keep is None else {int(value) for value in keep}
-    for item in iterItems(source):
-        if wanted is not None:
-            if item.getObjId() not in wanted:
-                continue
-            wanted.discard(item.getObjId())
-        item = item.clone()
-        setAcquisition(item, source)
-        if update is not None:
-            update(item)
-        output.append(item)
-    if wanted:
-        raise ValueError('Subtomogram %d was selected, but it is not in the input set.' % min(wanted))
+
+    def itemOf(item: Any) -> Any:
+        copy = item.clone()
+        setAcquisition(copy, source)
+        return copy
+    missing = appendCopies(source, output, itemOf, update, keep)
+    if missing:
+        raise ValueError('Subtomogram %d was selected, but it is not in the input set.' % min(missing))
     output.setAlignment(alignmentOf(source, aligned))
 
 
@@ -95,7 +91,7 @@ def fillClasses(classes: Any, numberOf: Any, nameOf: Any = None, representativeO
     classes : SetOfClassesSubTomograms
         Its images (``setImages``) are the subtomograms that were classified.
     numberOf : callable
-        ``numberOf(item)`` is the number of its class; items of class 0 are in no class.
+        ``numberOf(item)`` is the number of its class, by its id and class id; items of class 0 are in no class.
     nameOf : callable, optional
         ``nameOf(number)`` is the label of a class.
     representativeOf : callable, optional
@@ -104,20 +100,33 @@ def fillClasses(classes: Any, numberOf: Any, nameOf: Any = None, representativeO
     images = classes.getImages()
     if images.hasCoordinates3D():
         classes.setCoordinates3D(images.getCoordinates3D(asPointer=True))
-    found = {}
-    for item in iterItems(images):
-        number = int(numberOf(item))
-        if number == NO_CLASS:
-            continue
-        if number not in found:
-            found[number] = _newClass(classes, images, number, nameOf, representativeOf)
-        item = item.clone()
-        setAcquisition(item, images)
-        item.setClassId(number)
-        found[number].append(item)
-    for group in found.values():
-        group.setAlignment(images.getAlignment())
-        classes.update(group)
+    found: Dict[int, Any] = {}
+    stand = SubTomogram()
+
+    def numbersOf(ids: Any, _: Any, own: Any) -> Any:
+        numbers = []
+        for objId, number in zip(ids, own):
+            stand.setObjId(objId)
+            stand.setClassId(number)
+            numbers.append(int(numberOf(stand)))
+        return np.array(numbers)
+
+    def classify(wanted: Any) -> Dict[int, Any]:
+        for item in iterItems(images, rowFilter=lambda row: wanted(row['id'])):
+            number = int(numberOf(item))
+            if number == NO_CLASS:
+                continue
+            if number not in found:
+                found[number] = _newClass(classes, images, number, nameOf, representativeOf)
+            item = item.clone()
+            setAcquisition(item, images)
+            item.setClassId(number)
+            found[number].append(item)
+        for group in found.values():
+            group.setAlignment(images.getAlignment())
+            classes.update(group)
+        return found
+    distribute(images, classes, numbersOf, classify)
 
 
 def _newClass(classes: Any, images: Any, number: int, nameOf: Any, representativeOf: Any) -> Any:

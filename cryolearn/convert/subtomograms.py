@@ -9,6 +9,7 @@ from pyworkflow.object import Scalar
 from tomo.objects import SetOfClassesSubTomograms, TomoAcquisition
 
 from ..common.limits import same_pixel_size
+from .bulk import iterItems
 from .tilt_particles import RELION_SET
 
 CHECKED = ('_acquisition._angleMin', '_acquisition._angleMax', '_samplingRate')  # what may differ from item to item
@@ -99,17 +100,6 @@ def isClasses(inputSet: Any) -> Any:
 def imagesOf(inputSet: Any) -> Any:
     """The subtomograms of a set or of classes of them, which have the properties of all."""
     return inputSet.getImages() if isClasses(inputSet) else inputSet
-
-
-def iterItems(subtomograms: Any) -> Iterator[Any]:
-    """Items of a set, or of a class, each with an acquisition of its own.
-
-    pwem gives an item without angles the very object of its set, into which it then reads the next item.
-    """
-    for item in subtomograms.iterItems():
-        if item.getAcquisition() is subtomograms.getAcquisition():
-            item.setAcquisition(item.getAcquisition().clone())
-        yield item
 
 
 def iterSubtomograms(inputSet: Any) -> Iterator[Any]:

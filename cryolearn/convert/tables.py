@@ -10,6 +10,8 @@ import numpy as np
 from ..common.tables import read_table
 from .poses import transformsFromPoses
 
+_BLOCK = 4096  # rows whose poses are converted at once
+
 
 def rowsById(ids: Any) -> dict[int, int]:
     """``{id: row}`` of a table's id column.
@@ -41,10 +43,28 @@ class ResultTable:
     def __init__(self, path: str) -> None:
         self.path = path
         self.columns, self.meta = read_table(path)
-        self._rows = rowsById(self.columns['id'])
+        self._order = np.argsort(self.columns['id'], kind='stable')
+        self._ids = self.columns['id'][self._order]
+        self._row = -1  # the one asked for last
+        self._block, self._transforms = (-1, 0.), np.zeros((0, 4, 4))
 
     def __len__(self) -> int:
-        return len(self.columns['id'])
+        return len(self._ids)
+
+    def rowsOf(self, ids: Any) -> Any:
+        """Rows (n,) of the items with these ids.
+
+        Raises
+        ------
+        ValueError
+            naming the first item that has none.
+        """
+        wanted = np.asarray(ids, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._ids, wanted), max(len(self) - 1, 0))
+        missing = np.ones(len(wanted), dtype=bool) if not len(self) else self._ids[places] != wanted
+        if missing.any():
+            raise ValueError("Particle %d of the input has no row in '%s'." % (wanted[missing][0], self.path))
+        return self._order[places]
 
     def rowOf(self, item: Any) -> int:
         """Row of an item of a set.
@@ -54,17 +74,22 @@ class ResultTable:
         ValueError
             naming the item, when it has none.
         """
-        if item.getObjId() not in self._rows:
-            raise ValueError("Particle %d of the input has no row in '%s'." % (item.getObjId(), self.path))
-        return self._rows[item.getObjId()]
+        if self._row < 0 or self.columns['id'][self._row] != item.getObjId():
+            self._row = int(self.rowsOf([item.getObjId()])[0])
+        return self._row
 
     def value(self, item: Any, column: str) -> Any:
         """Value of a column for an item; None when the table has no such column."""
         return self.columns[column][self.rowOf(item)].item() if column in self.columns else None
 
-    def transforms(self, pixelSize: float) -> Any:
-        """Matrices of Scipion's ``Transform`` (n, 4, 4) of the poses in the columns ``rotation`` and ``shift_angst``."""
-        return transformsFromPoses(self.columns['rotation'], self.columns['shift_angst'], pixelSize)
+    def transform(self, item: Any, pixelSize: float) -> Any:
+        """Matrix of Scipion's ``Transform`` (4, 4) of an item's pose in the columns ``rotation`` and ``shift_angst``."""
+        row = self.rowOf(item)
+        if self._block != (row // _BLOCK, pixelSize):
+            self._block = row // _BLOCK, pixelSize
+            rows = slice(row // _BLOCK * _BLOCK, (row // _BLOCK + 1) * _BLOCK)
+            self._transforms = transformsFromPoses(self.columns['rotation'][rows], self.columns['shift_angst'][rows], pixelSize)
+        return self._transforms[row % _BLOCK]
 
     def setAttributes(self, item: Any, kinds: Any) -> None:
         """Give an item attributes ``(name, column, type)`` from its row, of those columns that the table has."""

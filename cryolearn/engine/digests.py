@@ -1,7 +1,8 @@
 """Digests of input files: what tells a continued run that its inputs are those that its records were made from.
 
 A file that a parameter names counts by its whole content, so that it may be copied and moved. Image files are too large for that: each counts by its size,
-its time of change in seconds and blocks of its content, first, last and some between. Names and places of files do not count.
+its time of change in seconds and blocks of its content, first, last and some between; of many files fewer blocks, and of very many the content of some. So
+every process of a run may take the digest: it reads at most some 64 MiB. Names and places of files do not count.
 
 Standard library only and clean on Python 3.8.
 """
@@ -15,7 +16,8 @@ __all__ = ["changed_input", "digest_images", "digest_input", "forget_inputs"]
 _WHOLE_BYTES = 256 << 20  # a named file beyond that counts as image files do
 _BLOCKS = 6  # of a large file
 _BLOCK_BYTES = 64 << 10
-_SAMPLED_FILES = 2000  # of a set, spread evenly, whose content counts: all by size and time
+_ALL_BLOCKS = 1000  # of a set
+_SAMPLED_FILES = 500  # of a set, spread evenly, whose content counts: all by size and time
 _PIECE = 1 << 20
 
 _taken: Dict[str, Tuple[int, int]] = {}  # size and time in ns of each file whose content a digest was taken of
@@ -46,11 +48,12 @@ def digest_images(paths: Sequence[str]) -> str:
 def _digest_of_set(paths: Sequence[str]) -> str:
     sha = hashlib.sha256(str(len(paths)).encode())
     step = max(1, -(-len(paths) // _SAMPLED_FILES))
+    blocks = min(_BLOCKS, max(2, _ALL_BLOCKS * step // max(len(paths), 1)))
     for number, path in enumerate(paths):
         sampled = number % step == 0 or number == len(paths) - 1
         sha.update(_size_and_time(path, sampled))
         if sampled:
-            _add_blocks(sha, path)
+            _add_blocks(sha, path, blocks)
     return sha.hexdigest()[:16]
 
 
@@ -94,18 +97,18 @@ def _add_content(sha: "hashlib._Hash", path: str) -> None:
             sha.update(piece)
 
 
-def _add_blocks(sha: "hashlib._Hash", path: str) -> None:
-    with open(path, "rb") as handle:
-        for first in _places(os.path.getsize(path)):
+def _add_blocks(sha: "hashlib._Hash", path: str, blocks: int = _BLOCKS) -> None:
+    with open(path, "rb", buffering=0) as handle:
+        for first in _places(os.path.getsize(path), blocks):
             handle.seek(first)
             sha.update(handle.read(_BLOCK_BYTES))
 
 
-def _places(size: int) -> Iterator[int]:
+def _places(size: int, blocks: int) -> Iterator[int]:
     """Where the blocks of a file begin."""
-    if size <= _BLOCKS * _BLOCK_BYTES:
+    if size <= blocks * _BLOCK_BYTES:
         return iter(range(0, size, _BLOCK_BYTES))
-    return iter([number * (size - _BLOCK_BYTES) // (_BLOCKS - 1) for number in range(_BLOCKS)])
+    return iter([number * (size - _BLOCK_BYTES) // (blocks - 1) for number in range(blocks)])
 
 
 def _beside(path: str) -> List[str]:

@@ -3,9 +3,11 @@
 import numpy as np
 from pwem.objects import SetOfAtomStructFlex, SetOfClassesFlex, SetOfParticlesFlex
 
+from ..common.choices import choices_of
 from ..common.tables import read_table
 from ..convert.classes import fillClasses
-from ..convert.flex import PROGRAM, appendReduced, latentLength, writeLatents
+from ..convert.flex import PROGRAM, appendReduced, latentLength
+from ..convert.latents import writeLatents
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures
 from ..engine.config import default_of
@@ -15,6 +17,7 @@ from .protocol_elastic_base import CryoLearnProtElasticBase
 
 CLUSTERS_TABLE, MEANS_TABLE = 'clusters.npz', 'representatives.npz'
 REDUCTIONS_WITHOUT_PLACE = ('tsne', 'umap')
+NOT_INSTALLED = ('umap',)  # the last of the choices, so that the others keep their places
 
 
 class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
@@ -37,7 +40,7 @@ class CryoLearnProtClusterLandscape(CryoLearnProtElasticBase):
                             'Particles of "Gaussian heterogeneity" need none.', allowsNull=True)
         self._addModeNumbers(form)
         form.addSection(label='Landscape')
-        self.addEngineParam(form, Config, 'reduction')
+        self.addEngineParam(form, Config, 'reduction', choices=[name for name in choices_of(Config, 'reduction') if name not in NOT_INSTALLED])
         self.addEngineParam(form, Config, 'dimensions')
         clusters = form.addGroup('Clusters')
         self.addEngineParams(clusters, Config, 'method', 'clusters')

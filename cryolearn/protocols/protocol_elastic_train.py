@@ -1,7 +1,8 @@
 """Training of the network that predicts pose, shift and amplitudes."""
 
 from ..common.checks import check_epoch
-from ..convert.flex import latentLength, modeNumbers, writeLatents
+from ..convert.flex import latentLength, modeNumbers
+from ..convert.latents import writeLatents
 from ..engine.elastic.config import ElasticTrainConfig
 from ..objects import ElasticModel
 from .config_params import isChoice, isNotChoice

@@ -5,7 +5,8 @@ from pwem.objects import SetOfParticlesFlex
 from pwem.protocols import BatchProtocol
 
 from ..common.tables import read_table
-from ..convert.flex import PROGRAM, appendSubset, writeLatents
+from ..convert.flex import PROGRAM, appendSubset
+from ..convert.latents import writeLatents
 from ..engine.landscape.config import SelectLandscapeConfig
 from .protocol_base import EngineStep
 from .protocol_elastic_base import CryoLearnProtElasticBase

@@ -94,7 +94,6 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
     def _makeOutputs(self):
         star = StarParticles(self._getExtraPath('particles.star'))
         truth = ResultTable(self._getExtraPath('truth.npz'))
-        transforms = truth.transforms(star.pixelSize)
         particles = SetOfParticlesFlex.create(self._getPath(), progName=PROGRAM)
         star.setProperties(particles, phaseFlipped=self.applyCtf.get() and self.phaseFlip.get())
         particles.setHasCTF(self.applyCtf.get() and star.hasCtf)
@@ -105,7 +104,7 @@ class CryoLearnProtSimulateParticles(CryoLearnProtElasticBase):
             particle = particles.ITEM_TYPE(progName=PROGRAM)
             star.fill(particle, row)
             particle.setObjId(objId)
-            particle.setTransform(Transform(matrix=transforms[truth.rowOf(particle)]))  # more digits than the STAR has
+            particle.setTransform(Transform(matrix=truth.transform(particle, star.pixelSize)))  # more digits than the STAR has
             if self._deforms():
                 particle.setZFlex(truth.columns['amplitudes'][truth.rowOf(particle)].tolist())
             else:

@@ -9,7 +9,8 @@ from pwem.objects import SetOfAtomStructFlex, SetOfClasses, SetOfVolumesFlex
 from ..common.limits import same_pixel_size
 from ..convert.classes import particlesOf, writeClasses
 from ..convert.files import mapSides
-from ..convert.flex import latentLength, writeLatents
+from ..convert.flex import latentLength
+from ..convert.latents import writeLatents
 from ..convert.motions import describeMotion
 from ..convert.structures import fillStructures, fillVolumes, modelsFile
 from ..convert.volumes import writeVolume

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..common.axis_labels import axis_label
 from ..common.tables import read_table
-from ..convert.flex import motionFile, writeLatents
+from ..convert.flex import motionFile
+from ..convert.latents import writeLatents
 from ..convert.modes import engineModes, structureFile
 from ..convert.motions import MOTION_FILE, describeMotion
 

@@ -4,7 +4,8 @@ import os
 
 import numpy as np
 
-from ..convert.flex import latentLength, writeLatents
+from ..convert.flex import latentLength
+from ..convert.latents import writeLatents
 from ..engine.landscape.config import ClusterLandscapeConfig
 from ..protocols import CryoLearnProtClusterLandscape
 from ..viewers.engine_preview import callEngine, emptyFolder

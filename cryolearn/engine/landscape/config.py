@@ -18,7 +18,8 @@ class ClusterLandscapeConfig(RunConfig):
 
     table: str = param("", "Result table with one latent vector a particle (alignment.npz).", path=True)
     column: str = param("amplitudes", "Column of the table that holds the vectors.", label="Column")
-    reduction: str = param("pca", "Axes of the landscape: 'pca', 'none' (the vectors as they are), 'tsne' or 'umap'.", label="Reduction",
+    reduction: str = param("pca", "Axes of the landscape: 'pca', 'none' (the vectors as they are) or 'tsne'; on the command line also 'umap', where the "
+                           "package umap-learn has been installed beside the engine.", label="Reduction",
                            choices=("pca", "none", "tsne", "umap"))
     dimensions: int = param(2, "Number of reduced axes.", label="Axes", low=1, high=50)
     method: str = param("kmeans", "'kmeans', 'gmm' (Gaussian mixture) or 'agglomerative' clusters of the vectors, or 'slices' of equal population "

@@ -71,6 +71,38 @@ def test_every_file_of_a_set_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert digest_images(names[:9]) not in seen
 
 
+@pytest.mark.parametrize("files", [1, 150, 400, 1200])
+def test_what_is_read_of_many_stacks_is_bounded_and_holds_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    paths = [str(tmp_path / f"{number}.mrc") for number in range(files)]
+    for path in paths:
+        Path(path).touch()
+        os.truncate(path, 1 << 20)  # sparse
+    read: dict[str, list[int]] = {}
+
+    class Counted:
+        def __init__(self, path: str) -> None:
+            self.places = read.setdefault(path, [])
+
+        def __enter__(self) -> Counted:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def seek(self, place: int) -> None:
+            self.places.append(place)
+
+        def read(self, size: int) -> bytes:
+            return b"x" * size
+
+    monkeypatch.setattr(digests, "open", lambda path, *_, **__: Counted(path), raising=False)
+    digest_images(paths)
+    assert sum(map(len, read.values())) <= 1002
+    assert all({0, (1 << 20) - (64 << 10)} <= set(places) for places in read.values())
+    assert {paths[0], paths[-1]} <= set(read) and len(read) >= min(files, 400)
+    assert len(read[paths[0]]) == {1: 6, 150: 6, 400: 2, 1200: 2}[files]
+
+
 @pytest.mark.parametrize(("name", "beside"), [("modes.npz", "structure.pdb"), ("a.cs", "a_passthrough_b.cs"), ("a.hed", "a.img"), ("a.img", "a.hed")])
 def test_files_that_are_read_from_beside_one_count(tmp_path: Path, name: str, beside: str) -> None:
     (tmp_path / name).write_text("named")

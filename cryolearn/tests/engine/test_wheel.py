@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 
@@ -73,8 +77,70 @@ def test_the_locks_hold_exact_versions_and_torch_of_the_two_commands() -> None:
         assert "torch==2.13.0" in lines
     lock = (ROOT / "requirements.lock").read_text().lower()
     engine = (ROOT / "cryolearn" / "engine-requirements.txt").read_text().lower()
-    for name in ("lightning", "prody", "gemmi", "jsonargparse", "safetensors", "starfile", "scikit-learn"):
+    for name in ("lightning", "prody", "gemmi", "jsonargparse", "safetensors", "scikit-learn"):
         assert f"\n{name}==" in lock and f"\n{name}==" in engine
+    for name in ("starfile", "torch-ctf"):  # of the tests
+        assert f"\n{name}==" in lock and f"\n{name}==" not in engine
     for name in ("scipion-em", "scipion-em-tomo", "scipion-em-relion"):
         assert f"\n{name}==" in lock
     assert "scipion" not in engine.split("\n", 1)[1]
+
+
+MODULES = {"biopython": "Bio", "scikit-learn": "sklearn", "scikit-image": "skimage"}  # where they are not named as their packages are
+
+
+def imported(folders: tuple[str, ...]) -> set[str]:
+    """Names of the top-level modules that the files in these folders of the package import, at any place."""
+    found: set[str] = set()
+    for path in (path for folder in folders for path in (ROOT / "cryolearn" / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def required(extra: str) -> set[str]:
+    """Packages of one of setup.py's lists."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    lists = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body
+             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.List)}
+    return {re.split("[<>=]", text)[0] for text in lists[extra]}
+
+
+def test_the_engine_requires_what_it_imports_and_nothing_else() -> None:
+    modules = {MODULES.get(name, name) for name in required("ENGINE")}
+    own = set(sys.stdlib_module_names) | {"cryolearn"}
+    assert imported(("engine", "common")) - own - {"umap"} == modules  # umap-learn is offered on the command line only, where somebody has installed it
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="needs the packages of requirements.lock")
+def test_the_locks_hold_what_the_lists_name_and_no_package_that_nothing_needs() -> None:
+    """As the packages that are installed say of one another."""
+    def key(name: str) -> str:
+        return re.sub("[-_.]+", "-", name).lower()
+
+    def closure(names: set[str]) -> set[str]:
+        seen: set[str] = set()
+        todo = [(key(name), "") for name in names]
+        while todo:
+            name, extra = todo.pop()
+            if f"{name}[{extra}]" in seen:
+                continue
+            seen.add(f"{name}[{extra}]")
+            for text in importlib.metadata.requires(name) or []:
+                need = Requirement(text)
+                if need.marker is None or need.marker.evaluate({"extra": extra}):
+                    todo += [(key(need.name), more) for more in ("", *need.extras)]
+        return {text.split("[")[0] for text in seen}
+
+    lines = (ROOT / "cryolearn" / "engine-requirements.txt").read_text().splitlines()
+    assert {key(line.split("==")[0]) for line in lines if "==" in line} == closure(required("ENGINE"))
+    lock = {key(line.split("==")[0]) for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+    assert lock >= closure(required("ENGINE")) | {key(name) for name in required("TESTS")}
+    versions = {key(name): version for name, _, version in (line.partition("==") for line in lines) if version}
+    for text in (line for line in (ROOT / "setup.py").read_text().splitlines() if line.startswith('    "') and ">" in line):
+        need = Requirement(text.split('"')[1])
+        if key(need.name) in versions:
+            assert need.specifier.contains(versions[key(need.name)]), text

@@ -19,7 +19,8 @@ from pyworkflow.object import Integer, Pointer
 from pyworkflow.protocol import Protocol
 
 from cryolearn.convert.classes import fillClasses, iterMembers, meanLatents, particlesOf, writeClasses
-from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers, writeLatents
+from cryolearn.convert.flex import appendAligned, appendReduced, appendSubset, modeNumbers, setModeNumbers
+from cryolearn.convert.latents import writeLatents
 from cryolearn.common.fsc import resolution_of_curve
 from cryolearn.convert.fsc import makeFsc
 from cryolearn.convert.particles import StackNames, acquisitionContradiction, writeParticles

@@ -10,7 +10,8 @@ from .base import ProjectTest  # noqa: F401  (sets Scipion's domain)
 
 from pwem.objects import SetOfParticlesFlex, SetOfPrincipalComponents
 
-from cryolearn.convert.flex import ERROR_ATTRIBUTE, appendConformations, latentLength, latentNames, modeNumbers, motionFile, setModeNumbers, writeLatents
+from cryolearn.convert.flex import ERROR_ATTRIBUTE, appendConformations, latentLength, latentNames, modeNumbers, motionFile, setModeNumbers
+from cryolearn.convert.latents import writeLatents
 from cryolearn.convert.gaussians import readLabels, readStates, stateLatents
 from cryolearn.convert.motions import describeMotion, fillMotions, motionsFolder
 from cryolearn.common.axis_labels import axis_label

@@ -8,26 +8,21 @@ says so. Every file is written whole or not at all, one that is damaged is made 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
-import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..exceptions import InputError
 from ..launch import process_rank
 from ..progress import Progress
-from .atomic import plain_value, write_npz
+from .record_stage import Columns, Stage, is_whole_npz, say_damaged, wait_for_others
 from .recorded_array import RecordedArray
 
 __all__ = ["Columns", "RunRecord", "Stage", "is_whole_npz", "remove_records"]
-
-Columns = dict[str, NDArray[Any]]
 
 _LAYOUT = "1"  # of everything below a run's folder of records: another number when any of it changes
 # where versions without this module kept the same; checkpoints of training are still read (training/checkpoints.py)
@@ -35,62 +30,6 @@ _EARLIER = {
     "alignment": "chunks", "prediction": "chunks", "features": "chunks", "recovery": "stages", "heterogeneity": "stages", "averaging": "rounds",
     "tiles": "tiles", "simulation": "progress.json",
 }
-_VALUES = "values"
-_POLL_S = 0.5
-_SILENCE_S = 24 * 3600.0
-
-
-class Stage:
-    """Named arrays and plain values in one file: the result of a step, or the state after a round.
-
-    Parameters
-    ----------
-    path : Path
-        File, whose name ends in ``.npz``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def exists(self) -> bool:
-        """Whether it has been recorded; a file that was cut short or is damaged does not count."""
-        return is_whole_npz(self.path)
-
-    def remove(self) -> None:
-        """Forget it."""
-        self.path.unlink(missing_ok=True)
-
-    def write(self, arrays: Mapping[str, ArrayLike], values: Mapping[str, Any] | None = None) -> None:
-        """Record arrays, and values that JSON can hold."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(self.path, {**arrays, _VALUES: json.dumps(dict(values or {}), default=plain_value)})
-
-    def read(self) -> tuple[Columns, dict[str, Any]] | None:
-        """Arrays and values; None when they are not recorded, or cannot be read, which one sentence says."""
-        if not self.path.exists():
-            return None
-        try:
-            with open(self.path, "rb") as handle, np.load(handle, allow_pickle=False) as archive:  # NumPy leaves a damaged file open
-                arrays = {name: archive[name] for name in archive.files}
-            return arrays, json.loads(str(arrays.pop(_VALUES)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
-            _say_damaged(self.path)
-            return None
-
-
-    def awaited(self) -> tuple[Columns, dict[str, Any]]:
-        """Arrays and values that another process records, once it has.
-
-        Raises
-        ------
-        InputError
-            when nothing was recorded for a day, or it cannot be read.
-        """
-        _wait_for([self], Stage.exists, lambda stage: str(stage.path))
-        found = self.read()
-        if found is None:
-            raise InputError(f"The record '{self.path}' is damaged: remove it and run again.")
-        return found
 
 
 class RunRecord:
@@ -154,7 +93,7 @@ class RunRecord:
         for path in sorted(self.path.glob(f"{name}_*.npz"), reverse=True):
             if (stage := Stage(path)).exists():
                 return stage
-            _say_damaged(path)
+            say_damaged(path)
         return None
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> RecordedArray:
@@ -174,14 +113,14 @@ class RunRecord:
         path = self.file(name)
         if process_rank()[0] == 0 and not is_whole(path):
             if path.exists():
-                _say_damaged(path)
+                say_damaged(path)
             make(path)
-        _wait_for([path], is_whole, str)
+        wait_for_others([path], is_whole, str)
         return path
 
     def wait_for(self, paths: Sequence[Path], is_whole: Callable[[Path], bool] = Path.exists) -> None:
         """Wait for files that other processes write; an :class:`InputError` when they have not written anything for a day."""
-        _wait_for(paths, is_whole, str)
+        wait_for_others(paths, is_whole, str)
 
     def in_chunks(
         self, ids: NDArray[np.int64], chunk: int, work: Callable[[NDArray[np.int64]], Columns], what: str, batch: int,
@@ -224,7 +163,7 @@ class RunRecord:
         missing = [number for number in mine if not stages[number].exists()]
         for number in missing:
             if stages[number].path.exists():
-                _say_damaged(stages[number].path)
+                say_damaged(stages[number].path)
         total = sum(len(pieces[number]) for number in mine)
         progress = Progress(what, total, done=total - sum(len(pieces[number]) for number in missing))
         batches = {number: np.split(pieces[number], range(batch, len(pieces[number]), batch)) for number in missing}
@@ -240,21 +179,8 @@ class RunRecord:
             stages[number].write({"id": ids[pieces[number]], **{name: np.concatenate(values) for name, values in columns.items()}})
         if rank:
             return None
-        _wait_for(stages, Stage.exists, lambda stage: str(stage.path))
+        wait_for_others(stages, Stage.exists, lambda stage: str(stage.path))
         return _gathered(stages, pieces, ids)
-
-
-def is_whole_npz(path: Path) -> bool:
-    """Whether a file is there and holds all that was written to it, by its checksums."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return False
-
-
-def _say_damaged(path: Path) -> None:
-    print(f"The record '{path}' cannot be read and is made anew.", flush=True)
 
 
 def remove_records(folder: str | Path, name: str) -> None:
@@ -296,17 +222,3 @@ def _gathered(stages: Sequence[Stage], pieces: Sequence[NDArray[np.int64]], ids:
         for name, column in gathered.items():
             column[rows] = found[0][name]
     return gathered
-
-
-def _wait_for(items: Sequence[Any], is_there: Callable[[Any], bool], name: Callable[[Any], str]) -> None:
-    """Wait for what other processes write; give up after a day without anything new."""
-    last, missing = time.monotonic(), list(items)
-    while True:
-        absent = [item for item in missing if not is_there(item)]
-        if not absent:
-            return
-        if len(absent) < len(missing):
-            last, missing = time.monotonic(), absent
-        if time.monotonic() - last > _SILENCE_S:
-            raise InputError(f"Another process never wrote '{name(absent[0])}': look at its log and run again.")
-        time.sleep(_POLL_S)

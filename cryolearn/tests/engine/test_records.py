@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cryolearn.engine.exceptions import InputError
-from cryolearn.engine.io import records
+from cryolearn.engine.io import record_stage
 from cryolearn.engine.io.recorded_array import RecordedArray
 from cryolearn.engine.io.records import Columns, RunRecord, Stage, is_whole_npz, remove_records
 
@@ -218,8 +218,8 @@ def test_processes_share_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_process_that_never_writes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_SILENCE_S", 0.05)
-    monkeypatch.setattr(records, "_POLL_S", 0.01)
+    monkeypatch.setattr(record_stage, "_SILENCE_S", 0.05)
+    monkeypatch.setattr(record_stage, "_POLL_S", 0.01)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "torchrun")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")

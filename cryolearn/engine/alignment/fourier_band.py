@@ -146,10 +146,13 @@ class FourierBand:
         ring = self.ring[:count]
         return replace(self, points=self.points[:count], ring=ring, radius=int(ring.max()))
 
-    def phase(self, shift: Tensor) -> Tensor:
-        """Factors (..., P), exp(-2 pi i k s / length), that move images or volumes by shifts s (..., d) when they multiply the transform."""
+    def phase(self, shift: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Factors (..., P), exp(-2 pi i k s / length), that move images or volumes by shifts s (..., d) when they multiply the transform.
+
+        They are multiplied by a real ``factor`` (..., P) where one is given.
+        """
         angle = shift @ self.points.to(shift).mT * (-2 * math.pi / self.length)
-        return torch.polar(torch.ones_like(angle), angle)
+        return torch.polar(torch.ones_like(angle) if factor is None else factor, angle)
 
     def phase_at(self, points: Tensor, shift: Tensor) -> Tensor:
         """The same, (b, P), at other frequencies (b, P, d) for shifts (b, d)."""

@@ -65,7 +65,7 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     device = start.probability.device
     image = torch.arange(batch, device=device)
     rough = refine(
-        aligner.coarse, coarse, image.repeat_interleave(count), start.flat(), iterations, prior_sigma=aligner.prior_sigma, problems_at_once=32,
+        aligner.coarse, coarse, image.repeat_interleave(count), start.flat(), iterations, prior_sigma=aligner.prior_sigma, plan=aligner.plans.coarse,
     )
     cost = rough.cost.reshape(batch, count)
     offset = count * image
@@ -77,7 +77,7 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     chosen = torch.cat([first, other.argmin(1)[undecided] + offset[undecided]])
     begin = rough.subset(chosen)
     end = refine(
-        aligner.fine, fine, torch.cat([image, undecided]), begin, iterations // 2 + 1, prior_sigma=aligner.prior_sigma, problems_at_once=4,
+        aligner.fine, fine, torch.cat([image, undecided]), begin, iterations // 2 + 1, prior_sigma=aligner.prior_sigma, plan=aligner.plans.fine,
     )
     # two solutions an image for the choice; where there was one, the second is itself
     second = image.clone()

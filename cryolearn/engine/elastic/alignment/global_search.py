@@ -45,7 +45,8 @@ def conformer_grid(modes: int, per_mode: int, amplitude_range: float) -> torch.T
 class TemplateBank:
     """Low-resolution projections of all views and conformers, sampled on a disc around the particle.
 
-    Memory is ``views * conformers * points * 4`` bytes, where a disc of 40 Å at 4 Å has 320 points. How many images are searched together is the bank's ``plan``.
+    Memory is ``views * conformers * points * 4`` bytes, where a disc of 40 Å at 4 Å has 320 points. Its ``plan`` says how many images are
+    searched together.
     """
 
     def __init__(

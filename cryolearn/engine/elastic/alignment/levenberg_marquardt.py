@@ -135,7 +135,8 @@ class Refined(ElasticPose):
 
 
 def refine(
-    forward: ForwardModel, observed: Observed, image: torch.Tensor, start: ElasticPose, iterations: int, prior_sigma: float = 0.0, plan: BatchPlan | None = None,
+    forward: ForwardModel, observed: Observed, image: torch.Tensor, start: ElasticPose, iterations: int, *, prior_sigma: float = 0.0,
+    plan: BatchPlan | None = None,
 ) -> Refined:
     """Refine ``B`` starting points, each against the image, or the tilt images, of one of the observed particles.
 

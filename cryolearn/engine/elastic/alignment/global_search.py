@@ -114,7 +114,9 @@ class TemplateBank:
         score, template, variant = (torch.cat(parts) for parts in zip(*found, strict=True))
         conformer = template // len(self.views)
         rotation = rotation_z(self.angles_deg[variant // len(self.shifts)]) @ self.views[template % len(self.views)]
-        chosen = _spread(rotation, conformer, keep, min_angle_deg)
+        flat = rotation.flatten(2)
+        near = (flat @ flat.transpose(1, 2) - 1) / 2 > math.cos(math.radians(min_angle_deg))
+        chosen = first_distinct(near & (conformer[:, :, None] == conformer[:, None]), keep)
         image = torch.arange(len(score), device=score.device)[:, None]
         shift = self.shifts[variant[image, chosen] % len(self.shifts)]
         return Candidates(
@@ -132,23 +134,27 @@ class TemplateBank:
         return score, template, torch.cat(where).T.gather(1, template)
 
 
-def _spread(rotation: torch.Tensor, conformer: torch.Tensor, keep: int, min_angle_deg: float) -> torch.Tensor:
-    """Indices (b, keep) of the first of the entries (b, m) of each image that differ from all earlier ones by pose or conformer.
+def first_distinct(same: torch.Tensor, keep: int) -> torch.Tensor:
+    """Indices (b, keep) of the first of the entries of each image that are not the same as an earlier one that was taken.
 
-    Where too few differ, the next best follow, so that every image has as many candidates.
+    Where too few differ, the next best follow, so that every image has as many.
+
+    Parameters
+    ----------
+    same
+        (b, m, m) which of an image's entries, best first, are the same; each is the same as itself.
+    keep
+        How many are taken.
     """
-    flat = rotation.flatten(2)
-    same = (flat @ flat.transpose(1, 2) - 1) / 2 > math.cos(math.radians(min_angle_deg))
-    same &= conformer[:, :, None] == conformer[:, None]
     limit = torch.where(same, 1, 2).to(torch.int32)
-    rank = torch.full_like(conformer, 2, dtype=torch.int32)  # 2: differs from all that were chosen, 1: does not, 0: was chosen
-    chosen = []
+    rank = torch.full_like(limit[:, 0], 2)  # 2: differs from all that were taken, 1: does not, 0: was taken
+    taken = []
     for _ in range(min(keep, rank.shape[1])):
         best = rank.argmax(1, keepdim=True)  # the first of the largest
-        chosen.append(best)
+        taken.append(best)
         near = limit.gather(1, best[..., None].expand(-1, -1, rank.shape[1]))[:, 0]
         rank = torch.minimum(rank, near).scatter_(1, best, 0)
-    return torch.cat(chosen, 1)
+    return torch.cat(taken, 1)
 
 
 def search_band(box: int, pixel_size_angst: float, search_pixel_angst: float, device: torch.device | str) -> FourierBand:

@@ -254,7 +254,7 @@ def _refine_batch(forward: ForwardModel, observed: Observed, start: ElasticPose,
     packed = torch.cat([part.reshape(len(place), -1) for part in now], 1)  # one array, so that one operation takes or leaves a step
     damping = torch.full_like(now[2], 1e-2)
     smaller, larger, least = (torch.tensor(value).to(place) for value in (0.25, 8.0, 1e-12))
-    gain = torch.full_like(now[2], float("inf"))
+    before = torch.full_like(now[2], float("inf"))
     for _ in range(iterations):
         rotation, place, value, matrix, gradient, _, _ = now
         diagonal = torch.diagonal(matrix, dim1=1, dim2=2)
@@ -269,9 +269,9 @@ def _refine_batch(forward: ForwardModel, observed: Observed, start: ElasticPose,
             better &= trial[6] > 0  # without a prior no contrast is never better than one
         packed = torch.where(better[:, None], torch.cat([part.reshape(len(place), -1) for part in trial], 1), packed)
         now = tuple(part.view(shape) for part, shape in zip(packed.split(widths, 1), shapes, strict=True))
-        gain = value - now[2]
+        before = value
         damping = (damping * torch.where(better, smaller, larger)).clamp(1e-7, 1e7)
-    rotation, place, _, matrix, _, cost, scale = now
+    rotation, place, value, matrix, _, cost, scale = now
     floor = torch.add(least, torch.diagonal(matrix, dim1=1, dim2=2).amax(1), alpha=1e-9)
     inverse = torch.linalg.inv_ex(matrix + floor[:, None, None] * eye)[0]
     total = observed.pooled(torch.view_as_real(observed.data).flatten(1).square().sum(1))
@@ -284,5 +284,5 @@ def _refine_batch(forward: ForwardModel, observed: Observed, start: ElasticPose,
         scale=scale,
         covariance=inverse * units,
         # half a unit of log likelihood is a fraction of a standard deviation of any parameter
-        converged=gain < 1.0,
+        converged=before - value < 1.0,
     )

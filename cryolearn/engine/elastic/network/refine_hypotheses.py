@@ -28,7 +28,7 @@ class Start(ElasticPose):
 
 def distinct_hypotheses(found: Hypotheses, count: int) -> Start:
     """The most probable ``count`` hypotheses that lie at least 15 degrees apart, as far as there are so many."""
-    order = found.probability.argsort(1, descending=True, stable=True)
+    order = found.probability.argsort(dim=1, descending=True, stable=True)
     row = torch.arange(len(order), device=order.device)[:, None]
     rotation = found.rotation[row, order]
     index = order.gather(1, first_distinct(angle_between_deg(rotation[:, :, None], rotation[:, None]) < _DISTINCT_DEG, count))

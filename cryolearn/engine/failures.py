@@ -11,7 +11,7 @@ import re
 
 from .exceptions import EXIT_BAD_INPUT, EXIT_NO_RESOURCE, InputError
 
-__all__ = ["explain", "make_folder", "tolerate_encodings"]
+__all__ = ["explain", "is_no_memory", "make_folder", "tolerate_encodings"]
 
 _NO_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|std::bad_alloc|ALLOC_FAILED|unable to mmap|Unable to allocate", re.IGNORECASE)
 _ON_GPU = re.compile(r"CUDA|CUBLAS|CUDNN|CUFFT|HIP", re.IGNORECASE)
@@ -26,7 +26,7 @@ _REASONS = {
 
 def explain(error: BaseException) -> tuple[str, int] | None:
     """One sentence and an exit code for an error that the machine's state explains; None for all others, which are defects of the program."""
-    if _is_no_memory(error):
+    if is_no_memory(error):
         where = "memory on the GPU" if _ON_GPU.search(f"{type(error).__module__} {error}") else "memory"
         asked = _ASKED.search(str(error))
         more = f" ({_amount(*asked.groups())} more was asked for)" if asked else ""
@@ -43,6 +43,15 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return None
     reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
     return f"'{error.filename}' cannot be used: {reason}.", EXIT_BAD_INPUT
+
+
+def is_no_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of the machine or of a GPU, has run out."""
+    if isinstance(error, MemoryError) or "OutOfMemoryError" in [kind.__name__ for kind in type(error).__mro__]:
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
 def make_folder(path: str) -> None:
@@ -68,14 +77,6 @@ def tolerate_encodings(*streams: object) -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None and str(getattr(stream, "encoding", "")).lower().replace("-", "") != "utf8":
             reconfigure(errors="backslashreplace")
-
-
-def _is_no_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or "OutOfMemoryError" in [kind.__name__ for kind in type(error).__mro__]:
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
 def _amount(number: str, unit: str) -> str:

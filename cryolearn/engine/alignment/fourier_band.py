@@ -111,6 +111,11 @@ class FourierBand:
         return self._flat(self.points)
 
     @cached_property
+    def _waves(self) -> Tensor:
+        """(P, d) phases in rad of a shift by one unit."""
+        return self.points * (-2 * math.pi / self.length)
+
+    @cached_property
     def mates(self) -> tuple[Tensor, Tensor]:
         """Which frequencies have their Friedel mate on the half transform too (on the plane x = 0), and the mates' indices there."""
         own = torch.nonzero((self.points[:, 0] == 0) & (self.ring > 0)).flatten()
@@ -146,10 +151,13 @@ class FourierBand:
         ring = self.ring[:count]
         return replace(self, points=self.points[:count], ring=ring, radius=int(ring.max()))
 
-    def phase(self, shift: Tensor) -> Tensor:
-        """Factors (..., P), exp(-2 pi i k s / length), that move images or volumes by shifts s (..., d) when they multiply the transform."""
-        angle = shift @ self.points.to(shift).mT * (-2 * math.pi / self.length)
-        return torch.polar(torch.ones_like(angle), angle)
+    def phase(self, shift: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Factors (..., P), exp(-2 pi i k s / length), that move images or volumes by shifts s (..., d) when they multiply the transform.
+
+        They are multiplied by a real ``factor`` (..., P) where one is given.
+        """
+        angle = shift @ (self._waves if shift.dtype == self.points.dtype else self.points.to(shift) * (-2 * math.pi / self.length)).mT
+        return torch.polar(torch.ones_like(angle) if factor is None else factor, angle)
 
     def phase_at(self, points: Tensor, shift: Tensor) -> Tensor:
         """The same, (b, P), at other frequencies (b, P, d) for shifts (b, d)."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..alignment.reference_check import check_images
+from ..batches import print_plans
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -60,6 +61,8 @@ def run(config: ElasticAlignConfig) -> None:
     if config.start == "blind":
         aligner = aligner.with_bank(config.views, config.conformers, config.shift_range_angst)
     if is_first_process():
+        search = aligner.bank.plan if aligner.bank else aligner.plans.near
+        print_plans([search, aligner.plans.coarse, aligner.plans.fine])
         print(_memory_line(config, aligner, process_rank()[1]), flush=True)
     record = RunRecord(config.output, "alignment", digest_config(config, table.files()))
     columns = solve_set(_Search(config, images, ParticleRows(images)), aligner, images, record, config)
@@ -94,8 +97,9 @@ class _Search:
 
 def _memory_line(config: ElasticAlignConfig, aligner: ElasticAligner, world: int) -> str:
     bank = 4 * aligner.bank.templates.numel() if aligner.bank else 0
-    jacobians = max(4 * aligner.fine.bytes_per_problem, 32 * aligner.coarse.bytes_per_problem)
+    steps = [aligner.plans.coarse, aligner.plans.fine, aligner.bank.plan if aligner.bank else aligner.plans.near]
+    largest = max(plan.at_once * plan.bytes_each for plan in steps)
     batch = config.batch * aligner.image_model.box ** 2 * 4 * 6
-    total = (bank + jacobians + batch) / 2**20
+    total = (bank + largest + batch) / 2**20
     processes = f" in each of {world} processes" if world > 1 else ""
     return f"memory for the work{processes}: at most {total:.0f} MiB beside PyTorch's own, whatever the number of particles"

@@ -13,6 +13,7 @@ import torch
 
 from ...common.flags import AlignmentFlag
 from ..alignment.reference_check import check_images
+from ..batches import print_plans, to_host
 from ..config import check_config, digest_config, require
 from ..device import select_device
 from ..exceptions import InputError
@@ -21,6 +22,7 @@ from ..imaging.ctf import Ctf
 from ..imaging.first_images import ImageUse
 from ..io.records import RunRecord
 from ..io.star import read_particles
+from ..launch import is_first_process
 from ..training.network_input import NetworkInput
 from ..training.particle_images import ParticleImages
 from .alignment.aligner import ElasticAligner, choose_best
@@ -62,6 +64,8 @@ def run(config: ElasticPredictConfig) -> None:
         # the network's answers are as coarse as its pixels, and the first refinement must not look finer than they are
         search_pixel_angst=max(_SEARCH_PIXEL_ANGST, table.pixel_size_angst, scheme.network_pixel_angst), phase_flipped=scheme.phase_flipped,
     )
+    if is_first_process():
+        print_plans([aligner.plans.coarse, aligner.plans.fine] if config.refine else [aligner.plans.coarse])
     predictor = _Predictor(config, network, scheme, images, model.hypotheses)
     record = RunRecord(config.output, "prediction", digest_config(config, table.files()))
     columns = solve_set(predictor, aligner, images, record, config, rounds=CALIBRATION_ROUNDS if config.refine else 0)
@@ -115,20 +119,23 @@ class _Predictor:
             amplitudes, scale = weighted_amplitudes(found)
             rotation, shift = found.rotation[:, 0], found.shift_angst[:, 0]
             start = distinct_hypotheses(found, self.hypotheses)
-        answer = torch.cat((amplitudes, rotation.flatten(1), shift), dim=1)
-        bad = torch.nonzero(~torch.isfinite(answer).all(1)).flatten().tolist()
-        if bad:
+        own = to_host({
+            "network_amplitudes": amplitudes, "network_amplitude_sigma": scale, "network_rotation": rotation, "network_shift_angst": shift,
+            "network_probability": start.probability[:, 0],
+        })
+        answer = (own[f"network_{name}"].reshape(len(rows), -1) for name in ("amplitudes", "rotation", "shift_angst"))
+        bad = np.flatnonzero(~np.isfinite(np.concatenate(list(answer), 1)).all(1))
+        if len(bad):
             particle = self.images.table.ids[rows[bad[0]]]
             raise InputError(f"The answer of the network '{self.config.model}' for particle {particle} is not a number: the model is damaged; train it again.")
-        own = {"amplitudes": amplitudes, "amplitude_sigma": scale, "rotation": rotation, "shift_angst": shift, "probability": start.probability[:, 0]}
-        return start, {f"network_{name}": values.cpu().numpy() for name, values in own.items()}
+        return start, own
 
     def _as_predicted(self, aligner: ElasticAligner, coarse: Observed, own: dict[str, np.ndarray], unusable: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of the result table from the network's answer as it is, with its agreement with the image at low resolution."""
         index = torch.arange(len(coarse.data), device=coarse.data.device)
         names = ("rotation", "shift_angst", "amplitudes", "amplitude_sigma")
         predicted = ElasticPose(**{name: torch.from_numpy(own[f"network_{name}"]).to(index.device) for name in names[:3]})
-        judged = refine(aligner.coarse, coarse, index, predicted, iterations=0, problems_at_once=32)
+        judged = refine(aligner.coarse, coarse, index, predicted, iterations=0, plan=aligner.plans.coarse)
         columns = choose_best(aligner, judged, len(index)).columns(unusable)
         columns |= {name: own[f"network_{name}"] for name in names}
         # no step was made that could converge; without poses the amplitudes are all that is known

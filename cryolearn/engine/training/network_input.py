@@ -8,6 +8,7 @@ density has unit variance.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -36,6 +37,12 @@ def _is_smooth(number: int) -> bool:
         while number % prime == 0:
             number //= prime
     return number == 1
+
+
+@lru_cache(maxsize=8)
+def _filter(curve: tuple[float, ...], size: int, device: torch.device) -> torch.Tensor:
+    """Half-grid filter of a curve, the same for all batches."""
+    return radial_filter(torch.tensor(curve, dtype=torch.float32, device=device), size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +107,7 @@ class NetworkInput:
 
         ``c S / (c^2 S + N)``: the linear estimate of the density with the least expected square error.
         """
-        signal, noise = (
-            radial_filter(torch.tensor(curve, dtype=torch.float32, device=transfer.device), self.size)
-            for curve in (self.signal_power, self.noise_power)
-        )
+        signal, noise = (_filter(curve, self.size, transfer.device) for curve in (self.signal_power, self.noise_power))
         return self.scale * transfer * signal / (transfer.square() * signal + noise)
 
     def from_images(self, images: torch.Tensor, ctf: Ctf | None) -> torch.Tensor:

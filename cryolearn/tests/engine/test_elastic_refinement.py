@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryolearn.engine.batches import BatchPlan
 from cryolearn.engine.elastic.alignment.aligner import ElasticAligner, radial_gain
 from cryolearn.engine.elastic.alignment.forward_model import RIGID, ForwardModel, band_to
 from cryolearn.engine.elastic.alignment.global_search import TemplateBank, conformer_grid, search_band
@@ -124,7 +125,8 @@ def test_tilt_images_of_a_particle_give_one_pose_and_conformer() -> None:
     images, pose = tilted(model, 4, 1.7)
     order = torch.tensor([2, 0, 3, 1, 2])
     wanted = tuple(part[order] for part in pose)
-    found = refine(model, images, order, pose_of(disturbed(wanted, 8.0, 3.0, 2.0 * math.sqrt(ATOMS))), iterations=25, problems_at_once=2)
+    two = BatchPlan("images", 10, 1)  # two particles at a time
+    found = refine(model, images, order, pose_of(disturbed(wanted, 8.0, 3.0, 2.0 * math.sqrt(ATOMS))), iterations=25, plan=two)
     assert float(angle_between_deg(found.rotation, wanted[0]).max()) < 0.01
     assert float((found.shift_angst - wanted[1]).norm(dim=1).max()) < 1e-3
     assert float((found.amplitudes - wanted[2]).norm(dim=1).max()) / math.sqrt(ATOMS) < 1e-3

@@ -14,13 +14,14 @@ import torch
 from ....common.flags import AlignmentFlag
 from ...alignment.fourier_band import FourierBand
 from ...alignment.grids import shift_grid
+from ...batches import BatchPlan, to_host
 from ...imaging.ctf import Ctf, ctf_2d
 from ...imaging.fourier import rfft2_centred
-from ...imaging.poses import random_rotations, so3_exp
 from ..modes.deformable_reference import ElasticReference
 from .forward_model import ForwardModel, band_to
 from .global_search import Candidates, TemplateBank, conformer_grid, search_band
 from .levenberg_marquardt import Observed, Refined, refine
+from .near_poses import near_candidates
 from .tilt_particles import TiltGroups
 
 # ln(1000): another solution is at least a thousandth as likely
@@ -29,7 +30,8 @@ _SAME_POSE_DEG = 12.0
 _COARSE_ITERATIONS = 8
 _FINE_ITERATIONS = 6
 _FINE_CANDIDATES = 2
-_SEARCH_TILTS = 9  # of a particle that the local search looks at; the refinement takes all
+# on the CPU, by what its caches hold
+_PROJECTIONS_ON_CPU, _COARSE_ON_CPU, _FINE_ON_CPU = 64, 32, 4
 _COARSE_CELL_PER_PIXEL = 1.5  # Å of a coarse Gaussian's cell for each Å of the search's pixel
 
 
@@ -68,24 +70,46 @@ class Aligned:
 
     def columns(self, unusable: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of the result table (without ``id``), as numpy arrays; ``unusable`` (B,) says which images hold nothing."""
-        spread = torch.diagonal(self.best.covariance, dim1=1, dim2=2).clamp_min(0).sqrt().cpu().numpy()
+        best = self.best
+        spread = torch.diagonal(best.covariance, dim1=1, dim2=2).clamp_min(0).sqrt()
+        found = to_host({
+            "amplitudes": best.amplitudes,
+            "amplitude_sigma": spread[:, best.rigid :],
+            "rotation": best.rotation,
+            "shift_angst": best.shift_angst,
+            "pose_sigma_deg": torch.rad2deg(spread[:, :3].norm(dim=1)),
+            "shift_sigma_angst": spread[:, 3 : best.rigid].norm(dim=1),
+            "correlation": best.correlation,
+            "cost": best.cost,
+            "scale": best.scale,
+            "margin": self.margin,
+            "flags": self.flags,
+        })
+        return found | {"flags": found["flags"].astype(np.int32) | AlignmentFlag.UNUSABLE_IMAGE * unusable.astype(np.int32)}
 
-        def array(tensor: torch.Tensor) -> np.ndarray:
-            return tensor.cpu().numpy()
 
-        return {
-            "amplitudes": array(self.best.amplitudes),
-            "amplitude_sigma": spread[:, self.best.rigid :],
-            "rotation": array(self.best.rotation),
-            "shift_angst": array(self.best.shift_angst),
-            "pose_sigma_deg": np.rad2deg(np.sqrt((spread[:, :3] ** 2).sum(1))),
-            "shift_sigma_angst": np.sqrt((spread[:, 3 : self.best.rigid] ** 2).sum(1)),
-            "correlation": array(self.best.correlation),
-            "cost": array(self.best.cost),
-            "scale": array(self.best.scale),
-            "margin": array(self.margin),
-            "flags": array(self.flags).astype(np.int32) | AlignmentFlag.UNUSABLE_IMAGE * unusable.astype(np.int32),
-        }
+@dataclass(frozen=True)
+class AlignmentPlans:
+    """How many are worked on together at each step of an alignment.
+
+    Attributes
+    ----------
+    near : projections of the search near given poses
+    coarse, fine : images whose Jacobians are held, at the resolution of the search and at full resolution
+    """
+
+    near: BatchPlan
+    coarse: BatchPlan
+    fine: BatchPlan
+
+    @classmethod
+    def of(cls, coarse: ForwardModel, fine: ForwardModel) -> AlignmentPlans:
+        """Plans for the device of the forward models."""
+        device = coarse.reference.coordinates.device
+        return cls(
+            BatchPlan.fitting("projections near given poses", coarse.bytes_per_projection, device, _PROJECTIONS_ON_CPU),
+            BatchPlan.fitting("images refined at low resolution", coarse.bytes_per_problem, device, _COARSE_ON_CPU),
+            BatchPlan.fitting("images refined at full resolution", fine.bytes_per_problem, device, _FINE_ON_CPU))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +126,7 @@ class ElasticAligner:
     candidates : starting points of each image
     prior_sigma : standard deviation of a zero-mean Gaussian prior on the amplitudes; 0 is none
     phase_flipped : the images are phase flipped
+    plans : how many images are worked on together
     bank : templates of the blind search
     """
 
@@ -114,6 +139,7 @@ class ElasticAligner:
     candidates: int
     prior_sigma: float
     phase_flipped: bool
+    plans: AlignmentPlans
     bank: TemplateBank | None = None
 
     @classmethod
@@ -126,17 +152,18 @@ class ElasticAligner:
         device = reference.coordinates.device
         box, pixel = image_model.box, image_model.pixel_size_angst
         coarse = reference.coarse(_COARSE_CELL_PER_PIXEL * search_pixel_angst)
-        fine_band = band_to(box, pixel, max(resolution_angst, 2 * pixel), device)
+        rough = ForwardModel(coarse, search_band(box, pixel, search_pixel_angst, device), amplitude_range)
+        full = ForwardModel(reference, band_to(box, pixel, max(resolution_angst, 2 * pixel), device), amplitude_range)
         return cls(
-            reference=reference, image_model=image_model, coarse=ForwardModel(coarse, search_band(box, pixel, search_pixel_angst, device), amplitude_range),
-            fine=ForwardModel(reference, fine_band, amplitude_range), amplitude_range=amplitude_range, search_pixel_angst=search_pixel_angst,
-            candidates=candidates, prior_sigma=prior_sigma, phase_flipped=phase_flipped)
+            reference=reference, image_model=image_model, coarse=rough, fine=full, amplitude_range=amplitude_range, search_pixel_angst=search_pixel_angst,
+            candidates=candidates, prior_sigma=prior_sigma, phase_flipped=phase_flipped, plans=AlignmentPlans.of(rough, full))
 
     def with_bank(self, views: int, conformers_per_mode: int, shift_range_angst: float) -> ElasticAligner:
         """The same aligner, ready for the blind search."""
         grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range)
         shifts = shift_grid(shift_range_angst, 1.25 * self.search_pixel_angst, corners=True)
-        return replace(self, bank=TemplateBank(self.coarse, views=views, conformers=grid, sample_angst=self.search_pixel_angst, shifts=shifts))
+        bank = TemplateBank(self.coarse, views=views, conformers=grid, sample_angst=self.search_pixel_angst, shifts=shifts)
+        return replace(self, bank=bank, plans=AlignmentPlans.of(self.coarse, self.fine))  # of the memory that the bank leaves
 
     def with_image_model(self, image_model: ImageModel) -> ElasticAligner:
         """The same aligner for images of another noise and gain."""
@@ -144,11 +171,10 @@ class ElasticAligner:
 
     def observe(self, images: torch.Tensor, ctf: Ctf | None, tilts: TiltGroups | None = None) -> tuple[Observed, Observed]:
         """Whitened samples of images on the coarse and on the fine band; ``tilts`` says which show the same particle."""
-        model = self.image_model
-        return (
-            model.observe(images, ctf, self.coarse.band, self.phase_flipped, tilts),
-            model.observe(images, ctf, self.fine.band, self.phase_flipped, tilts),
-        )
+        bands = self.coarse.band, self.fine.band
+        seen = self.image_model.observe(images, ctf, max(bands, key=len), self.phase_flipped, tilts)
+        coarse, fine = (seen.within(len(band)) for band in bands)  # the narrower band is the first part of the wider one
+        return coarse, fine
 
     def align(self, images: torch.Tensor, ctf: Ctf | None) -> Aligned:
         """Blind alignment of images (B, box, box); :meth:`with_bank` comes first."""
@@ -167,36 +193,15 @@ class ElasticAligner:
         """
         coarse, fine = self.observe(images, ctf, tilts)
         grid = conformer_grid(len(self.reference.modes), conformers_per_mode, self.amplitude_range).to(images.device)
-        turns = _local_turns(range_deg).to(images.device)
-        found = [
-            self._local_candidates(coarse.subset(torch.tensor([i], device=images.device)), rotation[i], shift_angst[i], grid, turns)
-            for i in range(len(coarse))
-        ]
-        return self.refine_candidates(coarse, fine, Candidates.stack(found))
-
-    def _local_candidates(
-        self, observed: Observed, rotation: torch.Tensor, shift: torch.Tensor, grid: torch.Tensor, turns: torch.Tensor
-    ) -> Candidates:
-        observed = observed.thinned(_SEARCH_TILTS)
-        poses = (turns @ rotation).repeat_interleave(len(grid), 0)
-        amplitudes = grid.repeat(len(turns), 1)
-        tilt, moved = observed.seen(torch.eye(3, device=shift.device)[None], shift[None])
-        data = observed.data * self.coarse.band.phase(-moved)
-        scores = []
-        at_once = max(1, 64 // len(data))
-        for some_poses, some_amplitudes in zip(poses.split(at_once), amplitudes.split(at_once), strict=True):
-            seen = (tilt @ some_poses[:, None]).flatten(0, 1)
-            model = self.coarse.project(seen, some_amplitudes.repeat_interleave(len(tilt), 0)).unflatten(0, (-1, len(tilt))) * observed.transfer
-            scores.append((model.conj() * data).real.sum((1, 2)) / model.abs().square().sum((1, 2)).clamp_min(1e-20).sqrt())
-        score, order = torch.cat(scores).topk(min(self.candidates, len(poses)))
-        return Candidates(rotation=poses[order], shift_angst=shift.expand(len(order), -1), amplitudes=amplitudes[order], score=score)
+        start = near_candidates(self.coarse, coarse, (rotation, shift_angst), grid, range_deg, self.candidates, plan=self.plans.near)
+        return self.refine_candidates(coarse, fine, start)
 
     def refine_candidates(self, coarse: Observed, fine: Observed, start: Candidates) -> Aligned:
         """Refine all candidates at low resolution and the best distinct ones at full resolution."""
         batch, count = start.score.shape
         image = torch.arange(batch, device=start.score.device)
         rough = refine(
-            self.coarse, coarse, image.repeat_interleave(count), start.flat(), _COARSE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=32,
+            self.coarse, coarse, image.repeat_interleave(count), start.flat(), _COARSE_ITERATIONS, prior_sigma=self.prior_sigma, plan=self.plans.coarse,
         )
         keep = self._distinct(rough, batch, count)
         again = keep.shape[1]
@@ -205,7 +210,7 @@ class ElasticAligner:
 
     def refine_fine(self, fine: Observed, image: torch.Tensor, start: Refined, batch: int) -> Aligned:
         """Full-resolution refinement of equally many starts an image, and the choice of the best."""
-        end = refine(self.fine, fine, image, start, _FINE_ITERATIONS, prior_sigma=self.prior_sigma, problems_at_once=4)
+        end = refine(self.fine, fine, image, start, _FINE_ITERATIONS, prior_sigma=self.prior_sigma, plan=self.plans.fine)
         return choose_best(self, end, batch, None if fine.tilts is None else fine.tilts.images_each)
 
     def _distinct(self, refined: Refined, batch: int, count: int) -> torch.Tensor:
@@ -252,17 +257,6 @@ def choose_best(aligner: ElasticAligner, refined: Refined, batch: int, images_ea
     flags |= AlignmentFlag.LOW_CORRELATION * (~(chosen.correlation >= by_chance)).long()
     flags |= AlignmentFlag.NOT_CONVERGED * (~chosen.converged).long()
     return Aligned(chosen, margin, flags)
-
-
-def _local_turns(range_deg: float) -> torch.Tensor:
-    """Rotations within ``range_deg`` of none: none itself and shells of random, but always the same, axes."""
-    generator = torch.Generator().manual_seed(0)
-    shells = max(0, round(range_deg / 10.0))
-    turns = [torch.eye(3)[None]]
-    for shell in range(1, shells + 1):
-        axes = random_rotations(6 * shell**2, generator)[:, :, 2].float()
-        turns.append(so3_exp(axes * math.radians(range_deg * shell / shells)))
-    return torch.cat(turns)
 
 
 def radial_gain(

@@ -48,11 +48,27 @@ class TiltGroups:
         """Poses (m, 3, 3) and shifts (m, 2) of the images from those of the particles (count, 3, 3) and (count, 3)."""
         return self.matrix @ rotation[self.member], (self.matrix[:, :2] @ shift_angst[self.member][..., None])[..., 0]
 
-    def by_particle_parameters(self, jacobian: torch.Tensor) -> torch.Tensor:
-        """Derivatives (m, 6 + K, ...) by a particle's rotation vector, 3D shift and amplitudes from those (m, 5 + K, ...) by an image's pose and shift."""
-        turn = torch.einsum("mji,mjn->min", self.matrix, jacobian[:, :3])  # exp(P w) P = P exp(w)
-        move = torch.einsum("mji,mjn->min", self.matrix[:, :2], jacobian[:, 3:5])
-        return torch.cat((turn, move, jacobian[:, 5:]), dim=1)
+    def by_particle_parameters(self, square: torch.Tensor, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Products of a particle's model and its derivatives from those of its images, summed.
+
+        Parameters
+        ----------
+        square, gradient
+            (m, 6 + K, 6 + K) and (m, 6 + K) products of an image's model and its derivatives by rotation vector, shift and amplitudes with each other and
+            with the data.
+
+        Returns
+        -------
+        square, gradient
+            (count, 7 + K, 7 + K) and (count, 7 + K), by a particle's rotation vector, 3D shift and amplitudes.
+        """
+        size = square.shape[1]
+        to_particle = square.new_zeros(len(square), size + 1, size)
+        to_particle[:, 0, 0] = 1
+        to_particle[:, 1:4, 1:4] = self.matrix.transpose(1, 2)  # exp(P w) P = P exp(w)
+        to_particle[:, 4:7, 4:6] = self.matrix[:, :2].transpose(1, 2)
+        to_particle[:, 7:, 6:] = torch.eye(size - 6, device=square.device)
+        return self.pooled(to_particle @ square @ to_particle.transpose(1, 2)), self.pooled((to_particle @ gradient[..., None])[..., 0])
 
     def subset(self, particles: torch.Tensor) -> tuple[torch.Tensor, TiltGroups]:
         """Images (rows) of some particles, repeated ones too, and their groups, a particle for each that is asked for."""
@@ -62,6 +78,16 @@ class TiltGroups:
         member = torch.repeat_interleave(torch.arange(len(particles), device=particles.device), wanted)
         rows = first[particles][member] + torch.arange(len(member), device=member.device) - (torch.cumsum(wanted, 0) - wanted)[member]
         return rows, TiltGroups(matrix=self.matrix[rows], member=member, count=len(particles))
+
+    def thinned(self, most: int) -> tuple[torch.Tensor, TiltGroups]:
+        """Images (rows) of the particles, at most so many of each, spread evenly over its series, and their groups."""
+        each = self.images_each
+        wanted = each.clamp(max=most)
+        member = torch.repeat_interleave(torch.arange(self.count, device=each.device), wanted)
+        number = torch.arange(len(member), device=each.device) - (torch.cumsum(wanted, 0) - wanted)[member]
+        step = (each - 1).double() / (wanted - 1).clamp_min(1)
+        rows = (torch.cumsum(each, 0) - each)[member] + (number * step[member]).round().long()
+        return rows, TiltGroups(matrix=self.matrix[rows], member=member, count=self.count)
 
     @classmethod
     def joined(cls, parts: Sequence[TiltGroups]) -> TiltGroups:

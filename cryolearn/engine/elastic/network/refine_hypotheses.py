@@ -8,6 +8,7 @@ import torch
 
 from ...imaging.poses import angle_between_deg
 from ..alignment.aligner import Aligned, ElasticAligner, choose_best
+from ..alignment.global_search import first_distinct
 from ..alignment.levenberg_marquardt import ElasticPose, Observed, Refined, refine
 from .architectures import Hypotheses
 
@@ -27,18 +28,10 @@ class Start(ElasticPose):
 
 def distinct_hypotheses(found: Hypotheses, count: int) -> Start:
     """The most probable ``count`` hypotheses that lie at least 15 degrees apart, as far as there are so many."""
-    probability = found.probability.clone()
-    everyone = torch.arange(len(probability), device=probability.device)
-    picked = []
-    for _ in range(min(count, probability.shape[1])):
-        best = probability.argmax(1)
-        picked.append(best)
-        distance = angle_between_deg(found.rotation[everyone, best][:, None], found.rotation)
-        # a hypothesis that is near one taken already comes after all others, but keeps its rank among its like
-        probability = torch.where((distance < _DISTINCT_DEG) & (probability > -1), probability - 2, probability)
-        probability[everyone, best] = -10
-    index = torch.stack(picked, 1)
-    row = everyone[:, None]
+    order = found.probability.argsort(dim=1, descending=True, stable=True)
+    row = torch.arange(len(order), device=order.device)[:, None]
+    rotation = found.rotation[row, order]
+    index = order.gather(1, first_distinct(angle_between_deg(rotation[:, :, None], rotation[:, None]) < _DISTINCT_DEG, count))
     return Start(
         rotation=found.rotation[row, index],
         shift_angst=found.shift_angst[row, index],
@@ -65,7 +58,7 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     device = start.probability.device
     image = torch.arange(batch, device=device)
     rough = refine(
-        aligner.coarse, coarse, image.repeat_interleave(count), start.flat(), iterations, prior_sigma=aligner.prior_sigma, problems_at_once=32,
+        aligner.coarse, coarse, image.repeat_interleave(count), start.flat(), iterations, prior_sigma=aligner.prior_sigma, plan=aligner.plans.coarse,
     )
     cost = rough.cost.reshape(batch, count)
     offset = count * image
@@ -77,7 +70,7 @@ def refine_hypotheses(aligner: ElasticAligner, coarse: Observed, fine: Observed,
     chosen = torch.cat([first, other.argmin(1)[undecided] + offset[undecided]])
     begin = rough.subset(chosen)
     end = refine(
-        aligner.fine, fine, torch.cat([image, undecided]), begin, iterations // 2 + 1, prior_sigma=aligner.prior_sigma, problems_at_once=4,
+        aligner.fine, fine, torch.cat([image, undecided]), begin, iterations // 2 + 1, prior_sigma=aligner.prior_sigma, plan=aligner.plans.fine,
     )
     # two solutions an image for the choice; where there was one, the second is itself
     second = image.clone()

@@ -134,6 +134,7 @@ def train(task: Task, plan: TrainingPlan, config: RunConfig) -> list[Row]:
     out.mkdir(parents=True, exist_ok=True)
     record = RunRecord(out, "training", plan.digest)
     found = find_checkpoint(record, rank)
+    device = next(task.network.parameters()).device
     learner = _Learner(task, plan)
     trainer = L.Trainer(
         **trainer_arguments(config), max_epochs=plan.epochs, precision=plan.precision,  # type: ignore[arg-type]
@@ -147,6 +148,7 @@ def train(task: Task, plan: TrainingPlan, config: RunConfig) -> list[Row]:
         trainer.fit(learner, steps, once, ckpt_path=found, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to an interrupt; the command line has its own
         raise KeyboardInterrupt from stop
+    task.network.to(device)  # Lightning leaves it on the CPU
     if rank == 0:
         write_learning_curve(out, learner.history)
     return learner.history

@@ -26,8 +26,8 @@ _NEGLIGIBLE = 1e-7  # posterior of a class and shift of one image: less than sin
 
 
 def scores_bytes(device_type: str) -> int:
-    """Memory of the log-likelihoods that are in use at a time."""
-    return 2 * 4 * _SCORES.get(device_type, 1 << 25)
+    """Memory of the log-likelihoods that are held at a time; the best poses take it twice, sums over the posterior four times."""
+    return 4 * _SCORES.get(device_type, 1 << 25)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from cryolearn.engine.alignment.fourier_band import FourierBand
 from cryolearn.engine.alignment.image_parts import batches, part_rows
 from cryolearn.engine.alignment.stored_rows import PartFile, StoredRows
 from cryolearn.engine.imaging.ctf import Ctf
 from cryolearn.engine.io.records import RunRecord
 from cryolearn.engine.io.stacks import write_stack
 from cryolearn.engine.io.star import read_particles
+from cryolearn.engine.orientation.refinement.memory_plan import matching_bytes, memory_line
 from cryolearn.engine.orientation.refinement.read_images import matching_band, read_fourier_images
 from cryolearn.engine.training.particle_images import ParticleImages
 
@@ -79,6 +82,16 @@ def test_batches_hold_images_of_one_part() -> None:
     assert not list(batches(part, torch.arange(0), 3)) and not list(batches(None, torch.arange(0), 3))
     sizes = [len(rows) for rows in part_rows(100_000)]
     assert len(sizes) == 64 and max(sizes) - min(sizes) <= 1 and len(part_rows(100)) == 1
+
+
+def test_memory_grows_by_poses_alone() -> None:
+    """A million images of 256 px at the default of three pixels: 4 pi 85^2 bytes each on disk, and less than a thirtieth of that in memory."""
+    band = FourierBand.up_to(256, 85.5, length=256.0, lowest=0)
+    few, many = (matching_bytes(band, count, 200.0, None, "cpu") for count in (1000, 1_000_000))
+    assert (many - few) / 999_000 < 8 * len(band) / 30 and abs(8 * len(band) / (4 * np.pi * 85.5**2) - 1) < 0.02
+    line = memory_line(band, 1_000_000, many, "cpu")
+    said = re.search(r"at most (\d+) MiB, .* disk: (\d+) MiB", line)
+    assert said is not None and int(said[2]) == round(8e6 * len(band) / 2**20) and int(said[1]) > many / 2**20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says how much of a file is in memory")

@@ -21,6 +21,8 @@ _AN_IMAGE = 2400  # bytes: its row of the table, its CTF, six poses and those th
 _SUMS = 24  # bytes a voxel of the half transform: numerator and denominator of both half sets
 _SOLVED = 57  # of a map that is made from its sums
 _REFERENCES = 16  # of the references of both half sets
+_START_SLICES = 60 << 20  # of random starts, and the images that they look at
+_LIBRARIES = 120 << 20  # what libraries take when they are first used, for figures too
 _BANK, _SEARCHED = 36, 20  # bytes a coefficient of the slices at all poses of a grid, while they are made and while images are compared with them
 
 
@@ -31,8 +33,9 @@ def matching_bytes(band: FourierBand, count: int, diameter_angst: float, symmetr
     points = len(band.within(min(band.radius, round(GLOBAL_RINGS * stretch(band, diameter_angst))) + 0.5))
     poses = len(rotation_grid(FINE_GRID_DEG)) // (1 if symmetry is None else len(symmetry))
     maps = voxels * (2 * _SUMS + _SOLVED)
-    search = max(_BANK * poses * points, _SEARCHED * poses * points + scores_bytes(device_type))
-    return _AN_IMAGE * count + _REFERENCES * voxels + max(maps, search)
+    scores = scores_bytes(device_type)
+    search = max(_BANK * poses * points, _SEARCHED * poses * points + 2 * scores, _START_SLICES + 4 * scores)
+    return _AN_IMAGE * count + _REFERENCES * voxels + max(maps, search) + _LIBRARIES
 
 
 def memory_line(band: FourierBand, count: int, needed: int, device_type: str) -> str:

@@ -195,9 +195,8 @@ def _write_images(config: SimulateParticlesConfig, simulator: Simulator, digest:
         if rank:
             writer.abandon()
             return
-        if world > 1:
-            expected = {_progress(run_record, other).path: _images(config.number, other) for other in range(1, world)}
-            run_record.wait_for(list(expected), lambda path: _done(Stage(path)) == expected[path])
+        number = {_progress(run_record, other).path: _images(config.number, other) for other in range(1, world)}
+        run_record.wait_for(list(number), lambda path: _done(Stage(path)) == number[path])
     if world > 1:
         whole.write({}, {"done": config.number})
 

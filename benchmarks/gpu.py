@@ -21,9 +21,8 @@ from _gpu_rates import LOOPS, measure
 from _results import parser, record
 
 from cryolearn.engine.__main__ import main as engine
-from cryolearn.tests.engine.bad_input_sets import COMMANDS as QUICK
-from cryolearn.tests.engine.bad_input_sets import make_sets, words_of
-from cryolearn.tests.engine.command_results import CASES, apart, results
+from cryolearn.tests.engine.bad_input_sets import make_sets
+from cryolearn.tests.engine.command_results import CASES, difference, results, words_of_case
 
 ROOT = Path(__file__).resolve().parent.parent
 # Sums of single precision come in another order on a GPU; a search may take another of two equal candidates, so that rows are told, not judged, above this.
@@ -70,12 +69,11 @@ def commands(options: Any, clock: Clock, where: str) -> None:
     other = multiprocessing.get_context("spawn").Process(target=on_the_cpu, args=(folder,))
     other.start()
     try:
-        for name, (command, changes, tolerance) in CASES.items():
+        for name, (_, _, tolerance) in CASES.items():
             if clock.left() < 1:
                 return
             with quiet() as said:
-                code = engine([*words_of(command, folder / "gpu" / name, {**QUICK[command], **changes}, folder / "sets"),
-                               *([] if options.rehearse else ["--use_gpu", "true"])])
+                code = engine([*words_of_case(name, folder / "gpu" / name, folder / "sets"), *([] if options.rehearse else ["--use_gpu", "true"])])
             if code:
                 measured, holds = f"exit {code}: {said.getvalue().strip().splitlines()[-1][:200]}", False
             else:
@@ -90,8 +88,8 @@ def commands(options: Any, clock: Clock, where: str) -> None:
 
 def on_the_cpu(folder: Path) -> None:
     with quiet():
-        for name, (command, changes, _) in CASES.items():
-            engine(words_of(command, folder / "cpu" / name, {**QUICK[command], **changes}, folder / "sets"))
+        for name in CASES:
+            engine(words_of_case(name, folder / "cpu" / name, folder / "sets"))
             (folder / "cpu" / f"{name}.done").touch()
 
 
@@ -99,7 +97,7 @@ def against(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -
     """The largest difference and where it is."""
     if not expected or found.keys() != expected.keys():
         return f"other results: {sorted(found.keys() ^ expected.keys())[:3]}", False
-    place, largest = max(((place, apart(found[place], values)) for place, values in expected.items()), key=lambda item: item[1])
+    place, largest = max(((place, difference(found[place], values)) for place, values in expected.items()), key=lambda item: item[1])
     return f"{largest:.1e} in {place}", largest <= tolerance
 
 

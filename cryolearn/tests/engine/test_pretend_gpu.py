@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 
 from cryolearn.engine.__main__ import _load, main
 from cryolearn.engine.commands import COMMANDS
@@ -20,23 +17,9 @@ from cryolearn.engine.commands import COMMANDS
 from ..pretend_gpu import GPU, pretend_gpu
 from ..pretend_gpu_engine import run_on_pretend_gpu
 from .bad_input_sets import COMMANDS as QUICK
-from .bad_input_sets import Options, make_sets, words_of
+from .bad_input_sets import make_sets, words_of
+from .command_results import CASES, SIXTEEN_BITS, TRAININGS, difference, results, words_of_case
 
-# Largest difference from the CPU's result, in parts of the largest number of a map, table or column. The pretend GPU computes each operation as the CPU does,
-# so only those paths differ that are others on a GPU.
-EXACT = 1e-6
-SIXTEEN_BITS = 0.03  # a GPU trains and classifies in bfloat16, whose numbers have 8 bits: 2^-9 each
-
-_OTHERS = ("simulate-particles", "subtomogram-simulate", "volume-to-gaussians", "elastic-align", "elastic-predict", "gaussian-heterogeneity", "fsc",
-           "reconstruct", "orientation-recover", "subtomogram-average")
-_TRAININGS = {"elastic-train": "elastic", "distance-train": "distance", "subtomogram-train": "subtomogram", "map-train": "maps"}
-
-# Name of a case: (command, changes of its quick options, largest difference). An option that is None is left out.
-CASES: dict[str, tuple[str, Options, float]] = {
-    **{name: (name, {}, EXACT) for name in _OTHERS}, **{name: (name, {"precision": "32"}, EXACT) for name in _TRAININGS},
-    **{name: (name, {}, SIXTEEN_BITS) for name in ("subtomogram-classify", "subtomogram-subdivide")},
-    "map-enhance": ("map-enhance", {"half1": None, "half2": None, "tile_px": 208}, EXACT),  # one tile
-}
 _MADE = {"elastic-align": "alignment", "gaussian-heterogeneity": "motion", "subtomogram-subdivide": "features"}  # runs of the CPU that are among the inputs
 
 
@@ -47,13 +30,12 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_command_gives_the_results_of_the_cpu(sets: Path, tmp_path: Path, name: str) -> None:
-    command, changes, tolerance = CASES[name]
-    options = {option: value for option, value in {**QUICK[command], **changes}.items() if value is not None}
-    code, counts = run_on_pretend_gpu(words_of(command, tmp_path / "gpu", options, sets))
+    tolerance = CASES[name][2]
+    code, counts = run_on_pretend_gpu(words_of_case(name, tmp_path / "gpu", sets))
     assert code == 0
     assert counts.launches
     cpu = sets / _MADE[name] if name in _MADE else tmp_path / "cpu"
-    assert cpu.exists() or main(words_of(command, cpu, options, sets)) == 0
+    assert cpu.exists() or main(words_of_case(name, cpu, sets)) == 0
     found, expected = results(tmp_path / "gpu"), results(cpu)
     assert found.keys() == expected.keys()
     assert expected
@@ -61,12 +43,12 @@ def test_a_command_gives_the_results_of_the_cpu(sets: Path, tmp_path: Path, name
     assert not too_far
 
 
-@pytest.mark.parametrize("name", _TRAININGS)
+@pytest.mark.parametrize("name", TRAININGS)
 def test_a_gpu_trains_in_sixteen_bits(sets: Path, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Autocast casts what has to stay in 32 bits, and nothing meets a number of the other kind; the losses are those of the CPU."""
     assert run_on_pretend_gpu(words_of(name, tmp_path / "gpu", QUICK[name], sets))[0] == 0
     assert "precision bf16-mixed" in capfd.readouterr().out
-    found, expected = (results(folder) for folder in (tmp_path / "gpu", sets / _TRAININGS[name]))
+    found, expected = (results(folder) for folder in (tmp_path / "gpu", sets / TRAININGS[name]))
     for loss in ("learning.csv: train_loss", "learning.csv: val_loss"):
         assert difference(found[loss], expected[loss]) <= SIXTEEN_BITS
 
@@ -121,42 +103,3 @@ def test_autocast_multiplies_in_sixteen_bits_and_sums_in_32() -> None:
             assert (product.dtype, product.softmax(1).dtype) == (torch.bfloat16, torch.float32)
         product.float().sum().backward()
         assert layer.weight.grad.dtype == torch.float32
-
-
-def results(folder: Path) -> dict[str, np.ndarray]:
-    """Arrays, maps, numbers of tables and weights that a run left in its folder."""
-    found: dict[str, np.ndarray] = {}
-    for path in sorted(item for pattern in ("*", "model/*") for item in folder.glob(pattern)):
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                found |= {f"{path.name}: {name}": arrays[name] for name in arrays.files if arrays[name].dtype.kind in "fiubc"}
-        elif path.suffix in (".mrc", ".mrcs"):
-            with mrcfile.open(path, permissive=True) as handle:
-                found[path.name] = np.array(handle.data)
-        elif path.suffix == ".safetensors":
-            found |= {f"{path.name}: {name}": values for name, values in load_file(path).items()}
-        elif path.suffix == ".star":
-            found[path.name] = np.array([float(word) for word in re.findall(r"(?<!\S)-?\d+\.\d+(?!\S)", path.read_text())])
-        elif path.suffix == ".csv":
-            with open(path, newline="", encoding="utf-8") as handle:
-                rows = list(csv.DictReader(handle))
-            found |= {f"{path.name}: {name}": np.array([_number(row[name]) for row in rows]) for name in rows[0] if "seconds" not in name}
-    return found
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference in parts of the largest expected number; infinite where shapes or NaN differ."""
-    if found.shape != expected.shape or not np.array_equal(np.isnan(found), np.isnan(expected)):
-        return float("inf")
-    known = np.isfinite(expected)
-    if not np.array_equal(found[~known], expected[~known], equal_nan=True):
-        return float("inf")
-    apart = np.abs(found[known] * 1.0 - expected[known] * 1.0).max(initial=0)
-    return float(apart / max(np.abs(expected[known] * 1.0).max(initial=0), 1e-30)) if apart else 0.0

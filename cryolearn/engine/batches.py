@@ -108,9 +108,8 @@ class BatchPlan:
 
 def free_bytes(device: torch.device) -> int:
     """Memory of a GPU that this process can still take, what PyTorch keeps for reuse included."""
-    index = device if device.type == "cuda" else None
-    kept = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
-    return int(torch.cuda.mem_get_info(index)[0]) + kept
+    module = torch.get_device_module(device)
+    return int(module.mem_get_info(device)[0] + module.memory_reserved(device) - module.memory_allocated(device))
 
 
 def print_plans(plans: Iterable[BatchPlan]) -> None:

@@ -161,6 +161,19 @@ def _same_device_drawn(draw: Callable[..., torch.Tensor]) -> Callable[..., torch
     return drawn
 
 
+def _made_on_the_host(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """A function that makes a tensor of numbers, which for the pretend GPU makes it on the CPU and copies it, in any thread."""
+
+    def made(data: Any, *args: Any, device: Any = None, requires_grad: bool = False, **options: Any) -> torch.Tensor:
+        given = device or (data.device if isinstance(data, torch.Tensor) else None)
+        if given is None or torch.device(given).type != NAME:
+            options.update({"device": device} if device is not None else {}, **({"requires_grad": True} if requires_grad else {}))
+            return make(data, *args, **options)
+        return (data if isinstance(data, torch.Tensor) else make(data, *args, **options)).to(given, options.get("dtype")).requires_grad_(requires_grad)
+
+    return made
+
+
 def _check_generator(generator: Any, device: torch.device, name: str) -> None:
     found = GPU if generator is not None and generator._cdata in _generators else torch.device("cpu")
     if generator is not None and found.type != device.type:
@@ -349,9 +362,11 @@ def pretend_gpu(places: bool = False) -> Iterator[Counts]:
     global _counts, _is_on
     before, lifts = (_counts, _is_on), torch._C._only_lift_cpu_tensors()
     _counts, _is_on = Counts(places), True
-    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=GPU) is made on the CPU and copied
+    torch._C._set_only_lift_cpu_tensors(True)  # new_tensor too makes tensors on the CPU and copies them; in this thread only
     with contextlib.ExitStack() as stack:
         stack.callback(torch._C._set_only_lift_cpu_tensors, lifts)
+        for name in ("tensor", "as_tensor"):
+            stack.enter_context(mock.patch.object(torch, name, _made_on_the_host(getattr(torch, name))))
         stack.enter_context(mock.patch.object(torch, "Generator", _Generator))
         for name in ("rand", "randn", "randint", "randperm", "normal", "multinomial", "bernoulli"):
             stack.enter_context(mock.patch.object(torch, name, _same_device_drawn(getattr(torch, name))))

@@ -18,6 +18,7 @@ from lightning.pytorch.trainer.connectors import accelerator_connector
 
 from cryolearn.engine import device
 from cryolearn.engine.__main__ import main
+from cryolearn.engine.batches import BatchPlan
 from cryolearn.engine.commands import COMMANDS
 from cryolearn.engine.training import trainer
 
@@ -81,6 +82,9 @@ def engine_on_pretend_gpu(sizes: str = "cpu", places: bool = False) -> Iterator[
     with contextlib.ExitStack() as stack:
         for table in tables:
             stack.enter_context(mock.patch.dict(table, {GPU.type: table[sizes]}))
+        if sizes == "cpu":
+            stack.enter_context(mock.patch.object(
+                BatchPlan, "fitting", lambda what, bytes_each, device, on_cpu: BatchPlan(what, max(1, on_cpu), bytes_each)))
         stack.enter_context(mock.patch.object(device, "gpu_indices", lambda config: [0] if config.use_gpu else []))
         stack.enter_context(mock.patch.object(device, "gpu_device", lambda index: GPU))
         stack.enter_context(mock.patch.object(trainer, "trainer_arguments", _trainer_arguments))
@@ -88,8 +92,8 @@ def engine_on_pretend_gpu(sizes: str = "cpu", places: bool = False) -> Iterator[
         yield stack.enter_context(pretend_gpu(places))
 
 
-def run_on_pretend_gpu(words: Sequence[str], sizes: str = "cpu", places: bool = False) -> tuple[int, Counts]:
-    """Exit code and counts of a command given as on the command line, on the pretend GPU."""
+def run_on_pretend_gpu(words: Sequence[str], sizes: str = "cpu", places: bool = False, sixteen_bits: bool = True) -> tuple[int, Counts]:
+    """Exit code and counts of a command given as on the command line, on the pretend GPU, which has fast bfloat16 or not."""
     importlib.import_module(COMMANDS[words[0]].run.partition(":")[0])
-    with engine_on_pretend_gpu(sizes, places) as counts:
+    with engine_on_pretend_gpu(sizes, places) as counts, mock.patch.object(torch.pgpu, "is_bf16_supported", lambda **_: sixteen_bits):  # type: ignore[attr-defined]
         return main([*words, "--use_gpu", "true"]), counts

@@ -21,15 +21,19 @@ EXACT = 1e-6
 SIXTEEN_BITS = 0.03  # a GPU trains and classifies in bfloat16, whose numbers have 8 bits: 2^-9 each
 
 _OTHERS = ("simulate-particles", "subtomogram-simulate", "volume-to-gaussians", "elastic-align", "elastic-predict", "gaussian-heterogeneity", "fsc",
-           "reconstruct", "orientation-recover", "subtomogram-average")
+           "reconstruct", "subtomogram-average", "subtomogram-subdivide")
 TRAININGS = {"elastic-train": "elastic", "distance-train": "distance", "subtomogram-train": "subtomogram", "map-train": "maps"}
 
 # Name of a case: (command, changes of its quick options, largest difference). An option that is None is left out.
 CASES: dict[str, tuple[str, Options, float]] = {
     **{name: (name, {}, EXACT) for name in _OTHERS}, **{name: (name, {"precision": "32"}, EXACT) for name in TRAININGS},
-    **{name: (name, {}, SIXTEEN_BITS) for name in ("subtomogram-classify", "subtomogram-subdivide")},
-    "map-enhance": ("map-enhance", {"half1": None, "half2": None, "tile_px": 208}, EXACT),  # one tile
+    "subtomogram-classify": ("subtomogram-classify", {}, SIXTEEN_BITS),
+    "orientation-recover": (
+        "orientation-recover", {"start": "network", "model": "@distance model", "restarts": 1, "gauge_candidates": 100, "second_start": False}, EXACT),
+    "map-enhance": ("map-enhance", {"half1": None, "half2": None, "resolution_angst": 6.0, "tile_px": 208}, EXACT),  # one tile
 }
+
+_AXES = "known.whitening"
 
 
 def words_of_case(name: str, output: Path, sets: Path) -> list[str]:
@@ -50,12 +54,16 @@ def results(folder: Path) -> dict[str, np.ndarray]:
                 found[path.name] = np.array(handle.data)
         elif path.suffix == ".safetensors":
             found |= {f"{path.name}: {name}": values for name, values in load_file(path).items()}
+            if f"{path.name}: {_AXES}" in found:  # axes of equal scatter may be any, their metric is one
+                axes = found[f"{path.name}: {_AXES}"]
+                found[f"{path.name}: {_AXES}"] = axes @ axes.T
         elif path.suffix == ".star":
             found[path.name] = np.array([float(word) for word in re.findall(r"(?<!\S)-?\d+\.\d+(?!\S)", path.read_text())])
         elif path.suffix == ".csv":
             with open(path, newline="", encoding="utf-8") as handle:
                 rows = list(csv.DictReader(handle))
             found |= {f"{path.name}: {name}": np.array([_number(row[name]) for row in rows]) for name in rows[0] if "seconds" not in name}
+    found.pop("clusters.npz: reduced", None)  # a picture of the features, which the last bit may move far
     return found
 
 

@@ -31,7 +31,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_a_command_gives_the_results_of_the_cpu(sets: Path, tmp_path: Path, name: str) -> None:
     tolerance = CASES[name][2]
-    code, counts = run_on_pretend_gpu(words_of_case(name, tmp_path / "gpu", sets))
+    code, counts = run_on_pretend_gpu(words_of_case(name, tmp_path / "gpu", sets), sixteen_bits=tolerance == SIXTEEN_BITS)
     assert code == 0
     assert counts.launches
     cpu = sets / _MADE[name] if name in _MADE else tmp_path / "cpu"

@@ -1,4 +1,4 @@
-"""What a reconstruction takes of memory: said before the work, and true to a tenth (``test_reconstruct_memory.py``)."""
+"""What a reconstruction takes of memory: said before the work, and true to a tenth from 128 px on (``test_reconstruct_memory.py``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .fourier_volume import padded_side
 __all__ = ["images_at_once", "memory_plan", "reconstruction_bytes", "resident_bytes", "sums_bytes"]
 
 _BATCH_BYTES = {"cpu": 1 << 25, "cuda": 1 << 27}  # of images that are read at a time; insertion takes fewer anyway
-_WORKSPACE = {"cpu": 220 << 20, "cuda": 3 << 30}  # slabs, samples, and what libraries take when they are first used
+_WORKSPACE = {"cpu": 150 << 20, "cuda": 3 << 30}  # slabs, samples, and what libraries take when they are first used
 _GPU_KEPT = 0.05  # part of the free memory that is not counted on
 
 
@@ -60,12 +60,12 @@ def memory_plan(needed: int, device: torch.device, processes: int = 1) -> str:
     """
     each = f" in each of {processes} processes" if processes > 1 else ""
     if device.type != "cuda":
-        return f"Memory{each}: at most {(needed + resident_bytes()) / 2**20:.0f} MiB, whatever the number of images"
+        return f"Memory{each}: about {(needed + resident_bytes()) / 2**20:.0f} MiB, whatever the number of images"
     free = torch.cuda.mem_get_info(device)[0] * (1 - _GPU_KEPT) + torch.cuda.memory_reserved(device)
     if needed > free:
         raise DeviceError(f"The reconstruction needs {needed / 2**30:.1f} GB of the GPU's memory, of which {free / 2**30:.1f} GB are free: take less padding, "
                           "or the CPU.")
-    return f"GPU memory{each}: at most {needed / 2**20:.0f} MiB, whatever the number of images"
+    return f"GPU memory{each}: about {needed / 2**20:.0f} MiB, whatever the number of images"
 
 
 def resident_bytes() -> int:

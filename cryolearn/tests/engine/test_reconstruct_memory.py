@@ -24,11 +24,12 @@ from .imaging_cases import gaussian_model, particle_set
 
 BOX, PIXEL = 32, 4.0
 
+# The system's own high-water mark of this program: ru_maxrss also knows that of the process that started it.
 MEASURED = """
-import resource, sys
+import re, sys
 from cryolearn.engine.__main__ import main
 code = main(sys.argv[1:])
-print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print("PEAK", int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()).group(1)) / 1024)
 sys.exit(code)
 """
 
@@ -70,7 +71,7 @@ def test_memory_is_what_the_run_says(tmp_path: Path) -> None:
     """To a tenth, measured over a whole run; at 256 and 512 px by the same function at most 2 and 12 GB, with 0.4 GB for the process itself."""
     particle_set(str(tmp_path), 40, 128, 2.0, gaussian_model(60, 6.0), snr=1.0)
     said = _run(tmp_path, "out", program=("-c", MEASURED))
-    (foretold,) = re.findall(r"Memory: at most (\d+) MiB", said)
+    (foretold,) = re.findall(r"Memory: about (\d+) MiB", said)
     (peak,) = re.findall(r"PEAK ([\d.]+)", said)
     assert float(peak) == pytest.approx(float(foretold), rel=0.1)
     own = 0.4e9

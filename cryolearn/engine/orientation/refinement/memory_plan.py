@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import resource
-
 from torch import Tensor
 
 from ...alignment.fourier_band import FourierBand
 from ...alignment.posterior import scores_bytes
 from ...imaging.fourier_volume import padded_side
 from ...imaging.poses import rotation_grid
+from ...imaging.reconstruction_memory import resident_bytes
 from ...training.process_group import processes
 from .half_set_references import stretch
 from .projection_matching import FINE_GRID_DEG, GLOBAL_RINGS
 
-__all__ = ["matching_bytes", "memory_line", "resident_bytes"]
+__all__ = ["matching_bytes", "memory_line"]
 
 _AN_IMAGE = 2400  # bytes: its row of the table, its CTF, six poses and those that a search finds
 _SUMS = 24  # bytes a voxel of the half transform: numerator and denominator of both half sets
@@ -45,12 +43,3 @@ def memory_line(band: FourierBand, count: int, needed: int, device_type: str) ->
     kind, held = ("GPU memory", 0) if device_type == "cuda" else ("Memory", resident_bytes())
     return (f"{kind} for matching{each}: at most {(needed + held) / 2**20:.0f} MiB, of which {_AN_IMAGE * count / 2**20:.0f} MiB for the poses of {count} "
             f"images; disk: {8 * len(band) * count / 2**20:.0f} MiB for their transforms, until the run ends")
-
-
-def resident_bytes() -> int:
-    """What this process holds in memory now (at most until now, where the system does not say)."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as handle:
-            return int(handle.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

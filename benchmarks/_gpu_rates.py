@@ -6,7 +6,7 @@ import contextlib
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,6 @@ class Cost:
     seconds: float
     launches: float = float("nan")
     h200_seconds: float = float("nan")
-    note: str = field(default="", compare=False)
 
     def limit(self) -> float:
         """Share of what the card could do at best that was reached."""
@@ -92,7 +91,7 @@ def run(command: str, output: Path, gpu: bool, **options: object) -> float:
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
         code = engine(words)
     if code:
-        raise RuntimeError(f"{command}: {text.getvalue()[-400:]}")
+        raise RuntimeError(f"{command}: {text.getvalue().strip().splitlines()[-1]}")
     return time.perf_counter() - start
 
 
@@ -115,7 +114,8 @@ def prepare(folder: Path, loop: Loop, counts: tuple[int, int], gpu: bool) -> Pat
              **MODES, **size)
     last = stack(at, max(counts))
     if loop.command == "elastic-predict":
-        made("elastic", "elastic-train", modes=str(at / "modes/modes.npz"), particles=last, **MODES, epochs=1, images_per_epoch=64, batch=16)
+        made("elastic", "elastic-train", modes=str(at / "modes/modes.npz"), particles=last, labels="simulation", **MODES, epochs=1,
+             images_per_epoch=64, batch=16)
     if loop.command == "gaussian-heterogeneity":
         made("map", "reconstruct", particles=last)
         made("gaussians", "volume-to-gaussians", volume=str(at / "map/map.mrc"), resolution_angst=12.0)

@@ -16,7 +16,7 @@ import mrcfile
 import numpy as np
 import prody
 import torch
-from _inputs import Row
+from _results import Row
 from torch import Tensor
 
 from cryolearn.engine.alignment.reference_check import Expected, check_images, map_of_gaussians

@@ -14,8 +14,8 @@ from _elastic import MODES
 from _foreign_particles import density
 from _gaussian import rank_correlation
 from _gaussian_data import HINGE, BlobScene, axis_rotation, hinged_blobs
-from _inputs import Row
 from _inputs_groups import GROUPS, ONE_SIZE, Clean, Group, write_groups
+from _results import Row
 from _run import engine
 from numpy.typing import NDArray
 

@@ -14,7 +14,7 @@ from _elastic import judge
 from _foreign_particles import density, write_map
 from _gaussian import consensus, rank_correlation
 from _gaussian_data import Imaging, slides_set
-from _inputs import Row
+from _results import Row
 from _run import engine
 
 from cryolearn.engine.imaging.ctf import Ctf, ctf_2d

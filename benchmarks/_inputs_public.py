@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _inputs import Row
+from _results import Row
 
 from cryolearn.engine.__main__ import main
 

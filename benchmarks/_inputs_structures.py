@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import prody
-from _inputs import Row
+from _results import Row
 
 from cryolearn.engine.elastic.config import NormalModesConfig
 from cryolearn.engine.elastic.normal_modes_command import run as normal_modes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _inputs import Row
+from _results import Row
 from _run import engine
 
 from cryolearn.engine.imaging.masks import sphere_mask

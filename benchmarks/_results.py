@@ -8,11 +8,29 @@ import datetime
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 RESULTS = Path(os.environ.get("CRYOLEARN_RESULTS", Path(__file__).resolve().parent / "results"))  # house_repeat.py sends its rows elsewhere
 COLUMNS = ("what", "condition", "target", "measured", "holds", "scale", "command", "machine", "date")
 KEY = ("what", "condition", "scale")
+
+
+class Row(NamedTuple):
+    """A row of a table: what, under which condition, the value aimed at, the value measured, and whether it holds."""
+
+    what: str
+    condition: str
+    target: str
+    measured: str
+    holds: bool
+
+
+def record_rows(method: str, rows: Iterable[Row], scale: str) -> None:
+    """Record rows as they come."""
+    for row in rows:
+        record(method, **row._asdict(), scale=scale)
 
 
 def parser(description: str) -> argparse.ArgumentParser:

@@ -14,7 +14,9 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+
+from _results import Row
+from _run import engine_words
 
 from cryolearn.engine.__main__ import main as run_engine
 from cryolearn.tests.engine.bad_input_sets import make_sets
@@ -24,16 +26,6 @@ from cryolearn.tests.pretend_gpu_engine import run_on_pretend_gpu
 BATCH = 64
 WAITS = 10  # of the host a batch
 _ELASTIC = {"mode_numbers": [7, 8], "amplitude_range": 30.0, "shift_range_angst": 4.0, "batch": BATCH, "modes": "modes/modes.npz"}
-
-
-class Row(NamedTuple):
-    """A row of benchmarks/results/scale.csv."""
-
-    what: str
-    condition: str
-    target: str
-    measured: str
-    holds: bool
 
 
 @dataclass(frozen=True)
@@ -122,10 +114,7 @@ def _first_rows(text: str, count: int) -> str:
 
 
 def _words(command: str, out: Path, options: dict[str, object]) -> list[str]:
-    words = [command, "--output", str(out), "--threads", "1"]
-    for name, value in options.items():
-        words += [f"--{name}", str(value).lower() if isinstance(value, (bool, list)) else str(value)]
-    return words
+    return engine_words(command, out, **options, threads=1)[3:]
 
 
 def _inputs(sets: Path, number: int) -> Path:

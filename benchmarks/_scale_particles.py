@@ -48,7 +48,7 @@ def subtomograms(options: argparse.Namespace) -> None:
 
 
 def _sizes(options: argparse.Namespace, kinds: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(getattr(options, "sizes", None) or kinds[options.scale])
+    return tuple(options.sizes or kinds[options.scale])
 
 
 def _run(options: argparse.Namespace, what: str, sizes: tuple[int, ...], make: str, stages: list[tuple[str, object]]) -> None:
@@ -103,13 +103,3 @@ def _growth(options: argparse.Namespace, what: str, sizes: tuple[int, ...], take
     each = (last["memory_mib"] - first["memory_mib"]) * 2**20 / (many - sizes[0])
     measured = f"{each:.0f} bytes each, {last['memory_mib']:.0f} MiB at {many:,}"
     record("scale", f"{what}, memory", condition, f"<= {MOST_BYTES[kind]:.0f} bytes each", measured, each <= MOST_BYTES[kind], options.scale)
-
-
-if __name__ == "__main__":
-    from _results import parser
-
-    made = parser(__doc__ or "")
-    made.add_argument("--sizes", type=int, nargs="*", help="numbers of items, instead of those of the scale")
-    made.add_argument("--part", choices=("particles", "subtomograms"), default="particles")
-    chosen = made.parse_args()
-    globals()[chosen.part](chosen)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch_projectors
 
 
 def main() -> None:
+    import torch_projectors
+
     folder, threads, device = Path(sys.argv[1]), int(sys.argv[2]), torch.device(sys.argv[3])
     torch.set_num_threads(threads)
     data = {name: torch.from_numpy(np.load(folder / f"{name}.npy")).to(device) for name in ("volume", "rotations", "transforms", "power")}

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from _inputs import Row
+from _results import Row
 
 import cryolearn.engine
 from cryolearn.tests.engine.bad_input_sets import make_sets

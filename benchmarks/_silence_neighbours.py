@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
-from _inputs import Row
+from _results import Row
 from _silence_bad_inputs import load_engine
 
 from cryolearn.tests.engine.bad_input_files import BAD, VALUES, changed_star, edited_images

@@ -21,8 +21,8 @@ from typing import Any
 
 import mrcfile
 import numpy as np
-from _inputs import Row
 from _inputs_join import prepare
+from _results import Row
 from _silence_bad_inputs import bad_input_row
 
 from cryolearn.tests.engine.bad_input_files import BAD, DAMAGE, VALUES, damaged, write_mrc

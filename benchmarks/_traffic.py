@@ -56,7 +56,7 @@ def _flop(function: Any, args: Any, kwargs: Any, result: Any, written: list[torc
     if formula is not None:
         return float(formula(*args, **kwargs, out_val=result))
     elements = float(sum(tensor.numel() for tensor in written))
-    if "fft" in function.__name__:
+    if function.__name__.startswith("_fft"):
         tensor = next(leaf for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor))
         points = math.prod(tensor.shape[axis] for axis in args[1])
         return 5 * tensor.numel() * math.log2(max(points, 2))

@@ -27,4 +27,5 @@ if ! python3 -c "import prody, gemmi, jsonargparse, mrcfile, roma" 2>/dev/null &
     export PYTHONPATH="$site:$PWD${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONPATH="${PYTHONPATH:-$PWD}" CRYOLEARN_RESULTS="${OUT:-$PWD/.gpu/results}" PYTHONUNBUFFERED=1
+mkdir -p "$CRYOLEARN_RESULTS"
 exec python3 benchmarks/gpu.py --work "${TMPDIR:-/tmp}/cryolearn-gpu" "$@"

@@ -12,7 +12,7 @@ import _inputs_public_particles
 import _inputs_public_structures
 import _inputs_structures
 import _inputs_tilts
-from _results import parser, record
+from _results import parser, record_rows
 
 PARTS = {
     "aberrations": _inputs_optics.aberrations, "premultiplied-elastic": _inputs_optics.elastic, "premultiplied-gaussian": _inputs_optics.gaussian,
@@ -32,8 +32,7 @@ def main() -> None:
     options = arguments.parse_args()
     parts = {**PARTS, "tilts": lambda work: _inputs_tilts.tilts(work, options.ribosome_tilts)}
     for name in options.only:
-        for row in parts[name](options.work.resolve() / "inputs" / name):
-            record("inputs", row.what, condition=row.condition, target=row.target, measured=row.measured, holds=row.holds, scale=options.scale)
+        record_rows("inputs", parts[name](options.work.resolve() / "inputs" / name), options.scale)
 
 
 if __name__ == "__main__":

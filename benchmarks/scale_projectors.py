@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from _results import parser, record
+from _scale_projectors_peer import clock
 
 from cryolearn.engine.imaging.fourier_volume import slice_channels, slice_points
 from cryolearn.engine.imaging.poses import random_rotations
@@ -110,12 +110,6 @@ def agreement(word: str, ours: torch.Tensor, theirs: np.ndarray, box: int) -> fl
         ours = fftw(ours, box)
     a, b = ours.numpy(), theirs
     return float(np.real(np.vdot(a, b)) / np.sqrt(np.vdot(a, a).real * np.vdot(b, b).real))
-
-
-def clock(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

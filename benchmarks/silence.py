@@ -5,7 +5,7 @@ from __future__ import annotations
 import _silence_bad_inputs
 import _silence_neighbours
 import _silence_protocols
-from _results import parser, record
+from _results import parser, record_rows
 
 PARTS = {"bad-inputs": _silence_bad_inputs.rows, "neighbours": _silence_neighbours.rows, "protocols": _silence_protocols.rows}
 
@@ -15,8 +15,7 @@ def main() -> None:
     arguments.add_argument("--only", choices=sorted(PARTS), nargs="*", default=sorted(PARTS), help="parts to measure")
     options = arguments.parse_args()
     for name in options.only:
-        for row in PARTS[name](options.work.resolve() / "silence"):
-            record("silence", row.what, condition=row.condition, target=row.target, measured=row.measured, holds=row.holds, scale=options.scale)
+        record_rows("silence", PARTS[name](options.work.resolve() / "silence"), options.scale)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from unittest import mock
 
 import torch
 from torch.utils import backend_registration
+from torch.utils._device import _device_constructors
 
 from .pretend_gpu_autocast import register_autocast
 
@@ -347,6 +348,7 @@ def _register() -> list[torch.library.Library]:
 
 
 _LIBRARIES = _register()  # live as long as the process
+_device_constructors()  # PyTorch keeps which functions ``with torch.device(..)`` holds for: PyTorch's own, not those that stand in their place later
 GPU = torch.device(NAME, 0)
 
 

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..launch import process_rank
 from .plan import block_generator
+from .process_group import processes
 
 __all__ = ["BlockDropout", "SharedBatchNorm", "of_all_processes", "sum_of_processes"]
 
@@ -28,14 +29,9 @@ class _Sum(torch.autograd.Function):
         return _Sum.apply(gradients[0])
 
 
-def processes() -> int:
-    """Processes that train together; 1 outside of a training."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
 def sum_of_processes(values: Tensor) -> Tensor:
     """Sum of a tensor over all processes, which all hold one of its shape; the tensor itself when there is one process."""
-    if processes() == 1:
+    if processes()[1] == 1:
         return values
     total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
     return total
@@ -43,7 +39,7 @@ def sum_of_processes(values: Tensor) -> Tensor:
 
 def of_all_processes(values: Tensor) -> tuple[Tensor, int]:
     """Rows (processes * n, ...) of all processes, which hold n each, and the place of this process's first row."""
-    world, count = processes(), len(values)
+    world, count = processes()[1], len(values)
     if world == 1:
         return values, 0
     first = process_rank()[0] * count
@@ -63,7 +59,7 @@ class SharedBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, ...), normalised."""
-        world = processes()
+        world = processes()[1]
         if not self.training or world == 1:
             return super().forward(input)
         values = input.float()
